@@ -1,0 +1,77 @@
+"""What a connector is: bytes in, bytes out. Formats and semantics are elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions
+
+
+@dataclass(frozen=True, slots=True)
+class SourceProgress:
+    """How far a source is: `done` of `total` in `unit` (bytes, rows); `total` is None for an endless source."""
+
+    done: int
+    total: int | None
+    unit: str
+
+
+class Source(Protocol):
+    """Call order: `open`, then `poll` any number of times, with `seek` and `commit` between, then `close`.
+
+    A position is a JSON value and always the next to read. Errors are `ConnectorError`s.
+    """
+
+    def open(self, positions: Positions) -> None:
+        """Begin at `positions`; a partition that is not in them begins at its start."""
+
+    def poll(self, limit: Limit) -> Fetch | None:
+        """The next records of one partition, or None when nothing came within `limit.wait_ms`.
+
+        A fetch holds at least one record (or one oversized one), never half of one. It is valid until the next poll.
+        """
+
+    def partitions(self) -> Positions:
+        """Position of every partition that is known and not finished, as of the last poll."""
+
+    @property
+    def ended(self) -> bool:
+        """True when a bounded source has given all its records."""
+
+    def progress(self) -> SourceProgress:
+        """How far it is, for people."""
+
+    def seek(self, positions: Positions) -> None:
+        """Go back (or on) to `positions`; a partition that is not in them begins at its start."""
+
+    def commit(self, positions: Positions) -> None:
+        """Told after an epoch is final; informative."""
+
+    def close(self) -> None:
+        """Give everything back. Called once, also after an error."""
+
+
+class Sink(Protocol):
+    """Call order: `open`, then `write` and `flush` any number of times, then `close`.
+
+    A sink with marks is exactly-once: what lies after the last confirmed mark is cut off by `open` and `rollback`.
+    """
+
+    #: True when `rollback` can take back what was written after a mark.
+    exactly_once: bool
+
+    def open(self, mark: JsonValue) -> None:
+        """Begin after `mark`; None for a new job. Cuts off what a crash left after it."""
+
+    def write(self, payload: Payload) -> None:
+        """Take a payload; it may be kept in memory until `flush`."""
+
+    def flush(self) -> JsonValue:
+        """Make all that was written durable and return its mark."""
+
+    def rollback(self, mark: JsonValue) -> None:
+        """Take back what was written after `mark`."""
+
+    def close(self) -> None:
+        """Give everything back. Called once, also after an error."""

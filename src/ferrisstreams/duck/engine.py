@@ -1,0 +1,163 @@
+"""The one DuckDB instance of a job: two connections, closed in, and the translation of its errors.
+
+*work* runs everything that user data can make fail, in autocommit. *state* holds the epoch's transaction and only appends
+and merges finished results. See `docs/architecture.md`, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from ferrisstreams.errors import FatalConnectorError, FerrisError, InternalError, StateError
+
+Statement: TypeAlias = exp.Expression | str
+
+#: The schema (an attached database) that holds the job's durable tables.
+STATE_SCHEMA = "state"
+
+_DATA_ERRORS = (
+    duckdb.DataError,  # conversion, out of range, type mismatch
+    duckdb.InvalidInputException,
+)
+
+
+class DataError(Exception):
+    """A statement failed because of the data that it read. Never reaches a user: the caller diagnoses which rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """`memory_limit_bytes` None leaves DuckDB's own default; `temp_directory` None keeps it from spilling."""
+
+    state_path: str | None = None
+    threads: int = 1
+    memory_limit_bytes: int | None = None
+    temp_directory: str | None = None
+    allowed_paths: tuple[str, ...] = ()
+
+
+class Engine:
+    """Two connections of one DuckDB. The only thing in the house that runs statements."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._root = duckdb.connect(":memory:")
+        self._configure(settings)
+        self.work = Connection(self._root)
+        self.state = Connection(self._root.cursor())
+
+    def _configure(self, settings: EngineSettings) -> None:
+        run = self._root.execute
+        run("SET TimeZone = 'UTC'")
+        run("SET threads = $threads", {"threads": settings.threads})
+        run("SET ieee_floating_point_ops = false")
+        run("SET error_on_division_by_zero = false")
+        run("SET autoinstall_known_extensions = false")
+        run("SET autoload_known_extensions = false")
+        run("SET temp_directory = $path", {"path": settings.temp_directory or ""})
+        if settings.memory_limit_bytes is not None:
+            run("SET memory_limit = $limit", {"limit": f"{settings.memory_limit_bytes}B"})
+        self._attach(settings.state_path)
+        run("SET allowed_paths = $paths", {"paths": list(settings.allowed_paths)})
+        run("SET enable_external_access = false")
+        run("SET lock_configuration = true")
+
+    def _attach(self, path: str | None) -> None:
+        target = exp.Literal.string(path or ":memory:").sql("duckdb")
+        try:
+            self._root.execute(f"ATTACH {target} AS {STATE_SCHEMA}")
+        except duckdb.Error as error:
+            raise _state_error(path or ":memory:", error) from error
+
+    def close(self) -> None:
+        """Close both connections; an open transaction is rolled back."""
+        self.state.close()
+        self.work.close()
+
+
+class Connection:
+    """One DuckDB connection whose errors are ours: `DataError`, `StateError`, `FatalConnectorError`, `InternalError`."""
+
+    def __init__(self, raw: duckdb.DuckDBPyConnection) -> None:
+        self._raw = raw
+
+    def execute(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> None:
+        with _translated():
+            self._raw.execute(text(statement), parameters or None)
+
+    def rows(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
+        """All rows as Python values; for small results."""
+        with _translated():
+            return self._raw.execute(text(statement), parameters or None).fetchall()
+
+    def table(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> pa.Table:
+        """All rows as an Arrow table."""
+        with _translated():
+            return self._raw.sql(text(statement), params=parameters or None).to_arrow_table()
+
+    def register(self, name: str, table: pa.Table) -> None:
+        """Make an Arrow table readable under `name` by this connection."""
+        self._raw.register(name, table)
+
+    def unregister(self, name: str) -> None:
+        self._raw.unregister(name)
+
+    def types(self, statement: Statement) -> list[tuple[str, str]]:
+        """Names and types of a statement's columns, without running it."""
+        with _translated():
+            described = self._raw.execute(f"DESCRIBE {text(statement)}").fetchall()
+        return [(str(row[0]), str(row[1])) for row in described]
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+def text(statement: Statement) -> str:
+    """SQL text of a tree; a text stays as it is."""
+    return statement if isinstance(statement, str) else statement.sql("duckdb")
+
+
+def columns(names: Sequence[str]) -> list[exp.Column]:
+    """Quoted, unqualified column references."""
+    return [column(name) for name in names]
+
+
+def column(name: str, table: str | None = None) -> exp.Column:
+    """A quoted column reference."""
+    return exp.column(exp.to_identifier(name, quoted=True), table=table)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise FatalConnectorError(
+            f"the memory limit of the job is reached: {first_line(error)}", "E5005", "raise memory.limit"
+        ) from error
+    except _DATA_ERRORS as error:
+        raise DataError(str(error)) from error
+    except duckdb.IOException as error:
+        raise StateError(first_line(error), "E5005", "check the disk and the rights of the state folder") from error
+    except duckdb.Error as error:
+        raise InternalError(f"{type(error).__name__}: {error}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """A library's message without its second half (candidates, statement excerpt)."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _state_error(path: str, error: duckdb.Error) -> FerrisError:
+    message = first_line(error)
+    if "lock" in message.lower():
+        return StateError(
+            f"{path} is in use by another process: {message}", "E5001", "stop the other process, or give --state-dir"
+        )
+    return StateError(f"{path} cannot be opened: {message}", "E5005", "check the path and its rights")

@@ -1,0 +1,142 @@
+"""Errors: who must act, and what the runtime does meanwhile.
+
+Every error carries a stable code of the registry `CODES`, a message (what, where, why) and, where there is one, a hint
+(what to do). A row that fails is not an error but a value: see `ferrisstreams.batch.Rejected`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: The registry of stable codes. The reference page and `Rejected` use it; a code is never given a second meaning.
+CODES: Mapping[str, str] = {
+    # SQL: the author of the statement acts.
+    "E1001": "syntax that cannot be parsed",
+    "E1002": "an annotation in the wrong place",
+    "E1101": "a name that is not known",
+    "E1102": "a type or an argument that does not fit",
+    "E1103": "a name declared twice",
+    "E1201": "recognised but not supported",
+    "E1202": "not callable from user SQL",
+    "E1203": "a result that the answer law cannot hold for",
+    # Rows: a row alone fails; the failure strategy decides.
+    "E2101": "a record that is malformed",
+    "E2102": "a record that is not an object",
+    "E2103": "a record with a duplicate key",
+    "E2104": "a value that does not fit its column",
+    "E2105": "a missing value in a NOT NULL column",
+    "E2106": "a record with the wrong number of columns",
+    "E2107": "a record that is not valid UTF-8",
+    "E2108": "a record that is larger than the limit",
+    "E2109": "a row without an event time",
+    "E2110": "a row too far ahead of the clock",
+    "E2201": "an expression that fails on a row",
+    "E2301": "a row that is late",
+    "E2401": "an output row that cannot be encoded",
+    "E2402": "an output expression that fails",
+    # Configuration: the operator of the job acts.
+    "E3001": "a setting that is not known",
+    "E3002": "a setting with a value that does not fit",
+    "E3003": "settings that contradict one another",
+    "E3004": "a setting that is missing",
+    # Connectors: an outside system.
+    "E4001": "a file that cannot be read",
+    "E4002": "a source that changed under its position",
+    "E4003": "a sink that cannot be written",
+    "E4004": "a target that is not empty",
+    "E4005": "a file whose header does not fit the columns",
+    # State.
+    "E5001": "a state file in use by another process",
+    "E5002": "state that belongs to another plan",
+    "E5003": "state and the outside do not agree",
+    "E5004": "a state file of another format version",
+    "E5005": "a state file that cannot be opened",
+    # Failures of a job.
+    "E6001": "a row failed under FailBatch",
+    "E6002": "too many dead letters",
+    "E6003": "too many failed rows at a stretch",
+    # Ours.
+    "E9001": "a broken invariant",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a text: `path` (or `<sql>`), line and column (both from 1), the line itself and the length to mark."""
+
+    path: str
+    line: int
+    column: int
+    text: str = ""
+    length: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+    def excerpt(self) -> str:
+        """The line with a caret under the place; empty when the line is not known."""
+        if not self.text:
+            return ""
+        lead = "".join("\t" if c == "\t" else " " for c in self.text[: self.column - 1])
+        return f"  {self.text}\n  {lead}{'^' * max(1, min(self.length, len(self.text) - self.column + 1))}"
+
+
+class FerrisError(Exception):
+    """Base of all. `code` is a key of `CODES`, `hint` says what to do."""
+
+    def __init__(self, message: str, code: str, hint: str | None = None, position: Position | None = None) -> None:
+        assert code in CODES, f"{code} is not registered"
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.hint = hint
+        self.position = position
+
+    def __str__(self) -> str:
+        where = f"{self.position}: " if self.position else ""
+        lines = [f"{where}{self.message} [{self.code}]"]
+        if self.position and (excerpt := self.position.excerpt()):
+            lines.append(excerpt)
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class SqlError(FerrisError):
+    """The author of the SQL acts. Nothing was started."""
+
+
+class ConfigError(FerrisError):
+    """The operator of the job acts: a setting is wrong. Nothing was started."""
+
+
+class ConnectorError(FerrisError):
+    """An outside system failed. See the two kinds below for who acts."""
+
+
+class TransientError(ConnectorError):
+    """Nobody acts yet: the runtime tries again with backoff, and fails the job when the retries are spent."""
+
+
+class FatalConnectorError(ConnectorError):
+    """The operator acts on the outside system. The epoch is rolled back and the job stops as failed."""
+
+
+class FencedError(ConnectorError):
+    """Another instance owns the job. The job stops and touches nothing."""
+
+
+class StateError(FerrisError):
+    """The operator acts: the state cannot be used as it is. The job does not start."""
+
+
+class RowError(FerrisError):
+    """The owner of the data acts: a row failed and the failure strategy says to stop. The epoch is rolled back."""
+
+
+class InternalError(FerrisError):
+    """We act: a broken invariant of ours. The job stops; it is reported and never caught."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "E9001", "this is a bug in FerrisStreams: please report it with the lines above")

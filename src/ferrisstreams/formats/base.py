@@ -1,0 +1,43 @@
+"""What a format is: bytes to typed columns and back, as expressions that the engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sqlglot import exp
+
+from ferrisstreams.batch import Diagnosis, Fetch, RawRecord
+from ferrisstreams.schema import Schema
+
+#: The column that gives a row's ordinal in its fetch, from 0, without gaps for blank lines (they are not rows).
+ROW = "_row"
+
+
+class Decoder(Protocol):
+    """Bytes to columns. A decoder is made for one source: its schema, its time settings and its format settings."""
+
+    def scan(self, fetch: Fetch) -> exp.Select:
+        """A SELECT that yields `_row` (BIGINT) and every declared column with its declared type, checked.
+
+        Running it raises a data error when any record of the fetch does not decode. Its text depends on the fetch only
+        where it must, so that the statement built over it can be kept.
+        """
+
+    def diagnose(self, fetch: Fetch) -> Diagnosis:
+        """After a data error: the good rows as a relation of the engine (same columns as `scan`, original `_row`), and the
+        others as rejected values in the order of their rows. Whether a record is rejected depends on it alone."""
+
+    def raw(self, fetch: Fetch, rows: Sequence[int]) -> list[RawRecord]:
+        """The original records of these ordinals (ascending), for dead letters."""
+
+
+class Encoder(Protocol):
+    """Rows to bytes, one expression a row."""
+
+    def line(self, schema: Schema) -> exp.Expression:
+        """A VARCHAR expression over the columns of `schema`: the row as text without its terminator; NULL for a row that
+        cannot be encoded."""
+
+    def header(self, schema: Schema) -> bytes:
+        """What a new file begins with (the CSV header line, with its newline); empty for most formats."""

@@ -1,0 +1,211 @@
+"""What a query means: frozen nodes, each with its schema and the three facts that decide how it may run.
+
+Scalar expressions are sqlglot trees over the input's columns: every column reference is an unqualified, quoted
+`exp.Column` whose name is exactly the input column's name. A plan names no file, no engine and no setting beyond what the
+statement says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+from sqlglot import exp
+
+from ferrisstreams.config.values import Property
+from ferrisstreams.errors import Position
+from ferrisstreams.schema import Column, EventTime, Schema
+
+WINDOW_START = "window_start"
+WINDOW_END = "window_end"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A declared source."""
+
+    name: str
+    schema: Schema
+    event_time: EventTime | None
+    properties: Mapping[str, Property]
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSpec:
+    """Where a job's rows go, as written in its `WITH (…)`; `anonymous` for a SELECT alone (standard output)."""
+
+    name: str
+    properties: Mapping[str, Property]
+    anonymous: bool = False
+    position: Position | None = None
+
+
+class Emit(Enum):
+    FINAL = "final"
+    CHANGES = "changes"
+
+
+class WindowKind(Enum):
+    TUMBLE = "tumble"
+    HOP = "hop"
+    SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`[start, end)` in event time. Tumbling: `size_us` = `slide_us`. A session: `size_us` is the gap.
+
+    Boundaries are `origin_us` plus a multiple of `slide_us`, in microseconds since 1970 UTC.
+    """
+
+    kind: WindowKind
+    time: str
+    size_us: int
+    slide_us: int
+    origin_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An expression and the name of the column that it makes."""
+
+    name: str
+    expression: exp.Expression
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`changes`: rows can disappear or be replaced (the relation carries `_weight`); `event_time`: the column that holds
+    it; `key`: the columns that identify a row among those that stand at one time."""
+
+    changes: bool = False
+    event_time: str | None = None
+    key: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Rows of a source. `computed` adds columns whose value must be fixed once a row (clock and chance)."""
+
+    source: SourceSpec
+    schema: Schema
+    computed: tuple[Named, ...] = ()
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(event_time=self.source.event_time.column if self.source.event_time else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Rows for which every conjunct is true. A conjunct that is NULL rejects."""
+
+    input: Plan
+    conjuncts: tuple[exp.Expression, ...]
+
+    @property
+    def schema(self) -> Schema:
+        return self.input.schema
+
+    @property
+    def facts(self) -> Facts:
+        return self.input.facts
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    input: Plan
+    columns: tuple[Named, ...]
+    schema: Schema
+    facts: Facts = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class AssignWindow:
+    """Puts each row into its windows: adds `window_start` and `window_end` (TIMESTAMP)."""
+
+    input: Plan
+    window: Window
+
+    @property
+    def schema(self) -> Schema:
+        bounds = (Column(WINDOW_START, "TIMESTAMP", False), Column(WINDOW_END, "TIMESTAMP", False))
+        return Schema(bounds + self.input.schema.columns)
+
+    @property
+    def facts(self) -> Facts:
+        return self.input.facts
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Groups by the window (when the input is an `AssignWindow`) and `keys`. `calls` are single aggregate calls.
+
+    The schema is `window_start`, `window_end` (with a window), then the keys, then the calls.
+    """
+
+    input: Plan
+    keys: tuple[Named, ...]
+    calls: tuple[Named, ...]
+    emit: Emit
+    schema: Schema
+
+    @property
+    def window(self) -> Window | None:
+        return self.input.window if isinstance(self.input, AssignWindow) else None
+
+    @property
+    def facts(self) -> Facts:
+        keys = tuple(key.name for key in self.keys)
+        if self.window is not None:
+            keys = (WINDOW_START, WINDOW_END, *keys)
+        return Facts(changes=self.emit is Emit.CHANGES, event_time=None, key=keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """The root of a job's plan. `key` are the output columns that identify a row, when there are such."""
+
+    input: Plan
+    spec: SinkSpec
+    emit: Emit | None
+    message_key: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> Schema:
+        return self.input.schema
+
+    @property
+    def facts(self) -> Facts:
+        return self.input.facts
+
+
+Plan: TypeAlias = Scan | Filter | Project | AssignWindow | Aggregate | Sink
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """A job: its name, its plan and what the statement's annotations and properties say.
+
+    `annotations` are `@name`, `@job_mode` … of the job. `depends_on` are the names of the jobs whose output it reads.
+    """
+
+    name: str
+    plan: Sink
+    annotations: Mapping[str, Property]
+    depends_on: tuple[str, ...] = ()
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationPlan:
+    """All jobs of an application, in the order of the text. `name` is `@app`, else the file's stem."""
+
+    name: str
+    jobs: tuple[JobPlan, ...]
+    annotations: Mapping[str, Property]
+    warnings: tuple[str, ...] = ()
