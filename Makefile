@@ -1,0 +1,49 @@
+# Bare `make` prints the commands. All of them work with Python 3.11 or later, make and a package registry.
+SHELL := /bin/sh
+# The first Python that is 3.11 or later; `make PYTHON=/path/to/python` names one.
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv/bin
+SEED ?= 1
+MINUTES ?= 5
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint bench fuzz docs lock clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv with everything in it (nothing to do when it is there)
+	@test -n "$(PYTHON)" || { echo "setup: Python 3.11 or later is needed (make PYTHON=...)" >&2; exit 1; }
+	@$(PYTHON) scripts/setup.py
+
+demo: setup ## run the example jobs: a window over real flights, then one over a million rows
+	@sh examples/demo.sh
+
+test: setup lint ## all checks: style, types, layers, and every test
+	$(VENV)/python -m pytest -n 2 -q
+
+check: ## exactly what CI runs
+	@sh .ci/run
+
+lint: setup ## style, types and layers alone
+	$(VENV)/python -m ruff check .
+	$(VENV)/python -m ruff format --check .
+	$(VENV)/python -m mypy
+	$(VENV)/lint-imports
+
+bench: setup ## measure, and write docs/benchmarks.md (about six minutes)
+	$(VENV)/python -m benchmarks
+
+fuzz: setup ## random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
+	$(VENV)/python -m tests.properties.fuzz --seed $(SEED) --minutes $(MINUTES)
+
+docs: setup ## write the reference pages from the registries
+	$(VENV)/python scripts/reference.py
+
+lock: setup ## pin the newest versions that pyproject.toml allows in requirements.lock
+	$(VENV)/python scripts/lock.py
+
+clean: ## remove .venv and everything that was made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
