@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ferrisstreams.config.registry import KEYS
 from ferrisstreams.errors import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,6 +195,13 @@ def test_error_code_is_used_and_documented() -> None:
     page = (ROOT / "docs" / "errors.md").read_text("utf-8")
     none(f"{code} is never raised" for code in CODES if code not in source and own.count(f'"{code}"') < 2)
     none(f"{code} is not in docs/errors.md" for code in CODES if code not in page)
+
+
+def test_setting_is_used_and_documented() -> None:
+    source = "".join(m.text for m in package_modules() if m.path.name != "registry.py")
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    none(f"{key.name} is read nowhere" for key in KEYS if f'"{key.name.rstrip("*")}' not in source)
+    none(f"{key.name} is not in docs/configuration.md" for key in KEYS if f"`{key.name}`" not in page)
 
 
 def test_page_has_one_heading_of_the_first_level() -> None:

@@ -1,0 +1,101 @@
+"""Write the reference pages from the registries: `docs/configuration.md` and `docs/errors.md`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ferrisstreams.config.kinds import DURATION, SIZE
+from ferrisstreams.config.registry import BATCH_KEYS, CONNECTOR_KEYS, JOB_KEYS, TIME_KEYS, Key
+from ferrisstreams.errors import CODES
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+CONFIGURATION_HEAD = """# Configuration
+
+Made by `make docs` from the registry of keys; not to be edited.
+
+A key stands in the `WITH (…)` of a source, or in the `WITH (…)` of the stream that a job writes (sink and job share it).
+`ferris run --set key=value` sets a key for every job that knows it, and wins over the text. Durations and sizes are
+written with their unit (`100ms`, `5s`, `4MB`). An unknown key, or one that does not belong to the connector, is an error
+that says what was meant. A key *for source and job* may also be given to the job with the prefix `source.`.
+
+```sql
+CREATE STREAM trades (symbol TEXT, price DOUBLE, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+WITH ('connector' = 'file', 'path' = 'trades.jsonl', 'format' = 'json');
+
+CREATE STREAM minutes WITH ('connector' = 'file', 'path' = 'minutes.jsonl', 'commit.interval' = '500ms') AS
+SELECT window_start, symbol, count(*) AS n FROM trades GROUP BY symbol, TUMBLE(ts, INTERVAL '1' MINUTE);
+```
+"""
+
+ERRORS_HEAD = """# Errors
+
+Made by `make docs` from the registry of codes; not to be edited.
+
+Every error has a code that never changes its meaning. It is printed as `file:LINE:COLUMN: message [code]`, with the line,
+a caret and a hint where there is something to do. A row that fails is not an error of the job: it is counted, logged or
+kept as a dead letter, as its failure strategy says, with the same kind of code.
+"""
+
+#: The first digits of a code, and who must act.
+FAMILIES = {
+    "E1": ("SQL", "The author of the statement acts. Nothing was started."),
+    "E2": ("Rows", "The owner of the data acts. The row alone fails; `failure_strategy` decides what becomes of it."),
+    "E3": ("Settings", "The operator of the job acts. Nothing was started."),
+    "E4": ("Connectors", "The operator acts on the outside system. The epoch is rolled back and the job has failed."),
+    "E5": ("State", "The operator acts. The job does not start, and nothing was touched."),
+    "E6": ("Jobs", "The operator acts. The epoch is rolled back and the job has failed."),
+    "E9": ("Ours", "A bug in FerrisStreams. The job stops; please report it."),
+}
+
+MILLISECONDS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+BYTES = (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("B", 1))
+
+
+def default_text(key: Key) -> str:
+    """A default as a user would write it; empty when it is off, found out, or must be given."""
+    value = key.default
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if value is None or value == "":
+        return ""
+    if value == 0 and key.kind is DURATION:
+        return "`0s`"
+    if key.kind in (DURATION, SIZE) and isinstance(value, int | float):
+        units = MILLISECONDS if key.kind is DURATION else BYTES
+        unit, factor = next(((u, f) for u, f in units if value >= f and value % f == 0), units[-1])
+        return f"`{value / factor:g}{unit}`"
+    return f"`{value}`"
+
+
+def key_row(key: Key) -> str:
+    owner = " and ".join(scope.value for scope in key.scopes)
+    owner += f" ({', '.join(key.connectors)})" if key.connectors else ""
+    aliases = f" Also written {', '.join(f'`{alias}`' for alias in key.aliases)}." if key.aliases else ""
+    return f"| `{key.name}` | {owner} | {key.kind.name} | {default_text(key)} | {key.sentence}{aliases} |"
+
+
+def configuration_page() -> str:
+    sections = {"Connectors": CONNECTOR_KEYS, "Time": TIME_KEYS, "Batches": BATCH_KEYS, "Jobs": JOB_KEYS}
+    parts = [CONFIGURATION_HEAD]
+    for title, keys in sections.items():
+        head = [f"## {title}", "", "| key | for | value | default | meaning |", "| --- | --- | --- | --- | --- |"]
+        parts.append("\n".join([*head, *map(key_row, keys)]) + "\n")
+    return "\n".join(parts)
+
+
+def errors_page() -> str:
+    parts = [ERRORS_HEAD]
+    for family, (title, who) in FAMILIES.items():
+        rows = [f"| `{code}` | {meaning} |" for code, meaning in CODES.items() if code.startswith(family)]
+        parts.append("\n".join([f"## {title}", "", who, "", "| code | meaning |", "| --- | --- |", *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    (DOCS / "configuration.md").write_text(configuration_page(), "utf-8")
+    (DOCS / "errors.md").write_text(errors_page(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
