@@ -1,7 +1,7 @@
 """The one DuckDB instance of a job: two connections, closed in, and the translation of its errors.
 
-*work* runs everything that user data can make fail, in autocommit. *state* holds the epoch's transaction and only appends
-and merges finished results. See `docs/architecture.md`, section 3.
+*work* runs everything that user data can make fail, in autocommit. *state* holds the epoch's transaction and only
+appends and merges finished results. See `docs/architecture.md`, section 3.
 """
 
 from __future__ import annotations
@@ -18,6 +18,23 @@ from sqlglot import exp
 from ferrisstreams.errors import FatalConnectorError, FerrisError, InternalError, StateError
 
 Statement: TypeAlias = exp.Expression | str
+
+#: `total / count` of a decimal total as text with `scale` digits, rounded half away from zero. Whole numbers of the
+#: total's smallest unit are divided, in two steps so that nothing exceeds 38 digits before the result itself does.
+_DECIMAL_AVERAGE = (
+    """CREATE MACRO ferris_digits(sign, digits, scale) AS
+         sign || left(digits, length(digits) - scale) || '.' || right(digits, scale)""",
+    """CREATE MACRO ferris_divide(u, n, unit, scale) AS
+         ferris_digits(CASE WHEN u < 0 THEN '-' ELSE '' END,
+           lpad(CAST(abs(u) // n * unit + (2 * (abs(u) % n) * unit + n) // (2 * n) AS VARCHAR), scale + 1, '0'), scale)""",
+    """CREATE MACRO ferris_average(t, n, decimals, scale) AS
+         ferris_divide(CAST(replace(t, '.', '') AS HUGEINT), n,
+           CAST(rpad('1', CAST(1 + scale - decimals AS INTEGER), '0') AS HUGEINT), scale)""",
+    """CREATE MACRO ferris_decimal_average(total, n, scale) AS
+         ferris_average(CAST(total AS VARCHAR), n,
+           CASE WHEN strpos(CAST(total AS VARCHAR), '.') = 0 THEN 0
+                ELSE length(CAST(total AS VARCHAR)) - strpos(CAST(total AS VARCHAR), '.') END, scale)""",
+)
 
 #: The schema (an attached database) that holds the job's durable tables.
 STATE_SCHEMA = "state"
@@ -49,6 +66,8 @@ class Engine:
     def __init__(self, settings: EngineSettings) -> None:
         self._root = duckdb.connect(":memory:")
         self._configure(settings)
+        for macro in _DECIMAL_AVERAGE:
+            self._root.execute(macro)
         self.work = Connection(self._root)
         self.state = Connection(self._root.cursor())
 
@@ -82,7 +101,7 @@ class Engine:
 
 
 class Connection:
-    """One DuckDB connection whose errors are ours: `DataError`, `StateError`, `FatalConnectorError`, `InternalError`."""
+    """One DuckDB connection whose errors are ours: `DataError` and the classes of `ferrisstreams.errors`."""
 
     def __init__(self, raw: duckdb.DuckDBPyConnection) -> None:
         self._raw = raw

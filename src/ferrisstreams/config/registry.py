@@ -1,0 +1,144 @@
+"""The one registry of configuration keys. Parsing, errors, origins and the reference page come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from ferrisstreams.config.kinds import (
+    ANY_TEXT,
+    CHARACTER,
+    DURATION,
+    FLAG,
+    SIZE,
+    TEXT,
+    Kind,
+    SettingValue,
+    choice,
+    integer,
+    number,
+)
+
+MEGABYTE = 1 << 20
+
+
+class Scope(Enum):
+    """Where a key may stand: with a source, with a sink, or with a job (in the same `WITH` as its sink)."""
+
+    SOURCE = "source"
+    SINK = "sink"
+    JOB = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A setting. `default` is typed (durations in ms, sizes in bytes; None: off or found out). `connectors` narrows it to
+    some connectors, `per_side` lets it also stand as `source.<key>` and `sink.<key>` of a job; a name that ends in `*`
+    stands for any name with that beginning."""
+
+    name: str
+    kind: Kind
+    default: SettingValue
+    scopes: tuple[Scope, ...]
+    sentence: str
+    connectors: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def per_side(self) -> bool:
+        return Scope.SOURCE in self.scopes and Scope.JOB in self.scopes
+
+
+_SOURCE, _SINK, _JOB = (Scope.SOURCE,), (Scope.SINK,), (Scope.JOB,)
+_SIDES = (Scope.SOURCE, Scope.SINK)
+_TIMED = (Scope.SOURCE, Scope.JOB)
+
+CONNECTOR_KEYS = (
+    Key("connector", TEXT, None, _SIDES, "What the stream is connected to: file, datagen, memory, stdout, blackhole."),
+    Key("format", TEXT, "json", _SIDES, "How a record is written: json (one object a line) or csv."),
+    Key("path", TEXT, None, _SIDES, "The file; of a source also a glob. Relative to the application file.", ("file",)),
+    Key("watch", FLAG, False, _SOURCE, "Follow files as they grow and appear; without it the source is bounded.",
+        ("file",)),
+    Key("header", FLAG, True, _SIDES, "CSV: the first line of a file names the columns.", ("file", "stdout")),
+    Key("delimiter", CHARACTER, ",", _SIDES, "CSV: what stands between fields.", ("file", "stdout")),
+    Key("quote", CHARACTER, '"', _SIDES, "CSV: what a field is quoted with.", ("file", "stdout")),
+    Key("nulls", ANY_TEXT, "", _SIDES, "CSV: the unquoted text that means NULL.", ("file", "stdout")),
+    Key("max.record.bytes", SIZE, 16 * MEGABYTE, _SOURCE, "A larger record is a row error.", ("file",)),
+    Key("append", FLAG, False, _SINK, "A new job writes behind what a file holds already.", ("file",)),
+    Key("rows", integer(0), None, _SOURCE, "How many rows to make; endless without.", ("datagen",)),
+    Key("rate", number(0.001, 1e9), None, _SOURCE, "Rows a second; as fast as they are taken without.", ("datagen",)),
+    Key("seed", integer(0), 0, _SOURCE, "The same seed makes the same rows.", ("datagen",)),
+    Key("fields.*", TEXT, None, _SOURCE, "How a column is made: sequence:0, uniform:1..100, choice:A,B, "
+        "normal:10,2, now, time:2024-01-01+10ms.", ("datagen",)),
+    Key("changelog", choice("append", "retract"), None, _SINK, "How changes are written: append (new values only) or "
+        "retract (a column op with +I -U +U -D). Default: append unless keys can disappear."),
+)  # fmt: skip
+
+TIME_KEYS = (
+    Key("event.time.field", TEXT, None, _SOURCE, "The column that holds the event time."),
+    Key("event.time.format", TEXT, None, _SOURCE, "How the event time is written: iso8601, epoch_seconds, "
+        "epoch_millis, epoch_micros or a strptime pattern. Default: ISO 8601 text."),
+    Key("timestamp.format", TEXT, None, _SOURCE, "The same for all TIMESTAMP columns."),
+    Key("watermark.strategy", choice("bounded_out_of_orderness", "ascending"), None, _SOURCE,
+        "How the watermark follows the event time."),
+    Key("watermark.max_out_of_orderness", DURATION, None, _SOURCE, "How far behind the greatest event time the "
+        "watermark stays."),
+    Key("watermark.idle_timeout", DURATION, None, _SOURCE, "A partition that is caught up and silent for so long no "
+        "longer holds the watermark back. Default: off."),
+    Key("watermark.max_ahead", DURATION, None, _SOURCE, "A row further ahead of the clock than this is a row error. "
+        "Default: off."),
+    Key("allowed.lateness", DURATION, 0.0, _TIMED, "How long after its end a window still takes rows."),
+    Key("late.data.strategy", choice("drop", "dead_letter", "update"), "drop", _TIMED, "What becomes of late rows: "
+        "counted, counted and kept as dead letters, or windows emitted again within the allowed lateness."),
+)  # fmt: skip
+
+BATCH_KEYS = (
+    Key("batch.enable", FLAG, True, _TIMED, "false: one row a batch."),
+    Key("batch.strategy", choice("fixed_size", "time_window", "adaptive_size", "memory_based", "low_latency"), None,
+        _TIMED, "What ends a batch. Default: memory_based for bounded files, fixed_size elsewhere."),
+    Key("batch.size", integer(1), 10_000, _TIMED, "fixed_size: rows in a batch."),
+    Key("batch.timeout", DURATION, 100.0, _TIMED, "fixed_size, adaptive_size, memory_based: the longest wait."),
+    Key("batch.window", DURATION, 100.0, _TIMED, "time_window: how long a batch collects."),
+    Key("batch.max_size", integer(1), None, _TIMED, "Rows in a batch at most. Default: 100,000; low_latency 500."),
+    Key("batch.min_size", integer(1), 100, _TIMED, "adaptive_size: rows in a batch at least."),
+    Key("batch.target_latency", DURATION, 50.0, _TIMED, "adaptive_size: how long a batch should take."),
+    Key("batch.memory_size", SIZE, None, _TIMED, "memory_based: bytes in a batch. Default: 4MB; 8MB as the default "
+        "strategy of bounded files."),
+    Key("batch.wait", DURATION, 1.0, _TIMED, "low_latency: the wait after the first row."),
+    Key("batch.eager", FLAG, True, _TIMED, "low_latency: take at once what is there."),
+)  # fmt: skip
+
+JOB_KEYS = (
+    Key("job.mode", choice("exactly_once", "at_least_once", transactional="exactly_once", simple="at_least_once"), None,
+        _JOB, "Delivery. Default: exactly_once where the sink can take back what it wrote."),
+    Key("commit.policy", choice("per_record", "per_batch", "hybrid"), "hybrid", _JOB, "When an epoch ends: after each "
+        "row, after each batch, or when the source has nothing more queued and at the interval at the latest."),
+    Key("commit.interval", DURATION, 1_000.0, _JOB, "hybrid: the longest epoch."),
+    Key("commit.rows", integer(1), None, _JOB, "hybrid: the most rows of an epoch."),
+    Key("failure_strategy", choice("log_and_continue", "send_to_dlq", "fail_batch", "retry_with_backoff",
+        send_to_d_l_q="send_to_dlq", sendtodlq="send_to_dlq", send_to_dlq="send_to_dlq"),
+        "log_and_continue", _TIMED, "What becomes of a row that fails."),
+    Key("max_retries", integer(0, 1000), 3, _TIMED, "retry_with_backoff: how often a failing row is tried again."),
+    Key("retry_backoff", DURATION, 1_000.0, _TIMED, "retry_with_backoff: the first wait, doubled each time."),
+    Key("retry_backoff.max", DURATION, 60_000.0, _TIMED, "retry_with_backoff: the longest wait."),
+    Key("on.exhausted", choice("dlq", "fail", "skip"), "dlq", _TIMED, "retry_with_backoff: what becomes of a row when "
+        "the retries are spent."),
+    Key("dlq.path", TEXT, None, _JOB, "The file of dead letters. Default: <application>.<job>.dlq.jsonl beside the "
+        "sink."),
+    Key("dlq.max_ratio", number(0, 1), None, _JOB, "The job fails when more than this part of the rows read has "
+        "failed. Default: off."),
+    Key("dlq.max_consecutive", integer(1), 1_000, _JOB, "The job fails when so many rows in a row become dead "
+        "letters."),
+    Key("state.dir", TEXT, None, _JOB, "Where state is kept. Default: .ferris beside the application file."),
+    Key("memory.limit", SIZE, None, _JOB, "Memory of the engine. Default: 80 % of the machine's."),
+)  # fmt: skip
+
+KEYS: tuple[Key, ...] = CONNECTOR_KEYS + TIME_KEYS + BATCH_KEYS + JOB_KEYS
+
+
+def keys_of(scope: Scope, connector: str | None) -> Iterator[Key]:
+    """The keys that may stand at `scope` for `connector` (None: for any)."""
+    for key in KEYS:
+        if scope in key.scopes and (connector is None or not key.connectors or connector in key.connectors):
+            yield key

@@ -1,0 +1,137 @@
+"""From properties as written to typed settings, each with its origin. Nothing is ignored: an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ferrisstreams.config.kinds import SettingValue
+from ferrisstreams.config.registry import KEYS, Key, Scope, keys_of
+from ferrisstreams.config.values import Property
+from ferrisstreams.errors import ConfigError
+
+_SIDES = (Scope.SOURCE, Scope.SINK)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A typed value and the property that it was read from (None: the default)."""
+
+    value: SettingValue
+    property: Property | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Typed settings of a source, a sink or a job. A key that was not given has its default."""
+
+    values: Mapping[str, Setting]
+
+    def given(self, name: str) -> bool:
+        """Whether the user gave this key."""
+        return name in self.values and self.values[name].property is not None
+
+    def property(self, name: str) -> Property | None:
+        return self.values[name].property if name in self.values else None
+
+    def optional_text(self, name: str) -> str | None:
+        value = self.values[name].value
+        assert value is None or isinstance(value, str)
+        return value
+
+    def text(self, name: str) -> str:
+        value = self.values[name].value
+        assert isinstance(value, str), name
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self.values[name].value
+        assert isinstance(value, bool), name
+        return value
+
+    def optional_integer(self, name: str) -> int | None:
+        value = self.values[name].value
+        assert value is None or isinstance(value, int)
+        return value
+
+    def integer(self, name: str) -> int:
+        value = self.values[name].value
+        assert isinstance(value, int), name
+        return value
+
+    def optional_number(self, name: str) -> float | None:
+        value = self.values[name].value
+        assert value is None or isinstance(value, int | float)
+        return value
+
+    def duration_ms(self, name: str) -> float:
+        value = self.values[name].value
+        assert isinstance(value, int | float), name
+        return value
+
+    def below(self, prefix: str) -> dict[str, str]:
+        """The texts of all keys that begin with `prefix`, without it."""
+        return {k[len(prefix) :]: str(s.value) for k, s in self.values.items() if k.startswith(prefix)}
+
+
+def resolve(properties: Mapping[str, Property], scopes: tuple[Scope, ...], connector: str | None) -> Settings:
+    """Type every property and add the defaults.
+
+    `scopes` are those that may stand together here: a source alone, or a sink and its job. Keys of a job that exist for
+    each side are also accepted as `source.<key>` and `sink.<key>`. Raises ConfigError (E3001, E3002).
+    """
+    known = {key.name: key for scope in scopes for key in keys_of(scope, connector)}
+    values = {name: Setting(key.default) for name, key in known.items() if not name.endswith("*")}
+    for written, prop in properties.items():
+        key, name = _find(written, known, scopes, connector, prop)
+        values[name] = Setting(parse_value(key, written, prop), prop)
+    return Settings(values)
+
+
+def parse_value(key: Key, written: str, prop: Property) -> SettingValue:
+    """The typed value of one property. Raises ConfigError E3002."""
+    try:
+        return key.kind.parse(prop.value)
+    except ValueError as error:
+        raise ConfigError(
+            f"{_origin(prop)}'{written}' = '{prop.value}' does not fit: {error}", "E3002", key.sentence, prop.position
+        ) from None
+
+
+def _find(
+    written: str, known: Mapping[str, Key], scopes: tuple[Scope, ...], connector: str | None, prop: Property
+) -> tuple[Key, str]:
+    name = written.lower()
+    for key in known.values():
+        if name == key.name or name in key.aliases:
+            return key, key.name
+        if key.name.endswith("*") and name.startswith(key.name[:-1]) and len(name) >= len(key.name):
+            return key, key.name[:-1] + written[len(key.name) - 1 :]
+        if key.per_side and Scope.JOB in scopes and name == f"source.{key.name}":
+            return key, name
+    raise _unknown(written, known, connector, prop)
+
+
+def _unknown(written: str, known: Mapping[str, Key], connector: str | None, prop: Property) -> ConfigError:
+    name = written.lower()
+    elsewhere = [key for key in KEYS if name == key.name]
+    close = difflib.get_close_matches(name, known, n=1)
+    if elsewhere:
+        owner = " and ".join(elsewhere[0].connectors) or " and ".join(s.value for s in elsewhere[0].scopes)
+        hint = f"'{name}' is a key of {owner}"
+    elif close:
+        hint = f"did you mean '{close[0]}'?"
+    else:
+        hint = "the keys are listed in docs/configuration.md"
+    where = f" for connector '{connector}'" if connector else ""
+    return ConfigError(f"{_origin(prop)}unknown setting '{written}'{where}", "E3001", hint, prop.position)
+
+
+def _origin(prop: Property) -> str:
+    return f"{prop.origin}: " if prop.origin and prop.position is None else ""
+
+
+def all_names() -> Iterator[str]:
+    """Names of all keys, for the reference page and for completion."""
+    return (key.name for key in KEYS)

@@ -1,0 +1,117 @@
+"""The state file's own rows: what it belongs to, and one row an epoch.
+
+A commit that fails inside DuckDB can look like one that worked (see `docs/architecture.md`): `commit` therefore reads its
+own row back.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.duck.engine import STATE_SCHEMA, Connection
+from ferrisstreams.errors import InternalError, StateError
+
+#: Raised whenever the tables of a state file mean something else than before.
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """An epoch: its number and all that it made durable (positions, watermarks, ledger, marks), as JSON."""
+
+    epoch: int
+    content: dict[str, JsonValue]
+
+
+class StateStore:
+    """Transactions and epochs on the state connection."""
+
+    def __init__(self, state: Connection) -> None:
+        self._state = state
+        self._open = False
+        self.state_id = ""
+
+    def load(self, fingerprint: str, description: str) -> EpochRow | None:
+        """Create or check the file; the last epoch, or None when the state is new.
+
+        Raises StateError when the file belongs to another plan (E5002) or has another format version (E5004).
+        """
+        self._state.execute(
+            f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.meta"
+            " (format_version INTEGER, state_id VARCHAR, fingerprint VARCHAR, description VARCHAR)"
+        )
+        self._state.execute(f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.epochs (epoch BIGINT, content VARCHAR)")
+        found = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.meta")
+        if not found:
+            self.state_id = secrets.token_hex(8)
+            self._state.execute(
+                f"INSERT INTO {STATE_SCHEMA}.meta VALUES ($version, $id, $fingerprint, $description)",
+                {
+                    "version": FORMAT_VERSION,
+                    "id": self.state_id,
+                    "fingerprint": fingerprint,
+                    "description": description,
+                },
+            )
+            return None
+        version, state_id, kept, kept_description = found[0]
+        self.state_id = str(state_id)
+        self._check(int(str(version)), (str(kept), str(kept_description)), (fingerprint, description))
+        return self._last()
+
+    def _check(self, version: int, kept: tuple[str, str], now: tuple[str, str]) -> None:
+        if version != FORMAT_VERSION:
+            raise StateError(
+                f"the state has format version {version}, this FerrisStreams reads version {FORMAT_VERSION}",
+                "E5004",
+                "run the version that wrote it, or begin anew with another --state-dir",
+            )
+        if kept[0] != now[0]:
+            raise StateError(
+                f"the state belongs to another plan:\n  kept: {kept[1]}\n  now:  {now[1]}",
+                "E5002",
+                "give the changed query another name (@name), begin anew with another --state-dir, or delete the"
+                " job's state folder",
+            )
+
+    def _last(self) -> EpochRow | None:
+        rows = self._state.rows(f"SELECT epoch, content FROM {STATE_SCHEMA}.epochs ORDER BY epoch DESC LIMIT 1")
+        return EpochRow(int(str(rows[0][0])), json.loads(str(rows[0][1]))) if rows else None
+
+    def begin(self) -> None:
+        """Open the epoch's transaction, once."""
+        if not self._open:
+            self._state.execute("BEGIN TRANSACTION")
+            self._open = True
+
+    def commit(self, row: EpochRow) -> None:
+        """Write the epoch row, commit, and read it back. After an error the process must stop and reconcile at start."""
+        self.begin()
+        self._state.execute(
+            f"INSERT INTO {STATE_SCHEMA}.epochs VALUES ($epoch, $content)",
+            {"epoch": row.epoch, "content": json.dumps(row.content)},
+        )
+        self._state.execute("COMMIT")
+        self._open = False
+        last = self._last()
+        if last is None or last.epoch != row.epoch:
+            raise InternalError(f"the state's COMMIT of epoch {row.epoch} kept nothing")
+
+    def forget_before(self, epoch: int) -> None:
+        """Delete the rows of older epochs."""
+        self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs WHERE epoch < $epoch", {"epoch": epoch})
+
+    def finish(self) -> None:
+        """Commit a transaction that holds no epoch row (reclaiming)."""
+        if self._open:
+            self._state.execute("COMMIT")
+            self._open = False
+
+    def rollback(self) -> None:
+        """Take back everything since the last commit."""
+        if self._open:
+            self._state.execute("ROLLBACK")
+            self._open = False

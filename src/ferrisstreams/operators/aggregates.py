@@ -1,0 +1,346 @@
+"""Which aggregate merges how: the table of the three kinds.
+
+*Decomposable* aggregates keep plain partial columns that plain aggregates merge. *Ordered* ones keep the value with its
+place in stream order. Every other aggregate is *holistic*: the state keeps the arguments of every row, and the emission
+runs the real aggregate; one holistic call makes all calls of its query run that way.
+
+Moments (variance, covariance, regression) are merged pairwise by the update formula of Chan, Golub and LeVeque (1979),
+because sums of squares lose digits when the mean is large beside the deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+
+from ferrisstreams.operators.calls import Call, replace_arguments, take_apart
+from ferrisstreams.plan.nodes import Named
+from ferrisstreams.schema import Schema
+
+#: The struct of a row's place in stream order: event time, partition, row number in the partition.
+PLACE = "_place"
+
+#: The list of argument structs that a holistic query keeps.
+VALUES = "_values"
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A column of the state log: how a batch makes it and how rows of the log merge into one."""
+
+    name: str
+    expression: exp.Expression
+    merge: exp.Expression
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatePlan:
+    """How the calls of one `Aggregate` run. `finals` are over the merged partials and have the declared types.
+
+    In a holistic plan the only partial is `VALUES`, and `finals` are the real aggregates over the unnested `_value`.
+    `places` says that rows need their place in stream order.
+    """
+
+    partials: tuple[Partial, ...]
+    finals: tuple[Named, ...]
+    holistic: bool
+    places: bool
+    kinds: dict[str, str]
+
+
+def plan_aggregates(calls: Sequence[Named], schema: Schema) -> AggregatePlan:
+    """The plan of all calls together. `schema` has a column of the declared type for every call."""
+    taken = [(call, take_apart(call.expression)) for call in calls]
+    kinds = {call.name: kind_of(parts, _type(schema, call.name)) for call, parts in taken}
+    if "holistic" in kinds.values():
+        return _plan_holistic(taken, schema, kinds)
+    partials: list[Partial] = []
+    finals: list[Named] = []
+    for index, (call, parts) in enumerate(taken):
+        type_ = _type(schema, call.name)
+        made, final = _build(parts, f"_p{index}", type_)
+        partials.extend(made)
+        finals.append(Named(call.name, exp.cast(final, type_, dialect="duckdb")))
+    places = "ordered" in kinds.values()
+    return AggregatePlan(tuple(partials), tuple(finals), False, places, kinds)
+
+
+def kind_of(call: Call, type_: str) -> str:
+    """`decomposable`, `ordered` or `holistic`; `type_` is the type of the call's result."""
+    if call.ordered or (call.distinct and call.name not in _DISTINCT_FREE):
+        return "holistic"
+    if call.name in _ORDERED:
+        return "ordered" if len(call.arguments) == _ORDERED[call.name] else "holistic"
+    if call.name == "avg":
+        # Times and intervals have averages but no sums.
+        return "decomposable" if type_.startswith(("DOUBLE", "DECIMAL")) else "holistic"
+    if call.name in _PLAIN:
+        return "decomposable" if len(call.arguments) <= 1 else "holistic"
+    return "decomposable" if call.name in _MOMENTS or call.name in _PAIRS else "holistic"
+
+
+# --- decomposable -----------------------------------------------------------------------------------------------------
+
+#: Aggregates of one argument whose partials merge by this aggregate.
+_PLAIN = {
+    "count": "sum", "count_if": "sum", "sum": "sum", "min": "min", "max": "max", "bool_and": "bool_and",
+    "bool_or": "bool_or", "bit_and": "bit_and", "bit_or": "bit_or", "bit_xor": "bit_xor", "product": "product",
+}  # fmt: skip
+
+#: Repeated values make no difference to these.
+_DISTINCT_FREE = frozenset({"min", "max", "bool_and", "bool_or", "bit_and", "bit_or"})
+
+_ORDERED = {"first": 1, "last": 1, "any_value": 1, "arg_min": 2, "arg_max": 2}
+
+
+def function(name: str, *arguments: exp.Expression) -> exp.Expression:
+    """A call by DuckDB's own name, untranslated."""
+    return exp.Anonymous(this=name, expressions=list(arguments))
+
+
+def field(value: exp.Expression, name: str) -> exp.Expression:
+    """A field of a struct."""
+    return function("struct_extract", value, exp.Literal.string(name))
+
+
+def struct(**fields: exp.Expression) -> exp.Expression:
+    """A struct of named fields."""
+    return exp.Struct(expressions=[exp.PropertyEQ(this=exp.to_identifier(k), expression=v) for k, v in fields.items()])
+
+
+def _type(schema: Schema, name: str) -> str:
+    column = schema.get(name)
+    assert column is not None, name
+    return column.type
+
+
+def _column(name: str) -> exp.Column:
+    return exp.column(exp.to_identifier(name, quoted=True))
+
+
+def _partial(name: str, expression: exp.Expression, merge: str) -> Partial:
+    return Partial(name, expression, function(merge, _column(name)))
+
+
+def _build(call: Call, prefix: str, type_: str) -> tuple[list[Partial], exp.Expression]:
+    if call.name in _ORDERED:
+        return _build_ordered(call, prefix)
+    if call.name in _MOMENTS:
+        return _build_moments(call, prefix, _MOMENTS[call.name])
+    if call.name in _PAIRS:
+        return _build_pairs(call, prefix, _PAIRS[call.name])
+    if call.name == "avg":
+        return _build_average(call, prefix, type_)
+    argument = call.guarded(call.arguments[0] if call.arguments else exp.Literal.number(1))
+    if call.name in ("count", "count_if"):
+        partial = _partial(prefix, function(call.name, argument), "sum")
+        return [partial], function("coalesce", _column(prefix), exp.Literal.number(0))
+    return [_partial(prefix, function(call.name, argument), _PLAIN[call.name])], _column(prefix)
+
+
+def _build_average(call: Call, prefix: str, type_: str) -> tuple[list[Partial], exp.Expression]:
+    argument = call.guarded(call.arguments[0])
+    total, count = f"{prefix}_sum", f"{prefix}_count"
+    partials = [
+        _partial(total, function("sum", argument), "sum"),
+        _partial(count, function("count", argument.copy()), "sum"),
+    ]
+    return partials, _average(_column(total), _column(count), type_)
+
+
+def _average(total: exp.Expression, count: exp.Expression, type_: str) -> exp.Expression:
+    """`total / count`. A macro of the engine divides decimals exactly, because DuckDB divides them as doubles."""
+    if type_.startswith("DECIMAL"):
+        return function("ferris_decimal_average", total, count, exp.Literal.number(decimal_scale(type_)))
+    return exp.Div(this=exp.cast(total, "DOUBLE"), expression=count)
+
+
+def decimal_scale(type_: str) -> int:
+    """The scale of `DECIMAL(p,s)`."""
+    return int(type_.split(",")[1].strip(" )"))
+
+
+# --- ordered ----------------------------------------------------------------------------------------------------------
+
+
+def _build_ordered(call: Call, prefix: str) -> tuple[list[Partial], exp.Expression]:
+    kept, place = _column(prefix), _column(PLACE)
+    needed = list(call.arguments) if call.name in ("arg_min", "arg_max", "any_value") else []
+    guards: list[exp.Expression] = [
+        exp.Not(this=exp.Is(this=argument.copy(), expression=exp.Null())) for argument in needed
+    ]
+    if call.condition is not None:
+        guards.insert(0, call.condition.copy())
+
+    def guarded(order: exp.Expression) -> exp.Expression:
+        return exp.Case().when(exp.and_(*[guard.copy() for guard in guards]), order) if guards else order
+
+    value = call.guarded(call.arguments[0])
+    match call.name:
+        case "arg_min":
+            key = call.guarded(call.arguments[1])
+            made = function("arg_min", struct(v=value, k=key, p=place), guarded(struct(k=key.copy(), p=place.copy())))
+            merge = function("arg_min", kept, struct(k=field(kept.copy(), "k"), p=field(kept.copy(), "p")))
+        case "arg_max":
+            # The greatest key, and among equal keys the first place: arg_max keeps the first that it sees.
+            key = call.guarded(call.arguments[1])
+            made = function("arg_max", struct(v=value, k=key, p=place), _by(guarded(key.copy()), place.copy()))
+            merge = function("arg_max", kept, _by(field(kept.copy(), "k"), field(kept.copy(), "p")))
+        case _:
+            pick = "arg_max" if call.name == "last" else "arg_min"
+            made = function(pick, struct(v=value, p=place), guarded(place.copy()))
+            merge = function(pick, kept, field(kept.copy(), "p"))
+    return [Partial(prefix, made, merge)], field(kept.copy(), "v")
+
+
+def _by(argument: exp.Expression, *orders: exp.Expression) -> exp.Expression:
+    return exp.Order(this=argument, expressions=[exp.Ordered(this=order) for order in orders])
+
+
+# --- moments ----------------------------------------------------------------------------------------------------------
+
+
+def _sql(template: str, **fields: exp.Expression) -> exp.Expression:
+    """A constant template with its columns replaced."""
+    tree = sqlglot.parse_one(template, dialect="duckdb")
+    assert isinstance(tree, exp.Expression)
+    return tree.transform(
+        lambda node: fields[node.name].copy() if isinstance(node, exp.Column) and node.name in fields else node
+    )
+
+
+#: Name to the final expression over n (count), s (sum of squared deviations).
+_MOMENTS = {
+    "var_pop": "CASE WHEN n > 0 THEN s / n END",
+    "var_samp": "CASE WHEN n > 1 THEN s / (n - 1) END",
+    "stddev_pop": "CASE WHEN n > 0 THEN sqrt(s / n) END",
+    "stddev_samp": "CASE WHEN n > 1 THEN sqrt(s / (n - 1)) END",
+}
+
+#: Name to the final expression over n, the means mx and my, the squared deviations sx and sy, and the co-deviation c.
+#: The first SQL argument is y, the second x.
+_PAIRS = {
+    "covar_pop": "CASE WHEN n > 0 THEN c / n END",
+    "covar_samp": "CASE WHEN n > 1 THEN c / (n - 1) END",
+    "regr_count": "coalesce(n, 0)",
+    "regr_avgx": "mx",
+    "regr_avgy": "my",
+    "regr_sxx": "sx",
+    "regr_syy": "sy",
+    "regr_sxy": "c",
+}
+
+_MERGE_MOMENTS = """list_reduce(list(p) FILTER (WHERE p.n > 0), lambda a, b: {
+    n: a.n + b.n,
+    m: a.m + (b.m - a.m) * b.n / (a.n + b.n),
+    s: a.s + b.s + (b.m - a.m) * (b.m - a.m) * a.n * b.n / (a.n + b.n)})"""
+
+_MERGE_PAIRS = """list_reduce(list(p) FILTER (WHERE p.n > 0), lambda a, b: {
+    n: a.n + b.n,
+    mx: a.mx + (b.mx - a.mx) * b.n / (a.n + b.n),
+    my: a.my + (b.my - a.my) * b.n / (a.n + b.n),
+    sx: a.sx + b.sx + (b.mx - a.mx) * (b.mx - a.mx) * a.n * b.n / (a.n + b.n),
+    sy: a.sy + b.sy + (b.my - a.my) * (b.my - a.my) * a.n * b.n / (a.n + b.n),
+    c: a.c + b.c + (b.mx - a.mx) * (b.my - a.my) * a.n * b.n / (a.n + b.n)})"""
+
+
+def _build_moments(call: Call, prefix: str, final: str) -> tuple[list[Partial], exp.Expression]:
+    argument = exp.cast(call.guarded(call.arguments[0]), "DOUBLE")
+    made = _sql("{n: count(x), m: avg(x), s: var_pop(x) * count(x)}", x=argument)
+    kept = _column(prefix)
+    fields = {name: field(kept.copy(), name) for name in ("n", "m", "s")}
+    return [Partial(prefix, made, _sql(_MERGE_MOMENTS, p=kept))], _sql(final, **fields)
+
+
+def _build_pairs(call: Call, prefix: str, final: str) -> tuple[list[Partial], exp.Expression]:
+    y, x = (exp.cast(call.guarded(argument), "DOUBLE") for argument in call.arguments)
+    made = _sql(
+        "{n: regr_count(y, x), mx: regr_avgx(y, x), my: regr_avgy(y, x),"
+        " sx: regr_sxx(y, x), sy: regr_syy(y, x), c: regr_sxy(y, x)}",
+        x=x,
+        y=y,
+    )
+    kept = _column(prefix)
+    fields = {name: field(kept.copy(), name) for name in ("n", "mx", "my", "sx", "sy", "c")}
+    return [Partial(prefix, made, _sql(_MERGE_PAIRS, p=kept))], _sql(final, **fields)
+
+
+# --- holistic ---------------------------------------------------------------------------------------------------------
+
+#: The struct of a row's arguments, as `finals` see it after unnesting.
+VALUE = "_value"
+
+#: Aggregates whose result depends on the order of their rows: they get stream order behind the user's own.
+_ORDER_SENSITIVE = frozenset(
+    {"list", "string_agg", "mode", "first", "last", "any_value", "arg_min", "arg_max", "arg_min_null", "arg_max_null"}
+)
+
+
+def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: dict[str, str]) -> AggregatePlan:
+    fields: dict[str, exp.Expression] = {}
+    finals = []
+    for named, call in taken:
+        type_ = _type(schema, named.name)
+        finals.append(Named(named.name, exp.cast(_holistic(call, fields, type_), type_, dialect="duckdb")))
+    places = any(call.name in _ORDER_SENSITIVE or call.ordered for _, call in taken)
+    if places:
+        fields["p"] = _column(PLACE)
+    packed = struct(**fields) if fields else struct(one=exp.Literal.number(1))
+    values = Partial(VALUES, function("list", packed), function("flatten", function("list", _column(VALUES))))
+    return AggregatePlan((values,), tuple(finals), True, places, kinds)
+
+
+def _holistic(call: Call, fields: dict[str, exp.Expression], type_: str) -> exp.Expression:
+    """The call over the fields of `_value`; what it needs from a row is added to `fields`."""
+    condition = _keep(call.condition, fields) if call.condition is not None else None
+    tree = _over_fields(call, fields)
+    if call.name == "avg" and type_.startswith("DECIMAL"):
+        inner = [tree.this] if isinstance(tree.this, exp.Expression) else tree.expressions
+        total, count = (_filtered(function(name, *[i.copy() for i in inner]), condition) for name in ("sum", "count"))
+        return _average(total, count, type_)
+    if call.name in _ORDER_SENSITIVE or call.ordered:
+        tree = _in_stream_order(tree, call)
+    return _filtered(tree, condition)
+
+
+def _filtered(tree: exp.Expression, condition: exp.Expression | None) -> exp.Expression:
+    if condition is None:
+        return tree
+    return exp.Filter(this=tree, expression=exp.Where(this=condition.copy()))
+
+
+def _keep(expression: exp.Expression, fields: dict[str, exp.Expression]) -> exp.Expression:
+    """A reference to the field that holds this expression, made when there is none yet."""
+    for name, kept in fields.items():
+        if kept == expression:
+            return field(_column(VALUE), name)
+    name = f"a{len(fields)}"
+    fields[name] = expression.copy()
+    return field(_column(VALUE), name)
+
+
+def _over_fields(call: Call, fields: dict[str, exp.Expression]) -> exp.Expression:
+    """The call with every argument that reads a column replaced by a field. Constants stay in place."""
+    return replace_arguments(call.tree, lambda argument: _keep(call.guarded(argument), fields))
+
+
+def _in_stream_order(tree: exp.Expression, call: Call) -> exp.Expression:
+    """Adds stream order behind the user's ORDER BY; a DISTINCT call can only be ordered by its own arguments."""
+    place = exp.Ordered(this=field(_column(VALUE), "p"))
+    order = tree.find(exp.Order)
+    if call.distinct:
+        if order is None and (distinct := tree.find(exp.Distinct)) is not None:
+            own = [exp.Ordered(this=e.copy()) for e in distinct.expressions]
+            distinct.replace(exp.Order(this=distinct.copy(), expressions=own))
+        return tree
+    if order is not None:
+        order.append("expressions", place)
+        return tree
+    if tree.expressions:
+        tree.set("expressions", [*tree.expressions[:-1], exp.Order(this=tree.expressions[-1], expressions=[place])])
+    else:
+        tree.set("this", exp.Order(this=tree.this, expressions=[place]))
+    return tree
