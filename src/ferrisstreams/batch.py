@@ -12,17 +12,22 @@ from ferrisstreams.errors import CODES
 from ferrisstreams.memory_file import MemoryFile
 
 #: A position is always the next to read. It is a JSON value, because it is kept with the state.
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 Positions: TypeAlias = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What one poll may return: at most `rows` records and about `bytes` bytes, after waiting at most `wait_ms`."""
+    """What one poll may return: at most `rows` records and about `bytes` bytes, after waiting at most `wait_ms`.
+
+    A source that has something gives it at once; with `fill` an endless one waits for more until the limit is reached
+    or the wait is over.
+    """
 
     rows: int
     bytes: int
     wait_ms: float = 0.0
+    fill: bool = False
 
 
 Stage: TypeAlias = Literal["decode", "evaluate", "late", "encode", "write"]
@@ -74,7 +79,7 @@ class Fetch:
     """Records of one partition, as they came.
 
     `records` holds whole records (a memory file of whole lines, an Arrow table, or a range to generate). `origin` names
-    the place in words (`trades.jsonl`), `offset` is the place of the first record there (bytes for files, rows elsewhere).
+    the place in words (`trades.jsonl`), `offset` is the place of the first record there (bytes for files, else rows).
     `position` is the partition's position after all of them: finishing this fetch lets us commit it. `oversized` are
     records that the source refused to load because they pass the size limit, and `caught_up` says that nothing more was
     there at this moment. `header` is the header line of a CSV file, without its newline.
@@ -92,7 +97,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Encoded output: `rows` rows as bytes (each ending with its terminator), or as an Arrow table for sinks in memory."""
+    """Encoded output: `rows` rows as bytes (each ending with its terminator), or as an Arrow table for memory sinks."""
 
     data: bytes | pa.Table
     rows: int

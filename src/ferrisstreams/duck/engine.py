@@ -26,7 +26,8 @@ _DECIMAL_AVERAGE = (
          sign || left(digits, length(digits) - scale) || '.' || right(digits, scale)""",
     """CREATE MACRO ferris_divide(u, n, unit, scale) AS
          ferris_digits(CASE WHEN u < 0 THEN '-' ELSE '' END,
-           lpad(CAST(abs(u) // n * unit + (2 * (abs(u) % n) * unit + n) // (2 * n) AS VARCHAR), scale + 1, '0'), scale)""",
+           lpad(CAST(abs(u) // n * unit + (2 * (abs(u) % n) * unit + n) // (2 * n) AS VARCHAR),
+             scale + 1, '0'), scale)""",
     """CREATE MACRO ferris_average(t, n, decimals, scale) AS
          ferris_divide(CAST(replace(t, '.', '') AS HUGEINT), n,
            CAST(rpad('1', CAST(1 + scale - decimals AS INTEGER), '0') AS HUGEINT), scale)""",
@@ -44,9 +45,21 @@ _DATA_ERRORS = (
     duckdb.InvalidInputException,
 )
 
+_BIND_ERRORS = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ParserException,
+    duckdb.NotImplementedException,
+)
+
 
 class DataError(Exception):
     """A statement failed because of the data that it read. Never reaches a user: the caller diagnoses which rows."""
+
+
+class BindError(InternalError):
+    """A statement names or combines what DuckDB does not know. Where the text is the author's, `sql` translates it;
+    anywhere else it is our bug."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +140,10 @@ class Connection:
     def unregister(self, name: str) -> None:
         self._raw.unregister(name)
 
-    def types(self, statement: Statement) -> list[tuple[str, str]]:
-        """Names and types of a statement's columns, without running it."""
+    def types(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[str, str]]:
+        """Names and types of a statement's columns, without running it. Raises `BindError`."""
         with _translated():
-            described = self._raw.execute(f"DESCRIBE {text(statement)}").fetchall()
+            described = self._raw.execute(f"DESCRIBE {text(statement)}", parameters or None).fetchall()
         return [(str(row[0]), str(row[1])) for row in described]
 
     def close(self) -> None:
@@ -164,6 +177,8 @@ def _translated() -> Iterator[None]:
         raise DataError(str(error)) from error
     except duckdb.IOException as error:
         raise StateError(first_line(error), "E5005", "check the disk and the rights of the state folder") from error
+    except _BIND_ERRORS as error:
+        raise BindError(f"{type(error).__name__}: {error}") from error
     except duckdb.Error as error:
         raise InternalError(f"{type(error).__name__}: {error}") from error
 

@@ -37,7 +37,7 @@ class Interval:
 
 
 def intervals_to_open(live: Sequence[Interval], slices: Iterable[int], width: int) -> list[Interval]:
-    """New disjoint intervals, aligned to `width` and clipped by their neighbours, that cover the slices not yet covered."""
+    """New disjoint intervals that cover the slices not yet covered: aligned to `width`, clipped by their neighbours."""
     starts = [pane.start for pane in live]
     opened: set[Interval] = set()
     for place in slices:
@@ -139,16 +139,7 @@ class PaneLog:
         live = self.live
         self._width = choose_width(live, slices, self._width)
         for pane in intervals_to_open(live, slices, self._width):
-            name = self._create(pane)
-            definitions = [(EPOCH, "BIGINT"), *self._columns]
-            schema = exp.Schema(
-                this=self._table(name),
-                expressions=[
-                    exp.ColumnDef(this=column(n).this, kind=exp.DataType.build(t, dialect="duckdb"))
-                    for n, t in definitions
-                ],
-            )
-            self._state.execute(exp.Create(this=schema, kind="TABLE"))
+            self._create(pane)
 
     def _create(self, pane: Interval) -> str:
         name = f"pane_{self._next}"
@@ -159,32 +150,42 @@ class PaneLog:
             f"INSERT INTO {STATE_SCHEMA}.panes VALUES ($name, $start, $stop)",
             {"name": name, "start": pane.start, "stop": pane.stop},
         )
+        definitions = [
+            exp.ColumnDef(this=column(n).this, kind=exp.DataType.build(t, dialect="duckdb"))
+            for n, t in ((EPOCH, "BIGINT"), *self._columns)
+        ]
+        schema = exp.Schema(this=self._table(name), expressions=definitions)
+        self._state.execute(exp.Create(this=schema, kind="TABLE"))
         return name
 
+    def _references(self) -> list[exp.Column]:
+        return [column(name) for name, _ in self._columns]
+
+    def _insert(self, name: str, rows: exp.Select) -> int:
+        names = [column(EPOCH).this, *[reference.this for reference in self._references()]]
+        target = exp.Schema(this=self._table(name), expressions=names)
+        return int(str(self._state.rows(exp.Insert(this=target, expression=rows))[0][0]))
+
     def _append_to(self, pane: Interval, relation: str, epoch: int, whole: bool) -> None:
-        kept = [column("_outcome").eq(0)]
+        kept: list[exp.Expression] = [column("_outcome").eq(0)]
         if not whole:
             kept += [column(SLICE) >= pane.start, column(SLICE) < pane.stop]
-        names = [name for name, _ in self._columns]
-        rows = exp.select(exp.Literal.number(epoch), *[column(name) for name in names]).from_(relation).where(*kept)
-        target = exp.Schema(
-            this=self._table(self._names[pane]), expressions=[column(name).this for name in (EPOCH, *names)]
-        )
-        inserted = self._state.rows(exp.Insert(this=target, expression=rows))
-        self._rows[pane] += int(str(inserted[0][0]))
+        rows = exp.select(exp.Literal.number(epoch), *self._references()).from_(relation).where(*kept)
+        self._rows[pane] += self._insert(self._names[pane], rows)
 
     def _rewrite(self, pane: Interval, merge: exp.Select, keep_from_us: int | None) -> None:
         old = self._names[pane]
         log: exp.Select = exp.select("*").from_(self._table(old))
         if keep_from_us is not None:
             log = log.where(column(SLICE) >= keep_from_us)
-        epoch = exp.select(exp.Max(this=column(EPOCH))).from_("log").subquery()
-        body = exp.select(exp.alias_(epoch, EPOCH), "*").from_(merge.subquery("merged")).with_("log", as_=log)
+        epoch = exp.select(exp.Max(this=column(EPOCH))).from_(self._table(old)).subquery()
+        rows = exp.select(exp.alias_(epoch, EPOCH), *self._references()).from_(
+            merge.with_("log", as_=log).subquery("m")
+        )
         self._forget_row(pane)
         name = self._create(pane)
-        self._state.execute(exp.Create(this=self._table(name), kind="TABLE", expression=body))
+        self._rows[pane] = self._compacted[pane] = self._insert(name, rows)
         self._drop(old)
-        self._rows[pane] = self._compacted[pane] = self._count(name)
 
     def _forget(self, pane: Interval) -> None:
         self._drop(self._names.pop(pane))

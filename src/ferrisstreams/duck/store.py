@@ -1,7 +1,7 @@
 """The state file's own rows: what it belongs to, and one row an epoch.
 
-A commit that fails inside DuckDB can look like one that worked (see `docs/architecture.md`): `commit` therefore reads its
-own row back.
+A commit that fails inside DuckDB can look like one that worked (see `docs/architecture.md`): `commit` therefore reads
+its own row back.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class StateStore:
             self._open = True
 
     def commit(self, row: EpochRow) -> None:
-        """Write the epoch row, commit, and read it back. After an error the process must stop and reconcile at start."""
+        """Write the epoch row, commit, read it back. After an error the process must stop and reconcile at start."""
         self.begin()
         self._state.execute(
             f"INSERT INTO {STATE_SCHEMA}.epochs VALUES ($epoch, $content)",

@@ -96,7 +96,7 @@ _DISTINCT_FREE = frozenset({"min", "max", "bool_and", "bool_or", "bit_and", "bit
 _ORDERED = {"first": 1, "last": 1, "any_value": 1, "arg_min": 2, "arg_max": 2}
 
 
-def function(name: str, *arguments: exp.Expression) -> exp.Expression:
+def function(name: str, *arguments: exp.Expr) -> exp.Expression:
     """A call by DuckDB's own name, untranslated."""
     return exp.Anonymous(this=name, expressions=list(arguments))
 

@@ -1,0 +1,334 @@
+"""Plan to pipeline: the one place that sees both. It cuts the plan at its stateful node and joins the stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ferrisstreams.compile.aggregate import MERGED, AggregateParts, AggregatePipeline, Emission
+from ferrisstreams.compile.payload import Lines, Reduction, Tables
+from ferrisstreams.compile.pipeline import OutputStage, Pipeline, StatelessPipeline
+from ferrisstreams.compile.rows import CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
+from ferrisstreams.compile.stage import Retries, RowStage
+from ferrisstreams.duck.engine import Engine, column
+from ferrisstreams.duck.panes import PaneLog
+from ferrisstreams.errors import ConfigError, InternalError
+from ferrisstreams.formats.base import ROW, Decoder, Encoder
+from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates
+from ferrisstreams.operators.calls import replace_arguments
+from ferrisstreams.operators.changes import OP
+from ferrisstreams.operators.log import (
+    LATE_WINDOWS,
+    OUTCOME,
+    PARTITION,
+    ROW_BASE,
+    ROWS,
+    START,
+    STOP,
+    GroupLog,
+    KeyedLog,
+    LogShape,
+)
+from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
+from ferrisstreams.operators.session_log import SessionLog
+from ferrisstreams.operators.window_log import WindowLog
+from ferrisstreams.operators.windows import Lateness, slice_us
+from ferrisstreams.plan.nodes import (
+    WINDOW_END,
+    WINDOW_START,
+    Aggregate,
+    AssignWindow,
+    Emit,
+    Filter,
+    Named,
+    Plan,
+    Project,
+    Scan,
+    Sink,
+    Window,
+    WindowKind,
+)
+from ferrisstreams.schema import Column, Schema
+
+#: Slices of a log without time: all rows have slice 0.
+_UNTIMED_SLICE_US = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CompileSettings:
+    """What settings decide about a plan. `changelog` is None (choose), `append` or `retract`; `encoder` None: Arrow."""
+
+    encoder: Encoder | None
+    allowed_lateness_us: int = 0
+    late_strategy: str = "drop"
+    changelog: str | None = None
+    retries: Retries = lambda: iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class PlanParts:
+    """A canonical plan taken apart."""
+
+    scan: Scan
+    below: tuple[exp.Expression, ...]
+    aggregate: Aggregate | None
+    above: tuple[exp.Expression, ...]
+    project: Project
+
+
+def take_plan_apart(sink: Sink) -> PlanParts:
+    """The nodes of a canonical plan (see `plan.rewrites`)."""
+    project = sink.input
+    if not isinstance(project, Project):
+        raise InternalError(f"a plan without a projection on top: {type(project).__name__}")
+    above, node = _filter(project.input)
+    if isinstance(node, Scan):
+        return PlanParts(node, above, None, (), project)
+    if not isinstance(node, Aggregate):
+        raise InternalError(f"a plan that is not canonical: {type(node).__name__}")
+    source = node.input.input if isinstance(node.input, AssignWindow) else node.input
+    below, scan = _filter(source)
+    if not isinstance(scan, Scan):
+        raise InternalError(f"a plan that is not canonical: {type(scan).__name__} below an aggregate")
+    return PlanParts(scan, below, node, above, project)
+
+
+def _filter(node: Plan) -> tuple[tuple[exp.Expression, ...], Plan]:
+    return (node.conjuncts, node.input) if isinstance(node, Filter) else ((), node)
+
+
+def output_schema(sink: Sink, settings: CompileSettings) -> Schema:
+    """The columns of the rows that the sink is given."""
+    if not retracts(take_plan_apart(sink).aggregate, settings):
+        return sink.schema
+    return Schema((Column("op", "VARCHAR", False), *sink.schema.columns))
+
+
+def retracts(aggregate: Aggregate | None, settings: CompileSettings) -> bool:
+    """Whether changes are written with an `op` column. Raises ConfigError when the changelog cannot say them."""
+    changing = aggregate is not None and (aggregate.emit is Emit.CHANGES or settings.late_strategy == "update")
+    session = aggregate is not None and aggregate.window is not None and aggregate.window.kind is WindowKind.SESSION
+    if settings.changelog == "append" and changing and session:
+        raise ConfigError(
+            "'changelog' = 'append' cannot say that a session disappears when it grows or merges",
+            "E3003",
+            "use 'changelog' = 'retract', or EMIT FINAL",
+        )
+    return settings.changelog == "retract" or (settings.changelog is None and changing and session)
+
+
+def compile_plan(sink: Sink, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
+    """The pipeline of a canonical plan. Raises ConfigError where settings and plan contradict."""
+    parts = take_plan_apart(sink)
+    if parts.aggregate is None:
+        return _compile_stateless(parts, engine, decoder, settings)
+    return _AggregateCompiler(parts, parts.aggregate, engine, decoder, settings).compile()
+
+
+def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
+    columns = parts.project.columns
+    if retracts(None, settings):
+        columns = (Named("op", exp.Literal.string("+I")), *columns)
+    time = parts.scan.source.event_time
+    shape = RowShape(parts.below or parts.above, columns, parts.scan.computed, time.column if time else None)
+    reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None)
+    stage = RowStage(engine.work, shape, reduction.reduce, settings.retries)
+    return StatelessPipeline(decoder, OutputStage(stage, reduction), frozenset())
+
+
+def _reduction(settings: CompileSettings, columns: tuple[Named, ...], schema: Schema, timed: bool) -> Reduction:
+    names = tuple(named.name for named in columns)
+    if settings.encoder is None:
+        return Tables(names, timed)
+    if len(columns) > len(schema):
+        schema = Schema((Column("op", "VARCHAR", False), *schema.columns))
+    return Lines(settings.encoder.line(schema), names, timed)
+
+
+class _AggregateCompiler:
+    """Puts the parts of one aggregate together."""
+
+    def __init__(
+        self, parts: PlanParts, aggregate: Aggregate, engine: Engine, decoder: Decoder, settings: CompileSettings
+    ) -> None:
+        self._parts = parts
+        self._aggregate = aggregate
+        self._engine = engine
+        self._decoder = decoder
+        self._settings = settings
+        self._lifted: list[Named] = []
+        self._keys = tuple(Named(f"_k{index}", key.expression) for index, key in enumerate(aggregate.keys))
+        calls = tuple(replace(call, expression=self._lift(call.expression)) for call in aggregate.calls)
+        self._plan = plan_aggregates(calls, aggregate.schema)
+        self._time = parts.scan.source.event_time
+        self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=self._time is not None)
+
+    def compile(self) -> Pipeline:
+        log = self._log()
+        retract = retracts(self._aggregate, self._settings)
+        rows = self._row_shape()
+        delta, used = self._delta_types(rows, log)
+        columns = [(name, type_) for name, type_ in delta if name not in _DELTA_ONLY]
+        final_names = tuple(c.name for c in self._aggregate.schema)
+        parts = AggregateParts(
+            engine=self._engine,
+            decoder=self._decoder,
+            input=RowStage(self._engine.work, rows, log.reduce, self._settings.retries),
+            log=log,
+            panes=PaneLog(self._engine.state, columns, self._unit_us()),
+            output=self._output(retract),
+            final=_final(self._aggregate, self._shape, retract),
+            final_names=final_names,
+            empty=lambda: self._empty(columns),
+            used=used,
+        )
+        return AggregatePipeline(parts, self._emission(retract))
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    def _lift(self, call: exp.Expression) -> exp.Expression:
+        """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""
+        condition = call.expression.this if isinstance(call, exp.Filter) else None
+
+        def lift(argument: exp.Expression) -> exp.Expression:
+            guarded = argument.copy()
+            if condition is not None and argument != condition and not isinstance(argument, exp.Column):
+                guarded = exp.Case().when(condition.copy(), guarded)
+            for named in self._lifted:
+                if named.expression == guarded:
+                    return column(named.name)
+            self._lifted.append(Named(f"_a{len(self._lifted)}", guarded))
+            return column(self._lifted[-1].name)
+
+        return replace_arguments(call, lift)
+
+    def _row_shape(self) -> RowShape:
+        window = self._aggregate.window
+        lateness = None
+        if window is not None:
+            assert self._time is not None
+            update = self._settings.late_strategy == "update"
+            lateness = Lateness(self._time.delay_us, self._settings.allowed_lateness_us, update)
+        return RowShape(
+            conjuncts=self._parts.below,
+            columns=(*self._keys, *self._lifted),
+            computed=self._parts.scan.computed,
+            time=self._time.column if self._time else None,
+            window=window,
+            lateness=lateness,
+        )
+
+    def _log(self) -> GroupLog:
+        window = self._aggregate.window
+        if window is None:
+            return KeyedLog(self._engine.state, self._shape)
+        if window.kind is WindowKind.SESSION:
+            return SessionLog(self._engine.state, self._shape, window.size_us)
+        return WindowLog(self._engine.state, self._shape, window)
+
+    def _unit_us(self) -> int:
+        window = self._aggregate.window
+        if window is None or window.kind is WindowKind.SESSION:
+            return _UNTIMED_SLICE_US
+        return slice_us(window)
+
+    def _delta_types(self, rows: RowShape, log: GroupLog) -> tuple[list[tuple[str, str]], frozenset[str]]:
+        """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
+        nulls = [
+            exp.alias_(exp.cast(exp.Null(), c.type, dialect="duckdb"), c.name, quoted=True)
+            for c in self._parts.scan.source.schema
+        ]
+        empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
+        statement = log.reduce(projected(rows, judged(rows, with_computed(rows, empty), marked=False)))
+        used = frozenset(str(p.this) for p in statement.find_all(exp.Parameter))
+        known: dict[str, int | str] = {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0}
+        return self._engine.work.types(statement, {name: known[name] for name in used}), used
+
+    def _output(self, retract: bool) -> OutputStage:
+        columns = self._parts.project.columns
+        if retract:
+            columns = (Named("op", column(OP)), *columns)
+        reduction = _reduction(self._settings, columns, self._parts.project.schema, timed=False)
+        return OutputStage(
+            RowStage(self._engine.work, RowShape(self._parts.above, columns), reduction.reduce), reduction
+        )
+
+    def _emission(self, retract: bool) -> Emission:
+        strategy = self._settings.late_strategy
+        window = self._aggregate.window
+        return Emission(
+            emit=self._aggregate.emit,
+            windowed=window is not None,
+            allowed_us=self._settings.allowed_lateness_us,
+            update=strategy == "update" and window is not None,
+            retract=retract,
+            late_letters=strategy == "dead_letter",
+            single=window is None and not self._keys,
+            keys=self._shape.keys,
+        )
+
+    def _empty(self, columns: list[tuple[str, str]]) -> pa.Table:
+        """The merged result over no rows: one row of empty partials."""
+        nulls = [
+            exp.alias_(exp.cast(exp.Null(), type_, dialect="duckdb"), name, quoted=True)
+            for name, type_ in columns
+            if any(name == partial.name for partial in self._plan.partials)
+        ]
+        return self._engine.work.table(exp.select(*(nulls or [exp.alias_(exp.Null(), "_nothing")])))
+
+
+#: Columns of the batch's partial results that the log does not keep.
+_DELTA_ONLY = frozenset({OUTCOME, ROWS, SEEN_COLUMN, LATE_WINDOWS, "_piece"})
+
+
+def _final(aggregate: Aggregate, shape: LogShape, retract: bool) -> exp.Select:
+    """The aggregate's own columns over the registered merged results, with `_row`."""
+    bounds = []
+    if aggregate.window is not None:
+        bounds = [
+            exp.alias_(function("make_timestamp", column(START)), WINDOW_START),
+            exp.alias_(function("make_timestamp", column(STOP)), WINDOW_END),
+        ]
+    keys = [
+        exp.alias_(_typed(column(kept), aggregate.schema, key.name), key.name, quoted=True)
+        for kept, key in zip(shape.keys, aggregate.keys, strict=True)
+    ]
+    op = [column(OP)] if retract else []
+    finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.aggregates.finals]
+    ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=exp.Literal.number(1))
+    if not shape.aggregates.holistic:
+        return exp.select(exp.alias_(ordinal, ROW), *op, *bounds, *keys, *finals).from_(MERGED)
+    numbered = exp.select(exp.alias_(ordinal, ROW), "*").from_(MERGED)
+    rows = exp.select(*op, *bounds, *keys, column(ROW)).from_(numbered.subquery("numbered"))
+    unnested = exp.select(column(ROW), exp.alias_(function("unnest", column(VALUES)), VALUE))
+    unnested = unnested.from_(numbered.subquery("numbered"))
+    if aggregate.window is None and not aggregate.keys:
+        values = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *finals)
+        values = values.from_(unnested.subquery("unnested"))
+    else:
+        values = exp.select(column(ROW), *finals).from_(unnested.subquery("unnested")).group_by(column(ROW))
+    return (
+        exp.select("*")
+        .from_(rows.subquery("g"))
+        .join(values.subquery("v"), using=[ROW], join_type="inner")
+        .order_by(ROW)
+    )
+
+
+def _typed(value: exp.Expression, schema: Schema, name: str) -> exp.Expression:
+    found = schema.get(name)
+    assert found is not None, name
+    return exp.cast(value, found.type, dialect="duckdb")
+
+
+def state_kinds(aggregate: Aggregate) -> AggregatePlan:
+    """How an aggregate's calls are kept, for EXPLAIN."""
+    return plan_aggregates(aggregate.calls, aggregate.schema)
+
+
+def window_of(sink: Sink) -> Window | None:
+    """The window of a canonical plan's aggregate."""
+    aggregate = take_plan_apart(sink).aggregate
+    return aggregate.window if aggregate is not None else None

@@ -1,0 +1,140 @@
+"""A job's stages: what a batch goes through between source and sink.
+
+A stateless plan is one fused statement. An aggregate is one that groups the batch into partial results, one that
+appends them to the state log, and, when something is to be emitted, one that merges and one that makes and encodes rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ferrisstreams.batch import Fetch, JsonValue
+from ferrisstreams.compile.payload import Reduction
+from ferrisstreams.compile.results import Outcome
+from ferrisstreams.compile.rows import CLOSED_THROUGH, LATE, OUTCOME, SEEN
+from ferrisstreams.compile.sources import FetchRows, output_letter
+from ferrisstreams.compile.stage import Failure, Parameters, Ran, Rows, RowStage
+from ferrisstreams.duck.engine import column
+from ferrisstreams.formats.base import ROW, Decoder
+from ferrisstreams.operators.log import PARTITION, ROW_BASE
+from ferrisstreams.operators.windows import NEVER_US
+
+#: Output rows that are made and encoded at a time.
+OUTPUT_ROWS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchContext:
+    """What is known before a batch: its epoch, and of its partition the greatest event time seen and the rows read."""
+
+    epoch: int
+    seen_us: int = NEVER_US
+    row_base: int = 0
+
+
+class Pipeline(Protocol):
+    """Batches in, outcomes out. State changes belong to the open epoch."""
+
+    def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
+        """Everything that comes of a fetch by itself."""
+
+    def advance(self, watermark_us: int) -> Outcome:
+        """What closes because the job's watermark has come to `watermark_us`."""
+
+    def finish(self) -> Outcome:
+        """What closes because a bounded source has ended."""
+
+    def reclaim(self) -> None:
+        """After an epoch is final, in a transaction of its own: give back what is closed."""
+
+    def snapshot(self) -> dict[str, JsonValue]:
+        """What the epoch row keeps of the pipeline."""
+
+    def restore(self, snapshot: dict[str, JsonValue]) -> None:
+        """Go on from a snapshot; also reads again which panes there are."""
+
+
+def parameters_of(fetch: Fetch, context: BatchContext, closed_us: int, used: frozenset[str]) -> Parameters:
+    """The parameters that a statement uses."""
+    known: dict[str, int | str] = {
+        SEEN: context.seen_us,
+        CLOSED_THROUGH: closed_us,
+        PARTITION: fetch.partition,
+        ROW_BASE: context.row_base,
+    }
+    return {name: value for name, value in known.items() if name in used}
+
+
+class OutputStage:
+    """Rows to payload, with what could not be made or encoded."""
+
+    def __init__(self, stage: RowStage, reduction: Reduction) -> None:
+        self._stage = stage
+        self._reduction = reduction
+
+    def run(self, rows: Rows, parameters: Parameters, outcome: Outcome) -> Ran:
+        """Adds payload, counts and unencodable rows to `outcome`."""
+        ran = self._stage.run(rows, parameters)
+        written = self._reduction.read(ran.table)
+        outcome.tally = written.tally
+        outcome.produced += written.tally.kept
+        if written.payload.rows:
+            outcome.payloads.append(written.payload)
+        if written.unencodable:
+            found = self._stage.ask(ran, self._reduction.unencodable, parameters)
+            outcome.output_rejected += [
+                output_letter(str(value), "E2401", "the row has a value that the format cannot hold")
+                for _, value in found
+            ]
+        return ran
+
+
+class StatelessPipeline:
+    """Filter and projection."""
+
+    def __init__(self, decoder: Decoder, output: OutputStage, used: frozenset[str]) -> None:
+        self._decoder = decoder
+        self._output = output
+        self._used = used
+
+    def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
+        outcome = Outcome()
+        parameters = parameters_of(fetch, context, NEVER_US, self._used)
+        outcome.rejected += self._output.run(FetchRows(self._decoder, fetch), parameters, outcome).rejected
+        return outcome
+
+    def advance(self, watermark_us: int) -> Outcome:
+        return Outcome()
+
+    def finish(self) -> Outcome:
+        return Outcome()
+
+    def reclaim(self) -> None:
+        pass
+
+    def snapshot(self) -> dict[str, JsonValue]:
+        return {}
+
+    def restore(self, snapshot: dict[str, JsonValue]) -> None:
+        pass
+
+
+def late_failures(stage: RowStage, ran: Ran, parameters: Parameters) -> list[Failure]:
+    """The late rows of a batch as failures, for dead letters."""
+
+    def question(rows: exp.Select) -> exp.Select:
+        return exp.select(column(ROW)).from_(rows.subquery("rows")).where(column(OUTCOME).eq(LATE)).order_by(ROW)
+
+    found = stage.ask(ran, question, parameters)
+    return [Failure(int(str(row[0])), "", "the row is late: all its windows are closed") for row in found]
+
+
+def chunks(table: pa.Table) -> Iterator[pa.Table]:
+    """The table in pieces of bounded size."""
+    for start in range(0, table.num_rows, OUTPUT_ROWS_MAX):
+        yield table.slice(start, OUTPUT_ROWS_MAX)

@@ -1,0 +1,181 @@
+"""The fused row statement of a stage: lateness, filter and projection of one batch, with its diagnosis form.
+
+The plain form is one SELECT over the scan. When a batch fails, it is read again in diagnosis form: the records that do
+not decode are found, the others are kept in a table, each expression is tried on each row, and the same statement runs
+over the table with the failing rows marked. Whether a row fails depends on that row alone:
+
+- a late row is judged no further;
+- a row fails in WHERE only if no conjunct rejects it (NULL rejects) and one raises;
+- a row fails in the columns only if it passed WHERE.
+
+What a statement yields besides the columns: `_row`, `_outcome` (0 kept, 1 late, 2 filtered, 3 failed), `_ts` (event
+time in microseconds, when the source has one), and `_closed` (up to where the row's partition was closed at this row).
+The bounds of a batch are parameters, so that the text of a statement is built once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from ferrisstreams.duck.engine import column
+from ferrisstreams.formats.base import ROW
+from ferrisstreams.operators.aggregates import function
+from ferrisstreams.operators.windows import Lateness, is_late, number
+from ferrisstreams.plan.nodes import Named, Window
+
+OUTCOME = "_outcome"
+TIME = "_ts"
+CLOSED = "_closed"
+FAILED = "_failed"
+
+KEPT, LATE, FILTERED, FAILING = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class RowShape:
+    """What is done to each row of a relation.
+
+    `computed` are columns fixed once a row, `time` the event-time column, `window` and `lateness` decide lateness (both
+    or neither), `conjuncts` filter, `columns` are made for the kept rows.
+    """
+
+    conjuncts: tuple[exp.Expression, ...]
+    columns: tuple[Named, ...]
+    computed: tuple[Named, ...] = ()
+    time: str | None = None
+    window: Window | None = None
+    lateness: Lateness | None = None
+
+    @property
+    def always_kept(self) -> bool:
+        """Whether every row that does not fail is kept."""
+        return not self.conjuncts and self.window is None
+
+
+#: Parameters of every statement with a window: the greatest event time that the partition has seen before the batch,
+#: and up to where the job's windows are closed (both microseconds).
+SEEN, CLOSED_THROUGH = "seen_us", "closed_us"
+
+
+def parameter(name: str) -> exp.Expression:
+    """A named parameter of type BIGINT."""
+    return exp.cast(exp.Parameter(this=exp.var(name)), "BIGINT")
+
+
+def with_computed(shape: RowShape, scan: exp.Select) -> exp.Select:
+    """The scan with `computed` columns and `_ts`."""
+    extra = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.computed]
+    if shape.time is not None:
+        extra.append(exp.alias_(function("epoch_us", column(shape.time)), TIME))
+    return exp.select("*", *extra).from_(scan.subquery("scanned")) if extra else scan
+
+
+def judged(shape: RowShape, relation: exp.Select, marked: bool) -> exp.Select:
+    """Adds `_closed` and `_outcome`. `marked`: the relation has `_failed`, and conjuncts are tried, not trusted."""
+    timed = relation
+    if shape.window is not None:
+        timed = exp.select("*", exp.alias_(_closed(shape), CLOSED)).from_(relation.subquery("timed"))
+    return exp.select("*", exp.alias_(_outcome(shape, marked), OUTCOME)).from_(timed.subquery("judged"))
+
+
+def projected(shape: RowShape, rows: exp.Select) -> exp.Select:
+    """The columns of kept rows (NULL on others), with the system columns that the shape has."""
+    system = [ROW, OUTCOME]
+    if shape.time is not None:
+        system.append(TIME)
+    if shape.window is not None:
+        system.append(CLOSED)
+    return exp.select(
+        *[column(name) for name in system],
+        *[exp.alias_(_if_kept(shape, named.expression), named.name, quoted=True) for named in shape.columns],
+    ).from_(rows.subquery("projected"))
+
+
+def _closed(shape: RowShape) -> exp.Expression:
+    """The partition's watermark at this row less the allowed lateness, or the job's closed bound.
+
+    The frame includes the row itself: its own time never makes its own windows late.
+    """
+    assert shape.lateness is not None
+    frame = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
+    seen = exp.Window(this=exp.Max(this=column(TIME)), spec=frame)
+    greatest = exp.Greatest(this=seen, expressions=[parameter(SEEN)], ignore_nulls=True)
+    behind = exp.Sub(this=greatest, expression=number(shape.lateness.delay_us + shape.lateness.allowed_us))
+    return exp.Greatest(this=behind, expressions=[parameter(CLOSED_THROUGH)], ignore_nulls=True)
+
+
+def _outcome(shape: RowShape, marked: bool) -> exp.Expression:
+    if shape.always_kept and not marked:
+        return exp.Literal.number(KEPT)
+    case = exp.Case()
+    if shape.window is not None:
+        case = case.when(is_late(shape.window, column(TIME), column(CLOSED)), number(LATE))
+    if marked:
+        case = case.when(column(FAILED), number(FAILING))
+    if not shape.conjuncts:
+        return case.else_(number(KEPT))
+    conjuncts = [tried_true(c) if marked else c.copy() for c in shape.conjuncts]
+    return case.when(exp.and_(*conjuncts), number(KEPT)).else_(number(FILTERED))
+
+
+def _if_kept(shape: RowShape, expression: exp.Expression) -> exp.Expression:
+    # A plain column cannot raise, and a shape that keeps every row has nothing to protect.
+    if isinstance(expression, exp.Column):
+        return expression.copy()
+    return exp.Case().when(column(OUTCOME).eq(KEPT), expression.copy())
+
+
+# --- diagnosis --------------------------------------------------------------------------------------------------------
+
+
+def tried(expression: exp.Expression) -> exp.Expression:
+    """A list of the one value, or NULL when evaluating it raises: tells a NULL value from an error."""
+    return function("TRY", function("list_value", expression.copy()))
+
+
+def raises(expression: exp.Expression) -> exp.Expression:
+    return exp.Is(this=tried(expression), expression=exp.Null())
+
+
+def tried_true(conjunct: exp.Expression) -> exp.Expression:
+    """Whether the conjunct is true; false when it is false, NULL or raises."""
+    value = function("list_extract", tried(exp.cast(conjunct.copy(), "BOOLEAN")), number(1))
+    return function("coalesce", value, exp.false())
+
+
+def failing(shape: RowShape, rows: exp.Select) -> exp.Select:
+    """Of judged rows (`marked` with `_failed` all false), those that fail: `_row` and `_which`, the ordinal of the
+    expression that raises, counted over the conjuncts and then the columns."""
+    rejects = [exp.and_(exp.Not(this=raises(c)), exp.Not(this=tried_true(c))) for c in shape.conjuncts]
+    which = exp.Case()
+    for index, conjunct in enumerate(shape.conjuncts):
+        which = which.when(raises(conjunct), number(index))
+    if shape.conjuncts:
+        rejected = exp.or_(*rejects)
+        which = exp.Case().when(rejected, exp.Null()).when(_any_raises(shape.conjuncts), which)
+    found = exp.select(ROW, exp.alias_(_which(shape, which), "_which")).from_(rows.subquery("tried"))
+    if shape.window is not None:
+        found = found.where(column(OUTCOME).neq(LATE))
+    return exp.select("*").from_(found.subquery("found")).where("_which IS NOT NULL").order_by(ROW)
+
+
+def _which(shape: RowShape, conjuncts: exp.Case) -> exp.Expression:
+    case = conjuncts if shape.conjuncts else exp.Case()
+    for index, named in enumerate(shape.columns, start=len(shape.conjuncts)):
+        if not isinstance(named.expression, exp.Column):
+            case = case.when(raises(named.expression), number(index))
+    return case.else_(exp.Null()) if case.args.get("ifs") else exp.Null()
+
+
+def _any_raises(expressions: Sequence[exp.Expression]) -> exp.Condition:
+    return exp.or_(*[raises(expression) for expression in expressions])
+
+
+def expression_at(shape: RowShape, which: int) -> exp.Expression:
+    """The expression that `_which` counts."""
+    if which < len(shape.conjuncts):
+        return shape.conjuncts[which]
+    return shape.columns[which - len(shape.conjuncts)].expression

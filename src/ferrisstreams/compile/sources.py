@@ -1,0 +1,88 @@
+"""What a stage reads: the records of a fetch, or the merged results of a state log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from ferrisstreams.batch import Fetch, Rejected, Stage
+from ferrisstreams.compile.payload import json_of
+from ferrisstreams.compile.stage import Failure
+from ferrisstreams.duck.engine import Connection, DataError, column
+from ferrisstreams.errors import RowError
+from ferrisstreams.formats.base import ROW, Decoder
+
+
+class FetchRows:
+    """Records of a source, decoded in the same statement that processes them."""
+
+    def __init__(self, decoder: Decoder, fetch: Fetch) -> None:
+        self._decoder = decoder
+        self._fetch = fetch
+
+    def scan(self) -> exp.Select:
+        return self._decoder.scan(self._fetch)
+
+    def settle(self) -> tuple[exp.Select, Sequence[Rejected]]:
+        diagnosis = self._decoder.diagnose(self._fetch)
+        return exp.select("*").from_(diagnosis.relation), diagnosis.rejected
+
+    def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
+        return self.letters(failures, "E2201", "evaluate")
+
+    def letters(self, failures: Sequence[Failure], code: str, stage: Stage) -> list[Rejected]:
+        """Rejected values with the original records of these rows."""
+        records = self._decoder.raw(self._fetch, [failure.row for failure in failures])
+        return [
+            Rejected(
+                value=record.value,
+                code=code,
+                message=failure.message,
+                stage=stage,
+                partition=self._fetch.partition,
+                offset=record.offset,
+                position=record.position,
+                row=failure.row,
+                expression=failure.expression,
+            )
+            for failure, record in zip(failures, records, strict=True)
+        ]
+
+
+class MergedRows:
+    """Merged results, registered as `MERGED`; `final` makes the aggregate's own columns of them."""
+
+    def __init__(self, work: Connection, final: exp.Select, names: tuple[str, ...]) -> None:
+        self._work = work
+        self._final = final
+        self._names = names
+
+    def scan(self) -> exp.Select:
+        return self._final
+
+    def settle(self) -> tuple[exp.Select, Sequence[Rejected]]:
+        self._work.execute("DROP TABLE IF EXISTS _outputs")
+        try:
+            self._work.execute(exp.Create(this=exp.to_table("temp._outputs"), kind="TABLE", expression=self._final))
+        except DataError as error:
+            # Not one row but a whole group: there is no record to set aside.
+            raise RowError(
+                f"an aggregate of a group cannot be computed: {error}", "E2402", "cast its argument to a wider type"
+            ) from error
+        return exp.select("*").from_("_outputs"), []
+
+    def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
+        rows = {failure.row: failure for failure in failures}
+        query = exp.select(column(ROW), json_of(self._names)).from_("_outputs").order_by(ROW)
+        found = self._work.rows(query.where(column(ROW).isin(*rows))) if rows else []
+        return [
+            output_letter(str(value), "E2402", rows[int(str(row))].message, rows[int(str(row))].expression)
+            for row, value in found
+        ]
+
+
+def output_letter(value: str, code: str, message: str, expression: str = "") -> Rejected:
+    """An output row that could not be made or encoded, as JSON."""
+    stage: Stage = "encode" if code == "E2401" else "evaluate"
+    return Rejected(value.encode(), code, message, stage, "", -1, "output row", expression=expression)

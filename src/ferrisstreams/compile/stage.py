@@ -1,0 +1,143 @@
+"""Runs the row statement of a stage: plainly, and in diagnosis form when the plain form raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ferrisstreams.batch import Rejected
+from ferrisstreams.compile.rows import (
+    FAILED,
+    RowShape,
+    expression_at,
+    failing,
+    judged,
+    projected,
+    with_computed,
+)
+from ferrisstreams.duck.engine import Connection, DataError, column, text
+from ferrisstreams.formats.base import ROW
+
+#: Failing rows whose reason is asked of the engine one by one; beyond that the message names the expression alone.
+REASONS_MAX = 50
+
+Parameters = Mapping[str, int | str]
+
+#: Waits before each new attempt of a batch that failed; without any, a failing batch is diagnosed at once.
+Retries = Callable[[], Iterator[None]]
+
+
+class Rows(Protocol):
+    """A batch as the row statement reads it."""
+
+    def scan(self) -> exp.Select:
+        """The rows, with `_row`; reading them may raise DataError."""
+
+    def settle(self) -> tuple[exp.Select, Sequence[Rejected]]:
+        """After a DataError: the readable rows, and the others as rejected."""
+
+    def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
+        """Rejected values for rows whose expressions fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row whose expression raises: its ordinal, the expression's text, and why."""
+
+    row: int
+    expression: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The reduced result of a batch; `relation` is what it was read from, for questions about single rows."""
+
+    table: pa.Table
+    relation: exp.Select
+    marked: bool
+    rejected: tuple[Rejected, ...] = ()
+
+
+class RowStage:
+    """One fused statement: `reduce` turns the projected rows into the result (lines, partials …)."""
+
+    def __init__(
+        self,
+        work: Connection,
+        shape: RowShape,
+        reduce: Callable[[exp.Select], exp.Select],
+        retries: Retries = lambda: iter(()),
+    ) -> None:
+        self._work = work
+        self.shape = shape
+        self._reduce = reduce
+        self._retries = retries
+        self._texts: dict[str, str] = {}
+
+    def run(self, rows: Rows, parameters: Parameters) -> Ran:
+        """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
+        relation = with_computed(self.shape, rows.scan())
+        statement = self._statement(relation, marked=False)
+        try:
+            return Ran(self._work.table(statement, parameters), relation, marked=False)
+        except DataError:
+            return self._diagnose(rows, parameters)
+
+    def ask(
+        self, ran: Ran, question: Callable[[exp.Select], exp.Select], parameters: Parameters
+    ) -> list[tuple[object, ...]]:
+        """Run another reduction over the same rows; for the few that need a second look."""
+        return self._work.rows(question(self._projected(ran.relation, ran.marked)), parameters)
+
+    def _projected(self, relation: exp.Select, marked: bool) -> exp.Select:
+        return projected(self.shape, judged(self.shape, relation, marked))
+
+    def _statement(self, relation: exp.Select, marked: bool) -> str:
+        key = f"{marked}{text(relation)}"
+        if key not in self._texts:
+            # Texts differ by batch only for generated sources: one is kept.
+            self._texts = {key: text(self._reduce(self._projected(relation, marked)))}
+        return self._texts[key]
+
+    def _diagnose(self, rows: Rows, parameters: Parameters) -> Ran:
+        relation, rejected = rows.settle()
+        self._replace("_batch", with_computed(self.shape, relation))
+        unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_("_batch")
+        self._replace("_found", failing(self.shape, judged(self.shape, unmarked, marked=True)), parameters)
+        failures = self._failures(self._work.rows("SELECT _row, _which FROM _found ORDER BY _row"))
+        marked = exp.select("*", exp.alias_(column(ROW).isin(query="SELECT _row FROM _found"), FAILED)).from_("_batch")
+        self._replace("_marked", marked)
+        settled = exp.select("*").from_("_marked")
+        table = self._work.table(self._statement(settled, marked=True), parameters)
+        return Ran(table, settled, marked=True, rejected=(*rejected, *rows.reject(failures)))
+
+    def _replace(self, name: str, query: exp.Select, parameters: Parameters | None = None) -> None:
+        create = exp.Create(
+            this=exp.to_table(name),
+            kind="TABLE",
+            replace=True,
+            expression=query,
+            properties=exp.Properties(expressions=[exp.TemporaryProperty()]),
+        )
+        self._work.execute(create, parameters)
+
+    def _failures(self, found: Sequence[tuple[object, ...]]) -> list[Failure]:
+        failures = []
+        for index, (row, which) in enumerate(found):
+            expression = expression_at(self.shape, int(str(which)))
+            reason = self._reason(int(str(row)), expression) if index < REASONS_MAX else "it raises an error"
+            shown = text(expression)
+            failures.append(Failure(int(str(row)), shown, f"{shown} fails: {reason}"))
+        return failures
+
+    def _reason(self, row: int, expression: exp.Expression) -> str:
+        try:
+            self._work.rows(exp.select(expression.copy()).from_("_batch").where(column(ROW).eq(row)))
+        except DataError as error:
+            return str(error).splitlines()[0].split(": ", 1)[-1]
+        return "it raises an error"

@@ -1,0 +1,122 @@
+"""The state of tumbling and hopping windows: slices in panes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ferrisstreams.duck.engine import Connection, column
+from ferrisstreams.duck.panes import SLICE, PaneLog
+from ferrisstreams.operators.aggregates import function
+from ferrisstreams.operators.log import (
+    CLOSED,
+    DELTA,
+    LATE_WINDOWS,
+    OUTCOME,
+    START,
+    STOP,
+    TIME,
+    LogShape,
+    grouped,
+    kept_delta,
+    merged,
+    run,
+    semi,
+)
+from ferrisstreams.operators.windows import (
+    first_open_start,
+    first_start,
+    floor_to,
+    floor_us,
+    last_start,
+    number,
+    slice_us,
+)
+from ferrisstreams.plan.nodes import Window
+
+#: The first window start that a partial result counts for: a row that was late for earlier windows of its slice.
+FROM = "_from"
+
+
+class WindowLog:
+    """Groups by slice and keys. A hopping window also keeps from which window on a partial counts."""
+
+    def __init__(self, state: Connection, shape: LogShape, window: Window) -> None:
+        self._state = state
+        self._shape = shape
+        self._window = window
+        self._hops = window.size_us != window.slide_us
+        self._panes: PaneLog | None = None
+
+    def reduce(self, rows: exp.Select) -> exp.Select:
+        window = self._window
+        groups = [(SLICE, _if_kept(floor_to(column(TIME), slice_us(window), window.origin_us)))]
+        late: exp.Expression = exp.cast(number(0), "BIGINT")
+        if self._hops:
+            start = first_open_start(window, column(TIME), column(CLOSED))
+            groups.append((FROM, _if_kept(start)))
+            hops = exp.Sub(this=start.copy(), expression=first_start(window, column(TIME)))
+            skipped = exp.IntDiv(this=exp.paren(hops), expression=number(window.slide_us))
+            late = exp.cast(function("coalesce", exp.Sum(this=_if_kept(skipped)), number(0)), "BIGINT")
+        return grouped(self._shape, rows, groups).select(exp.alias_(late, LATE_WINDOWS))
+
+    def open(self, panes: PaneLog) -> None:
+        self._panes = panes
+
+    def append(self, delta: pa.Table, slices: Sequence[int], epoch: int) -> None:
+        assert self._panes is not None
+        self._panes.append(DELTA, slices, epoch)
+
+    def closing(self, low_us: int, high_us: int) -> pa.Table | None:
+        rows = self._rows_between(low_us, high_us)
+        return run(self._state, self._merge(rows)) if rows is not None else None
+
+    def touched(self, low_us: int, high_us: int) -> pa.Table | None:
+        rows = self._rows_between(low_us, high_us)
+        if rows is None:
+            return None
+        delta = self._with_starts(kept_delta(), low_us, high_us)
+        return run(self._state, self._merge(semi(rows, delta, (START, *self._shape.keys))))
+
+    def reclaim(self, closed_us: int) -> None:
+        assert self._panes is not None
+        # The last window that holds a slice ends at most one size after the slice begins.
+        done_us = closed_us - self._window.size_us + slice_us(self._window)
+        self._panes.drop_through(done_us)
+        places = [column(SLICE), column(FROM)] if self._hops else [column(SLICE)]
+        self._panes.compact(merged(self._shape, exp.select("*").from_("log"), places, places), done_us)
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    def _rows_between(self, low_us: int, high_us: int) -> exp.Select | None:
+        """The log's rows with `_start`, once for each of their windows that end in `(low, high]`."""
+        assert self._panes is not None
+        log = self._panes.select(low_us - self._window.size_us, high_us)
+        if log is None:
+            return None
+        return self._with_starts(exp.select("*").from_(log.subquery("panes")), low_us, high_us)
+
+    def _with_starts(self, rows: exp.Select, low_us: int, high_us: int) -> exp.Select:
+        window = self._window
+        least = low_us - window.size_us + 1
+        most = floor_us(high_us - window.size_us, window.slide_us, window.origin_us)
+        if not self._hops:
+            inside = rows.where(column(SLICE) >= number(least), column(SLICE) <= number(most))
+            return exp.select("*", exp.alias_(column(SLICE), START)).from_(inside.subquery("slices"))
+        first = -floor_us(-least, window.slide_us, -window.origin_us)
+        begin = exp.Greatest(this=column(FROM), expressions=[number(first)], ignore_nulls=True)
+        end = exp.Least(this=last_start(window, column(SLICE)), expressions=[number(most)], ignore_nulls=True)
+        starts = function("range", begin, exp.Add(this=end, expression=number(1)), number(window.slide_us))
+        inside = rows.where(column(SLICE) > number(low_us - window.size_us), column(SLICE) < number(high_us))
+        return exp.select("*", exp.alias_(function("unnest", starts), START)).from_(inside.subquery("slices"))
+
+    def _merge(self, rows: exp.Select) -> exp.Select:
+        stop = exp.alias_(exp.Add(this=column(START), expression=number(self._window.size_us)), STOP)
+        query = merged(self._shape, rows, [column(START), stop], [column(START)])
+        return query.order_by(column(START), *[column(key) for key in self._shape.keys])
+
+
+def _if_kept(value: exp.Expression) -> exp.Expression:
+    return exp.Case().when(column(OUTCOME).eq(0), value)

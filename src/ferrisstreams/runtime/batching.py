@@ -1,0 +1,95 @@
+"""The five batch strategies: each says what the next poll may return, and learns how long a batch took."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ferrisstreams.batch import Limit
+from ferrisstreams.config.registry import MEGABYTE
+from ferrisstreams.config.resolve import Settings
+
+#: Bytes of a batch whose strategy counts rows: a bound on memory, not a target.
+BYTES_MAX = 64 * MEGABYTE
+
+#: Rows of a batch whose strategy counts bytes.
+ROWS_MAX = 1_000_000
+
+_MEMORY_DEFAULT = 4 * MEGABYTE
+_MEMORY_BOUNDED = 8 * MEGABYTE
+_ROWS_DEFAULT = 100_000
+_ROWS_LOW_LATENCY = 500
+
+
+class Strategy(Protocol):
+    name: str
+
+    def limit(self) -> Limit:
+        """What ends the next batch."""
+
+    def observe(self, rows: int, milliseconds: float) -> None:
+        """A batch of so many rows took so long."""
+
+
+class Fixed:
+    """A strategy whose limit never changes."""
+
+    def __init__(self, name: str, limit: Limit) -> None:
+        self.name = name
+        self._limit = limit
+
+    def limit(self) -> Limit:
+        return self._limit
+
+    def observe(self, rows: int, milliseconds: float) -> None:
+        pass
+
+
+class AdaptiveSize:
+    """Steers the rows of a batch so that a batch takes the target time: halfway to the estimate each time."""
+
+    name = "adaptive_size"
+
+    def __init__(self, least: int, most: int, target_ms: float, wait_ms: float) -> None:
+        self._least = least
+        self._most = most
+        self._target_ms = target_ms
+        self._wait_ms = wait_ms
+        self._rows = least
+
+    def limit(self) -> Limit:
+        return Limit(self._rows, BYTES_MAX, self._wait_ms, fill=True)
+
+    def observe(self, rows: int, milliseconds: float) -> None:
+        if rows < self._rows:
+            return  # The source had no more: this says nothing about a full batch.
+        wanted = rows * self._target_ms / max(milliseconds, 0.1)
+        # A fixed cost a batch makes small ones look slow: growth is bounded to a doubling.
+        steered = min((rows + wanted) / 2, rows * 2)
+        self._rows = max(self._least, min(self._most, int(steered) + 1))
+
+
+def choose_strategy(settings: Settings, bounded_file: bool) -> Strategy:
+    """The strategy that the settings name, or the default."""
+    if not settings.flag("batch.enable"):
+        return Fixed("off", Limit(1, BYTES_MAX, settings.duration_ms("batch.timeout")))
+    name = settings.optional_text("batch.strategy") or ("memory_based" if bounded_file else "fixed_size")
+    timeout_ms = settings.duration_ms("batch.timeout")
+    most = settings.optional_integer("batch.max_size")
+    match name:
+        case "fixed_size":
+            return Fixed(name, Limit(settings.integer("batch.size"), BYTES_MAX, timeout_ms, fill=True))
+        case "time_window":
+            window_ms = settings.duration_ms("batch.window")
+            return Fixed(name, Limit(most or _ROWS_DEFAULT, BYTES_MAX, window_ms, fill=True))
+        case "adaptive_size":
+            least = settings.integer("batch.min_size")
+            target_ms = settings.duration_ms("batch.target_latency")
+            return AdaptiveSize(least, max(least, most or _ROWS_DEFAULT), target_ms, timeout_ms)
+        case "memory_based":
+            default = _MEMORY_BOUNDED if bounded_file and not settings.given("batch.strategy") else _MEMORY_DEFAULT
+            size = settings.optional_integer("batch.memory_size") or default
+            return Fixed(name, Limit(ROWS_MAX, size, timeout_ms, fill=True))
+        case _:
+            eager = settings.flag("batch.eager")
+            wait_ms = settings.duration_ms("batch.wait")
+            return Fixed(name, Limit(most or _ROWS_LOW_LATENCY, BYTES_MAX, wait_ms, fill=not eager))

@@ -1,0 +1,73 @@
+"""Fault points: names at which a test makes a job fail, raise or die."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Protocol
+
+from ferrisstreams.errors import ConfigError
+
+#: The points of a job's life, in order. The crash tests hit each of them.
+FAULT_POINTS = (
+    "during_recovery",
+    "after_read",
+    "after_process",
+    "after_write",
+    "after_flush",
+    "after_prepare",
+    "before_confirm",
+    "after_confirm",
+    "during_reclaim",
+    "after_reclaim",
+)
+
+
+class Crash(BaseException):
+    """A simulated kill: nothing may catch it but the test."""
+
+
+class Faults(Protocol):
+    def reach(self, point: str) -> None:
+        """The job has come to a fault point."""
+
+
+class NoFaults:
+    def reach(self, point: str) -> None:
+        pass
+
+
+class CrashAt:
+    """Raises `Crash` at the `hit`-th time (from 1) that `point` is reached."""
+
+    def __init__(self, point: str, hit: int = 1) -> None:
+        assert point in FAULT_POINTS, point
+        self._point = point
+        self._left = hit
+
+    def reach(self, point: str) -> None:
+        assert point in FAULT_POINTS, point
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                self.strike()
+
+    def strike(self) -> None:
+        raise Crash(self._point)
+
+
+class KillAt(CrashAt):
+    """Kills the process with SIGKILL there."""
+
+    def strike(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def faults_from(text: str | None) -> Faults:
+    """`FERRIS_FAULT`: `after_flush:3` kills the process at the third flush. Raises ConfigError E3002."""
+    if not text:
+        return NoFaults()
+    point, _, hit = text.partition(":")
+    if point not in FAULT_POINTS or not (hit or "1").isdigit():
+        raise ConfigError(f"FERRIS_FAULT={text} names no fault point", "E3002", f"one of {', '.join(FAULT_POINTS)}")
+    return KillAt(point, int(hit or "1"))

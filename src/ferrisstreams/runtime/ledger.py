@@ -1,0 +1,49 @@
+"""The ledger: every source row has exactly one outcome, every output row one fate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.errors import InternalError
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Counts since the job's first run, committed with the positions. `late_windows` counts windows, not rows."""
+
+    read: int = 0
+    emitted: int = 0
+    absorbed: int = 0
+    filtered: int = 0
+    late: int = 0
+    deduplicated: int = 0
+    dead_lettered: int = 0
+    skipped: int = 0
+    produced: int = 0
+    written: int = 0
+    output_rejected: int = 0
+    late_windows: int = 0
+
+    def check(self) -> None:
+        """Both sums add up. Raises InternalError."""
+        outcomes = (
+            self.emitted
+            + self.absorbed
+            + self.filtered
+            + self.late
+            + self.deduplicated
+            + self.dead_lettered
+            + self.skipped
+        )
+        if self.read != outcomes or self.produced != self.written + self.output_rejected:
+            raise InternalError(f"the ledger does not add up: {self.as_dict()}")
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> Ledger:
+        assert isinstance(value, Mapping)
+        return cls(**{f.name: int(str(value.get(f.name, 0))) for f in fields(cls)})
