@@ -21,7 +21,8 @@ class Decoder(Protocol):
         """A SELECT that yields `_row` (BIGINT) and every declared column with its declared type, checked.
 
         Running it raises a data error when any record of the fetch does not decode. Its text depends on the fetch only
-        where it must, so that the statement built over it can be kept.
+        where it must: as long as the same object comes back, the statement built over it can be kept. It must not be
+        changed.
         """
 
     def diagnose(self, fetch: Fetch) -> Diagnosis:

@@ -1,0 +1,172 @@
+"""Rows into one file, exactly once: what lies behind the last mark is cut off."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ferrisstreams.batch import JsonValue, Payload
+from ferrisstreams.errors import FatalConnectorError, InternalError, StateError
+
+#: Bytes that are gathered before they are handed to the system.
+_BUFFER_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileSinkSettings:
+    """`path` is absolute; its folder must exist. `append` and `overwrite` say what a new job does with what is there.
+
+    `header` is written first into a file that is empty.
+    """
+
+    path: str
+    append: bool = False
+    overwrite: bool = False
+    header: bytes = b""
+
+
+class FileSink:
+    """A mark is `{"length": bytes, "inode": number}`.
+
+    Errors: FatalConnectorError E4003 (cannot be written) and E4004 (a new job and a target that is not empty), StateError
+    E5003 (the file is not the one that the mark was set in, or lost bytes).
+    """
+
+    exactly_once = True
+
+    def __init__(self, settings: FileSinkSettings) -> None:
+        self._settings = settings
+        self._file: BinaryIO | None = None
+
+    def open(self, mark: JsonValue) -> None:
+        if mark is not None:
+            self._open(os.O_RDWR)
+            self.rollback(mark)
+            return
+        settings = self._settings
+        size = os.path.getsize(settings.path) if os.path.exists(settings.path) else 0
+        if size and not (settings.append or settings.overwrite):
+            raise FatalConnectorError(
+                f"{settings.path} is not empty ({size} bytes) and this job has not written it",
+                "E4004",
+                "give --overwrite to replace it, append=true to add to it, or another path",
+            )
+        self._open(os.O_RDWR | os.O_CREAT)
+        self._cut(size if settings.append else 0)
+        if self._length() == 0:
+            self._write(settings.header)
+        self._sync_folder()
+
+    def write(self, payload: Payload) -> None:
+        if not isinstance(payload.data, bytes):
+            raise InternalError("a file sink takes bytes")
+        self._write(payload.data)
+
+    def flush(self) -> JsonValue:
+        file = self._opened()
+        try:
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise _write_error(self._settings.path, error) from error
+        status = os.fstat(file.fileno())
+        return {"length": status.st_size, "inode": status.st_ino}
+
+    def rollback(self, mark: JsonValue) -> None:
+        match mark:
+            case {"length": int(length), "inode": int(inode)}:
+                self._check(length, inode)
+                self._cut(length)
+            case None:
+                self._cut(0)
+                self._write(self._settings.header)
+            case _:
+                raise StateError(f"not a mark of a file sink: {mark!r}", "E5003", "the state belongs to another sink")
+
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            file.close()
+        except OSError as error:
+            raise _write_error(self._settings.path, error) from error
+
+    def _open(self, flags: int) -> None:
+        path = self._settings.path
+        try:
+            fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+            self._file = os.fdopen(fd, "r+b", buffering=_BUFFER_BYTES)
+        except FileNotFoundError as error:
+            if flags & os.O_CREAT:
+                folder = os.path.dirname(path)
+                raise FatalConnectorError(
+                    f"{path} cannot be written: the folder {folder} does not exist",
+                    "E4003",
+                    f"make it: mkdir -p {folder}",
+                ) from error
+            raise _lost(path, "is gone") from error
+        except OSError as error:
+            raise _write_error(path, error) from error
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise InternalError("the file sink is not open")
+        return self._file
+
+    def _length(self) -> int:
+        return os.fstat(self._opened().fileno()).st_size
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._opened().write(data)
+        except OSError as error:
+            raise _write_error(self._settings.path, error) from error
+
+    def _check(self, length: int, inode: int) -> None:
+        self._flush_buffer()
+        status = os.fstat(self._opened().fileno())
+        if status.st_ino != inode:
+            raise _lost(self._settings.path, "was replaced by another file")
+        if status.st_size < length:
+            raise _lost(self._settings.path, f"has {status.st_size} bytes, fewer than the {length} that the job wrote")
+
+    def _flush_buffer(self) -> None:
+        try:
+            self._opened().flush()
+        except OSError as error:
+            raise _write_error(self._settings.path, error) from error
+
+    def _cut(self, length: int) -> None:
+        file = self._opened()
+        self._flush_buffer()
+        try:
+            file.truncate(length)
+            file.seek(length)
+        except OSError as error:
+            raise _write_error(self._settings.path, error) from error
+
+    def _sync_folder(self) -> None:
+        """Make the file's name durable, not only its bytes."""
+        try:
+            fd = os.open(os.path.dirname(self._settings.path), os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _write_error(self._settings.path, error) from error
+
+
+def _write_error(path: str, error: OSError) -> FatalConnectorError:
+    hint = "check the disk's free space and the rights of the file and its folder"
+    return FatalConnectorError(f"{path} cannot be written: {error.strerror}", "E4003", hint)
+
+
+def _lost(path: str, what: str) -> StateError:
+    return StateError(
+        f"{path} {what}",
+        "E5003",
+        "bring the file back, or reset the job's state and give --overwrite to write it from the beginning",
+    )

@@ -1,0 +1,303 @@
+"""Records of files: one file, the files of a glob in name order, or files followed as they grow and appear."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, Rejected
+from ferrisstreams.clock import Clock
+from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.file_identity import FilePosition, digest, open_file, verify
+from ferrisstreams.connectors.file_reader import FileReader, Oversized, Records
+from ferrisstreams.connectors.framing import CsvFraming, Framing, LineFraming
+from ferrisstreams.errors import FatalConnectorError
+from ferrisstreams.memory_file import MemoryFile
+
+#: How often a watched folder is looked at while its files give records, and how long one nap is when they give none.
+_LIST_INTERVAL_MS = 1000.0
+_NAP_MS = 50.0
+#: How much of an oversized record a dead letter keeps.
+_OVERSIZED_KEPT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileSourceSettings:
+    """`path` is absolute: a file or a glob. `header`: every file begins with a CSV header record.
+
+    A fetch is never larger than `record_bytes_max`; a record that is larger is rejected and passed over.
+    """
+
+    path: str
+    framing: Literal["lines", "csv"] = "lines"
+    header: bool = False
+    delimiter: str = ","
+    quote: str = '"'
+    watch: bool = False
+    record_bytes_max: int = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Partition:
+    """`ahead` are the files that follow the one of `position`; `skipped` the bytes of the files before it."""
+
+    name: str
+    position: FilePosition
+    ahead: list[str] = field(default_factory=list)
+    skipped: int = 0
+    ended: bool = False
+
+
+class FileSource:
+    """Without `watch` all files are one partition and the source is bounded; with it each file is one, without end.
+
+    Errors: FatalConnectorError E4001 (a file cannot be read) and E4002 (it is not what the position was taken in).
+    """
+
+    def __init__(self, settings: FileSourceSettings, block: MemoryFile, clock: Clock) -> None:
+        self._settings = settings
+        self._block = block
+        self._clock = clock
+        self._framing = _framing(settings)
+        self._folder = _fixed_folder(settings.path)
+        self._partitions: dict[str, _Partition] = {}
+        self._reader: FileReader | None = None
+        self._header: bytes | None = None
+        self._first_record = 0
+        self._turn = 0
+        self._listed_ms = 0.0
+
+    def open(self, positions: Positions) -> None:
+        self.seek(positions)
+
+    def seek(self, positions: Positions) -> None:
+        self._close_reader()
+        paths = self._list()
+        if self._settings.watch:
+            self._partitions = {}
+            self._find_new(paths, positions)
+            for name in positions.keys() - self._partitions.keys():
+                _refuse_vanished(FilePosition.from_json(positions[name]))
+        else:
+            name = self._name(self._settings.path)
+            self._partitions = {name: _one_partition(name, paths, positions.get(name), self._settings.path)}
+        for partition in self._partitions.values():
+            if os.path.exists(partition.position.path) or not partition.position.whole:
+                self._open_reader(partition)
+
+    def poll(self, limit: Limit) -> Fetch | None:
+        if not self._settings.watch:
+            return self._poll_in_turn(limit)
+        deadline = self._clock.monotonic_ms() + limit.wait_ms
+        while True:
+            if self._clock.monotonic_ms() - self._listed_ms >= _LIST_INTERVAL_MS:
+                self._find_new(self._list(), {})
+            if (fetch := self._poll_in_turn(limit)) is not None:
+                return fetch
+            self._find_new(self._list(), {})
+            left = deadline - self._clock.monotonic_ms()
+            if left <= 0:
+                return self._poll_in_turn(limit)
+            self._clock.sleep_ms(min(_NAP_MS, left))
+
+    def partitions(self) -> Positions:
+        return {name: p.position.to_json() for name, p in self._partitions.items() if not p.ended}
+
+    @property
+    def ended(self) -> bool:
+        return not self._settings.watch and all(p.ended for p in self._partitions.values())
+
+    def progress(self) -> SourceProgress:
+        done = sum(p.skipped + p.position.offset for p in self._partitions.values())
+        if self._settings.watch:
+            return SourceProgress(done, None, "bytes")
+        paths = [path for p in self._partitions.values() for path in (p.position.path, *p.ahead)]
+        total = sum(p.skipped for p in self._partitions.values()) + sum(map(_size, paths))
+        return SourceProgress(done, max(done, total), "bytes")
+
+    def commit(self, positions: Positions) -> None:
+        """Nothing outside keeps our positions."""
+
+    def close(self) -> None:
+        self._close_reader()
+
+    def _list(self) -> list[str]:
+        path = self._settings.path
+        self._listed_ms = self._clock.monotonic_ms()
+        if not glob.has_magic(path) or os.path.exists(path):
+            return [path] if os.path.exists(path) or not self._settings.watch else []
+        return sorted(found for found in glob.glob(path, recursive=True) if not os.path.isdir(found))
+
+    def _name(self, path: str) -> str:
+        return os.path.relpath(path, self._folder)
+
+    def _find_new(self, paths: Sequence[str], positions: Positions) -> None:
+        for path in paths:
+            name = self._name(path)
+            if name not in self._partitions:
+                given = positions.get(name)
+                position = FilePosition(path) if given is None else FilePosition.from_json(given)
+                self._partitions[name] = _Partition(name, replace(position, path=path))
+
+    def _poll_in_turn(self, limit: Limit) -> Fetch | None:
+        """The next partition that has records, each in its turn."""
+        partitions = list(self._partitions.values())
+        for step in range(len(partitions)):
+            partition = partitions[(self._turn + step) % len(partitions)]
+            if not partition.ended and (fetch := self._poll_partition(partition, limit)) is not None:
+                self._turn = (self._turn + step + 1) % len(partitions)
+                return fetch
+        return None
+
+    def _poll_partition(self, partition: _Partition, limit: Limit) -> Fetch | None:
+        while True:
+            gone = self._is_gone(partition.position)
+            if not gone and (fetch := self._fetch(partition, self._open_reader(partition), limit)) is not None:
+                return fetch
+            if self._settings.watch and not gone:
+                return None
+            if not partition.ahead:
+                partition.ended = True
+                return None
+            self._next_file(partition)
+
+    def _is_gone(self, position: FilePosition) -> bool:
+        """A file that was read whole and is gone has nothing more to give."""
+        return position.whole and not self._reading(position.path) and not os.path.exists(position.path)
+
+    def _fetch(self, partition: _Partition, reader: FileReader, limit: Limit) -> Fetch | None:
+        settings, position = self._settings, partition.position
+        size = reader.size()
+        if size < position.offset:
+            verify(position, reader.fd, settings.watch)
+        if settings.header and self._header is None:
+            self._read_header(reader)
+        found = None
+        if self._header is not None or not settings.header:
+            found = reader.read(position.offset or self._first_record, size, limit, final=not settings.watch)
+        if found is None:
+            if not settings.watch:
+                partition.position = position.at(reader.fd, size, whole=True)
+            return None
+        partition.position = position.at(reader.fd, found.stop, whole=found.stop == size)
+        at_end = found.stop == size and not partition.ahead
+        partition.ended = at_end and not settings.watch
+        return Fetch(
+            partition=partition.name,
+            records=self._block,
+            origin=self._name(position.path),
+            offset=found.start,
+            position=partition.position.to_json(),
+            caught_up=at_end,
+            oversized=self._oversized(partition, reader, found),
+            header=self._header,
+        )
+
+    def _oversized(self, partition: _Partition, reader: FileReader, found: Records | Oversized) -> tuple[Rejected, ...]:
+        if isinstance(found, Records):
+            return ()
+        length = found.stop - found.start
+        return (
+            Rejected(
+                value=reader.bytes(found.start, min(found.stop, found.start + _OVERSIZED_KEPT_BYTES)),
+                code="E2108",
+                message=f"a record of {length} bytes is larger than the limit of {self._settings.record_bytes_max}",
+                stage="decode",
+                partition=partition.name,
+                offset=found.start,
+                position=f"{self._name(reader.path)} byte {found.start}",
+                truncated=True,
+            ),
+        )
+
+    def _reading(self, path: str) -> bool:
+        return self._reader is not None and self._reader.path == path
+
+    def _open_reader(self, partition: _Partition) -> FileReader:
+        """The reader of the partition's file; one file is open at a time, however many are watched."""
+        if self._reader is not None and self._reading(partition.position.path):
+            return self._reader
+        self._close_reader()
+        path, settings = partition.position.path, self._settings
+        reader = FileReader(path, open_file(path), self._framing, self._block, settings.record_bytes_max)
+        self._reader = reader
+        partition.position = verify(partition.position, reader.fd, settings.watch)
+        self._first_record = reader.content_start()
+        return reader
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
+        self._header = None
+        self._first_record = 0
+
+    def _read_header(self, reader: FileReader) -> None:
+        """Keep the header and where it ends, when the file has one by now."""
+        limit = Limit(rows=1, bytes=_OVERSIZED_KEPT_BYTES)
+        found = reader.read(reader.content_start(), reader.size(), limit, final=not self._settings.watch)
+        if found is None:
+            return
+        if isinstance(found, Oversized):
+            raise FatalConnectorError(
+                f"{reader.path} has a header of {found.stop - found.start} bytes", "E4005", "is it a CSV file?"
+            )
+        self._header = self._block.read().rstrip(b"\r\n")
+        self._first_record = found.stop
+
+    def _next_file(self, partition: _Partition) -> None:
+        before = partition.position
+        partition.skipped += before.offset
+        done = before.done + digest(before.path, before.offset)
+        partition.position = FilePosition(partition.ahead.pop(0), done=done)
+
+
+def _one_partition(name: str, paths: list[str], given: JsonValue, pattern: str) -> _Partition:
+    if not paths:
+        raise FatalConnectorError(
+            f"no file matches {pattern}", "E4001", "check the path, or set watch to wait for files"
+        )
+    if given is None:
+        return _Partition(name, FilePosition(paths[0]), paths[1:])
+    position = FilePosition.from_json(given)
+    before = [path for path in paths if path < position.path]
+    known = {position.done[at : at + 6] for at in range(0, len(position.done), 6)}
+    for path in before:
+        if digest(path, _size(path)) not in known:
+            raise FatalConnectorError(
+                f"{path} is new or has changed, but the job has read on to {position.path}, which sorts after it",
+                "E4002",
+                "give it a name that sorts last, or reset the job's state to read from the beginning",
+            )
+    if position.path not in paths:
+        _refuse_vanished(position)
+    ahead = [path for path in paths if path > position.path]
+    return _Partition(name, position, ahead, sum(map(_size, before)))
+
+
+def _refuse_vanished(position: FilePosition) -> None:
+    if not position.whole:
+        raise FatalConnectorError(
+            f"{position.path} is gone, but the job has read only its first {position.offset} bytes",
+            "E4002",
+            "bring the file back, or reset the job's state to read from the beginning",
+        )
+
+
+def _framing(settings: FileSourceSettings) -> Framing:
+    return CsvFraming(settings.delimiter, settings.quote) if settings.framing == "csv" else LineFraming()
+
+
+def _fixed_folder(path: str) -> str:
+    """The folder above the first part of a glob that is not fixed."""
+    folder = os.path.dirname(path)
+    while glob.has_magic(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0

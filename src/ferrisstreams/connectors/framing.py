@@ -1,0 +1,135 @@
+"""Where records end in a block of bytes: at newlines, or, for CSV, at newlines outside quoted fields."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+#: Bytes of one slice when newlines are counted: small enough to stay in the processor's cache.
+_SLICE_BYTES = 64 * 1024
+
+
+class Framing(Protocol):
+    """How records lie in bytes. A record's end is the place behind its newline."""
+
+    def end(self, block: mmap.mmap, length: int, rows: int) -> int:
+        """The end of the last whole record in the first `length` bytes, of at most `rows` records; 0 when there is none."""
+
+    def spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Start and end (its newline included) of every record that is not blank; a last one may lack its newline."""
+
+    def blank(self, data: bytes) -> bool:
+        """True when these whole records hold nothing."""
+
+    def closes(self, data: bytes, open_quote: bool) -> tuple[int, bool]:
+        """The end of a record that began earlier (0: not in `data`), and whether a quote is open behind `data`."""
+
+
+class LineFraming:
+    """One record a line; lines of white space only are blank."""
+
+    #: What the engine's reader skips between records.
+    _SPACE = b" \t\n\v\f\r"
+
+    def end(self, block: mmap.mmap, length: int, rows: int) -> int:
+        return _newlines_end(block, length, rows)
+
+    def spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        start = 0
+        for line in data.split(b"\n"):
+            end = min(start + len(line) + 1, len(data))
+            if line.strip(self._SPACE):
+                yield start, end
+            start = end
+
+    def blank(self, data: bytes) -> bool:
+        return not data.strip(self._SPACE)
+
+    def closes(self, data: bytes, open_quote: bool) -> tuple[int, bool]:
+        return data.find(b"\n") + 1, False
+
+
+class CsvFraming:
+    """Records whose quoted fields may hold newlines. A quote opens a field only at the field's start (or behind spaces)."""
+
+    def __init__(self, delimiter: str, quote: str) -> None:
+        self._quote = quote.encode()
+        mark, sep = re.escape(self._quote), re.escape(delimiter.encode())
+        # Possessive throughout: one pass, no memory for going back, whatever the input.
+        field = rb"(?> *+%b(?>[^%b]+|%b%b)*+%b?)?+[^%b\n]*+" % (mark, mark, mark, mark, mark, sep)
+        record = rb"%b(?:%b%b)*+" % (field, sep, field)
+        self._record = re.compile(record + rb"(?:\n|\Z)")
+        self._records = re.compile(rb"(?>%b\n)*+" % record)
+
+    def end(self, block: mmap.mmap, length: int, rows: int) -> int:
+        """May stop short of `rows` records, but not short of one."""
+        head = _newlines_end(block, length, rows)
+        if not self._has_quote(block, length):
+            return head
+        return self._quoted_end(block, head) or self._first_end(block, length)
+
+    def spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        start = 0
+        while start < len(data):
+            match = self._record.match(data, start)
+            end = match.end() if match else len(data)
+            if not self.blank(data[start:end]):
+                yield start, end
+            start = end
+
+    def blank(self, data: bytes) -> bool:
+        return not data.strip(b"\r\n")
+
+    def closes(self, data: bytes, open_quote: bool) -> tuple[int, bool]:
+        start = 0
+        while (end := data.find(b"\n", start) + 1) > 0:
+            open_quote ^= data.count(self._quote, start, end) % 2 == 1
+            if not open_quote:
+                return end, False
+            start = end
+        return 0, open_quote ^ (data.count(self._quote, start) % 2 == 1)
+
+    def _has_quote(self, block: mmap.mmap, length: int) -> bool:
+        return any(self._quote in block[at : at + _SLICE_BYTES] for at in range(0, length, _SLICE_BYTES))
+
+    def _quoted_end(self, block: mmap.mmap, length: int) -> int:
+        with memoryview(block) as view, view[:length] as head:
+            match = self._records.match(head)
+            end = match.end() if match else 0
+            del match  # it holds on to the view
+        return end
+
+    def _first_end(self, block: mmap.mmap, length: int) -> int:
+        with memoryview(block) as view, view[:length] as head:
+            match = self._record.match(head)
+            end = match.end() if match else 0
+            del match
+        return end if end and block[end - 1] == ord("\n") else 0
+
+
+def _newlines_end(block: mmap.mmap, length: int, rows: int) -> int:
+    """Behind the last newline, or behind the one with number `rows` when there are more."""
+    if length > rows:
+        seen = 0
+        for at in range(0, length, _SLICE_BYTES):
+            piece = block[at : min(at + _SLICE_BYTES, length)]
+            count = piece.count(b"\n")
+            if seen + count >= rows:
+                return at + _nth_newline(piece, rows - seen) + 1
+            seen += count
+    return block.rfind(b"\n", 0, length) + 1
+
+
+def _nth_newline(piece: bytes, number: int) -> int:
+    """The place of newline `number` (from 1), by halving."""
+    low, high = 0, len(piece)
+    while high - low > 1:
+        middle = (low + high) // 2
+        count = piece.count(b"\n", low, middle)
+        if count >= number:
+            high = middle
+        else:
+            low, number = middle, number - count
+    return low

@@ -1,0 +1,26 @@
+"""Formats by name."""
+
+from __future__ import annotations
+
+from ferrisstreams.duck.engine import Engine
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.formats.base import Decoder, Encoder
+from ferrisstreams.formats.json_lines import JsonLinesDecoder
+from ferrisstreams.formats.json_text import JsonLinesEncoder
+from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
+from ferrisstreams.schema import Schema
+
+
+def decoder(engine: Engine, schema: Schema, settings: DecodeSettings) -> Decoder:
+    """Raises SqlError E1102 for a column type that the format cannot hold, ConfigError for wrong settings."""
+    match settings.format:
+        case "json":
+            return JsonLinesDecoder(engine, schema, settings)
+    raise ConfigError(f"no decoder for the format {settings.format}", "E3002")
+
+
+def encoder(settings: EncodeSettings) -> Encoder:
+    match settings.format:
+        case "json":
+            return JsonLinesEncoder()
+    raise ConfigError(f"no encoder for the format {settings.format}", "E3002")

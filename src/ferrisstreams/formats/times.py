@@ -1,0 +1,94 @@
+"""Timestamps in records: ISO 8601 text, numbers since 1970, or text after a pattern.
+
+A format says which type the engine's reader takes the value as, how that becomes a TIMESTAMP (UTC, microseconds), and
+when it cannot. Text is read as TIMESTAMPTZ and never as TIMESTAMP, which would drop an offset without a word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from ferrisstreams.duck.engine import Connection, DataError
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.formats.expressions import call, number, text
+
+#: Microseconds beyond which the engine has no timestamp (about the year 290,000 on both sides).
+_LIMIT_US = 9_200_000_000_000_000_000
+_EPOCH_UNITS_US = {"epoch_seconds": 1_000_000, "epoch_millis": 1_000}
+
+
+@dataclass(frozen=True, slots=True)
+class TimeFormat:
+    """`name` is as written in the settings; `key` is the setting that gives it, for messages."""
+
+    name: str
+    key: str
+
+    @property
+    def raw_type(self) -> str:
+        """The type to read the value as."""
+        match self.name:
+            case "iso8601":
+                return "TIMESTAMPTZ"
+            case "epoch_micros":
+                return "BIGINT"
+            case "epoch_seconds" | "epoch_millis":
+                return "DOUBLE"
+        return "VARCHAR"
+
+    @property
+    def described(self) -> str:
+        """What a value must be, for messages."""
+        match self.name:
+            case "iso8601":
+                return f"an ISO 8601 timestamp (set {self.key} to read numbers or other texts)"
+            case "epoch_micros" | "epoch_seconds" | "epoch_millis":
+                return f"a number of {self.name.removeprefix('epoch_')} since 1970 ({self.key} = '{self.name}')"
+        return f"a timestamp of the form {self.name} ({self.key})"
+
+    def value(self, raw: exp.Expr) -> exp.Expr:
+        """The raw value as TIMESTAMP."""
+        match self.name:
+            case "iso8601":
+                return _from_us(call("epoch_us", raw))
+            case "epoch_micros":
+                return _from_us(raw)
+            case "epoch_seconds" | "epoch_millis":
+                scaled = exp.Mul(this=raw, expression=number(_EPOCH_UNITS_US[self.name]))
+                return _from_us(exp.cast(call("round", scaled), "BIGINT"))
+        return _from_us(call("epoch_us", call("strptime", raw, text(self.name))))
+
+    def failure(self, raw: exp.Expr) -> exp.Expr:
+        """True where the raw value has no timestamp."""
+        match self.name:
+            case "iso8601":
+                return exp.not_(call("isfinite", raw))
+            case "epoch_micros" | "epoch_seconds" | "epoch_millis":
+                limit = _LIMIT_US // _EPOCH_UNITS_US.get(self.name, 1)
+                return exp.not_(exp.Between(this=raw, low=number(-limit), high=number(limit)))
+        unread = call("try_strptime", raw.copy(), text(self.name)).is_(exp.null())
+        return exp.and_(exp.not_(raw.is_(exp.null())), unread)
+
+
+def time_format(name: str, key: str, connection: Connection) -> TimeFormat:
+    """Raises ConfigError E3002 for a pattern that the engine does not know."""
+    result = TimeFormat(name, key)
+    if result.raw_type == "VARCHAR":
+        try:
+            connection.rows(exp.select(call("try_strptime", text(""), text(name))))
+        except DataError as error:
+            known = "iso8601, epoch_seconds, epoch_millis, epoch_micros or a strptime pattern such as %Y-%m-%d %H:%M:%S"
+            raise ConfigError(f"{key} = '{name}' is no time format: {error}", "E3002", f"known are {known}") from error
+        if "%" not in name:
+            raise ConfigError(
+                f"{key} = '{name}' is no time format",
+                "E3002",
+                "known are iso8601, epoch_seconds, epoch_millis, epoch_micros and strptime patterns such as %Y-%m-%d",
+            )
+    return result
+
+
+def _from_us(value: exp.Expr) -> exp.Expr:
+    return call("make_timestamp", value)
