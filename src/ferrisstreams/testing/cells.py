@@ -229,6 +229,6 @@ def _deep(one: object, other: object) -> bool:
 
 def layout(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """A table in aligned columns, two spaces between them, without an indent."""
-    lines = [list(header), *([render(value) for value in row] for row in rows)]
+    lines = [[render(name) for name in header], *([render(value) for value in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
