@@ -1,7 +1,7 @@
 """A job's stages: what a batch goes through between source and sink.
 
 A stateless plan is one fused statement. An aggregate is one that groups the batch into partial results, one that
-appends them to the state log, and, when something is to be emitted, one that merges and one that makes and encodes rows.
+appends them to the state log, and, when something is to be emitted, one that merges and one that encodes rows.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from ferrisstreams.operators.windows import NEVER_US
 class Watermarks:
     """The greatest event time seen by each partition, and the job's watermark: the least of those that count.
 
-    A partition that is caught up and silent for `idle_ms` does not count until it speaks. The job's watermark never goes
-    back. All times are microseconds, clock times milliseconds.
+    A partition that is caught up and silent for `idle_ms` does not count until it speaks. The job's watermark never
+    goes back. All times are microseconds, clock times milliseconds.
     """
 
     def __init__(self, delay_us: int, idle_ms: float | None) -> None:

@@ -1,0 +1,111 @@
+"""Dead letters: rows that failed, with their original bytes and where they came from, in a file of JSON lines."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ferrisstreams.batch import JsonValue, Payload, Rejected
+from ferrisstreams.connectors.base import Sink
+from ferrisstreams.errors import CODES, FerrisError
+
+
+@dataclass(frozen=True, slots=True)
+class LetterContext:
+    """What every letter of a job says: the job, its source's connector, and how often a row is tried."""
+
+    job: str
+    version: str
+    connector: str
+    attempts: int
+
+
+class DeadLetters:
+    """Letters of a job, written through a sink with marks so that each is there once."""
+
+    def __init__(self, sink: Sink, context: LetterContext) -> None:
+        self._sink = sink
+        self._context = context
+
+    def open(self, mark: JsonValue) -> None:
+        self._sink.open(mark)
+
+    def write(self, rejected: Sequence[Rejected], now_us: int) -> None:
+        """Append these rows as letters."""
+        lines = [json.dumps(letter(row, self._context, now_us), ensure_ascii=False) for row in rejected]
+        if lines:
+            self._sink.write(Payload(("\n".join(lines) + "\n").encode(), len(lines)))
+
+    def flush(self) -> JsonValue:
+        return self._sink.flush()
+
+    def rollback(self, mark: JsonValue) -> None:
+        self._sink.rollback(mark)
+
+    def close(self) -> None:
+        self._sink.close()
+
+
+def letter(row: Rejected, context: LetterContext, now_us: int) -> dict[str, JsonValue]:
+    """A dead letter as JSON: key and value in base64, and headers whose names other tools read too."""
+    at = datetime.fromtimestamp(now_us / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    headers: dict[str, JsonValue] = {
+        "__connect.errors.topic": row.partition,
+        "__connect.errors.partition": "0",
+        "__connect.errors.offset": str(row.offset),
+        "__connect.errors.connector.name": context.connector,
+        "__connect.errors.stage": row.stage,
+        "__connect.errors.exception.class.name": f"ferrisstreams.{row.code}",
+        "__connect.errors.exception.message": row.message,
+        "ferris.job": context.job,
+        "ferris.job.version": context.version,
+        "ferris.stage": row.stage,
+        "ferris.code": row.code,
+        "ferris.expression": row.expression,
+        "ferris.position": row.position,
+        "ferris.attempts": str(context.attempts),
+        "ferris.first_failed_at": at,
+        "ferris.last_failed_at": at,
+        "ferris.kind": "output" if row.row < 0 and row.offset < 0 else "input",
+    }
+    if row.truncated:
+        headers["ferris.value.truncated"] = "true"
+    return {"key": None, "value": base64.b64encode(row.value).decode(), "headers": headers}
+
+
+class ConsecutiveLimit:
+    """Fails the job when too many rows at a stretch, or too large a part of them, become dead letters."""
+
+    def __init__(self, consecutive_max: int, ratio_max: float | None) -> None:
+        self._max = consecutive_max
+        self._ratio = ratio_max
+        self._run = 0
+
+    def observe(self, failed_rows: Sequence[int], rows: int, ledger_read: int, dead_lettered: int) -> None:
+        """A batch of `rows` rows had these failing ordinals (ascending). Raises FerrisError E6002 or E6003."""
+        failing = set(failed_rows)
+        for row in sorted(failing):
+            self._run = self._run + 1 if row == 0 or row - 1 in failing else 1
+            if self._run >= self._max:
+                raise FerrisError(
+                    f"{self._run} rows at a stretch have failed: {CODES['E6003']}",
+                    "E6003",
+                    "look at the first dead letters: the source's columns or format may be wrong;"
+                    " dlq.max_consecutive sets the limit",
+                )
+        if rows and rows - 1 not in failing:
+            self._run = 0
+        # The ratio of a handful of rows says nothing.
+        if self._ratio is not None and ledger_read >= _RATIO_ROWS_MIN and dead_lettered > self._ratio * ledger_read:
+            raise FerrisError(
+                f"{dead_lettered} of {ledger_read} rows have failed, more than dlq.max_ratio = {self._ratio:g}",
+                "E6002",
+                "look at the first dead letters, or raise dlq.max_ratio",
+            )
+
+
+#: Rows read before the ratio of dead letters is judged.
+_RATIO_ROWS_MIN = 100

@@ -1,0 +1,239 @@
+"""A task: the loop that moves a job's records from its source to its sink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ferrisstreams.batch import Fetch, Limit, Rejected
+from ferrisstreams.compile.pipeline import BatchContext
+from ferrisstreams.compile.results import Outcome
+from ferrisstreams.duck.store import EpochRow
+from ferrisstreams.errors import FatalConnectorError, FerrisError
+from ferrisstreams.runtime.batching import Strategy
+from ferrisstreams.runtime.commit import Commit, CommitParts, Progress
+from ferrisstreams.runtime.deadletter import ConsecutiveLimit
+from ferrisstreams.runtime.failures import FailurePolicy, RejectionLog, fail_on
+from ferrisstreams.runtime.observer import Observer, ProgressEvent
+
+#: How often an observer is told how far the job is.
+PROGRESS_INTERVAL_MS = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """`once`: stop when an endless source has nothing more. `stateless`: kept rows count as emitted, not absorbed."""
+
+    job: str
+    stateless: bool
+    input_failures: FailurePolicy
+    output_failures: FailurePolicy
+    limit: ConsecutiveLimit
+    once: bool = False
+    rows_max: int | None = None
+
+
+class Task:
+    """One job's loop. `parts` are its components, shared with the commit."""
+
+    def __init__(
+        self,
+        parts: CommitParts,
+        commit: Commit,
+        progress: Progress,
+        strategy: Strategy,
+        settings: TaskSettings,
+        observer: Observer,
+    ) -> None:
+        self._parts = parts
+        self._commit = commit
+        self._progress = progress
+        self._strategy = strategy
+        self._settings = settings
+        self._observer = observer
+        self._log = RejectionLog()
+        self._read = 0
+        self._started_ms = parts.clock.monotonic_ms()
+        self._told_ms = self._started_ms
+        self._stop = False
+
+    @property
+    def rows_read(self) -> int:
+        """Rows read in this run."""
+        return self._read
+
+    def recover(self, last: EpochRow | None) -> None:
+        """Go on where the last epoch ended."""
+        self._commit.recover(last)
+
+    def stop(self) -> None:
+        """Ask the loop to end after the current batch; the epoch is committed."""
+        self._stop = True
+
+    def run(self) -> str:
+        """Until the source ends (`finished`) or a stop is asked for (`stopped`). On an error the epoch is taken back."""
+        try:
+            while not self._stop and self.run_once():
+                pass
+            return self._end()
+        except FerrisError:
+            self._commit.rollback()
+            raise
+
+    def run_once(self) -> bool:
+        """One record's way: poll, process, write, account, commit. False when there is nothing more to come."""
+        parts = self._parts
+        limit = self._limit()
+        began_ms = parts.clock.monotonic_ms()
+        fetch = parts.source.poll(limit)
+        parts.faults.reach("after_read")
+        if fetch is None:
+            return self._nothing()
+        outcome = parts.pipeline.process(fetch, self._context(fetch))
+        parts.faults.reach("after_process")
+        rows = self._account(fetch, outcome)
+        self._write(outcome)
+        self._advance(fetch, outcome)
+        self._strategy.observe(rows, parts.clock.monotonic_ms() - began_ms)
+        self._commit.batch_done(rows)
+        if self._commit.due(fetch.caught_up):
+            self._commit.run()
+        self._tell()
+        return not self._done(fetch.caught_up)
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    def _limit(self) -> Limit:
+        limit = self._strategy.limit()
+        if self._settings.rows_max is None:
+            return limit
+        left = self._settings.rows_max - self._read
+        return Limit(max(1, min(limit.rows, left)), limit.bytes, limit.wait_ms, limit.fill)
+
+    def _context(self, fetch: Fetch) -> BatchContext:
+        seen_us = self._progress.watermarks.seen_us(fetch.partition)
+        return BatchContext(self._commit.epoch, seen_us, self._progress.rows_read.get(fetch.partition, 0))
+
+    def _account(self, fetch: Fetch, outcome: Outcome) -> int:
+        """Every row of the fetch gets its outcome in the ledger."""
+        progress, tally, ledger = self._progress, outcome.tally, self._progress.ledger
+        rejected = [*fetch.oversized, *outcome.rejected]
+        rows = tally.kept + tally.late + tally.filtered + len(rejected)
+        ledger.read += rows
+        ledger.late += tally.late
+        ledger.late_windows += tally.late_windows
+        ledger.filtered += tally.filtered
+        if self._settings.stateless:
+            ledger.emitted += tally.kept
+        else:
+            ledger.absorbed += tally.kept
+        self._read += rows
+        progress.positions[fetch.partition] = fetch.position
+        progress.rows_read[fetch.partition] = progress.rows_read.get(fetch.partition, 0) + rows
+        progress.finished = False
+        self._reject_inputs(rejected, rows)
+        if outcome.late_letters:
+            self._letters(outcome.late_letters)
+        return rows
+
+    def _reject_inputs(self, rejected: list[Rejected], rows: int) -> None:
+        ledger, policy = self._progress.ledger, self._settings.input_failures
+        if rejected:
+            self._report(rejected)
+            if policy.route == "fail":
+                raise fail_on(rejected)
+            if policy.route == "dlq":
+                self._letters(rejected)
+                ledger.dead_lettered += len(rejected)
+            else:
+                ledger.skipped += len(rejected)
+        if policy.route == "dlq":
+            failed = [row.row for row in rejected if row.row >= 0]
+            self._settings.limit.observe(failed, rows, ledger.read, ledger.dead_lettered)
+
+    def _write(self, outcome: Outcome) -> None:
+        """Hand outputs to the sink; output rows that failed follow the sink's strategy."""
+        ledger = self._progress.ledger
+        for payload in outcome.payloads:
+            self._parts.sink.write(payload)
+            ledger.written += payload.rows
+        ledger.produced += outcome.produced
+        if outcome.output_rejected:
+            self._report(outcome.output_rejected)
+            if self._settings.output_failures.route == "fail":
+                raise fail_on(outcome.output_rejected)
+            if self._settings.output_failures.route == "dlq":
+                self._letters(outcome.output_rejected)
+            ledger.output_rejected += len(outcome.output_rejected)
+        self._parts.faults.reach("after_write")
+
+    def _advance(self, fetch: Fetch | None, outcome: Outcome | None) -> None:
+        """Move the watermarks; write what closes."""
+        now_ms = self._parts.clock.monotonic_ms()
+        watermarks = self._progress.watermarks
+        if fetch is not None and outcome is not None:
+            watermarks.observe(fetch.partition, outcome.tally.seen_us, fetch.caught_up, now_ms)
+        before = watermarks.current_us()
+        watermark = watermarks.job_us(self._parts.source.partitions(), now_ms)
+        if watermarks.current_us() != before:
+            closed = self._parts.pipeline.advance(watermark)
+            self._write(closed)
+            if fetch is None and closed.produced:
+                self._commit.batch_done(0)
+
+    def _nothing(self) -> bool:
+        """No records: idle partitions may let windows close, and the open epoch ends."""
+        self._advance(None, None)
+        if self._commit.due(caught_up=True):
+            self._commit.run()
+        self._tell()
+        return not self._done(caught_up=True)
+
+    def _done(self, caught_up: bool) -> bool:
+        if self._settings.rows_max is not None and self._read >= self._settings.rows_max:
+            return True
+        return self._parts.source.ended or (self._settings.once and caught_up)
+
+    def _end(self) -> str:
+        """The last epoch: at the end of a bounded source everything closes."""
+        progress = self._progress
+        ended = not self._stop and (self._parts.source.ended or self._settings.once)
+        if ended and not progress.finished:
+            self._write(self._parts.pipeline.finish())
+            progress.finished = True
+            self._commit.batch_done(0)
+        if self._commit.due(caught_up=True):
+            self._commit.run()
+        self._tell(force=True)
+        return "finished" if ended else "stopped"
+
+    def _letters(self, rejected: list[Rejected]) -> None:
+        if self._parts.dead_letters is None:
+            raise FatalConnectorError("a dead letter without a place for it", "E4003", "set dlq.path")
+        self._parts.dead_letters.write(rejected, self._parts.clock.now_us())
+
+    def _report(self, rejected: list[Rejected]) -> None:
+        for row in rejected:
+            count = self._log.worth_telling(row)
+            if count is not None:
+                self._observer.event(
+                    "row_rejected",
+                    job=self._settings.job,
+                    code=row.code,
+                    position=row.position,
+                    message=row.message,
+                    count=count,
+                )
+
+    def _tell(self, force: bool = False) -> None:
+        now_ms = self._parts.clock.monotonic_ms()
+        if force or now_ms - self._told_ms >= PROGRESS_INTERVAL_MS:
+            self._told_ms = now_ms
+            self._observer.progress(
+                ProgressEvent(
+                    job=self._settings.job,
+                    rows=self._read,
+                    source=self._parts.source.progress(),
+                    watermark_us=self._progress.watermarks.current_us(),
+                    seconds=(now_ms - self._started_ms) / 1000,
+                )
+            )
