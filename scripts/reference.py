@@ -14,10 +14,10 @@ CONFIGURATION_HEAD = """# Configuration
 
 Made by `make docs` from the registry of keys; not to be edited.
 
-A key stands in the `WITH (…)` of a source, or in the `WITH (…)` of the stream that a job writes (sink and job share it).
-`ferris run --set key=value` sets a key for every job that knows it, and wins over the text. Durations and sizes are
-written with their unit (`100ms`, `5s`, `4MB`). An unknown key, or one that does not belong to the connector, is an error
-that says what was meant. A key *for source and job* may also be given to the job with the prefix `source.`.
+A key stands in the `WITH (…)` of a source, or in the `WITH (…)` of the stream that a job writes (sink and job share
+it). `ferris run --set key=value` sets a key for every job that knows it, and wins over the text. Durations and sizes
+are written with their unit (`100ms`, `5s`, `4MB`). An unknown key, or one that does not belong to the connector, is an
+error that says what was meant. A key *for source and job* may also be given to the job with the prefix `source.`.
 
 ```sql
 CREATE STREAM trades (symbol TEXT, price DOUBLE, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
@@ -32,9 +32,9 @@ ERRORS_HEAD = """# Errors
 
 Made by `make docs` from the registry of codes; not to be edited.
 
-Every error has a code that never changes its meaning. It is printed as `file:LINE:COLUMN: message [code]`, with the line,
-a caret and a hint where there is something to do. A row that fails is not an error of the job: it is counted, logged or
-kept as a dead letter, as its failure strategy says, with the same kind of code.
+Every error has a code that never changes its meaning. It is printed as `file:LINE:COLUMN: message [code]`, with the
+line, a caret and a hint where there is something to do. A row that fails is not an error of the job: it is counted,
+logged or kept as a dead letter, as its failure strategy says, with the same kind of code.
 """
 
 #: The first digits of a code, and who must act.

@@ -1,7 +1,7 @@
 """Make `flights.csv` from `flights-20k.json` of the npm package `vega-datasets`: see README.md.
 
-    npm pack vega-datasets@3.2.1 && tar xzf vega-datasets-3.2.1.tgz
-    python convert.py package/data/flights-20k.json > flights.csv
+npm pack vega-datasets@3.2.1 && tar xzf vega-datasets-3.2.1.tgz
+python convert.py package/data/flights-20k.json > flights.csv
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ def main(path: str) -> None:
     flights = json.loads(Path(path).read_text("utf-8"))
     rows = []
     for flight in flights:
-        at = datetime.strptime(flight["date"], "%Y/%m/%d %H:%M")
-        known = at + timedelta(minutes=max(0, flight["delay"]))
-        rows.append((known, at, flight["origin"], flight["destination"], flight["distance"], flight["delay"]))
+        ts = datetime.strptime(flight["date"], "%Y/%m/%d %H:%M")
+        known = ts + timedelta(minutes=max(0, flight["delay"]))
+        rows.append((known, ts, flight["origin"], flight["destination"], flight["distance"], flight["delay"]))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("at", "origin", "destination", "distance", "delay"))
-    for _, at, *others in sorted(rows):
-        writer.writerow((at.isoformat(timespec="minutes"), *others))
+    writer.writerow(("ts", "origin", "destination", "distance", "delay"))
+    for _, ts, *others in sorted(rows):
+        writer.writerow((ts.isoformat(timespec="minutes"), *others))
 
 
 if __name__ == "__main__":
