@@ -77,16 +77,28 @@ class RowStage:
         self.shape = shape
         self._reduce = reduce
         self._retries = retries
-        self._texts: dict[str, str] = {}
+        self._last: tuple[exp.Select, exp.Select, str] | None = None
 
     def run(self, rows: Rows, parameters: Parameters) -> Ran:
         """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
-        relation = with_computed(self.shape, rows.scan())
-        statement = self._statement(relation, marked=False)
-        try:
-            return Ran(self._work.table(statement, parameters), relation, marked=False)
-        except DataError:
-            return self._diagnose(rows, parameters)
+        relation, statement = self._plain(rows.scan())
+        for _ in self._attempts():
+            try:
+                return Ran(self._work.table(statement, parameters), relation, marked=False)
+            except DataError:
+                continue
+        return self._diagnose(rows, parameters)
+
+    def _attempts(self) -> Iterator[None]:
+        yield
+        yield from self._retries()
+
+    def _plain(self, scan: exp.Select) -> tuple[exp.Select, str]:
+        """The scan with computed columns, and the statement over it; built once as long as the scan is the same."""
+        if self._last is None or self._last[0] is not scan:
+            relation = with_computed(self.shape, scan)
+            self._last = (scan, relation, text(self._reduce(self._projected(relation, marked=False))))
+        return self._last[1], self._last[2]
 
     def ask(
         self, ran: Ran, question: Callable[[exp.Select], exp.Select], parameters: Parameters
@@ -97,13 +109,6 @@ class RowStage:
     def _projected(self, relation: exp.Select, marked: bool) -> exp.Select:
         return projected(self.shape, judged(self.shape, relation, marked))
 
-    def _statement(self, relation: exp.Select, marked: bool) -> str:
-        key = f"{marked}{text(relation)}"
-        if key not in self._texts:
-            # Texts differ by batch only for generated sources: one is kept.
-            self._texts = {key: text(self._reduce(self._projected(relation, marked)))}
-        return self._texts[key]
-
     def _diagnose(self, rows: Rows, parameters: Parameters) -> Ran:
         relation, rejected = rows.settle()
         self._replace("_batch", with_computed(self.shape, relation))
@@ -113,7 +118,7 @@ class RowStage:
         marked = exp.select("*", exp.alias_(column(ROW).isin(query="SELECT _row FROM _found"), FAILED)).from_("_batch")
         self._replace("_marked", marked)
         settled = exp.select("*").from_("_marked")
-        table = self._work.table(self._statement(settled, marked=True), parameters)
+        table = self._work.table(self._reduce(self._projected(settled, marked=True)), parameters)
         return Ran(table, settled, marked=True, rejected=(*rejected, *rows.reject(failures)))
 
     def _replace(self, name: str, query: exp.Select, parameters: Parameters | None = None) -> None:

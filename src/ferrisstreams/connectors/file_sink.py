@@ -45,7 +45,7 @@ class FileSink:
             self.rollback(mark)
             return
         settings = self._settings
-        size = os.path.getsize(settings.path) if os.path.exists(settings.path) else 0
+        size = self._foreign_bytes()
         if size and not (settings.append or settings.overwrite):
             raise FatalConnectorError(
                 f"{settings.path} is not empty ({size} bytes) and this job has not written it",
@@ -92,6 +92,15 @@ class FileSink:
             file.close()
         except OSError as error:
             raise _write_error(self._settings.path, error) from error
+
+    def _foreign_bytes(self) -> int:
+        """Bytes in the target that are not our header alone (which a crash before the first mark leaves there)."""
+        path, header = self._settings.path, self._settings.header
+        size = os.path.getsize(path) if os.path.isfile(path) else 0
+        if header and size == len(header):
+            with open(path, "rb") as file:
+                return 0 if file.read() == header else size
+        return size
 
     def _open(self, flags: int) -> None:
         path = self._settings.path

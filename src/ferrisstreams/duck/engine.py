@@ -121,17 +121,18 @@ class Connection:
 
     def execute(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> None:
         with _translated():
-            self._raw.execute(text(statement), parameters or None)
+            self._raw.execute(*_bound(statement, parameters))
 
     def rows(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """All rows as Python values; for small results."""
         with _translated():
-            return self._raw.execute(text(statement), parameters or None).fetchall()
+            return self._raw.execute(*_bound(statement, parameters)).fetchall()
 
     def table(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """All rows as an Arrow table."""
         with _translated():
-            return self._raw.sql(text(statement), params=parameters or None).to_arrow_table()
+            sql, bound = _bound(statement, parameters)
+            return self._raw.sql(sql, params=bound).to_arrow_table()
 
     def register(self, name: str, table: pa.Table) -> None:
         """Make an Arrow table readable under `name` by this connection."""
@@ -143,11 +144,20 @@ class Connection:
     def types(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[str, str]]:
         """Names and types of a statement's columns, without running it. Raises `BindError`."""
         with _translated():
-            described = self._raw.execute(f"DESCRIBE {text(statement)}", parameters or None).fetchall()
+            sql, bound = _bound(statement, parameters)
+            described = self._raw.execute(f"DESCRIBE {sql}", bound).fetchall()
         return [(str(row[0]), str(row[1])) for row in described]
 
     def close(self) -> None:
         self._raw.close()
+
+
+def _bound(statement: Statement, parameters: Mapping[str, object] | None) -> tuple[str, dict[str, object] | None]:
+    """The text and those parameters that stand in it: DuckDB refuses others."""
+    sql = text(statement)
+    if not parameters:
+        return sql, None
+    return sql, {name: value for name, value in parameters.items() if f"${name}" in sql} or None
 
 
 def text(statement: Statement) -> str:

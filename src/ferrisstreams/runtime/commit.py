@@ -86,7 +86,7 @@ class Commit:
         if parts.dead_letters is not None:
             parts.dead_letters.open(self._marks.get("dead_letters"))
         parts.source.open(self._progress.positions)
-        # New sinks get a mark before anything is written, so that a crash in the first epoch is told from a foreign file.
+        # A new sink gets a mark before anything is written: a crash in the first epoch is told from a foreign file.
         if last is None or "sink" not in self._marks:
             self.run()
 

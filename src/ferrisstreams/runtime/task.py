@@ -70,7 +70,7 @@ class Task:
         self._stop = True
 
     def run(self) -> str:
-        """Until the source ends (`finished`) or a stop is asked for (`stopped`). On an error the epoch is taken back."""
+        """Until the source ends (`finished`) or a stop is asked for (`stopped`). An error takes the epoch back."""
         try:
             while not self._stop and self.run_once():
                 pass
