@@ -192,6 +192,7 @@ class JobPlan:
     """A job: its name, its plan and what the statement's annotations and properties say.
 
     `annotations` are `@name`, `@job_mode` … of the job. `depends_on` are the names of the jobs whose output it reads.
+    `outside_law` are the calls (`random()`) for whose values the answer law does not hold.
     """
 
     name: str
@@ -199,6 +200,7 @@ class JobPlan:
     annotations: Mapping[str, Property]
     depends_on: tuple[str, ...] = ()
     position: Position | None = None
+    outside_law: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

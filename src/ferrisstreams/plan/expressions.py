@@ -1,0 +1,60 @@
+"""Scalar expressions of plans: references to columns, conjunctions, substitution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sqlglot import exp
+
+
+def column(name: str) -> exp.Column:
+    """The reference to an input column: unqualified and quoted."""
+    return exp.Column(this=exp.Identifier(this=name, quoted=True))
+
+
+def column_name(expression: exp.Expression) -> str | None:
+    """The column's name when the expression is nothing but a column."""
+    return expression.name if isinstance(expression, exp.Column) else None
+
+
+def columns_in(expression: exp.Expression) -> set[str]:
+    """Names of all columns that the expression reads."""
+    return {node.name for node in expression.find_all(exp.Column)}
+
+
+def conjuncts(expression: exp.Expression) -> tuple[exp.Expression, ...]:
+    """The operands of the top-level ANDs, from left to right."""
+    found: list[exp.Expression] = []
+    pending = [expression]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, exp.Paren):
+            pending.append(node.this)
+        elif isinstance(node, exp.And):
+            pending.extend((node.expression, node.this))
+        else:
+            found.append(node)
+    return tuple(found)
+
+
+def substitute(expression: exp.Expression, definitions: Mapping[str, exp.Expression]) -> exp.Expression:
+    """The expression with every column replaced by its definition, in parentheses where it needs them."""
+    if isinstance(expression, exp.Column):
+        return definitions[expression.name].copy()
+    tree = expression.copy()
+    for node in list(tree.find_all(exp.Column)):
+        node.replace(grouped(definitions[node.name].copy()))
+    return tree
+
+
+def grouped(expression: exp.Expression) -> exp.Expression:
+    """The expression such that an operator around it cannot tear it apart."""
+    loose = isinstance(expression, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Is) and not isinstance(
+        expression, exp.Paren | exp.Dot
+    )
+    return exp.Paren(this=expression) if loose else expression
+
+
+def texts(expressions: Iterable[exp.Expression]) -> list[str]:
+    """SQL of each expression."""
+    return [expression.sql("duckdb") for expression in expressions]

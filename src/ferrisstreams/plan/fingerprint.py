@@ -1,0 +1,66 @@
+"""A plan's fingerprint: what its state depends on.
+
+It covers the scans (name, schema, event time) and the stateful operators (keys, calls, window, emission). Settings, WHERE
+and the projection above the aggregate are not in it: they may change while the state stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TypeAlias
+
+from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Window
+
+_Part: TypeAlias = "str | int | None | list[_Part] | dict[str, _Part]"
+
+
+def fingerprint(plan: Plan) -> str:
+    """64 hexadecimal digits, the same for plans whose state is interchangeable."""
+    text = json.dumps(_parts(plan), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _parts(plan: Plan) -> list[_Part]:
+    parts: list[_Part] = []
+    node = plan
+    while not isinstance(node, Scan):
+        if isinstance(node, Aggregate):
+            parts.append(_aggregate(node))
+        node = node.input
+    return [*parts, _scan(node)]
+
+
+def _aggregate(node: Aggregate) -> _Part:
+    return {
+        "operator": "aggregate",
+        "window": _window(node.window),
+        "keys": _named(node, node.keys),
+        "calls": _named(node, node.calls),
+        "emit": node.emit.value,
+    }
+
+
+def _named(node: Aggregate, columns: tuple[Named, ...]) -> list[_Part]:
+    types = {column.name: column.type for column in node.schema}
+    return [[named.name, named.expression.sql("duckdb"), types[named.name]] for named in columns]
+
+
+def _window(window: Window | None) -> _Part:
+    if window is None:
+        return None
+    return [window.kind.value, window.time, window.size_us, window.slide_us, window.origin_us]
+
+
+def _scan(node: Scan) -> _Part:
+    source = node.source
+    time: _Part = None
+    if source.event_time is not None:
+        time = [source.event_time.column, source.event_time.delay_us]
+    return {
+        "operator": "scan",
+        "source": source.name,
+        "schema": [[column.name, column.type, str(column.nullable)] for column in source.schema],
+        "event_time": time,
+        "computed": [[named.name, named.expression.sql("duckdb")] for named in node.computed],
+    }

@@ -1,0 +1,208 @@
+"""Rewrites: functions from plan to plan that keep the meaning. `canonical` applies all of `REWRITES` in order.
+
+The result is one of
+
+    Sink(Project(Filter?(Scan)))
+    Sink(Project(Filter?(Aggregate(AssignWindow?(Filter?(Scan))))))
+
+where everything below the aggregate, and everything in a plan without one, is over the scan's columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from sqlglot import exp
+
+from ferrisstreams.plan.expressions import column, column_name, substitute
+from ferrisstreams.plan.nodes import (
+    Aggregate,
+    AssignWindow,
+    Filter,
+    Named,
+    Plan,
+    Project,
+    Scan,
+    Sink,
+)
+from ferrisstreams.schema import Column, Schema
+
+#: In the meta of a call of the clock or of chance: the same number is the same value, however often it is copied.
+VOLATILE = "volatile"
+#: In the meta of such a call: its type.
+VOLATILE_TYPE = "volatile_type"
+
+
+def canonical(plan: Plan) -> Plan:
+    """The canonical form of a plan."""
+    for rewrite in REWRITES:
+        plan = rewrite(plan)
+    return plan
+
+
+def substitute_projections(plan: Plan) -> Plan:
+    """Replace each projection below another operator by its expressions, written into what is above it."""
+    match plan:
+        case Scan():
+            return plan
+        case Sink():
+            return replace(plan, input=substitute_projections(plan.input))
+        case Project():
+            below = substitute_projections(plan.input)
+            if not isinstance(below, Project):
+                return replace(plan, input=below)
+            return replace(plan, input=below.input, columns=_rewritten(plan.columns, below))
+        case Filter():
+            below = substitute_projections(plan.input)
+            if not isinstance(below, Project):
+                return replace(plan, input=below)
+            moved = tuple(substitute(conjunct, _definitions(below)) for conjunct in plan.conjuncts)
+            return replace(below, input=Filter(below.input, moved))
+        case AssignWindow():
+            below = substitute_projections(plan.input)
+            return replace(plan, input=below)
+        case Aggregate():
+            return _aggregate_over_columns(plan)
+
+
+def _aggregate_over_columns(plan: Aggregate) -> Aggregate:
+    below = substitute_projections(plan.input)
+    projection = below.input if isinstance(below, AssignWindow) else below
+    if not isinstance(projection, Project):
+        return replace(plan, input=below)
+    under: Plan = projection.input
+    if isinstance(below, AssignWindow):
+        under = replace(below, input=under)
+    return replace(plan, input=under, keys=_rewritten(plan.keys, projection), calls=_rewritten(plan.calls, projection))
+
+
+def _rewritten(columns: tuple[Named, ...], below: Project) -> tuple[Named, ...]:
+    definitions = _definitions(below)
+    return tuple(replace(named, expression=substitute(named.expression, definitions)) for named in columns)
+
+
+def _definitions(project: Project) -> Mapping[str, exp.Expression]:
+    """What each output column stands for. A constant keeps the type that it had as a column."""
+    types = {item.name: item.type for item in project.schema}
+    return {named.name: _as_column(named.expression, types[named.name]) for named in project.columns}
+
+
+def _as_column(expression: exp.Expression, type_: str) -> exp.Expression:
+    varies = any(isinstance(node, exp.Column) or node.meta_get(VOLATILE) is not None for node in expression.walk())
+    if not varies and not isinstance(expression, exp.Cast):
+        return exp.cast(expression.copy(), type_, dialect="duckdb")
+    return expression
+
+
+def merge_filters(plan: Plan) -> Plan:
+    """Make one filter of several on top of one another; conjuncts stay in order, repeated ones go."""
+    if isinstance(plan, Scan):
+        return plan
+    below = merge_filters(plan.input)
+    if isinstance(plan, Filter) and isinstance(below, Filter):
+        return Filter(below.input, tuple(dict.fromkeys(below.conjuncts + plan.conjuncts)))
+    return replace(plan, input=below)
+
+
+def drop_trivial_projections(plan: Plan) -> Plan:
+    """Remove projections that give their input's columns unchanged, except the one under the sink."""
+    if isinstance(plan, Scan):
+        return plan
+    below = drop_trivial_projections(plan.input)
+    if not isinstance(plan, Sink) and isinstance(below, Project) and _is_trivial(below):
+        below = below.input
+    return replace(plan, input=below)
+
+
+def _is_trivial(project: Project) -> bool:
+    names = project.input.schema.names
+    given = tuple(column_name(named.expression) for named in project.columns)
+    return given == names and project.schema.names == names
+
+
+def project_under_sink(plan: Plan) -> Plan:
+    """Put a projection of all columns under a sink that has none."""
+    if not isinstance(plan, Sink) or isinstance(plan.input, Project):
+        return plan
+    below = plan.input
+    columns = tuple(Named(name, column(name)) for name in below.schema.names)
+    return replace(plan, input=Project(below, columns, below.schema, below.facts))
+
+
+def compute_volatile(plan: Plan) -> Plan:
+    """Move calls of the clock and of chance below the aggregate (or in a stateless plan) into the scan, each computed
+    once a row. Above an aggregate they stay."""
+    found: dict[object, Named] = {}
+    types: dict[str, str] = {}
+    lifted = _lift(plan, found, types)
+    return _with_computed(lifted, tuple(found.values()), types) if found else plan
+
+
+def _lift(plan: Plan, found: dict[object, Named], types: dict[str, str]) -> Plan:
+    def moved(named: tuple[Named, ...]) -> tuple[Named, ...]:
+        return tuple(replace(item, expression=_lifted(item.expression, found, types)) for item in named)
+
+    match plan:
+        case Scan():
+            return plan
+        case Project() if not _has_aggregate(plan):
+            return replace(plan, input=_lift(plan.input, found, types), columns=moved(plan.columns))
+        case Filter() if not _has_aggregate(plan):
+            conjuncts = tuple(_lifted(conjunct, found, types) for conjunct in plan.conjuncts)
+            return Filter(_lift(plan.input, found, types), conjuncts)
+        case Aggregate():
+            below = _lift(plan.input, found, types)
+            return replace(plan, input=below, keys=moved(plan.keys), calls=moved(plan.calls))
+        case _:
+            return replace(plan, input=_lift(plan.input, found, types))
+
+
+def _lifted(expression: exp.Expression, found: dict[object, Named], types: dict[str, str]) -> exp.Expression:
+    tree = expression.copy()
+    for node in list(tree.find_all(exp.Expression, bfs=True)):
+        mark = node.meta_get(VOLATILE)
+        if mark is None or _inside_volatile(node):
+            continue
+        if mark not in found:
+            found[mark] = Named(f"_computed{len(found)}", node.copy())
+            types[found[mark].name] = str(node.meta_get(VOLATILE_TYPE))
+        reference = column(found[mark].name)
+        if node is tree:
+            return reference
+        node.replace(reference)
+    return tree
+
+
+def _inside_volatile(node: exp.Expr) -> bool:
+    parent = node.parent
+    while parent is not None:
+        if parent.meta_get(VOLATILE) is not None:
+            return True
+        parent = parent.parent
+    return False
+
+
+def _with_computed(plan: Plan, computed: tuple[Named, ...], types: Mapping[str, str]) -> Plan:
+    if isinstance(plan, Scan):
+        added = tuple(Column(named.name, types[named.name]) for named in computed)
+        return replace(plan, schema=Schema(plan.schema.columns + added), computed=plan.computed + computed)
+    return replace(plan, input=_with_computed(plan.input, computed, types))
+
+
+def _has_aggregate(plan: Plan) -> bool:
+    while not isinstance(plan, Scan):
+        if isinstance(plan, Aggregate):
+            return True
+        plan = plan.input
+    return False
+
+
+#: In the order in which they run; each may be run alone.
+REWRITES: tuple[Callable[[Plan], Plan], ...] = (
+    substitute_projections,
+    merge_filters,
+    drop_trivial_projections,
+    project_under_sink,
+    compute_volatile,
+)

@@ -1,0 +1,93 @@
+"""Calls in user SQL: their names, whether they may be made, and whether they aggregate."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from ferrisstreams.sql.context import Context
+from ferrisstreams.sql.functions import APPROXIMATE, Kind
+
+#: Calls that the parser turns into classes of their own although their name matters here.
+_NAMES: dict[type[exp.Expr], str] = {
+    exp.Count: "count",
+    exp.Sum: "sum",
+    exp.Avg: "avg",
+    exp.CurrentTimestamp: "current_timestamp",
+    exp.CurrentDate: "current_date",
+    exp.CurrentTime: "current_time",
+    exp.Localtime: "localtime",
+    exp.Localtimestamp: "localtimestamp",
+    exp.CurrentUser: "current_user",
+    exp.CurrentCatalog: "current_catalog",
+    exp.CurrentSchema: "current_schema",
+    exp.SessionUser: "session_user",
+}
+
+_SEALED = "SQL sees the rows of its streams and nothing else: no files, no network, no settings"
+_UNNEST = "use list functions such as list_transform and list_sum on the list itself"
+
+
+def call_name(node: exp.Expr) -> str | None:
+    """The function's name in lower case; None for operators and special forms."""
+    if isinstance(node, exp.Anonymous):
+        return str(node.name).lower()
+    return _NAMES.get(type(node))
+
+
+def is_aggregate(context: Context, node: exp.Expr) -> bool:
+    """True for an aggregate call itself, without its FILTER."""
+    name = call_name(node)
+    return name is not None and context.functions.kind(name) is Kind.AGGREGATE
+
+
+def has_aggregate(context: Context, node: exp.Expr) -> bool:
+    return any(is_aggregate(context, part) for part in node.walk())
+
+
+def check_call(context: Context, node: exp.Expr) -> None:
+    """Refuse what may not be called. Raises `SqlError`."""
+    name = call_name(node)
+    if name is None or name == "struct_extract":
+        return
+    if name in APPROXIMATE:
+        context.note_outside_law(f"{name}()")
+    match context.functions.kind(name):
+        case None:
+            near = context.functions.near(name)
+            hint = f"did you mean {near}?" if near else "functions are those of DuckDB"
+            raise context.error(node, f"there is no function {name}", "E1101", hint)
+        case Kind.REFUSED:
+            raise context.error(node, f"{name} is not callable", "E1202", _SEALED)
+        case Kind.SET:
+            raise context.error(node, f"{name.upper()} is not supported", "E1201", _UNNEST)
+        case Kind.WINDOW:
+            raise context.error(
+                node, f"{name} needs OVER, which is not supported", "E1201", "aggregate in a window of time"
+            )
+        case _:
+            return
+
+
+def without_within_group(context: Context, node: exp.WithinGroup) -> exp.Expression:
+    """`mode() WITHIN GROUP (ORDER BY x)` as `mode(x)`, and the percentiles as quantiles."""
+    call, order = node.this, node.expression
+    name = call_name(call)
+    terms = list(order.expressions) if isinstance(order, exp.Order) else []
+    forms = {"mode": ("MODE", 0), "percentile_cont": ("QUANTILE_CONT", 1), "percentile_disc": ("QUANTILE_DISC", 1)}
+    if name not in forms or len(terms) != 1 or len(call.expressions) != forms[name][1]:
+        raise context.error(
+            node,
+            "this form of WITHIN GROUP is not supported",
+            "E1201",
+            "write mode(x), quantile_cont(x, 0.5) or quantile_disc(x, 0.5), or ORDER BY inside the aggregate",
+        )
+    term = terms[0]
+    if isinstance(term, exp.Ordered):
+        if term.args.get("desc"):
+            raise context.error(
+                node, "WITHIN GROUP with DESC is not supported", "E1201", "write 1 - p for the fraction p"
+            )
+        term = term.this
+    plain = exp.Anonymous(this=forms[name][0], expressions=[term.copy(), *[item.copy() for item in call.expressions]])
+    plain.update_positions(call)
+    return plain

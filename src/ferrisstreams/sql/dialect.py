@@ -1,0 +1,433 @@
+"""The dialect: DuckDB's SQL and the statements of streams, as a sqlglot dialect class.
+
+Function calls stay as they are written: sqlglot's rewriting of functions is for other dialects, and would change what
+DuckDB is asked. Only aggregates that other code recognises by class keep their class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import ClassVar, NoReturn, cast
+
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import ParseError
+from sqlglot.parsers.duckdb import DuckDBParser
+from sqlglot.tokenizer_core import Token, TokenType
+
+from ferrisstreams.sql.durations import is_unit
+from ferrisstreams.sql.refusals import refused_create, refused_statement
+from ferrisstreams.sql.source_text import Span
+from ferrisstreams.sql.syntax import (
+    CreateStream,
+    CreateView,
+    EmitClause,
+    MessageKey,
+    NamedArgument,
+    SelectAlone,
+    StreamColumn,
+    StreamProperty,
+    StreamWindow,
+    SyntaxRefused,
+    WatermarkFor,
+    WindowBound,
+    mark,
+    token_span,
+)
+
+#: Windows as functions in GROUP BY, and as `WINDOW …` clauses.
+WINDOW_FUNCTIONS = ("TUMBLE", "HOP", "SESSION", "CUMULATE")
+WINDOW_CLAUSES = ("TUMBLING", "HOPPING", "SLIDING", "SESSION", "CUMULATING", "TUMBLE", "HOP")
+WINDOW_BOUNDS = tuple(f"{kind}_{end}" for kind in ("TUMBLE", "HOP", "SESSION") for end in ("START", "END"))
+
+_NAMED_ARGUMENTS = (("SIZE",), ("ADVANCE", "BY"), ("GRACE", "PERIOD"), ("RETENTION",))
+_EMIT_WORDS = ("CHANGES", "FINAL", "ON")
+
+#: Calls whose arguments have a syntax of their own.
+_SPECIAL_CALLS = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "OVERLAY")
+_TYPED_AGGREGATES = ("COUNT", "SUM", "AVG")
+
+
+class LocatedParseError(ParseError):
+    """sqlglot's error with the offsets of the token that it is about."""
+
+    def __init__(self, message: str, span: Span) -> None:
+        super().__init__(message)
+        self.span = span
+
+
+class FerrisParser(DuckDBParser):
+    FUNCTIONS: ClassVar = {name: DuckDBParser.FUNCTIONS[name] for name in _TYPED_AGGREGATES}
+
+    FUNCTION_PARSERS: ClassVar = {
+        **{name: DuckDBParser.FUNCTION_PARSERS[name] for name in _SPECIAL_CALLS},
+        **dict.fromkeys(WINDOW_FUNCTIONS, lambda self: self._parse_window_function()),
+        **dict.fromkeys(WINDOW_BOUNDS, lambda self: self._parse_window_bound()),
+    }
+
+    NO_PAREN_FUNCTION_PARSERS: ClassVar = {
+        name: parser
+        for name, parser in DuckDBParser.NO_PAREN_FUNCTION_PARSERS.items()
+        if name in ("CASE", "MAP", "ANY", "@")
+    }
+
+    QUERY_MODIFIER_PARSERS: ClassVar = {
+        **DuckDBParser.QUERY_MODIFIER_PARSERS,
+        TokenType.WINDOW: lambda self: ("windows", self._parse_windows()),
+    }
+
+    def parse_one_statement(self, tokens: list[Token], text: str) -> exp.Expression:
+        """One statement from all its tokens (not empty). Raises `LocatedParseError` and `SyntaxRefused`."""
+        trees = self._parse(lambda parser: cast(FerrisParser, parser)._parse_stream_statement(), tokens, text)
+        assert isinstance(trees[0], exp.Expression)
+        return trees[0]
+
+    def raise_error(self, message: str, token: Token | None = None) -> NoReturn:
+        at = token or self._curr or self._prev
+        raise LocatedParseError(message, token_span(at) if at else Span(0, 0))
+
+    # Statements
+
+    def _parse_stream_statement(self) -> exp.Expression:
+        if self._match(TokenType.CREATE):
+            return self._parse_create_stream_or_view()
+        word = self._curr.text.upper()
+        if self._curr.token_type in (TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.L_PAREN):
+            return self._parse_select_alone()
+        raise refused_statement(word, token_span(self._curr))
+
+    def _parse_select_alone(self) -> SelectAlone:
+        query = self._parse_query()
+        emit, properties = self._parse_tail([])
+        return self.expression(SelectAlone(query=query, emit=emit, properties=properties))
+
+    def _parse_create_stream_or_view(self) -> exp.Expression:
+        create = self._prev
+        if self._match_text_seq("OR", "REPLACE"):
+            raise SyntaxRefused(
+                token_span(create).to(token_span(self._prev)),
+                "OR REPLACE has no meaning in an application: each name is declared once",
+                "E1201",
+                "write CREATE without OR REPLACE",
+            )
+        if self._match_text_seq("STREAM"):
+            self._refuse_if_not_exists()
+            return self._parse_create_stream()
+        if self._match_text_seq("VIEW"):
+            self._refuse_if_not_exists()
+            name = self._parse_name("a name for the view")
+            self._expect(TokenType.ALIAS, "AS and a query")
+            return self.expression(CreateView(this=name, query=self._parse_query()))
+        raise refused_create(self._curr.text.upper(), token_span(self._curr or create))
+
+    def _refuse_if_not_exists(self) -> None:
+        first = self._curr
+        if self._match_text_seq("IF", "NOT", "EXISTS"):
+            raise SyntaxRefused(
+                token_span(first).to(token_span(self._prev)),
+                "IF NOT EXISTS has no meaning in an application: each name is declared once",
+                "E1201",
+                "write CREATE without IF NOT EXISTS",
+            )
+
+    def _parse_create_stream(self) -> CreateStream:
+        name = self._parse_name("a name for the stream")
+        columns: list[exp.Expression] = []
+        declared = self._match(TokenType.L_PAREN, advance=False)
+        if declared:
+            columns = self._parse_wrapped_items(self._parse_declaration)
+        properties = self._parse_property_lists([])
+        query = emit = None
+        if self._match(TokenType.ALIAS):
+            if declared:
+                self.raise_error("A stream made by AS SELECT takes its columns from the query", self._prev)
+            query = self._parse_query()
+            emit, properties = self._parse_tail(properties)
+        elif not declared:
+            self._fail_expected("the columns in parentheses, or AS and a query")
+        return self.expression(
+            CreateStream(
+                this=name,
+                columns=[item for item in columns if isinstance(item, StreamColumn)],
+                watermarks=[item for item in columns if isinstance(item, WatermarkFor)],
+                properties=properties,
+                query=query,
+                emit=emit,
+            )
+        )
+
+    def _parse_query(self) -> exp.Expression:
+        if self._curr.token_type not in (TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.L_PAREN):
+            self._fail_expected("a query (SELECT …)")
+        query = self._parse_select(nested=True, parse_subquery_alias=False)
+        if not isinstance(query, exp.Expression):
+            self._fail_expected("a query (SELECT …)")
+        return query
+
+    def _parse_tail(self, properties: list[exp.Expression]) -> tuple[EmitClause | None, list[exp.Expression]]:
+        """EMIT and WITH after a query, in any order."""
+        emit: EmitClause | None = None
+        while True:
+            if self._is_emit():
+                if emit is not None:
+                    self.raise_error("EMIT is written twice")
+                emit = self._parse_emit()
+            elif self._match_pair(TokenType.WITH, TokenType.L_PAREN, advance=False):
+                properties = self._parse_property_lists(properties)
+            else:
+                return emit, properties
+
+    def _is_emit(self) -> bool:
+        return self._curr.text.upper() == "EMIT" and self._curr.token_type == TokenType.VAR
+
+    def _parse_emit(self) -> EmitClause:
+        first = self._curr
+        self._advance()
+        if self._match_text_seq("CHANGES"):
+            kind = "CHANGES"
+        elif self._match_text_seq("FINAL") or self._match_text_seq("ON", "WINDOW", "CLOSE"):
+            kind = "FINAL"
+        else:
+            self._fail_expected("CHANGES, FINAL or ON WINDOW CLOSE after EMIT")
+        emit = EmitClause(this=kind)
+        mark(emit, first, self._prev)
+        return emit
+
+    # Declarations
+
+    def _parse_declaration(self) -> exp.Expression:
+        if self._curr.text.upper() == "WATERMARK" and self._next.token_type == TokenType.FOR:
+            return self._parse_watermark()
+        if self._match(TokenType.PRIMARY_KEY, advance=False):
+            raise refused_create("PRIMARY KEY", token_span(self._curr))
+        first = self._curr
+        name = self._parse_name("a column name")
+        kind_token = self._curr
+        kind = self._parse_types(allow_identifiers=False) if self._curr else None
+        if not isinstance(kind, exp.DataType):
+            raise SyntaxRefused(
+                token_span(kind_token or first),
+                f"{kind_token.text} is not a type"
+                if kind_token and kind_token.text.isidentifier()
+                else f"column {name.name} has no type",
+                "E1102",
+                "types are those of DuckDB, such as BIGINT, DOUBLE, VARCHAR, DECIMAL(10,2), TIMESTAMP, BOOLEAN",
+            )
+        mark(kind, kind_token, self._prev)
+        column = StreamColumn(this=name, kind=kind, not_null=self._parse_not_null())
+        mark(column, first, self._prev)
+        return column
+
+    def _parse_not_null(self) -> bool:
+        if self._match_text_seq("NOT", "NULL"):
+            return True
+        self._match(TokenType.NULL)
+        if self._match(TokenType.PRIMARY_KEY, advance=False):
+            raise refused_create("PRIMARY KEY", token_span(self._curr))
+        return False
+
+    def _parse_watermark(self) -> WatermarkFor:
+        first = self._curr
+        self._advance(2)
+        name = self._parse_name("the event-time column after WATERMARK FOR")
+        self._expect(TokenType.ALIAS, "AS and an expression")
+        expression = self._parse_disjunction()
+        if expression is None:
+            self._fail_expected("an expression such as ts - INTERVAL '5' SECOND")
+        watermark = WatermarkFor(this=name, expression=expression)
+        mark(watermark, first, self._prev)
+        return watermark
+
+    # Properties
+
+    def _parse_property_lists(self, properties: list[exp.Expression]) -> list[exp.Expression]:
+        found = list(properties)
+        while self._match(TokenType.WITH):
+            if not self._match(TokenType.L_PAREN, advance=False):
+                self._fail_expected("( and the properties after WITH")
+            found.extend(self._parse_wrapped_items(self._parse_stream_property))
+        return found
+
+    def _parse_stream_property(self) -> StreamProperty:
+        first = self._curr
+        key = self._parse_property_key()
+        last = self._prev
+        self._expect(TokenType.EQ, f"= and a value for {key}")
+        value = self._parse_property_value(key)
+        name = exp.Identifier(this=key)
+        mark(name, first, last)
+        return StreamProperty(this=name, expression=value)
+
+    def _parse_property_key(self) -> str:
+        if self._match_set((TokenType.STRING, TokenType.IDENTIFIER)):
+            return self._prev.text
+        first = self._curr
+        while self._curr and self._curr.token_type not in (TokenType.EQ, TokenType.COMMA, TokenType.R_PAREN):
+            self._advance()
+        if first is self._curr or not first:
+            self._fail_expected("a key such as 'connector'")
+        return self._find_sql(first, self._prev)
+
+    def _parse_property_value(self, key: str) -> exp.Expression:
+        negative = self._curr if self._match(TokenType.DASH) else None
+        token = self._curr
+        value: exp.Expression
+        if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER) and not negative:
+            value = exp.Literal.string(token.text)
+        elif token.token_type == TokenType.NUMBER:
+            value = exp.Literal.number(f"-{token.text}" if negative else token.text)
+        elif token.token_type in (TokenType.TRUE, TokenType.FALSE) and not negative:
+            value = exp.Boolean(this=token.token_type == TokenType.TRUE)
+        else:
+            self._fail_expected(f"a value for {key}: text in single quotes, a number, true or false")
+        self._advance()
+        mark(value, negative or token, token)
+        return value
+
+    # Windows
+
+    def _parse_windows(self) -> list[exp.Expr] | None:
+        """`WINDOW TUMBLING(1m)`, or standard SQL's named windows."""
+        if self._next.text.upper() not in WINDOW_CLAUSES:
+            return self._parse_window_clause()
+        self._advance()
+        first = self._curr
+        self._advance()
+        if not self._match(TokenType.L_PAREN, advance=False):
+            self._fail_expected(f"( after {first.text.upper()}")
+        items = self._parse_wrapped_items(self._parse_window_argument)
+        window = StreamWindow(
+            this=first.text.upper(),
+            expressions=[item for item in items if not isinstance(item, NamedArgument)],
+            named=[item for item in items if isinstance(item, NamedArgument)],
+            clause=True,
+        )
+        mark(window, first, self._prev)
+        return [window]
+
+    def _parse_window_function(self) -> StreamWindow:
+        name = self._tokens[self._index - 2]
+        window = StreamWindow(this=name.text.upper(), expressions=self._parse_window_arguments())
+        mark(window, name)
+        return window
+
+    def _parse_window_bound(self) -> WindowBound:
+        name = self._tokens[self._index - 2]
+        bound = WindowBound(this=name.text.upper(), expressions=self._parse_window_arguments())
+        mark(bound, name)
+        return bound
+
+    def _parse_window_arguments(self) -> list[exp.Expression]:
+        items = [] if self._match(TokenType.R_PAREN, advance=False) else self._parse_items(self._parse_window_argument)
+        if not self._match(TokenType.R_PAREN, advance=False):
+            self._fail_expected(")")
+        return items
+
+    def _parse_window_argument(self) -> exp.Expression:
+        for words in _NAMED_ARGUMENTS:
+            first = self._curr
+            if self._next.token_type not in (TokenType.COMMA, TokenType.R_PAREN) and self._match_text_seq(*words):
+                named = NamedArgument(this=" ".join(words), expression=self._parse_window_value())
+                mark(named, first, self._prev)
+                return named
+        return self._parse_window_value()
+
+    def _parse_window_value(self) -> exp.Expression:
+        number = self._curr
+        if number.token_type == TokenType.NUMBER and is_unit(self._next.text):
+            self._advance(2)
+            interval = exp.Interval(this=exp.Literal.string(number.text), unit=exp.var(_full_unit(self._prev.text)))
+            mark(interval, number, self._prev)
+            return interval
+        value = self._parse_disjunction()
+        if not isinstance(value, exp.Expression):
+            self._fail_expected("a column, or a length such as INTERVAL '1' MINUTE or 1m")
+        mark(value, number, self._prev)
+        return value
+
+    # What sqlglot reads otherwise
+
+    def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
+        return self._parse_csv(self._parse_projection), None
+
+    def _parse_projection(self) -> exp.Expr | None:
+        item = self._parse_expression()
+        if item is not None and self._match(TokenType.PRIMARY_KEY):
+            return self.expression(MessageKey(this=item))
+        return item
+
+    def _parse_table_alias(self, alias_tokens: Collection[TokenType] | None = None) -> exp.TableAlias | None:
+        if self._is_emit() and self._next.text.upper() in _EMIT_WORDS:
+            return None
+        return super()._parse_table_alias(alias_tokens=alias_tokens)
+
+    def _parse_table_hints(self) -> None:
+        """`FROM s WITH (…)` configures the sink; it is no hint."""
+        return
+
+    def _parse_function_call(
+        self,
+        functions: dict[str, Callable[..., exp.Expr]] | None = None,
+        anonymous: bool = False,
+        optional_parens: bool = True,
+        any_token: bool = False,
+    ) -> exp.Expr | None:
+        first = self._curr
+        call = super()._parse_function_call(functions, anonymous, optional_parens, any_token)
+        if call is not None:
+            mark(call, first)
+        return call
+
+    # Parts
+
+    def _parse_name(self, what: str) -> exp.Identifier:
+        name = self._parse_id_var(any_token=False)
+        if not isinstance(name, exp.Identifier):
+            self._fail_expected(what)
+        return name
+
+    def _expect(self, kind: TokenType, what: str) -> None:
+        if not self._match(kind):
+            self._fail_expected(what)
+
+    def _fail_expected(self, what: str) -> NoReturn:
+        if self._curr:
+            self.raise_error(f"Expected {what}, not {self._curr.text!r}")
+        self.raise_error(f"Expected {what}, but the statement ends here")
+
+    def _parse_items(self, item: Callable[[], exp.Expression]) -> list[exp.Expression]:
+        """One item or more, with commas between."""
+        items = [item()]
+        while self._match(TokenType.COMMA):
+            items.append(item())
+        return items
+
+    def _parse_wrapped_items(self, item: Callable[[], exp.Expression]) -> list[exp.Expression]:
+        self._expect(TokenType.L_PAREN, "(")
+        if self._match(TokenType.R_PAREN, advance=False):
+            self._fail_expected("at least one item in the parentheses")
+        items = self._parse_items(item)
+        self._expect(TokenType.R_PAREN, ", or )")
+        return items
+
+
+def _full_unit(word: str) -> str:
+    return _SHORT_UNITS.get(word.lower(), word.upper())
+
+
+_SHORT_UNITS = {"ms": "MILLISECOND", "s": "SECOND", "m": "MINUTE", "h": "HOUR", "d": "DAY"}
+
+
+class Ferris(DuckDB):
+    """DuckDB's dialect with streams. Trees without our own nodes are generated as DuckDB's SQL."""
+
+    class Tokenizer(DuckDB.Tokenizer):
+        IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ['"', "`"]
+        #: No statement swallows the rest of the text as a string.
+        COMMANDS: ClassVar[set[TokenType]] = set()
+        KEYWORDS: ClassVar[dict[str, TokenType]] = {
+            **{word: kind for word, kind in DuckDB.Tokenizer.KEYWORDS.items() if word != "SESSION"},
+            "BYTES": TokenType.VARBINARY,
+        }
+
+    Parser = FerrisParser

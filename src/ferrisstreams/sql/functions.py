@@ -1,0 +1,120 @@
+"""Which functions user SQL may call, what kind they are, and which depend on the clock or on chance.
+
+The rule allows: a function is callable when DuckDB lists it as scalar or aggregate (or as a macro of such) and it is not
+one of the few below that look outside the row. Everything else is refused, table functions altogether.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+
+from ferrisstreams.duck.engine import Connection
+
+
+class Kind(Enum):
+    SCALAR = "scalar"
+    AGGREGATE = "aggregate"
+    WINDOW = "window"
+    SET = "set"
+    REFUSED = "refused"
+
+
+#: Scalars that read the session, the catalog, settings or sequences, wait, write, or show DuckDB's insides.
+_REFUSED = re.compile(
+    r"""__.* | pg_.* | has_.*_privilege | has_foreign_data_wrapper_privilege | inet_(client|server)_.* | (duckdb|pragma)_.*
+      | current_(setting|query|query_id|connection_id|transaction_id|database|schema|schemas|catalog|user|role)
+      | getenv | getvariable | setvariable | set_config | nextval | currval | setval | setseed | sleep_ms | write_log
+      | stats | vector_type | txid_current | in_search_path | session_user | user | version | index_key | invoke
+      | get_block_size | (col|obj|shobj)_description | map_to_pg_oid | json_(serialize|deserialize|execute)_.*
+      | parse_duckdb_log_message | create_sort_key | icu_sort_key""",
+    re.VERBOSE,
+)
+
+#: Macros over aggregates: each is an aggregate to the author.
+_AGGREGATE_MACROS = frozenset(
+    {
+        "geomean", "geometric_mean", "json_group_array", "json_group_object", "json_group_structure",
+        "variant_group_array", "wavg", "weighted_avg",
+    }
+)  # fmt: skip
+
+#: Functions that make several rows of one.
+_SETS = frozenset({"unnest", "generate_subscripts", "regexp_split_to_table"})
+
+#: Functions of the clock that DuckDB does not mark as such.
+_CLOCK = frozenset(
+    {"ago", "current_date", "current_time", "current_timestamp", "current_localtime", "current_localtimestamp",
+     "localtime", "localtimestamp"}
+)  # fmt: skip
+
+#: Marked as volatile only so that it is not folded: it fails where it is reached, and must not be moved.
+_FAILS = "error"
+
+APPROXIMATE = frozenset({"approx_count_distinct", "approx_quantile", "approx_top_k", "reservoir_quantile"})
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """The functions that there are, by lower-case name."""
+
+    kinds: dict[str, Kind]
+    volatile: frozenset[str]
+
+    def kind(self, name: str) -> Kind | None:
+        """None when no function has this name."""
+        if _REFUSED.fullmatch(name):
+            return Kind.REFUSED
+        return self.kinds.get(name)
+
+    def is_volatile(self, name: str, arguments: int) -> bool:
+        """True when the value depends on the clock or on chance. `age` of one argument counts from today."""
+        return name in self.volatile or (name == "age" and arguments == 1)
+
+    def near(self, name: str) -> str | None:
+        found = get_close_matches(name, [n for n in self.kinds if self.kind(n) is not Kind.REFUSED], 1, 0.7)
+        return found[0] if found else None
+
+
+#: DuckDB's list is a constant of its version; asking for it costs about 40 ms, so a process asks once.
+_LOADED: list[Functions] = []
+
+
+def load_functions(connection: Connection) -> Functions:
+    """The functions of the DuckDB behind `connection`."""
+    if not _LOADED:
+        _LOADED.append(_load(connection))
+    return _LOADED[0]
+
+
+def _load(connection: Connection) -> Functions:
+    rows = connection.rows("SELECT DISTINCT function_name, function_type, stability FROM duckdb_functions()")
+    kinds: dict[str, Kind] = dict.fromkeys(_CLOCK, Kind.SCALAR)
+    volatile = set(_CLOCK)
+    order = {"pragma": 0, "table": 0, "table_macro": 0, "macro": 1, "scalar": 2, "window": 3, "aggregate": 4}
+    for raw_name, kind, stability in sorted(rows, key=lambda row: order[str(row[1])]):
+        name = str(raw_name).lower()
+        if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+            kinds[name] = _kind(name, str(kind))
+            if kind == "scalar" and stability != "CONSISTENT" and name != _FAILS:
+                volatile.add(name)
+    kinds.update(dict.fromkeys(_SETS, Kind.SET))
+    kinds.update(dict.fromkeys(("coalesce", "ifnull", "try", "percentile_cont", "percentile_disc"), Kind.SCALAR))
+    kinds.update(dict.fromkeys(("percentile_cont", "percentile_disc"), Kind.AGGREGATE))
+    return Functions(kinds, frozenset(volatile))
+
+
+def _kind(name: str, kind: str) -> Kind:
+    match kind:
+        case "scalar":
+            return Kind.SCALAR
+        case "aggregate":
+            return Kind.AGGREGATE
+        case "window":
+            return Kind.WINDOW
+        case "macro":
+            return Kind.AGGREGATE if name in _AGGREGATE_MACROS else Kind.SCALAR
+        case _:
+            return Kind.REFUSED

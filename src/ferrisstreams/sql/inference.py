@@ -1,0 +1,149 @@
+"""Types, asked of DuckDB: expressions are described over an empty table with the input's columns.
+
+When DuckDB refuses, the smallest part of the expression that it refuses alone is what the error points at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from ferrisstreams.duck.engine import BindError, DataError
+from ferrisstreams.errors import SqlError
+from ferrisstreams.plan.expressions import column
+from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
+from ferrisstreams.schema import Schema
+from ferrisstreams.sql.context import Context, did_you_mean
+
+_INPUT = "_input"
+
+
+def describe(context: Context, expressions: Sequence[exp.Expression], schema: Schema) -> list[tuple[str, str]]:
+    """Name (as DuckDB would call the column) and type of each expression. Aggregates are allowed."""
+    if not expressions:
+        return []
+    try:
+        return context.connection.types(_select(expressions, schema))
+    except (BindError, DataError) as error:
+        raise _explained(context, expressions, schema, error) from error
+
+
+def type_of(context: Context, expression: exp.Expression, schema: Schema) -> str:
+    return describe(context, [expression], schema)[0][1]
+
+
+def column_names(
+    context: Context, expressions: Sequence[exp.Expression], schema: Schema, keys: Sequence[exp.Expression]
+) -> list[str]:
+    """What DuckDB calls the columns of expressions without an alias. `keys` are those of GROUP BY."""
+    if not expressions:
+        return []
+    select = _select(expressions, schema)
+    bounds = [column(name) for name in (WINDOW_START, WINDOW_END) if schema.get(name) is not None]
+    if keys:
+        select.set("group", exp.Group(expressions=[key.copy() for key in (*keys, *bounds)]))
+    try:
+        return [_QUOTED_NAME.sub(r"\1(", name) for name, _ in context.connection.types(select)]
+    except (BindError, DataError) as error:
+        raise _explained(context, expressions, schema, error) from error
+
+
+_QUOTED_NAME = re.compile(r'"(\w+)"\(')
+
+
+def _select(expressions: Sequence[exp.Expression], schema: Schema) -> exp.Select:
+    typed = [exp.alias_(exp.cast(exp.null(), item.type, dialect="duckdb"), item.name, quoted=True) for item in schema]
+    table = exp.select(*(typed or [exp.alias_(exp.null(), "_nothing", quoted=True)])).subquery(_INPUT)
+    select = exp.Select(expressions=[expression.copy() for expression in expressions]).from_(table)
+    select.set("group", exp.Group(all=True))
+    return select
+
+
+def _explained(
+    context: Context, expressions: Sequence[exp.Expression], schema: Schema, error: BindError | DataError
+) -> SqlError:
+    at, cause = _culprit(context, expressions, schema, error)
+    return explain_bind_error(context, at, cause)
+
+
+def explain_bind_error(context: Context, at: exp.Expression, error: BindError | DataError) -> SqlError:
+    """DuckDB's refusal as an error at a place of the text."""
+    text = error.message if isinstance(error, BindError) else str(error)
+    message, code, hint = _translated(text)
+    return context.error(at, message, code, hint)
+
+
+def _culprit(
+    context: Context, expressions: Sequence[exp.Expression], schema: Schema, error: BindError | DataError
+) -> tuple[exp.Expression, BindError | DataError]:
+    """The smallest part that fails alone, and its error."""
+    for expression in expressions:
+        failure = _failure(context, expression, schema)
+        if failure is None:
+            continue
+        parts = [
+            part
+            for part in expression.walk()
+            if isinstance(part, exp.Condition)
+            and not isinstance(part, exp.Column | exp.Literal)
+            and not _in_lambda(part)
+        ]
+        for part in list(reversed(parts))[:_PARTS_MAX]:
+            assert isinstance(part, exp.Expression)
+            smaller = _failure(context, part, schema)
+            if smaller is not None:
+                return part, smaller
+        return expression, failure
+    return expressions[0], error
+
+
+#: Trying a part costs about 1.5 ms; a very large expression is reported as a whole.
+_PARTS_MAX = 200
+
+
+def _in_lambda(node: exp.Expr) -> bool:
+    return node.find_ancestor(exp.Lambda, exp.Comprehension) is not None
+
+
+def _failure(context: Context, expression: exp.Expression, schema: Schema) -> BindError | DataError | None:
+    try:
+        context.connection.types(_select([expression], schema))
+    except (BindError, DataError) as error:
+        return error
+    return None
+
+
+_NO_MATCH = re.compile(r"No function matches the given name and argument types '(.*?)'\.", re.DOTALL)
+_NO_FUNCTION = re.compile(r"Function with name \"?(.*?)\"? does not exist")
+_NO_TYPE = re.compile(r"Type with name (.*?) does not exist")
+_NO_KEY = re.compile(r'Could not find key "(.*?)" in struct(?:.*?Candidate Entries: (.*))?', re.DOTALL)
+_KIND = re.compile(r"^(?:\w+: )?(?:[A-Z][A-Za-z ]* Error: )")
+
+
+def _translated(text: str) -> tuple[str, str, str | None]:
+    """DuckDB's message as ours: message, code, hint."""
+    if (found := _NO_MATCH.search(text)) is not None:
+        return f"{_unquoted(found[1])} does not exist: the arguments do not fit", "E1102", _candidates(text)
+    if (found := _NO_KEY.search(text)) is not None:
+        fields = re.findall(r'"(.*?)"', found[2] or "")
+        return f"there is no field {found[1]} in this struct", "E1101", did_you_mean(found[1], fields)
+    if (found := _NO_FUNCTION.search(text)) is not None:
+        return f"there is no function {found[1]}", "E1101", None
+    if (found := _NO_TYPE.search(text)) is not None:
+        near = re.search(r'Did you mean "(.*?)"', text)
+        return f"there is no type {found[1]}", "E1102", f"did you mean {near[1]}?" if near else None
+    first = _KIND.sub("", text.split("\n")[0]).strip()
+    return first[:1].lower() + first[1:], "E1102", None
+
+
+def _unquoted(call: str) -> str:
+    return re.sub(r'^"(.*?)"\(', r"\1(", call)
+
+
+def _candidates(text: str) -> str | None:
+    """The forms of the function that there are, at most three."""
+    lines = [line.strip() for line in text.partition("Candidate functions:")[2].splitlines()]
+    forms = [re.sub(r", /\)", ")", _unquoted(line)) for line in lines if "(" in line][:3]
+    return f"it takes {' or '.join(forms)}" if forms else "cast the arguments"

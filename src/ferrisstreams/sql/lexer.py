@@ -1,0 +1,123 @@
+"""Text to statements: tokens without the semicolons, and the annotations that stand before each.
+
+Comments are found here, because sqlglot keeps no place of them and takes an unclosed one for closed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlglot.errors import TokenError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from ferrisstreams.sql.dialect import Ferris
+from ferrisstreams.sql.source_text import SourceText, Span
+
+#: Quoted things, comments, and what opens one of them without closing it.
+_LEXEME = re.compile(
+    r"""(?P<escaped>\b[eE]'(?:[^'\\]|\\.|'')*')
+      | (?P<dollar>\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$)
+      | (?P<quoted>'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*`)
+      | (?P<line>--[^\r\n]*)
+      | (?P<block>/\*)
+      | (?P<open>['"`])""",
+    re.VERBOSE | re.DOTALL,
+)
+_BLOCK_MARK = re.compile(r"/\*|\*/")
+_ANNOTATION = re.compile(r"--[ \t]*@([A-Za-z_][A-Za-z0-9_.]*)[ \t]*(?::[ \t]*(.*?))?[ \t]*$")
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff\ufffd]")
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """`-- @name: value`."""
+
+    name: str
+    value: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One statement's tokens with the annotations in front of it and inside it. The last piece may have no tokens."""
+
+    tokens: tuple[Token, ...]
+    before: tuple[Annotation, ...]
+    inside: tuple[Annotation, ...]
+
+
+def split(source: SourceText) -> list[Piece]:
+    """The statements of a text. Raises `SqlError` for what is no SQL text at all."""
+    junk = _NOT_TEXT.search(source.text)
+    if junk is not None:
+        raise source.error(
+            Span(junk.start(), junk.end()), "this is no text", "E1001", "an application is a file of SQL in UTF-8"
+        )
+    annotations = _annotations(source)
+    return _pieces(_tokens(source), annotations)
+
+
+def _tokens(source: SourceText) -> list[Token]:
+    try:
+        return Ferris().tokenize(source.text)
+    except TokenError as error:
+        raise source.error(Span(0, 1), "this text cannot be read as SQL", "E1001") from error
+
+
+def _pieces(tokens: list[Token], annotations: list[Annotation]) -> list[Piece]:
+    groups: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.token_type == TokenType.SEMICOLON:
+            groups.append([])
+        else:
+            groups[-1].append(token)
+    pieces: list[Piece] = []
+    rest = annotations
+    for group in groups:
+        if not group:
+            continue
+        before = [note for note in rest if note.span.start < group[0].start]
+        inside = [note for note in rest if group[0].start < note.span.start < group[-1].end]
+        rest = rest[len(before) + len(inside) :]
+        pieces.append(Piece(tuple(group), tuple(before), tuple(inside)))
+    if rest:
+        pieces.append(Piece((), tuple(rest), ()))
+    return pieces
+
+
+def _annotations(source: SourceText) -> list[Annotation]:
+    found = []
+    for span in _line_comments(source):
+        match = _ANNOTATION.match(source.text[span.start : span.stop])
+        if match is not None:
+            found.append(Annotation(match[1].lower(), match[2] or "", span))
+    return found
+
+
+def _line_comments(source: SourceText) -> Iterator[Span]:
+    at, text = 0, source.text
+    while (match := _LEXEME.search(text, at)) is not None:
+        at = match.end()
+        if match["line"] is not None:
+            yield Span(match.start(), match.end())
+        elif match["block"] is not None:
+            at = _block_end(source, match.start())
+        elif match["open"] is not None:
+            what = "text" if match["open"] == "'" else "name"
+            raise source.error(
+                Span(match.start(), match.end()),
+                f"this quoted {what} is never closed",
+                "E1001",
+                f"put {match['open']} at its end; a quote inside is doubled",
+            )
+
+
+def _block_end(source: SourceText, start: int) -> int:
+    depth = 0
+    for mark in _BLOCK_MARK.finditer(source.text, start):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    raise source.error(Span(start, start + 2), "this comment is never closed", "E1001", "put */ at its end")

@@ -1,0 +1,174 @@
+"""What is recognised but not supported, by name, each with the nearest way to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from sqlglot import exp
+
+from ferrisstreams.sql.source_text import Span
+from ferrisstreams.sql.syntax import SyntaxRefused
+
+_STATEMENTS = ("CREATE STREAM", "CREATE VIEW", "SELECT")
+
+_SHELL = "statements of the shell and the server are not part of an application file"
+
+#: First word of a statement -> (what is refused, what to do).
+_REFUSED_STATEMENTS: Mapping[str, tuple[str, str]] = {
+    "INSERT": ("INSERT INTO", "write CREATE STREAM name AS SELECT … WITH (…): the stream's WITH configures its sink"),
+    "DROP": ("DROP", "remove the statement that creates the stream from the file"),
+    "SHOW": ("SHOW", _SHELL),
+    "DESCRIBE": ("DESCRIBE", "ferris explain prints the schema of every stream"),
+    "DESC": ("DESCRIBE", "ferris explain prints the schema of every stream"),
+    "EXPLAIN": ("EXPLAIN as a statement", "run ferris explain on the file"),
+    "ANALYZE": ("ANALYZE", "run ferris explain on the file"),
+    "START": ("START JOB", "write CREATE STREAM name AS SELECT … and run the file with ferris run"),
+    "STOP": ("STOP JOB", _SHELL),
+    "PAUSE": ("PAUSE JOB", _SHELL),
+    "RESUME": ("RESUME JOB", _SHELL),
+    "RESTART": ("RESTART JOB", _SHELL),
+    "DEPLOY": ("DEPLOY JOB", "write CREATE STREAM name AS SELECT … and run the file with ferris run"),
+    "ROLLBACK": ("ROLLBACK", _SHELL),
+    "ALTER": ("ALTER", "change the statement that creates the stream"),
+    "UPDATE": ("UPDATE", "a stream's rows do not change: write a query that gives the new values"),
+    "DELETE": ("DELETE", "a stream's rows do not go away: filter them with WHERE"),
+    "MERGE": ("MERGE", "a stream's rows do not change: write a query that gives the new values"),
+    "TRUNCATE": ("TRUNCATE", "a stream's rows do not go away"),
+    "PIVOT": ("PIVOT", "write one aggregate with FILTER (WHERE …) for each column"),
+    "UNPIVOT": ("UNPIVOT", "write one query for each column"),
+    "VALUES": ("VALUES", "put the rows into a file and read it: FROM 'rows.jsonl'"),
+    "TABLE": ("TABLE name", "write SELECT * FROM name"),
+    "SUMMARIZE": ("SUMMARIZE", "write the aggregates that you need"),
+    "BEGIN": ("BEGIN", "jobs commit by themselves, exactly once"),
+    "COMMIT": ("COMMIT", "jobs commit by themselves, exactly once"),
+    "USE": ("USE", "names are those of the file; there are no schemas"),
+    "GRANT": ("GRANT", "there are no users in an application"),
+    "REVOKE": ("REVOKE", "there are no users in an application"),
+    "COMMENT": ("COMMENT ON", "write a comment with -- before the statement"),
+}
+
+_SEALED = "SQL reaches files only through streams: declare one with CREATE STREAM … WITH (connector = 'file', path = …)"
+_SETTINGS = "settings belong into WITH (…), the configuration file, or --set"
+
+#: Statements that would reach files, the network or settings -> what to do.
+_SEALED_STATEMENTS: Mapping[str, str] = {
+    **dict.fromkeys(("ATTACH", "DETACH", "COPY", "EXPORT", "IMPORT", "LOAD", "INSTALL", "FORCE"), _SEALED),
+    **dict.fromkeys(("UPDATE EXTENSIONS", "CHECKPOINT", "VACUUM", "CALL", "EXECUTE", "PREPARE"), _SEALED),
+    **dict.fromkeys(("SET", "RESET", "PRAGMA", "DECLARE"), _SETTINGS),
+}
+
+#: What CREATE can be followed by elsewhere -> what to do.
+_REFUSED_CREATE: Mapping[str, str] = {
+    "TABLE": "write CREATE STREAM: a table of the latest row for each key is not there yet",
+    "PRIMARY KEY": "a source stream has no key; in a query write SELECT column PRIMARY KEY to set the message key",
+    "FUNCTION": "write the expression in the query: functions of your own are not there yet",
+    "MACRO": "write the expression in the query: macros are not there",
+    "SOURCE": "write CREATE STREAM name (columns) WITH (…)",
+    "SINK": "write CREATE STREAM name AS SELECT … WITH (…)",
+    "MATERIALIZED": "write CREATE STREAM name AS SELECT …",
+    "TEMPORARY": "write CREATE STREAM or CREATE VIEW",
+    "TEMP": "write CREATE STREAM or CREATE VIEW",
+    "INDEX": "state has no indexes to choose: keys come from GROUP BY",
+    "SCHEMA": "names are those of the file; there are no schemas",
+    "DATABASE": "names are those of the file; there are no databases",
+    "TYPE": "write the type where it is used",
+    "CONNECTOR": "write CREATE STREAM … WITH (connector = …)",
+    "SEQUENCE": "rows can be numbered by their position only; there are no sequences",
+    "SECRET": "secrets belong into the configuration",
+}
+
+
+def refused_statement(word: str, span: Span) -> SyntaxRefused:
+    """The error of a statement that begins with `word`, which begins none of ours."""
+    if word in _SEALED_STATEMENTS:
+        return SyntaxRefused(span, f"{word} is not callable from an application", "E1202", _SEALED_STATEMENTS[word])
+    if word in _REFUSED_STATEMENTS:
+        what, hint = _REFUSED_STATEMENTS[word]
+        return SyntaxRefused(span, f"{what} is not supported in an application", "E1201", hint)
+    near = get_close_matches(word, ["CREATE", "SELECT", "WITH"], 1, 0.6)
+    return SyntaxRefused(
+        span,
+        f"no statement begins with {word if word.isprintable() else word!r}",
+        "E1001",
+        f"did you mean {near[0]}?" if near else f"statements are {', '.join(_STATEMENTS)}",
+    )
+
+
+def refused_create(kind: str, span: Span) -> SyntaxRefused:
+    """The error of `CREATE kind`, or of a declaration's part."""
+    if kind in _REFUSED_CREATE:
+        what = kind if kind == "PRIMARY KEY" else f"CREATE {kind}"
+        return SyntaxRefused(span, f"{what} is not supported", "E1201", _REFUSED_CREATE[kind])
+    near = get_close_matches(kind, ["STREAM", "VIEW"], 1, 0.5)
+    hint = f"did you mean CREATE {near[0]}?" if near else "write CREATE STREAM or CREATE VIEW"
+    return SyntaxRefused(span, "after CREATE comes STREAM or VIEW", "E1001", hint)
+
+
+_SUBQUERY = "compute it in a stream or view of its own; joins and subqueries in expressions are not there yet"
+
+#: Nodes inside expressions -> (what is refused, what to do).
+_REFUSED_NODES: tuple[tuple[type[exp.Expr], str, str], ...] = (
+    (exp.Window, "OVER", "aggregate in a window of time: GROUP BY k, TUMBLE(ts, INTERVAL '1' MINUTE)"),
+    (exp.Exists, "EXISTS (SELECT …)", _SUBQUERY),
+    (exp.Subquery, "a subquery in an expression", _SUBQUERY),
+    (exp.Query, "a subquery in an expression", _SUBQUERY),
+    (exp.Unnest, "UNNEST", "use list functions such as list_transform and list_sum on the list itself"),
+    (exp.Columns, "COLUMNS(…)", "name the columns"),
+    (exp.PositionalColumn, "a column by position", "name the column"),
+    (exp.Placeholder, "a parameter", "write the value"),
+    (exp.Parameter, "a parameter", "write the value"),
+    (exp.IgnoreNulls, "IGNORE NULLS", "write FILTER (WHERE x IS NOT NULL) after the aggregate"),
+    (exp.RespectNulls, "RESPECT NULLS", "leave it out: first and last keep NULL"),
+    (exp.GroupingSets, "GROUPING SETS", "write one stream for each grouping"),
+    (exp.Rollup, "ROLLUP", "write one stream for each grouping"),
+    (exp.Cube, "CUBE", "write one stream for each grouping"),
+    (exp.Pivot, "PIVOT", "write one aggregate with FILTER (WHERE …) for each column"),
+    (exp.Aliases, "several aliases for one item", "write one alias"),
+    (exp.Alias, "an alias inside an expression", "give aliases to whole select items"),
+)
+
+#: Clauses of SELECT by the name of sqlglot's argument -> (what is refused, what to do).
+_REFUSED_CLAUSES: Mapping[str, tuple[str, str]] = {
+    "distinct": ("SELECT DISTINCT", "write GROUP BY over the same columns"),
+    "joins": ("a join", "one query reads one stream: joins are not there yet"),
+    "laterals": ("LATERAL", "one query reads one stream: joins are not there yet"),
+    "order": ("ORDER BY", "rows are written as their windows close: sort the output afterwards"),
+    "limit": ("LIMIT", "to stop after some rows run with --max-records"),
+    "offset": ("OFFSET", "rows of a stream have no numbers"),
+    "qualify": ("QUALIFY", "filter aggregates with HAVING"),
+    "windows": ("a named window", "aggregate in a window of time: WINDOW TUMBLING(1m)"),
+    "sample": ("TABLESAMPLE", "filter with WHERE, for example on hash(key) % 100 = 0"),
+    "into": ("INTO", "write CREATE STREAM name AS SELECT … WITH (…)"),
+    "pivots": ("PIVOT", "write one aggregate with FILTER (WHERE …) for each column"),
+    "match": ("MATCH_RECOGNIZE", "patterns over rows are not there"),
+    "kind": ("SELECT AS STRUCT", "write {'a': a} for a struct"),
+    "when": ("FOR SYSTEM_TIME AS OF", "joins are not there yet"),
+    "version": ("FOR SYSTEM_TIME AS OF", "joins are not there yet"),
+    "rollup": ("ROLLUP", "write one stream for each grouping"),
+    "cube": ("CUBE", "write one stream for each grouping"),
+    "grouping_sets": ("GROUPING SETS", "write one stream for each grouping"),
+    "recursive": ("WITH RECURSIVE", "a stream cannot read itself"),
+    "materialized": ("MATERIALIZED", "leave it out: a named query is inlined"),
+    "db": ("a name with a schema", "names are those of the file; there are no schemas"),
+    "locks": ("FOR UPDATE", "leave it out"),
+    "ordinality": ("WITH ORDINALITY", "rows of a stream have no numbers"),
+}
+
+
+def refused_node(node: exp.Expr) -> tuple[str, str] | None:
+    """What an expression's node is called and what to do instead, when it is not supported."""
+    if isinstance(node, exp.Select | exp.SetOperation):
+        return "a subquery in an expression", _SUBQUERY
+    return next(((what, hint) for kind, what, hint in _REFUSED_NODES if isinstance(node, kind)), None)
+
+
+def refused_clause(node: exp.Expr, allowed: frozenset[str]) -> tuple[str, str, exp.Expr] | None:
+    """The first argument of a query's node that is not allowed there: what it is, what to do, and where it stands."""
+    for key, value in node.args.items():
+        if key in allowed or value is None or value is False or value == []:
+            continue
+        what, hint = _REFUSED_CLAUSES.get(key, (key.upper().replace("_", " "), "leave it out"))
+        first = value[0] if isinstance(value, list) else value
+        return what, hint, first if isinstance(first, exp.Expr) else node
+    return None

@@ -1,0 +1,235 @@
+"""Names inside an expression: columns, aliases, struct fields, functions. The result is an expression of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from ferrisstreams.errors import SqlError
+from ferrisstreams.plan.expressions import column, grouped
+from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
+from ferrisstreams.plan.rewrites import VOLATILE, VOLATILE_TYPE
+from ferrisstreams.schema import Column, Schema
+from ferrisstreams.sql.calls import call_name, check_call, without_within_group
+from ferrisstreams.sql.context import Context, did_you_mean
+from ferrisstreams.sql.inference import type_of
+from ferrisstreams.sql.refusals import refused_node
+from ferrisstreams.sql.source_text import Span
+from ferrisstreams.sql.statements import Name, name_of
+from ferrisstreams.sql.syntax import StreamWindow, WindowBound, span_of
+from ferrisstreams.sql.windows import WrittenWindow, read_bound
+
+#: In the meta of a column that is the window's start or end, and not one of the input.
+EDGE = "window_edge"
+
+_EDGES = {
+    "window_start": WINDOW_START, "_window_start": WINDOW_START, "windowstart": WINDOW_START,
+    "window_end": WINDOW_END, "_window_end": WINDOW_END, "windowend": WINDOW_END,
+}  # fmt: skip
+
+_SYSTEM_COLUMNS = frozenset(
+    {"_topic", "_partition", "_offset", "_key", "_timestamp", "_event_time", "_headers", "rowtime"}
+)
+
+
+@dataclass(slots=True)
+class Scope:
+    """The names that an expression may use: the input's columns under `qualifier`, select aliases to the left, and the
+    window's bounds when the query has one."""
+
+    schema: Schema
+    qualifier: Name | None
+    window: WrittenWindow | None = None
+    aliases: dict[str, exp.Expression] = field(default_factory=dict)
+
+    @property
+    def described(self) -> Schema:
+        """The schema over which resolved expressions are described: with the window's bounds."""
+        if self.window is None:
+            return self.schema
+        bounds = (Column(WINDOW_START, "TIMESTAMP", False), Column(WINDOW_END, "TIMESTAMP", False))
+        return Schema(bounds + tuple(item for item in self.schema if item.name not in (WINDOW_START, WINDOW_END)))
+
+    def find(self, name: Name) -> Column | None:
+        """The input column of this name: exactly, else without case."""
+        exact = self.schema.get(name.text)
+        if exact is not None or name.quoted:
+            return exact
+        return next((item for item in self.schema if name.matches(item.name)), None)
+
+
+def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
+    """The expression with every name resolved: columns unqualified and quoted, struct fields as STRUCT_EXTRACT.
+
+    Raises `SqlError` for names that are not known and for what is not supported.
+    """
+    holder = exp.Tuple(expressions=[node.copy()])
+    _refuse(context, holder)
+    _name_comprehensions(holder)
+    _extract_fields(context, holder)
+    for bound in list(holder.find_all(WindowBound)):
+        bound.replace(_edge(read_bound(context, bound, scope.window), bound))
+    for found in list(holder.find_all(exp.Column)):
+        if not found.meta_get(EDGE):
+            found.replace(_column(context, scope, found))
+    for ordered in list(holder.find_all(exp.WithinGroup)):
+        ordered.replace(without_within_group(context, ordered))
+    for call in list(holder.find_all(exp.Func)):
+        check_call(context, call)
+    _mark_volatile(context, scope, holder)
+    result = holder.expressions[0]
+    assert isinstance(result, exp.Expression)
+    result.pop()
+    return result
+
+
+def _refuse(context: Context, holder: exp.Expression) -> None:
+    for node in holder.walk():
+        if isinstance(node, StreamWindow):
+            raise context.error(
+                node,
+                f"{node.this} stands outside GROUP BY",
+                "E1102",
+                "put the window into GROUP BY, and select window_start",
+            )
+        refused = refused_node(node)
+        if refused is not None:
+            what, hint = refused
+            raise context.error(node, f"{what} is not supported", "E1201", hint)
+
+
+def _name_comprehensions(holder: exp.Expression) -> None:
+    """Turn the variable of `[x + 1 FOR x IN list]` from a column into a name."""
+    for node in holder.find_all(exp.Comprehension):
+        variable = node.expression.name
+        for part in (node.this, node.args.get("condition")):
+            for found in list(part.find_all(exp.Column)) if part is not None else []:
+                if found.name.lower() == variable.lower() and not found.table:
+                    found.replace(exp.to_identifier(variable))
+
+
+def _extract_fields(context: Context, holder: exp.Expression) -> None:
+    for node in reversed(list(holder.find_all(exp.Dot, bfs=False))):
+        if not isinstance(node.expression, exp.Identifier):
+            name = node.expression.name or node.expression.sql("duckdb")
+            raise context.error(
+                node, f"calling {name} with a dot is not supported", "E1201", f"write {name}(…) around the value"
+            )
+        node.replace(_field(node.this, node.expression))
+
+
+def _field(value: exp.Expr, name: exp.Expr) -> exp.Expression:
+    """`value.name` in a form that cannot be taken for a table's column."""
+    field_name = exp.Literal.string(name.name)
+    call = exp.Anonymous(this="STRUCT_EXTRACT", expressions=[value.copy(), field_name])
+    span = span_of(name)
+    if span is not None:
+        _place(field_name, span)
+        _place(call, span)
+    return call
+
+
+def _place(node: exp.Expr, span: Span) -> None:
+    node.meta["start"] = span.start
+    node.meta["end"] = span.stop - 1
+
+
+def _edge(edge: str, at: exp.Expr) -> exp.Expression:
+    bound = column(WINDOW_START if edge == "start" else WINDOW_END)
+    bound.meta[EDGE] = True
+    span = span_of(at)
+    if span is not None:
+        _place(bound, span)
+    return bound
+
+
+def _column(context: Context, scope: Scope, node: exp.Column) -> exp.Expression:
+    if isinstance(node.this, exp.Star):
+        raise context.error(node, "t.* stands only in the select list", "E1001", "name the columns")
+    parts = list(node.parts)
+    names = [name_of(part) for part in parts]
+    if len(parts) > 1 and scope.qualifier is not None and names[0].matches(scope.qualifier.text):
+        found = scope.find(names[1])
+        if found is None:
+            raise _unknown(context, scope, names[1], node)
+        base: exp.Expression = _input_column(found.name, names[1].span)
+        rest = parts[2:]
+    else:
+        base, rest = _first_name(context, scope, names, node), parts[1:]
+    for part in rest:
+        base = _field(base, part)
+    return grouped(base)
+
+
+def _first_name(context: Context, scope: Scope, names: list[Name], node: exp.Column) -> exp.Expression:
+    name = names[0]
+    if scope.window is not None and not name.quoted and name.text.lower() in _EDGES:
+        return _edge("start" if _EDGES[name.text.lower()] == WINDOW_START else "end", node)
+    found = scope.find(name)
+    if found is not None:
+        return _input_column(found.name, name.span)
+    alias = _alias(scope.aliases, name)
+    if alias is not None:
+        return alias.copy()
+    raise _unknown(context, scope, name, node, qualified=len(names) > 1)
+
+
+def _alias(aliases: Mapping[str, exp.Expression], name: Name) -> exp.Expression | None:
+    return next((tree for alias, tree in aliases.items() if name.matches(alias)), None)
+
+
+def _input_column(name: str, span: Span) -> exp.Column:
+    found = column(name)
+    _place(found.this, span)
+    return found
+
+
+def _unknown(context: Context, scope: Scope, name: Name, node: exp.Column, qualified: bool = False) -> SqlError:
+    lower = name.text.lower()
+    if lower in _EDGES:
+        return context.error(
+            node, f"{name.text} needs a window in GROUP BY", "E1101", "add TUMBLE(ts, INTERVAL '1' MINUTE) to GROUP BY"
+        )
+    if lower in _SYSTEM_COLUMNS:
+        return context.error(
+            name.span, f"the system column {name.text} is not supported", "E1201", "declare a column for it"
+        )
+    known = [*scope.schema.names, *scope.aliases]
+    if qualified and scope.qualifier is not None:
+        message = f"there is no table or column {name.text}"
+        known.append(scope.qualifier.text)
+    elif qualified:
+        message = f"there is no table or column {name.text}"
+    else:
+        message = f"there is no column {name.text}"
+    if name.quoted and any(other.lower() == lower for other in known):
+        other = next(other for other in known if other.lower() == lower)
+        return context.error(name.span, message, "E1101", f"quoted names match exactly: did you mean {other}?")
+    return context.error(name.span, message, "E1101", did_you_mean(name.text, known))
+
+
+def _mark_volatile(context: Context, scope: Scope, holder: exp.Expression) -> None:
+    """Give each call of the clock or of chance a number: copies of it stay one value."""
+    for call in list(holder.find_all(exp.Func, bfs=True)):
+        name = call_name(call)
+        if name is None or not context.functions.is_volatile(name, len(call.expressions)):
+            continue
+        context.note_outside_law(f"{name}()")
+        outer = _outermost_lambda_call(call)
+        if outer.meta_get(VOLATILE) is None:
+            assert isinstance(outer, exp.Expression)
+            kind = type_of(context, outer, scope.described)
+            outer.meta[VOLATILE] = next(context.marks)
+            outer.meta[VOLATILE_TYPE] = kind
+
+
+def _outermost_lambda_call(call: exp.Expr) -> exp.Expr:
+    """The call itself, or, inside a lambda, the call that the outermost lambda is an argument of."""
+    outer, node = call, call.parent
+    while node is not None:
+        if isinstance(node, exp.Lambda | exp.Comprehension) and node.parent is not None:
+            outer = node.parent
+        node = node.parent
+    return outer

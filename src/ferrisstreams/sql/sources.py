@@ -1,0 +1,170 @@
+"""Declarations to sources: column types as DuckDB names them, and the event time from DDL and properties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlglot import exp
+
+from ferrisstreams.config.values import Property
+from ferrisstreams.duck.engine import BindError, DataError
+from ferrisstreams.errors import SqlError
+from ferrisstreams.plan.nodes import SourceSpec
+from ferrisstreams.schema import Column, EventTime, Schema
+from ferrisstreams.sql.context import Context, did_you_mean
+from ferrisstreams.sql.durations import duration_of, parse_duration
+from ferrisstreams.sql.inference import explain_bind_error
+from ferrisstreams.sql.statements import DeclareStream, Name, Watermark
+
+FIELD = "event.time.field"
+STRATEGY = "watermark.strategy"
+DELAY = "watermark.max_out_of_orderness"
+
+_STRATEGIES = ("bounded_out_of_orderness", "ascending")
+_TIMESTAMPS = (
+    exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ, exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ, exp.DType.DATETIME,
+    exp.DType.TIMESTAMP_S, exp.DType.TIMESTAMP_MS, exp.DType.TIMESTAMP_NS,
+)  # fmt: skip
+
+
+def declare_source(context: Context, statement: DeclareStream) -> SourceSpec:
+    """The source that a declaration describes. Raises `SqlError`."""
+    schema = _schema(context, statement)
+    time = _event_time(context, statement, schema)
+    position = context.source.position(statement.name.span)
+    return SourceSpec(statement.name.text, schema, time, statement.properties, position)
+
+
+def _schema(context: Context, statement: DeclareStream) -> Schema:
+    trees = [_plain_timestamp(column.type) for column in statement.columns]
+    kinds = _normalised(context, trees)
+    if kinds is None:
+        for column, tree in zip(statement.columns, trees, strict=True):
+            _check_type(context, column.type, tree)
+    assert kinds is not None
+    return Schema(
+        tuple(
+            Column(column.name.text, kind, not column.not_null)
+            for column, kind in zip(statement.columns, kinds, strict=True)
+        )
+    )
+
+
+def _plain_timestamp(tree: exp.DataType) -> exp.DataType:
+    """Timestamps of any precision and zone are microseconds in UTC here."""
+    if tree.this in _TIMESTAMPS:
+        return exp.DataType(this=exp.DType.TIMESTAMPNTZ)
+    return tree
+
+
+def _normalised(context: Context, trees: list[exp.DataType]) -> list[str] | None:
+    """DuckDB's names of the types; None when it does not know one of them."""
+    casts = [exp.alias_(exp.Cast(this=exp.null(), to=tree.copy()), f"c{i}") for i, tree in enumerate(trees)]
+    try:
+        return [kind for _, kind in context.connection.types(exp.select(*casts))]
+    except (BindError, DataError):
+        return None
+
+
+def _check_type(context: Context, written: exp.DataType, tree: exp.DataType) -> None:
+    try:
+        context.connection.types(exp.select(exp.Cast(this=exp.null(), to=tree.copy())))
+    except (BindError, DataError) as error:
+        raise explain_bind_error(context, written, error) from error
+
+
+def _event_time(context: Context, statement: DeclareStream, schema: Schema) -> EventTime | None:
+    properties = statement.properties
+    declared = _from_watermark(context, statement.watermark, schema) if statement.watermark is not None else None
+    field = _from_properties(context, statement, schema)
+    if declared is not None and field is not None and field != declared.column:
+        raise _contradiction(properties[FIELD], f"WATERMARK FOR names {declared.column}, {FIELD} names {field}")
+    column = declared.column if declared is not None else field
+    delay = _delay(properties)
+    if column is None:
+        for key in (STRATEGY, DELAY):
+            if key in properties:
+                raise _wrong(properties[key], f"{key} needs an event time", f"add WATERMARK FOR column, or {FIELD}")
+        return None
+    if declared is not None and delay is not None and delay != declared.delay_us:
+        key = DELAY if DELAY in properties else STRATEGY
+        raise _contradiction(properties[key], f"WATERMARK FOR and {key} give different delays")
+    return EventTime(column, declared.delay_us if declared is not None else delay or 0)
+
+
+def _from_watermark(context: Context, watermark: Watermark, schema: Schema) -> EventTime:
+    column = _time_column(context, watermark.column, schema)
+    tree = watermark.expression
+    while isinstance(tree, exp.Paren):
+        tree = tree.this
+    delay: int | None = 0
+    if isinstance(tree, exp.Sub):
+        delay = duration_of(tree.expression)
+        tree = tree.this
+    if not isinstance(tree, exp.Column) or tree.table or not watermark.column.matches(tree.name) or delay is None:
+        raise context.error(
+            watermark.expression,
+            "a watermark is its column less a fixed delay",
+            "E1201",
+            f"write WATERMARK FOR {column} AS {column} - INTERVAL '5' SECOND, or AS {column}",
+        )
+    return EventTime(column, delay)
+
+
+def _time_column(context: Context, name: Name, schema: Schema) -> str:
+    found = next((column for column in schema if name.matches(column.name)), None)
+    if found is None:
+        raise context.error(
+            name.span, f"there is no column {name.text}", "E1101", did_you_mean(name.text, list(schema.names))
+        )
+    if found.type != "TIMESTAMP":
+        raise context.error(
+            name.span,
+            f"the event time {found.name} is {found.type}, not TIMESTAMP",
+            "E1102",
+            f"declare {found.name} TIMESTAMP; for epoch numbers also give 'event.time.format'",
+        )
+    return found.name
+
+
+def _from_properties(context: Context, statement: DeclareStream, schema: Schema) -> str | None:
+    written = statement.properties.get(FIELD)
+    if written is None:
+        return None
+    name = str(written.value)
+    found = next((column for column in schema if column.name.lower() == name.lower()), None)
+    if found is None:
+        raise _wrong(written, f"there is no column {name}", did_you_mean(name, list(schema.names)))
+    if found.type != "TIMESTAMP":
+        raise _wrong(
+            written, f"the event time {found.name} is {found.type}, not TIMESTAMP", f"declare {name} TIMESTAMP"
+        )
+    return found.name
+
+
+def _delay(properties: Mapping[str, Property]) -> int | None:
+    """The delay in microseconds that the properties give; None when they say nothing."""
+    strategy, written = properties.get(STRATEGY), properties.get(DELAY)
+    if strategy is not None and strategy.value not in _STRATEGIES:
+        raise _wrong(strategy, f"{STRATEGY} is {' or '.join(_STRATEGIES)}", None)
+    delay = None
+    if written is not None:
+        delay = parse_duration(written.value) if isinstance(written.value, str) else None
+        if delay is None:
+            raise _wrong(
+                written, f"{DELAY} is a length of time", "write a number and a unit, such as '5s' or '5 seconds'"
+            )
+    if strategy is not None and strategy.value == "ascending":
+        if delay:
+            assert written is not None
+            raise _contradiction(written, f"{STRATEGY} = ascending allows no disorder, {DELAY} does")
+        return 0
+    return delay
+
+
+def _wrong(written: Property, message: str, hint: str | None) -> SqlError:
+    return SqlError(message, "E3002", hint, written.position)
+
+
+def _contradiction(written: Property, message: str) -> SqlError:
+    return SqlError(message, "E3003", "keep one of them", written.position)

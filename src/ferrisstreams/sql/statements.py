@@ -1,0 +1,280 @@
+"""The statements of an application: what its text says, before any name or type is looked up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from sqlglot import exp
+
+from ferrisstreams.config.values import Property
+from ferrisstreams.errors import SqlError
+from ferrisstreams.plan.nodes import Emit
+from ferrisstreams.sql.annotations import application_annotations, job_annotations
+from ferrisstreams.sql.dialect import Ferris, FerrisParser, LocatedParseError
+from ferrisstreams.sql.lexer import Annotation, Piece, split
+from ferrisstreams.sql.source_text import SourceText, Span
+from ferrisstreams.sql.syntax import (
+    CreateStream,
+    CreateView,
+    SelectAlone,
+    StreamColumn,
+    StreamProperty,
+    SyntaxRefused,
+    WatermarkFor,
+    span_of,
+    token_span,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name as written. A quoted one matches exactly, another without case."""
+
+    text: str
+    quoted: bool
+    span: Span
+
+    def matches(self, other: str) -> bool:
+        return self.text == other if self.quoted else self.text.lower() == other.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDeclaration:
+    name: Name
+    type: exp.DataType
+    not_null: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """`WATERMARK FOR column AS expression`."""
+
+    column: Name
+    expression: exp.Expression
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareStream:
+    """`CREATE STREAM name (columns) WITH (…)`: a source."""
+
+    name: Name
+    columns: tuple[ColumnDeclaration, ...]
+    watermark: Watermark | None
+    properties: Mapping[str, Property]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class EmitWritten:
+    emit: Emit
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAs:
+    """`CREATE STREAM name AS SELECT …`, or a SELECT alone (`name` None): a job."""
+
+    name: Name | None
+    query: exp.Expression
+    emit: EmitWritten | None
+    properties: Mapping[str, Property]
+    annotations: Mapping[str, Property]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`CREATE VIEW name AS SELECT …`: a name for a query."""
+
+    name: Name
+    query: exp.Expression
+    span: Span
+
+
+Statement: TypeAlias = DeclareStream | StreamAs | View
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A parsed text: its statements in order, the application's annotations, and warnings for the author."""
+
+    source: SourceText
+    statements: tuple[Statement, ...]
+    annotations: Mapping[str, Property]
+    warnings: tuple[str, ...]
+
+
+def parse_statements(text: str, path: str) -> Script:
+    """Parse a whole text. Raises `SqlError` with an exact position."""
+    source = SourceText.of(path, text)
+    pieces = split(source)
+    if not any(piece.tokens for piece in pieces):
+        raise source.error(Span(0, 0), "there is no statement here", "E1001", "write a CREATE STREAM or a SELECT")
+    warnings: list[str] = []
+    application: dict[str, Property] = {}
+    statements: list[Statement] = []
+    for index, piece in enumerate(pieces):
+        notes = piece.before
+        if index == 0:
+            application, notes = application_annotations(source, notes, warnings)
+        annotations = job_annotations(source, notes, piece.inside, warnings)
+        if piece.tokens:
+            statements.append(_statement(source, piece, annotations))
+        _refuse_misplaced(source, piece, statements[-1], annotations)
+    return Script(source, tuple(statements), application, tuple(warnings))
+
+
+def _refuse_misplaced(
+    source: SourceText, piece: Piece, statement: Statement, annotations: Mapping[str, Property]
+) -> None:
+    if not annotations or (piece.tokens and isinstance(statement, StreamAs)):
+        return
+    note = _first_known(piece, annotations)
+    what = "a job's annotation stands before a job" if piece.tokens else "no statement follows this annotation"
+    raise source.error(
+        note.span,
+        f"{what}: @{note.name}",
+        "E1002",
+        "put it right before the CREATE STREAM … AS SELECT that it describes",
+    )
+
+
+def _first_known(piece: Piece, annotations: Mapping[str, Property]) -> Annotation:
+    return next(note for note in piece.before if note.name in annotations)
+
+
+def _statement(source: SourceText, piece: Piece, annotations: Mapping[str, Property]) -> Statement:
+    tree = _parse_piece(source, piece)
+    span = token_span(piece.tokens[0]).to(token_span(piece.tokens[-1]))
+    match tree:
+        case CreateStream() if tree.args.get("query") is None:
+            return _declaration(source, tree, span)
+        case CreateStream() | SelectAlone():
+            name = name_of(tree.this) if isinstance(tree, CreateStream) else None
+            return StreamAs(name, tree.args["query"], _emit(tree), _properties(source, tree), annotations, span)
+        case _:
+            assert isinstance(tree, CreateView)
+            return View(name_of(tree.this), tree.args["query"], span)
+
+
+def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
+    whole = token_span(piece.tokens[0])
+    parser = cast(FerrisParser, Ferris().parser())
+    try:
+        with _quiet():
+            return parser.parse_one_statement(list(piece.tokens), source.text)
+    except SyntaxRefused as refused:
+        raise source.error(refused.span, refused.message, refused.code, refused.hint) from refused
+    except LocatedParseError as error:
+        raise _syntax_error(source, piece, error) from error
+    except RecursionError as error:
+        raise too_deep(source, whole) from error
+    except SqlError:
+        raise
+    except Exception as error:
+        # The parser is not ours, and on text that no grammar foresees it can fail in any way.
+        raise source.error(whole, "this statement cannot be parsed", "E1001", "simplify it") from error
+
+
+def too_deep(source: SourceText, span: Span) -> SqlError:
+    return source.error(
+        Span(span.start, span.start + 1), "this statement is nested too deeply", "E1001", "split it with WITH or a view"
+    )
+
+
+_UNEXPECTED = "Invalid expression / Unexpected token"
+
+
+def _syntax_error(source: SourceText, piece: Piece, error: LocatedParseError) -> SqlError:
+    span, message = error.span, str(error)
+    word = source.text[span.start : span.stop]
+    if message.startswith("Required keyword"):
+        part = message.split("'")[1]
+        message = "something is missing here" if part in ("this", "expression", "expressions") else f"{part} is missing"
+    if message != _UNEXPECTED:
+        hint = None if message.startswith("Expected") else "look at what stands before this place"
+        return source.error(span, _first_lower(message), "E1001", hint)
+    if word.upper() == "EMIT":
+        return source.error(span, "EMIT belongs to the end of the statement", "E1001", "write it after the whole query")
+    return source.error(
+        span,
+        f"{word!r} is not expected here",
+        "E1001",
+        "a statement ends with a semicolon; look for a missing comma or bracket",
+    )
+
+
+def _first_lower(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep sqlglot from writing to the user's log: what it warns about is an error here, or does not matter."""
+    logger = logging.getLogger("sqlglot")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def name_of(node: exp.Expr) -> Name:
+    """The name that an identifier writes."""
+    assert isinstance(node, exp.Identifier)
+    return Name(node.name, bool(node.args.get("quoted")), span_of(node) or Span(0, 0))
+
+
+def _emit(tree: exp.Expression) -> EmitWritten | None:
+    emit = tree.args.get("emit")
+    if emit is None:
+        return None
+    return EmitWritten(Emit.FINAL if emit.this == "FINAL" else Emit.CHANGES, span_of(emit) or Span(0, 0))
+
+
+def _declaration(source: SourceText, tree: CreateStream, span: Span) -> DeclareStream:
+    columns: list[ColumnDeclaration] = []
+    for column in tree.args["columns"]:
+        assert isinstance(column, StreamColumn)
+        name = name_of(column.this)
+        if any(other.name.text.lower() == name.text.lower() for other in columns):
+            raise source.error(name.span, f"column {name.text} is declared twice", "E1103", "give it another name")
+        place = span_of(column) or name.span
+        columns.append(ColumnDeclaration(name, column.args["kind"], bool(column.args.get("not_null")), place))
+    watermarks = tree.args["watermarks"]
+    if len(watermarks) > 1:
+        raise source.error(span_of(watermarks[1]) or span, "a stream has one watermark", "E1103", "remove one of them")
+    watermark = _watermark(watermarks[0]) if watermarks else None
+    return DeclareStream(name_of(tree.this), tuple(columns), watermark, _properties(source, tree), span)
+
+
+def _watermark(tree: WatermarkFor) -> Watermark:
+    name = name_of(tree.this)
+    return Watermark(name, tree.args["expression"], span_of(tree) or name.span)
+
+
+def _properties(source: SourceText, tree: exp.Expression) -> dict[str, Property]:
+    found: dict[str, Property] = {}
+    for item in tree.args.get("properties") or []:
+        assert isinstance(item, StreamProperty)
+        key, span = item.this.name, span_of(item.this) or Span(0, 0)
+        if key in found:
+            raise source.error(span, f"{key} is given twice", "E1103", "keep one of them")
+        place = source.position(span_of(item.args["expression"]) or span)
+        found[key] = Property(_value(item.args["expression"]), place)
+    return found
+
+
+def _value(node: exp.Expression) -> str | bool | int | float:
+    if isinstance(node, exp.Boolean):
+        return bool(node.this)
+    if node.is_string:
+        return str(node.name)
+    return int(node.name) if node.name.lstrip("-").isdigit() else float(node.name)

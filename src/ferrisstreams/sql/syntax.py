@@ -1,0 +1,115 @@
+"""Syntax nodes that sqlglot does not have: the statements and clauses of streams.
+
+`meta["start"]` and `meta["end"]` (the last character) hold places, as sqlglot keeps them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sqlglot import exp
+from sqlglot.tokenizer_core import Token
+
+from ferrisstreams.sql.source_text import Span
+
+
+class CreateStream(exp.Expression):
+    """`this` is the name; `columns` and `watermarks` for a declaration, `query` and `emit` for a job."""
+
+    arg_types: ClassVar[dict[str, bool]] = {
+        "this": True,
+        "columns": False,
+        "watermarks": False,
+        "properties": False,
+        "query": False,
+        "emit": False,
+    }
+
+
+class CreateView(exp.Expression):
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "query": True}
+
+
+class SelectAlone(exp.Expression):
+    arg_types: ClassVar[dict[str, bool]] = {"query": True, "emit": False, "properties": False}
+
+
+class StreamColumn(exp.Expression):
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "kind": True, "not_null": False}
+
+
+class WatermarkFor(exp.Expression):
+    """`WATERMARK FOR this AS expression`."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expression": True}
+
+
+class StreamProperty(exp.Expression):
+    """`this` is the key as an identifier, `expression` a literal or a boolean."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expression": True}
+
+
+class EmitClause(exp.Expression):
+    """`this` is `FINAL` or `CHANGES`."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True}
+
+
+class StreamWindow(exp.Expression):
+    """A window as written: `this` is the spelling (`TUMBLE`, `HOPPING` …), `expressions` its arguments by place,
+    `named` those by name (`SIZE`, `ADVANCE BY` …); `clause` tells `WINDOW …` from a function in GROUP BY."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expressions": False, "named": False, "clause": False}
+
+
+class NamedArgument(exp.Expression):
+    """`SIZE 1 MINUTE`: `this` is the name, `expression` the duration."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expression": True}
+
+
+class WindowBound(exp.Expression):
+    """`TUMBLE_START(…)` and its like: `this` is the spelling, `expressions` the arguments."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expressions": False}
+
+
+class MessageKey(exp.Expression):
+    """`item PRIMARY KEY` in a select list."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True}
+
+
+class SyntaxRefused(Exception):
+    """Raised inside the parser, where the path of the text is not known; becomes a `SqlError`."""
+
+    def __init__(self, span: Span, message: str, code: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.span = span
+        self.message = message
+        self.code = code
+        self.hint = hint
+
+
+def token_span(token: Token) -> Span:
+    return Span(token.start, token.end + 1)
+
+
+def mark(node: exp.Expr, first: Token, last: Token | None = None) -> None:
+    """Note where a node stands, unless it is known."""
+    if node.meta_get("start") is None:
+        node.meta["start"] = first.start
+        node.meta["end"] = (last or first).end
+
+
+def span_of(node: exp.Expr) -> Span | None:
+    """The text that the node and all below it cover, as far as known."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for part in node.walk():
+        start = part.meta_get("start")
+        if start is not None:
+            starts.append(start)
+            ends.append(part.meta_get("end"))
+    return Span(min(starts), max(ends) + 1) if starts else None
