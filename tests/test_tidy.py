@@ -42,7 +42,7 @@ BANNED_CALLS = {
     "eval": ("nothing", ()),
     "exec": ("nothing", ()),
 }
-BANNED_IMPORTS = {"random": "a seeded generator of the test kit, or a column of the engine"}
+BANNED_IMPORTS = {"random": ("a column of the engine; only the jitter of retries is drawn", ("runtime/failures.py",))}
 
 #: The field's words, each in one sense only. Others may stand in the glossary beside them.
 GLOSSARY = """
@@ -145,10 +145,11 @@ def owned(module: Module, owners: tuple[str, ...]) -> bool:
 
 def test_banned_module_is_not_imported() -> None:
     none(
-        module.at(node, f"{name} is banned: use {BANNED_IMPORTS[name]}")
+        module.at(node, f"{name} is banned: use {instead}")
         for module in package_modules()
         for node, name in imports(module.tree)
-        if name in BANNED_IMPORTS
+        for banned, (instead, owners) in BANNED_IMPORTS.items()
+        if name == banned and not owned(module, owners)
     )
 
 

@@ -1,0 +1,39 @@
+"""`ferris check`, `explain` and `version`: what can be known without running anything."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version as installed_version
+
+from ferrisstreams.cli.application import choose, open_application
+from ferrisstreams.cli.arguments import ExplainFormat
+
+#: What FerrisStreams runs on, as far as it decides results.
+_FOUNDATIONS = ("duckdb", "pyarrow", "sqlglot")
+
+
+def check(file: str) -> None:
+    """Print what the application holds; warnings on standard error. Raises FerrisError for the first error."""
+    application = open_application(file)
+    for warning in application.check():
+        sys.stderr.write(f"warning: {warning}\n")
+    names = [job.name for job in application.plan.jobs]
+    jobs = (
+        f"1 job ({names[0]})" if len(names) == 1 else f"{len(names)} jobs ({', '.join(names)})" if names else "no job"
+    )
+    print(f"{file}: {jobs}, no errors")
+
+
+def explain(file: str, job: str | None, form: ExplainFormat) -> None:
+    """Print the plan and the stages of one job or of all."""
+    application = open_application(file)
+    choose(application, job)
+    print(application.explain(job, form.value))
+
+
+def version() -> None:
+    print(f"ferrisstreams {installed_version('ferrisstreams')}")
+    print(f"python        {platform.python_version()} ({platform.system()} {platform.machine()})")
+    for name in _FOUNDATIONS:
+        print(f"{name:<13} {installed_version(name)}")

@@ -1,0 +1,97 @@
+"""The command `ferris`: its commands and what they take. What each does is in a module that is imported when needed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ferrisstreams.cli.arguments import (
+    AuditArguments,
+    ExplainFormat,
+    File,
+    Job,
+    RunArguments,
+    TestArguments,
+    takes,
+)
+
+app = typer.Typer(
+    name="ferris",
+    help="Streaming SQL over files, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+@app.command(epilog="Example:  ferris run app.sql --once --set batch.strategy=fixed_size -o json")
+@takes(RunArguments)
+def run(arguments: RunArguments) -> None:
+    """Run the jobs of an application, and show what became of every row."""
+    from ferrisstreams.cli.run import run
+
+    raise typer.Exit(run(arguments))
+
+
+@app.command(epilog="Example:  ferris check app.sql")
+def check(file: File) -> None:
+    """Find everything that is wrong with an application, without running it."""
+    from ferrisstreams.cli.inspect import check
+
+    check(file)
+
+
+@app.command(epilog="Example:  ferris explain app.sql --format mermaid")
+def explain(
+    file: File,
+    job: Job = None,
+    form: Annotated[ExplainFormat, typer.Option("--format", help="How the plan is shown.")] = ExplainFormat.TEXT,
+) -> None:
+    """Show the plan of each job, its stages, and the state that they will hold."""
+    from ferrisstreams.cli.inspect import explain
+
+    explain(file, job, form)
+
+
+@app.command(epilog="Example:  ferris test tests/sql --junit report.xml")
+@takes(TestArguments)
+def test(arguments: TestArguments) -> None:
+    """Run .test files, each under many schedules."""
+    from ferrisstreams.cli.test import test
+
+    raise typer.Exit(test(arguments))
+
+
+@app.command(epilog="Example:  ferris audit app.sql")
+@takes(AuditArguments)
+def audit(arguments: AuditArguments) -> None:
+    """Prove from sources, sinks, dead letters and ledger that every row is accounted for."""
+    from ferrisstreams.cli.audit import audit
+
+    raise typer.Exit(audit(arguments))
+
+
+@app.command(epilog="Example:  ferris version")
+def version() -> None:
+    """Show the versions of FerrisStreams and of what it runs on."""
+    from ferrisstreams.cli.inspect import version
+
+    version()
+
+
+def main() -> None:
+    """The entry point. Ends the process: 0 done, 1 failed, 2 wrong usage; no traceback reaches a user."""
+    try:
+        app()
+    except Exception as error:
+        from ferrisstreams.cli.failure import report
+
+        sys.exit(report(error))
+
+
+if __name__ == "__main__":
+    main()

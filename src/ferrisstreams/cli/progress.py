@@ -1,0 +1,85 @@
+"""The live line of each job on a terminal: percent, rows, rows a second, watermark."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from ferrisstreams.runtime.observer import ProgressEvent
+from ferrisstreams.telemetry.logs import LogObserver, iso_time
+
+
+class LiveView:
+    """An observer that draws. Log lines go above the lines that it draws. To be used in a `with`."""
+
+    def __init__(self) -> None:
+        self._logs = LogObserver()
+        self._rates: dict[str, _Rate] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[percent]:>4}"),
+            TextColumn("{task.fields[rows]:>12,} rows"),
+            TextColumn("[cyan]{task.fields[rate]:>11,.0f} rows/s"),
+            TextColumn("{task.fields[watermark]}"),
+            console=Console(file=sys.stderr),
+            auto_refresh=False,
+            transient=True,
+        )
+
+    def __enter__(self) -> LiveView:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def progress(self, event: ProgressEvent) -> None:
+        task = self._task(event.job)
+        rate = self._rates.setdefault(event.job, _Rate()).update(event.rows, event.seconds)
+        done, total = event.source.done, event.source.total
+        percent = f"{done / total:.0%}" if total else ""
+        watermark = iso_time(event.watermark_us)
+        self._progress.update(
+            task,
+            completed=done,
+            total=total,
+            percent=percent,
+            rows=event.rows,
+            rate=rate,
+            watermark=f"watermark {watermark}" if watermark else "",
+        )
+        self._progress.refresh()
+
+    def event(self, name: str, **fields: object) -> None:
+        self._logs.event(name, **fields)
+
+    def _task(self, job: str) -> TaskID:
+        if job not in self._tasks:
+            self._tasks[job] = self._progress.add_task(job, total=None, percent="", rows=0, rate=0.0, watermark="")
+        return self._tasks[job]
+
+
+#: Part of a new reading in the shown rate: high enough to follow, low enough to read.
+_SMOOTHING = 0.3
+
+
+@dataclass(slots=True)
+class _Rate:
+    """Rows a second over the last readings, smoothed."""
+
+    rows: int = 0
+    seconds: float = 0.0
+    shown: float = 0.0
+
+    def update(self, rows: int, seconds: float) -> float:
+        if seconds > self.seconds:
+            now = (rows - self.rows) / (seconds - self.seconds)
+            self.shown = now if not self.shown else self.shown + _SMOOTHING * (now - self.shown)
+            self.rows, self.seconds = rows, seconds
+        return self.shown

@@ -1,0 +1,119 @@
+"""`ferris run`: one job in this process, several in a worker each; progress while they run, the ledger at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import typer
+from ferrisstreams.session.application import Application, RunOptions
+
+from ferrisstreams.cli.application import choose, open_application, read_text
+from ferrisstreams.cli.arguments import Output, RunArguments, parse_settings
+from ferrisstreams.cli.failure import as_json, paint, report
+from ferrisstreams.cli.messages import PROGRESS, progress_message
+from ferrisstreams.cli.signals import stopping_on_signal
+from ferrisstreams.cli.summary import JobSummary, print_json, print_table
+from ferrisstreams.errors import FerrisError
+from ferrisstreams.runtime.observer import Observer, ProgressEvent
+from ferrisstreams.telemetry.logs import LogObserver, log_to_standard_error
+
+if TYPE_CHECKING:
+    from ferrisstreams.plan.nodes import JobPlan
+
+
+def run(arguments: RunArguments) -> int:
+    """The exit code: 0 all jobs finished or were stopped in order, 1 one failed or the application is wrong."""
+    log_to_standard_error(as_json=arguments.worker or not sys.stderr.isatty())
+    text = read_text(arguments.file)
+    options = run_options(arguments)
+    try:
+        application = open_application(arguments.file, text)
+        jobs = choose(application, arguments.job)
+        if not jobs:
+            raise typer.BadParameter(f"{arguments.file} has no job to run", param_hint="FILE")
+        if len(jobs) == 1:
+            summaries = _run_here(application, options, arguments.worker, _prints_rows(jobs))
+        else:
+            from ferrisstreams.cli.workers import run_in_workers
+
+            application.check()
+            with observing(_prints_rows(jobs)) as observer:
+                summaries = run_in_workers(jobs, arguments, text, observer)
+    except FerrisError as error:
+        code = report(error)
+        if arguments.output is Output.JSON:
+            print_json([], as_json(error))
+        return code
+    _show(summaries, arguments, _prints_rows(jobs))
+    return 1 if any(summary.state == "failed" for summary in summaries) else 0
+
+
+def run_options(arguments: RunArguments) -> RunOptions:
+    return RunOptions(
+        once=arguments.once,
+        max_records=arguments.max_records,
+        overrides=parse_settings(arguments.settings),
+        state_dir=arguments.state_dir,
+        overwrite=arguments.overwrite,
+        jobs=(arguments.job,) if arguments.job else None,
+    )
+
+
+def observing(rows_on_stdout: bool) -> AbstractContextManager[Observer]:
+    """Live lines on a terminal, log lines elsewhere, and where the rows themselves go to the terminal."""
+    if not sys.stderr.isatty() or (rows_on_stdout and sys.stdout.isatty()):
+        return nullcontext(LogObserver())
+    from ferrisstreams.cli.progress import LiveView
+
+    return LiveView()
+
+
+def _run_here(application: Application, options: RunOptions, worker: bool, rows_on_stdout: bool) -> list[JobSummary]:
+    watching = nullcontext(_WorkerObserver(application)) if worker else observing(rows_on_stdout)
+    with stopping_on_signal(application.stop, _kill_self, quiet=worker), watching as observer:
+        result = application.run(options=options, observer=observer)
+    for job in result.jobs:
+        if job.error is not None:
+            sys.stderr.write(paint(str(job.error)) + "\n")
+    return [JobSummary.of(job) for job in result.jobs]
+
+
+def _kill_self() -> None:
+    """The state file and the marks make this safe: the next run goes on from the last epoch."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _prints_rows(jobs: tuple[JobPlan, ...]) -> bool:
+    """Whether rows go to standard output; the summary for people then goes to standard error."""
+    specs = (job.plan.spec for job in jobs)
+    return any(
+        s.anonymous or ("connector" in s.properties and s.properties["connector"].value == "stdout") for s in specs
+    )
+
+
+def _show(summaries: list[JobSummary], arguments: RunArguments, rows_on_stdout: bool) -> None:
+    if arguments.worker or arguments.output is Output.JSON:
+        print_json(summaries)
+    else:
+        print_table(summaries, sys.stderr if rows_on_stdout else sys.stdout)
+
+
+class _WorkerObserver:
+    """Tells the parent everything as JSON lines, and stops the job when the parent is gone."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._parent = os.getppid()
+        self._logs = LogObserver()
+
+    def progress(self, event: ProgressEvent) -> None:
+        self._logs.event(PROGRESS, **progress_message(event))
+        if os.getppid() != self._parent:
+            self._application.stop()
+
+    def event(self, name: str, **fields: object) -> None:
+        self._logs.event(name, **fields)

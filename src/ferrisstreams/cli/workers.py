@@ -1,0 +1,162 @@
+"""Several jobs of one application: a worker process each, side by side, in the order of their dependence.
+
+A worker is this command again, with `--job` and `--worker`: it writes its log and progress as JSON lines on standard
+error, and its summary as the last line of standard output. One that fails does not stop the others; a job that reads
+what a failed one writes is not started.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from threading import Event, Lock, Thread
+from typing import IO
+
+from ferrisstreams.cli.application import STANDARD_INPUT
+from ferrisstreams.cli.arguments import RunArguments
+from ferrisstreams.cli.failure import as_json, paint
+from ferrisstreams.cli.messages import pass_on
+from ferrisstreams.cli.signals import stopping_on_signal
+from ferrisstreams.cli.summary import JobSummary
+from ferrisstreams.errors import FatalConnectorError, FerrisError
+from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.runtime.observer import Observer
+
+#: Seconds between two looks at the signals while workers run.
+_JOIN_SECONDS = 0.2
+
+
+def run_in_workers(jobs: Sequence[JobPlan], arguments: RunArguments, text: str, observer: Observer) -> list[JobSummary]:
+    """Run every job and give their summaries in the order of `jobs`. Workers are given `text`, the application's SQL,
+    when the file is standard input."""
+    group = _Group(observer)
+    workers = {job.name: _Worker(job, group) for job in jobs}
+    for worker in workers.values():
+        before = [workers[name] for name in worker.job.depends_on if name in workers]
+        worker.start(_command(arguments, worker.job.name), text if arguments.file == STANDARD_INPUT else "", before)
+    with stopping_on_signal(group.stop, group.kill):
+        for worker in workers.values():
+            while not worker.ended.wait(_JOIN_SECONDS):
+                pass
+    return [worker.summary for worker in workers.values()]
+
+
+def _command(arguments: RunArguments, job: str) -> list[str]:
+    command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", arguments.file, "--worker", "--job", job]
+    command += ["--once"] * arguments.once + ["--overwrite"] * arguments.overwrite
+    if arguments.max_records is not None:
+        command += ["--max-records", str(arguments.max_records)]
+    if arguments.state_dir is not None:
+        command += ["--state-dir", str(arguments.state_dir)]
+    for setting in arguments.settings or ():
+        command += ["--set", setting]
+    return command
+
+
+class _Group:
+    """What all workers share: the observer, standard output, and whether a stop was asked for."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.lock = Lock()
+        self.observer = observer
+        self.stopping = False
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def stop(self) -> None:
+        self.stopping = True
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self.processes:
+            process.send_signal(number)
+
+
+class _Worker:
+    """One job: waits for those that feed it, runs its process, and keeps its summary."""
+
+    def __init__(self, job: JobPlan, group: _Group) -> None:
+        self.job = job
+        self.ended = Event()
+        self.summary = JobSummary(job.name, "stopped")
+        self._group = group
+
+    def start(self, command: list[str], text: str, before: Sequence[_Worker]) -> None:
+        Thread(target=self._run, args=(command, text, before), name=self.job.name, daemon=True).start()
+
+    def _run(self, command: list[str], text: str, before: Sequence[_Worker]) -> None:
+        try:
+            for other in before:
+                other.ended.wait()
+            if failed := [other.job.name for other in before if other.summary.state == "failed"]:
+                self._fail(_not_started(self.job.name, failed))
+            elif not self._group.stopping:
+                self._run_process(command, text)
+        finally:
+            self.ended.set()
+
+    def _run_process(self, command: list[str], text: str) -> None:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            self._group.processes.append(process)
+            process.stdin.write(text.encode())
+            process.stdin.close()
+            log = Thread(target=self._read_log, args=(process.stderr,), daemon=True)
+            log.start()
+            last = self._forward_rows(process.stdout)
+            log.join()
+            code = process.wait()
+        self._group.processes.remove(process)
+        self._conclude(last, code)
+
+    def _conclude(self, last: bytes, code: int) -> None:
+        if code in (0, 1) and last.startswith(b'{"jobs": [{'):
+            self.summary = JobSummary(**json.loads(last)["jobs"][0])
+        elif not self._group.stopping:
+            self._fail(_ended(self.job.name, code))
+
+    def _fail(self, error: FerrisError) -> None:
+        with self._group.lock:
+            sys.stderr.write(paint(str(error)) + "\n")
+        self.summary = JobSummary(self.job.name, "failed", error=as_json(error))
+
+    def _forward_rows(self, stream: IO[bytes]) -> bytes:
+        """Pass on all lines but the last, which is the summary."""
+        held = b""
+        for line in stream:
+            if held:
+                with self._group.lock:
+                    sys.stdout.buffer.write(held)
+            held = line
+        sys.stdout.buffer.flush()
+        return held
+
+    def _read_log(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            text = line.decode("utf-8", "replace")
+            with self._group.lock:
+                if not pass_on(text, self._group.observer):
+                    sys.stderr.write(text)
+
+
+def _not_started(job: str, failed: Sequence[str]) -> FerrisError:
+    return FatalConnectorError(
+        f"job '{job}' was not started: it reads what {' and '.join(failed)} writes, which failed",
+        "E6005",
+        "mend that job and run again: what is finished is not done twice",
+    )
+
+
+def _ended(job: str, code: int) -> FerrisError:
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return FatalConnectorError(
+        f"the worker of job '{job}' ended without a result ({how})", "E6004", "run again: it goes on where it was"
+    )

@@ -1,0 +1,94 @@
+"""Log lines on standard error: readable on a terminal, one JSON object a line elsewhere.
+
+Standard logging carries them, so that an application that embeds the library can take them with its own handlers. The
+runtime does not log: it tells an observer, and this is one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from ferrisstreams.runtime.observer import ProgressEvent
+
+LOGGER = logging.getLogger("ferrisstreams")
+
+#: Seconds between two progress lines of a job where no live line can be drawn.
+PROGRESS_SECONDS = 10.0
+
+
+class LogObserver:
+    """Writes events as log lines, and progress as a line now and then."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def progress(self, event: ProgressEvent) -> None:
+        if event.seconds - self._told.get(event.job, 0.0) >= PROGRESS_SECONDS:
+            self._told[event.job] = event.seconds
+            self.event("progress", **progress_fields(event))
+
+    def event(self, name: str, **fields: object) -> None:
+        LOGGER.info(name, extra={"fields": fields})
+
+
+def progress_fields(event: ProgressEvent) -> dict[str, object]:
+    """A progress event as the fields of a log line."""
+    return {
+        "job": event.job,
+        "rows": event.rows,
+        "done": event.source.done,
+        "total": event.source.total,
+        "unit": event.source.unit,
+        "watermark": iso_time(event.watermark_us),
+        "seconds": round(event.seconds, 3),
+    }
+
+
+def iso_time(time_us: int | None) -> str | None:
+    """Microseconds since 1970 UTC as ISO 8601 with `Z`, to the second; None where none is or it cannot be written."""
+    if time_us is None:
+        return None
+    try:
+        return datetime.fromtimestamp(time_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        shown = (f"{name}={value}" for name, value in _fields(record).items() if value is not None)
+        return " ".join([time, record.levelname.lower(), record.getMessage(), *shown])
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        head = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}
+        return json.dumps(head | _fields(record), default=str)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields = getattr(record, "fields", None)
+    return dict(fields) if isinstance(fields, Mapping) else {}
+
+
+class _StandardErrorHandler(logging.Handler):
+    """Writes to what standard error is at that moment, so that a live display can put lines above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.flush()
+
+
+def log_to_standard_error(as_json: bool) -> None:
+    """Send all log lines to standard error. Replaces what an earlier call set up."""
+    handler = _StandardErrorHandler()
+    handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False

@@ -1,0 +1,72 @@
+"""The command as a user starts it: a process in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "ferrisstreams.cli.main"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def summary(self) -> Any:
+        """The object on the last line of standard output."""
+        return json.loads(self.out.splitlines()[-1])
+
+    @property
+    def job(self) -> Any:
+        """The only job of the summary."""
+        (job,) = self.summary["jobs"]
+        return job
+
+
+@dataclass(frozen=True)
+class Ferris:
+    """Calls the command in `folder`. Nothing that the command writes may be a traceback."""
+
+    folder: Path
+
+    def __call__(self, *arguments: str | Path, stdin: str = "", **environment: str) -> Ran:
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(stdin, timeout=60)
+        assert "Traceback" not in err, err
+        return Ran(process.returncode, out, err)
+
+    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            cwd=self.folder,
+            env=os.environ | environment,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        )
+
+    def write(self, **files: str) -> None:
+        """Files by name; a double underscore stands for the dot."""
+        for name, text in files.items():
+            (self.folder / name.replace("__", ".")).write_text(text, "utf-8")
+
+    def lines(self, name: str) -> list[Any]:
+        """The JSON lines of a file."""
+        return [json.loads(line) for line in (self.folder / name).read_text("utf-8").splitlines()]
+
+
+@pytest.fixture
+def ferris(tmp_path: Path) -> Ferris:
+    return Ferris(tmp_path)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ferrisstreams.cli.messages import PROGRESS, pass_on, progress_message
+from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.runtime.observer import ProgressEvent
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.progressed: list[ProgressEvent] = []
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def progress(self, event: ProgressEvent) -> None:
+        self.progressed.append(event)
+
+    def event(self, name: str, **fields: object) -> None:
+        self.events.append((name, fields))
+
+
+def line(name: str, **fields: object) -> str:
+    return json.dumps({"time": "2024-01-01T00:00:00.000Z", "level": "info", "event": name} | fields) + "\n"
+
+
+@pytest.mark.parametrize("total", [None, 10])
+@pytest.mark.parametrize("watermark_us", [None, -5])
+def test_progress_of_a_worker_reaches_the_observer_whole(total: int | None, watermark_us: int | None) -> None:
+    event = ProgressEvent("j", 3, SourceProgress(1, total, "bytes"), watermark_us, 0.5)
+    heard = Heard()
+    assert pass_on(line(PROGRESS, **progress_message(event)), heard)
+    assert heard.progressed == [event]
+
+
+def test_event_of_a_worker_reaches_the_observer_with_its_fields() -> None:
+    heard = Heard()
+    assert pass_on(line("row_rejected", job="j", count=2), heard)
+    assert heard.events == [("row_rejected", {"job": "j", "count": 2})]
+
+
+@pytest.mark.parametrize("text", ["", "terminate called\n", '{"a": 1}\n'])
+def test_line_that_is_no_message_is_left_alone(text: str) -> None:
+    heard = Heard()
+    assert not pass_on(text, heard)
+    assert heard.events == []

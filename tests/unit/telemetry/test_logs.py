@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.runtime.observer import ProgressEvent
+from ferrisstreams.telemetry.logs import PROGRESS_SECONDS, LogObserver, iso_time, log_to_standard_error
+
+
+def test_event_is_one_json_object_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_standard_error(as_json=True)
+    LogObserver().event("row_rejected", job="j", position='a "b"\n', count=2)
+    (line,) = capsys.readouterr().err.splitlines()
+    fields = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields.pop("time"))
+    assert fields == {"level": "info", "event": "row_rejected", "job": "j", "position": 'a "b"\n', "count": 2}
+
+
+def test_event_is_readable_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_standard_error(as_json=False)
+    LogObserver().event("row_rejected", job="j", watermark=None)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d info row_rejected job=j\n", capsys.readouterr().err)
+
+
+def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_standard_error(as_json=True)
+    observer = LogObserver()
+    for tenth in range(35):
+        seconds = tenth * PROGRESS_SECONDS / 10
+        observer.progress(ProgressEvent("j", tenth, SourceProgress(tenth, None, "rows"), 0, seconds))
+    told = [json.loads(line)["rows"] for line in capsys.readouterr().err.splitlines()]
+    assert told == [10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("time_us", "text"),
+    [(None, None), (0, "1970-01-01T00:00:00Z"), (-1, "1969-12-31T23:59:59Z"), (2**62, None), (-(2**62), None)],
+)
+def test_time_out_of_range_is_not_an_error(time_us: int | None, text: str | None) -> None:
+    assert iso_time(time_us) == text
