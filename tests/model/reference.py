@@ -315,9 +315,10 @@ def fold(changes: Iterable[Change]) -> dict[Group, tuple[Value, ...]]:
 
 
 def _arguments(call: Call, row: Row) -> Arguments | None:
-    """Every argument is evaluated, so that a row fails whatever FILTER says of it."""
-    arguments = tuple(expression(row) for expression in call.arguments)
-    return arguments if call.where is None or call.where(row) is True else None
+    """Arguments are evaluated only where FILTER takes the row."""
+    if call.where is not None and call.where(row) is not True:
+        return None
+    return tuple(expression(row) for expression in call.arguments)
 
 
 def _end(group: Group) -> int:
