@@ -9,14 +9,13 @@ import pyarrow as pa
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue
-from ferrisstreams.compile.pipeline import BatchContext, OutputStage, chunks, late_failures, parameters_of
+from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage, chunks, late_failures
 from ferrisstreams.compile.results import Outcome, Tally
 from ferrisstreams.compile.rows import FILTERED, KEPT, LATE, OUTCOME
-from ferrisstreams.compile.sources import FetchRows, MergedRows
+from ferrisstreams.compile.sources import MergedRows
 from ferrisstreams.compile.stage import RowStage
 from ferrisstreams.duck.engine import Engine, column
 from ferrisstreams.duck.panes import SLICE, PaneLog
-from ferrisstreams.formats.base import Decoder
 from ferrisstreams.operators.changes import as_inserts, differences
 from ferrisstreams.operators.log import DELTA, LATE_WINDOWS, ROWS, SEEN, GroupLog
 from ferrisstreams.operators.windows import NEVER_US
@@ -65,7 +64,7 @@ class AggregateParts:
     """The parts that the compiler has put together. `final` makes output columns of the registered merged results."""
 
     engine: Engine
-    decoder: Decoder
+    source: Input
     input: RowStage
     log: GroupLog
     panes: PaneLog
@@ -73,7 +72,6 @@ class AggregateParts:
     final: exp.Select
     final_names: tuple[str, ...]
     empty: Callable[[], pa.Table]
-    used: frozenset[str]
 
 
 class AggregatePipeline:
@@ -91,8 +89,8 @@ class AggregatePipeline:
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         outcome = Outcome()
-        rows = FetchRows(self._parts.decoder, fetch)
-        parameters = parameters_of(fetch, context, self._closed_us, self._parts.used)
+        rows = self._parts.source.rows(fetch, context)
+        parameters = self._parts.source.parameters(fetch, context, self._closed_us)
         ran = self._parts.input.run(rows, parameters)
         outcome.rejected += ran.rejected
         slices = self._count(ran.table, outcome.tally)

@@ -9,14 +9,14 @@ from sqlglot import exp
 
 from ferrisstreams.compile.aggregate import MERGED, AggregateParts, AggregatePipeline, Emission
 from ferrisstreams.compile.payload import Lines, Reduction, Tables
-from ferrisstreams.compile.pipeline import OutputStage, Pipeline, StatelessPipeline
-from ferrisstreams.compile.rows import CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
+from ferrisstreams.compile.pipeline import Input, OutputStage, Pipeline, StatelessPipeline
+from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.duck.engine import Engine, column
 from ferrisstreams.duck.panes import PaneLog
 from ferrisstreams.errors import ConfigError, InternalError
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
-from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates
+from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
 from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import OP
 from ferrisstreams.operators.log import (
@@ -47,7 +47,6 @@ from ferrisstreams.plan.nodes import (
     Project,
     Scan,
     Sink,
-    Window,
     WindowKind,
 )
 from ferrisstreams.schema import Column, Schema
@@ -65,6 +64,7 @@ class CompileSettings:
     late_strategy: str = "drop"
     changelog: str | None = None
     retries: Retries = lambda: iter(())
+    max_ahead_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def take_plan_apart(sink: Sink) -> PlanParts:
         raise InternalError(f"a plan without a projection on top: {type(project).__name__}")
     above, node = _filter(project.input)
     if isinstance(node, Scan):
-        return PlanParts(node, above, None, (), project)
+        return PlanParts(node, (), None, above, project)
     if not isinstance(node, Aggregate):
         raise InternalError(f"a plan that is not canonical: {type(node).__name__}")
     source = node.input.input if isinstance(node.input, AssignWindow) else node.input
@@ -132,10 +132,12 @@ def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, setti
     if retracts(None, settings):
         columns = (Named("op", exp.Literal.string("+I")), *columns)
     time = parts.scan.source.event_time
-    shape = RowShape(parts.below or parts.above, columns, parts.scan.computed, time.column if time else None)
+    name = time.column if time else None
+    bounded = settings.max_ahead_us is not None and name is not None
+    shape = RowShape(parts.above, columns, parts.scan.computed, name, bounded_ahead=bounded)
     reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None)
     stage = RowStage(engine.work, shape, reduction.reduce, settings.retries)
-    return StatelessPipeline(decoder, OutputStage(stage, reduction), frozenset())
+    return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us), OutputStage(stage, reduction))
 
 
 def _reduction(settings: CompileSettings, columns: tuple[Named, ...], schema: Schema, timed: bool) -> Reduction:
@@ -169,12 +171,11 @@ class _AggregateCompiler:
         log = self._log()
         retract = retracts(self._aggregate, self._settings)
         rows = self._row_shape()
-        delta, used = self._delta_types(rows, log)
-        columns = [(name, type_) for name, type_ in delta if name not in _DELTA_ONLY]
+        columns = [(name, type_) for name, type_ in self._delta_types(rows, log) if name not in _DELTA_ONLY]
         final_names = tuple(c.name for c in self._aggregate.schema)
         parts = AggregateParts(
             engine=self._engine,
-            decoder=self._decoder,
+            source=Input(self._engine.work, self._decoder, rows.time, self._settings.max_ahead_us),
             input=RowStage(self._engine.work, rows, log.reduce, self._settings.retries),
             log=log,
             panes=PaneLog(self._engine.state, columns, self._unit_us()),
@@ -182,7 +183,6 @@ class _AggregateCompiler:
             final=_final(self._aggregate, self._shape, retract),
             final_names=final_names,
             empty=lambda: self._empty(columns),
-            used=used,
         )
         return AggregatePipeline(parts, self._emission(retract))
 
@@ -218,6 +218,7 @@ class _AggregateCompiler:
             time=self._time.column if self._time else None,
             window=window,
             lateness=lateness,
+            bounded_ahead=self._settings.max_ahead_us is not None and self._time is not None,
         )
 
     def _log(self) -> GroupLog:
@@ -234,7 +235,7 @@ class _AggregateCompiler:
             return _UNTIMED_SLICE_US
         return slice_us(window)
 
-    def _delta_types(self, rows: RowShape, log: GroupLog) -> tuple[list[tuple[str, str]], frozenset[str]]:
+    def _delta_types(self, rows: RowShape, log: GroupLog) -> list[tuple[str, str]]:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
         nulls = [
             exp.alias_(exp.cast(exp.Null(), c.type, dialect="duckdb"), c.name, quoted=True)
@@ -242,9 +243,7 @@ class _AggregateCompiler:
         ]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
         statement = log.reduce(projected(rows, judged(rows, with_computed(rows, empty), marked=False)))
-        used = frozenset(str(p.this) for p in statement.find_all(exp.Parameter))
-        known: dict[str, int | str] = {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0}
-        return self._engine.work.types(statement, {name: known[name] for name in used}), used
+        return self._engine.work.types(statement, {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0})
 
     def _output(self, retract: bool) -> OutputStage:
         columns = self._parts.project.columns
@@ -323,12 +322,6 @@ def _typed(value: exp.Expression, schema: Schema, name: str) -> exp.Expression:
     return exp.cast(value, found.type, dialect="duckdb")
 
 
-def state_kinds(aggregate: Aggregate) -> AggregatePlan:
-    """How an aggregate's calls are kept, for EXPLAIN."""
-    return plan_aggregates(aggregate.calls, aggregate.schema)
-
-
-def window_of(sink: Sink) -> Window | None:
-    """The window of a canonical plan's aggregate."""
-    aggregate = take_plan_apart(sink).aggregate
-    return aggregate.window if aggregate is not None else None
+def state_kinds(aggregate: Aggregate) -> dict[str, str]:
+    """How each call of an aggregate is kept (`decomposable`, `ordered`, `holistic`), for EXPLAIN."""
+    return plan_aggregates(aggregate.calls, aggregate.schema).kinds

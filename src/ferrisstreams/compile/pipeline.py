@@ -16,10 +16,10 @@ from sqlglot import exp
 from ferrisstreams.batch import Fetch, JsonValue
 from ferrisstreams.compile.payload import Reduction
 from ferrisstreams.compile.results import Outcome
-from ferrisstreams.compile.rows import CLOSED_THROUGH, LATE, OUTCOME, SEEN
-from ferrisstreams.compile.sources import FetchRows, output_letter
+from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, OUTCOME, SEEN
+from ferrisstreams.compile.sources import Ahead, FetchRows, output_letter
 from ferrisstreams.compile.stage import Failure, Parameters, Ran, Rows, RowStage
-from ferrisstreams.duck.engine import column
+from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW, Decoder
 from ferrisstreams.operators.log import PARTITION, ROW_BASE
 from ferrisstreams.operators.windows import NEVER_US
@@ -30,11 +30,15 @@ OUTPUT_ROWS_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What is known before a batch: its epoch, and of its partition the greatest event time seen and the rows read."""
+    """What is known before a batch: its epoch, and of its partition the greatest event time seen and the rows read.
+
+    `now_us` is the wall time.
+    """
 
     epoch: int
     seen_us: int = NEVER_US
     row_base: int = 0
+    now_us: int = 0
 
 
 class Pipeline(Protocol):
@@ -59,15 +63,33 @@ class Pipeline(Protocol):
         """Go on from a snapshot; also reads again which panes there are."""
 
 
-def parameters_of(fetch: Fetch, context: BatchContext, closed_us: int, used: frozenset[str]) -> Parameters:
-    """The parameters that a statement uses."""
-    known: dict[str, int | str] = {
-        SEEN: context.seen_us,
-        CLOSED_THROUGH: closed_us,
-        PARTITION: fetch.partition,
-        ROW_BASE: context.row_base,
-    }
-    return {name: value for name, value in known.items() if name in used}
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where a pipeline's rows come from: the decoder, and the bound on event times ahead of the clock, if any."""
+
+    work: Connection
+    decoder: Decoder
+    time: str | None = None
+    max_ahead_us: int | None = None
+
+    def rows(self, fetch: Fetch, context: BatchContext) -> FetchRows:
+        return FetchRows(self.work, self.decoder, fetch, self._ahead(context))
+
+    def parameters(self, fetch: Fetch, context: BatchContext, closed_us: int) -> Parameters:
+        """All parameters that a statement over the fetch may use."""
+        ahead = self._ahead(context)
+        return {
+            SEEN: context.seen_us,
+            CLOSED_THROUGH: closed_us,
+            PARTITION: fetch.partition,
+            ROW_BASE: context.row_base,
+            AHEAD: ahead.bound_us if ahead is not None else 0,
+        }
+
+    def _ahead(self, context: BatchContext) -> Ahead | None:
+        if self.max_ahead_us is None or self.time is None:
+            return None
+        return Ahead(self.time, context.now_us + self.max_ahead_us)
 
 
 class OutputStage:
@@ -97,15 +119,14 @@ class OutputStage:
 class StatelessPipeline:
     """Filter and projection."""
 
-    def __init__(self, decoder: Decoder, output: OutputStage, used: frozenset[str]) -> None:
-        self._decoder = decoder
+    def __init__(self, source: Input, output: OutputStage) -> None:
+        self._input = source
         self._output = output
-        self._used = used
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         outcome = Outcome()
-        parameters = parameters_of(fetch, context, NEVER_US, self._used)
-        outcome.rejected += self._output.run(FetchRows(self._decoder, fetch), parameters, outcome).rejected
+        parameters = self._input.parameters(fetch, context, NEVER_US)
+        outcome.rejected += self._output.run(self._input.rows(fetch, context), parameters, outcome).rejected
         return outcome
 
     def advance(self, watermark_us: int) -> Outcome:

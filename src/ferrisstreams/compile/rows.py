@@ -39,7 +39,8 @@ class RowShape:
     """What is done to each row of a relation.
 
     `computed` are columns fixed once a row, `time` the event-time column, `window` and `lateness` decide lateness (both
-    or neither), `conjuncts` filter, `columns` are made for the kept rows.
+    or neither), `conjuncts` filter, `columns` are made for the kept rows. `bounded_ahead`: an event time behind the
+    parameter `AHEAD` fails.
     """
 
     conjuncts: tuple[exp.Expression, ...]
@@ -48,6 +49,7 @@ class RowShape:
     time: str | None = None
     window: Window | None = None
     lateness: Lateness | None = None
+    bounded_ahead: bool = False
 
     @property
     def always_kept(self) -> bool:
@@ -59,6 +61,9 @@ class RowShape:
 #: and up to where the job's windows are closed (both microseconds).
 SEEN, CLOSED_THROUGH = "seen_us", "closed_us"
 
+#: Parameter of a source with `watermark.max_ahead`: the latest event time that is believed (microseconds).
+AHEAD = "ahead_us"
+
 
 def parameter(name: str) -> exp.Expression:
     """A named parameter of type BIGINT."""
@@ -69,8 +74,16 @@ def with_computed(shape: RowShape, scan: exp.Select) -> exp.Select:
     """The scan with `computed` columns and `_ts`."""
     extra = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.computed]
     if shape.time is not None:
-        extra.append(exp.alias_(function("epoch_us", column(shape.time)), TIME))
+        extra.append(exp.alias_(_time(shape, shape.time), TIME))
     return exp.select("*", *extra).from_(scan.subquery("scanned")) if extra else scan
+
+
+def _time(shape: RowShape, name: str) -> exp.Expression:
+    time = function("epoch_us", column(name))
+    if not shape.bounded_ahead:
+        return time
+    ahead = exp.GT(this=time.copy(), expression=parameter(AHEAD))
+    return exp.Case().when(ahead, function("error", exp.Literal.string("too far ahead"))).else_(time)
 
 
 def judged(shape: RowShape, relation: exp.Select, marked: bool) -> exp.Select:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlglot import exp
 
@@ -12,21 +13,40 @@ from ferrisstreams.compile.stage import Failure
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW, Decoder
+from ferrisstreams.operators.aggregates import function
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The event-time column and the latest time in it that is believed (microseconds)."""
+
+    column: str
+    bound_us: int
 
 
 class FetchRows:
     """Records of a source, decoded in the same statement that processes them."""
 
-    def __init__(self, decoder: Decoder, fetch: Fetch) -> None:
+    def __init__(self, work: Connection, decoder: Decoder, fetch: Fetch, ahead: Ahead | None = None) -> None:
+        self._work = work
         self._decoder = decoder
         self._fetch = fetch
+        self._ahead = ahead
 
     def scan(self) -> exp.Select:
         return self._decoder.scan(self._fetch)
 
     def settle(self) -> tuple[exp.Select, Sequence[Rejected]]:
         diagnosis = self._decoder.diagnose(self._fetch)
-        return exp.select("*").from_(diagnosis.relation), diagnosis.rejected
+        rows = exp.select("*").from_(diagnosis.relation)
+        if self._ahead is None:
+            return rows, diagnosis.rejected
+        bound = exp.cast(exp.Literal.number(self._ahead.bound_us), "BIGINT")
+        late = exp.GT(this=function("epoch_us", column(self._ahead.column)), expression=bound)
+        found = self._work.rows(exp.select(ROW).from_(diagnosis.relation).where(late).order_by(ROW))
+        message = f"the event time is more than watermark.max_ahead ahead of the clock ({self._ahead.column})"
+        failures = [Failure(int(str(row[0])), "", message) for row in found]
+        return rows.where(exp.not_(late)), [*diagnosis.rejected, *self.letters(failures, "E2110", "decode")]
 
     def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
         return self.letters(failures, "E2201", "evaluate")

@@ -111,7 +111,8 @@ class Task:
 
     def _context(self, fetch: Fetch) -> BatchContext:
         seen_us = self._progress.watermarks.seen_us(fetch.partition)
-        return BatchContext(self._commit.epoch, seen_us, self._progress.rows_read.get(fetch.partition, 0))
+        rows_read = self._progress.rows_read.get(fetch.partition, 0)
+        return BatchContext(self._commit.epoch, seen_us, rows_read, self._parts.clock.now_us())
 
     def _account(self, fetch: Fetch, outcome: Outcome) -> int:
         """Every row of the fetch gets its outcome in the ledger."""

@@ -1,0 +1,263 @@
+"""Puts a job's components together: source, decoder, pipeline, encoder, sink, state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from ferrisstreams.connectors.blackhole import BlackholeSink
+from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
+from ferrisstreams.connectors.stdout_sink import StdoutSink
+
+from ferrisstreams.clock import Clock, SystemClock
+from ferrisstreams.compile.compiler import CompileSettings, compile_plan, output_schema, take_plan_apart
+from ferrisstreams.compile.pipeline import Pipeline
+from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.base import Sink, Source
+from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
+from ferrisstreams.connectors.file_source import FileSource, FileSourceSettings
+from ferrisstreams.duck.engine import Engine
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.formats import registry as formats
+from ferrisstreams.formats.base import Encoder
+from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings, FormatName
+from ferrisstreams.memory_file import MemoryFile
+from ferrisstreams.plan.nodes import JobPlan, SourceSpec
+from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext
+from ferrisstreams.runtime.faults import Faults, NoFaults
+from ferrisstreams.runtime.identity import JobIdentity
+from ferrisstreams.runtime.observer import Observer, Silent
+from ferrisstreams.runtime.settings import JobSettings, failure_policy, settings_of
+from ferrisstreams.schema import Schema
+
+Component = TypeVar("Component", Source, Sink)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What surrounds a job: folders, components, and the sources and sinks in memory that it may name.
+
+    `state_root` None keeps state in memory. `engine` is given by tests that let it survive a crash.
+    """
+
+    application: str
+    folder: Path
+    state_root: Path | None = None
+    overrides: Mapping[str, Property] = field(default_factory=dict)
+    overwrite: bool = False
+    once: bool = False
+    rows_max: int | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    faults: Faults = field(default_factory=NoFaults)
+    observer: Observer = field(default_factory=Silent)
+    memory_sources: Mapping[str, Source] = field(default_factory=dict)
+    memory_sinks: Mapping[str, Sink] = field(default_factory=dict)
+    engine: Engine | None = None
+
+
+class JobBuilder:
+    """The components of one job. Building opens nothing outside; the task does, when it recovers."""
+
+    def __init__(self, plan: JobPlan, environment: Environment) -> None:
+        self.plan = plan
+        self.environment = environment
+        self.identity = JobIdentity(environment.application, plan.name)
+        self.spec: SourceSpec = take_plan_apart(plan.plan).scan.source
+        self.settings: JobSettings = settings_of(plan, self.spec, environment.overrides)
+        self.block = MemoryFile()
+        self._check()
+
+    def _check(self) -> None:
+        job, source = self.settings.job, self.settings.source
+        durable = self.settings.sink_connector not in ("stdout",)
+        if job.optional_text("job.mode") == "exactly_once" and not durable:
+            prop = job.property("job.mode")
+            raise ConfigError(
+                "standard output cannot take back what was written: exactly_once is not possible",
+                "E3003",
+                "use 'job.mode' = 'at_least_once', or a file",
+                prop.position if prop else None,
+            )
+        if source.text("late.data.strategy") == "update" and source.duration_ms("allowed.lateness") == 0:
+            prop = source.property("late.data.strategy")
+            raise ConfigError(
+                "'late.data.strategy' = 'update' without 'allowed.lateness' would never update",
+                "E3003",
+                "set 'allowed.lateness' to how late a row may be",
+                prop.position if prop else None,
+            )
+
+    # --- settings ---------------------------------------------------------------------------------------------------
+
+    def compile_settings(self) -> CompileSettings:
+        source = self.settings.source
+        policy = failure_policy(source)
+        ahead_ms = source.optional_number("watermark.max_ahead")
+        clock = self.environment.clock
+        return CompileSettings(
+            encoder=self.encoder(),
+            allowed_lateness_us=int(source.duration_ms("allowed.lateness") * 1000),
+            late_strategy=source.text("late.data.strategy"),
+            changelog=self.settings.job.optional_text("changelog"),
+            retries=lambda: policy.waits(clock),
+            max_ahead_us=int(ahead_ms * 1000) if ahead_ms is not None else None,
+        )
+
+    @property
+    def needs_dead_letters(self) -> bool:
+        """Whether any strategy may send a row to the dead letters."""
+        sides = (failure_policy(self.settings.source), failure_policy(self.settings.job))
+        return any(side.route == "dlq" for side in sides) or (
+            self.settings.source.text("late.data.strategy") == "dead_letter"
+        )
+
+    # --- components -------------------------------------------------------------------------------------------------
+
+    def pipeline(self, engine: Engine) -> Pipeline:
+        decoder = formats.decoder(engine, self.spec.schema, self._decode_settings())
+        return compile_plan(self.plan.plan, engine, decoder, self.compile_settings())
+
+    def encoder(self) -> Encoder | None:
+        """None for a sink in memory, which takes typed tables."""
+        if self.settings.sink_connector in ("memory", "blackhole"):
+            return None
+        job = self.settings.job
+        return formats.encoder(
+            EncodeSettings(
+                format=self._format(job.text("format"), "sink"),
+                header=job.flag("header"),
+                delimiter=job.text("delimiter"),
+                quote=job.text("quote"),
+                null=job.text("nulls"),
+            )
+        )
+
+    def schema(self) -> Schema:
+        """The columns of the rows that the sink is given."""
+        return output_schema(self.plan.plan, self.compile_settings())
+
+    def source(self) -> Source:
+        settings = self.settings.source
+        match self.settings.source_connector:
+            case "memory":
+                return self._in_memory(self.environment.memory_sources, self.spec.name, "source")
+            case "datagen":
+                return DatagenSource(
+                    DatagenSettings(settings.optional_integer("rows"), settings.optional_number("rate")),
+                    self.environment.clock,
+                )
+            case _:
+                return FileSource(self._file_source(), self.block, self.environment.clock)
+
+    def sink(self) -> Sink:
+        match self.settings.sink_connector:
+            case "memory":
+                return self._in_memory(self.environment.memory_sinks, self.plan.plan.spec.name, "sink")
+            case "stdout":
+                return StdoutSink(header=self._header())
+            case "blackhole":
+                return BlackholeSink()
+            case _:
+                job = self.settings.job
+                path = str(self.path(job.optional_text("path"), f"sink {self.plan.name}"))
+                return FileSink(FileSinkSettings(path, job.flag("append"), self.environment.overwrite, self._header()))
+
+    def dead_letters(self) -> DeadLetters | None:
+        if not self.needs_dead_letters:
+            return None
+        version = self.plan.annotations.get("version")
+        policy = failure_policy(self.settings.source)
+        context = LetterContext(
+            job=f"{self.identity.application}.{self.identity.job}",
+            version=str(version.value) if version else "",
+            connector=self.settings.source_connector,
+            attempts=policy.retries + 1,
+        )
+        sink = FileSink(FileSinkSettings(str(self.dead_letter_path()), overwrite=self.environment.overwrite))
+        return DeadLetters(sink, context)
+
+    def dead_letter_path(self) -> Path:
+        """Beside the sink's file, else beside the application."""
+        given = self.settings.job.optional_text("dlq.path")
+        if given is not None:
+            return self.path(given, "dlq.path")
+        folder = self.environment.folder
+        if self.settings.sink_connector == "file":
+            folder = self.path(self.settings.job.optional_text("path"), f"sink {self.plan.name}").parent
+        return folder / self.identity.dead_letter_file
+
+    def path(self, path: str | None, owner: str) -> Path:
+        """A path of the application, absolute."""
+        if path is None:
+            raise ConfigError(f"{owner} has no 'path'", "E3004", "add 'path' = 'file'")
+        return (self.environment.folder / path.removeprefix("file://")).absolute()
+
+    def bounded_file(self) -> bool:
+        return self.settings.source_connector == "file" and not self.settings.source.flag("watch")
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _in_memory(found: Mapping[str, Component], name: str, kind: str) -> Component:
+        if name not in found:
+            raise ConfigError(
+                f"there is no {kind} in memory named {name}",
+                "E3004",
+                "the memory connector belongs to the library: fs.query(sql, name=table)",
+            )
+        return found[name]
+
+    def _file_source(self) -> FileSourceSettings:
+        settings = self.settings.source
+        csv = settings.text("format") == "csv"
+        return FileSourceSettings(
+            path=str(self.path(settings.optional_text("path"), f"source {self.spec.name}")),
+            framing="csv" if csv else "lines",
+            header=csv and settings.flag("header"),
+            delimiter=settings.text("delimiter"),
+            quote=settings.text("quote"),
+            watch=settings.flag("watch"),
+            record_bytes_max=settings.integer("max.record.bytes"),
+        )
+
+    def _decode_settings(self) -> DecodeSettings:
+        settings = self.settings.source
+        time = self.spec.event_time
+        connector = self.settings.source_connector
+        common = DecodeSettings(
+            format="arrow",
+            event_time=time.column if time else None,
+            event_time_format=settings.optional_text("event.time.format"),
+            timestamp_format=settings.optional_text("timestamp.format"),
+        )
+        match connector:
+            case "memory":
+                return common
+            case "datagen":
+                return replace(
+                    common, format="datagen", fields=settings.below("fields."), seed=settings.integer("seed")
+                )
+            case _:
+                return replace(
+                    common,
+                    format=self._format(settings.text("format"), "source"),
+                    header=settings.flag("header"),
+                    delimiter=settings.text("delimiter"),
+                    quote=settings.text("quote"),
+                    nulls=(settings.text("nulls"),),
+                )
+
+    @staticmethod
+    def _format(name: str, kind: str) -> FormatName:
+        match name.lower():
+            case "json":
+                return "json"
+            case "csv":
+                return "csv"
+        raise ConfigError(f"unknown format '{name}' of a {kind}", "E3002", "one of json, csv")
+
+    def _header(self) -> bytes:
+        encoder = self.encoder()
+        return encoder.header(self.schema()) if encoder is not None else b""

@@ -1,0 +1,42 @@
+"""Names that a job has outside: its folder, its files. See `docs/identities.md`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferrisstreams.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
+
+#: Folder of all state, beside the application file, unless `state.dir` says otherwise.
+STATE_DIR = ".ferris"
+
+STATE_FILE = "state.duckdb"
+
+
+@dataclass(frozen=True, slots=True)
+class JobIdentity:
+    """Application and job; both are parts of paths and of topic names, so both are plain names."""
+
+    application: str
+    job: str
+
+    def __post_init__(self) -> None:
+        for kind, name in (("application", self.application), ("job", self.job)):
+            if not _NAME.fullmatch(name):
+                raise ConfigError(
+                    f"the {kind} name '{name}' cannot name a folder",
+                    "E3002",
+                    "use letters, digits, _, - and . (@app names the application, @name a job)",
+                )
+
+    def folder(self, root: Path) -> Path:
+        """The job's folder of state."""
+        return root / self.application / self.job
+
+    @property
+    def dead_letter_file(self) -> str:
+        """The default name of the file of dead letters."""
+        return f"{self.application}.{self.job}.dlq.jsonl"

@@ -1,0 +1,219 @@
+"""A job: built, recovered, run, and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.compile.compiler import take_plan_apart
+from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.duck.store import StateStore
+from ferrisstreams.errors import FerrisError, StateError
+from ferrisstreams.plan.fingerprint import fingerprint
+from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.runtime.batching import choose_strategy
+from ferrisstreams.runtime.build import Environment, JobBuilder
+from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Progress
+from ferrisstreams.runtime.deadletter import ConsecutiveLimit
+from ferrisstreams.runtime.identity import STATE_FILE
+from ferrisstreams.runtime.ledger import Ledger
+from ferrisstreams.runtime.settings import failure_policy
+from ferrisstreams.runtime.task import Task, TaskSettings
+from ferrisstreams.runtime.watermarks import Watermarks
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What came of a job. `seconds` is from the first poll to the last commit of this run, `rows` what it read.
+
+    The ledger counts from the job's first run; `watermark` is ISO 8601 UTC.
+    """
+
+    name: str
+    state: str
+    seconds: float
+    rows: int
+    ledger: Ledger
+    watermark: str | None
+    positions: Mapping[str, JsonValue]
+    error: FerrisError | None = None
+
+
+class Job:
+    """One job of an application in this process. `open`, `run`, `close`; `stop` from anywhere."""
+
+    def __init__(self, plan: JobPlan, environment: Environment) -> None:
+        self.plan = plan
+        self._environment = environment
+        self._builder = JobBuilder(plan, environment)
+        self._engine: Engine | None = None
+        self._task: Task | None = None
+        self._parts: CommitParts | None = None
+        self._stopped = False
+        settings = take_plan_apart(plan.plan).scan.source.event_time
+        idle_ms = self._builder.settings.source.optional_number("watermark.idle_timeout")
+        watermarks = Watermarks(settings.delay_us if settings else 0, idle_ms)
+        self.progress = Progress({}, {}, Ledger(), watermarks)
+
+    def check(self) -> None:
+        """Everything that can be known without opening source and sink. Raises FerrisError."""
+        engine = Engine(EngineSettings(allowed_paths=(self._builder.block.path,)))
+        try:
+            self._builder.pipeline(engine)
+            self._builder.source()
+            self._builder.sink()
+        finally:
+            engine.close()
+
+    def open(self) -> None:
+        """Build all components and go on where the last epoch ended. Raises FerrisError."""
+        builder, environment = self._builder, self._environment
+        self._engine = environment.engine or self._open_engine()
+        store = StateStore(self._engine.state)
+        last = store.load(fingerprint(self.plan.plan), description(self.plan))
+        self._parts = CommitParts(
+            source=builder.source(),
+            sink=builder.sink(),
+            dead_letters=builder.dead_letters(),
+            pipeline=builder.pipeline(self._engine),
+            store=store,
+            clock=environment.clock,
+            faults=environment.faults,
+        )
+        commit = Commit(self._parts, self._commit_policy(), self.progress)
+        strategy = choose_strategy(builder.settings.source, builder.bounded_file())
+        self._task = Task(self._parts, commit, self.progress, strategy, self._task_settings(), environment.observer)
+        self._task.recover(last)
+        if self._stopped:
+            self._task.stop()
+
+    @property
+    def task(self) -> Task:
+        assert self._task is not None, "open the job first"
+        return self._task
+
+    def run(self) -> JobResult:
+        """Run to the end and close. A failure of the job is in the result; a bug of ours is raised."""
+        clock = self._environment.clock
+        started_ms = clock.monotonic_ms()
+        error: FerrisError | None = None
+        state = "failed"
+        try:
+            try:
+                self.open()
+                started_ms = clock.monotonic_ms()
+                state = self.task.run()
+            finally:
+                self.close()
+        except FerrisError as raised:
+            error, state = raised, "failed"
+        return self._result(state, (clock.monotonic_ms() - started_ms) / 1000, error)
+
+    def stop(self) -> None:
+        """Ask the job to end after the current batch."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.stop()
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._parts is not None:
+            self._parts.source.close()
+            self._parts.sink.close()
+            if self._parts.dead_letters is not None:
+                self._parts.dead_letters.close()
+            self._parts = None
+        if self._engine is not None and self._environment.engine is None:
+            self._engine.close()
+        self._engine = None
+        self._builder.block.close()
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    def _open_engine(self) -> Engine:
+        root = self._environment.state_root
+        limit = self._builder.settings.job.optional_integer("memory.limit")
+        paths = (self._builder.block.path,)
+        if root is None or self.plan.plan.spec.anonymous:
+            return Engine(EngineSettings(memory_limit_bytes=limit, allowed_paths=paths))
+        given = self._builder.settings.job.optional_text("state.dir")
+        folder = self._builder.identity.folder((self._environment.folder / given).absolute() if given else root)
+        _make(folder)
+        path = folder / STATE_FILE
+        settings = EngineSettings(str(path), 1, limit, str(folder / "spill"), paths)
+        engine = Engine(settings)
+        if self._environment.overwrite:
+            # Opened first: a state in use by another process is not deleted under it.
+            engine.close()
+            for file in (path, path.with_name(path.name + ".wal")):
+                file.unlink(missing_ok=True)
+            engine = Engine(settings)
+        return engine
+
+    def _commit_policy(self) -> CommitPolicy:
+        job = self._builder.settings.job
+        return CommitPolicy(
+            job.text("commit.policy"), job.duration_ms("commit.interval"), job.optional_integer("commit.rows")
+        )
+
+    def _task_settings(self) -> TaskSettings:
+        job = self._builder.settings.job
+        return TaskSettings(
+            job=self.plan.name,
+            stateless=take_plan_apart(self.plan.plan).aggregate is None,
+            input_failures=failure_policy(self._builder.settings.source),
+            output_failures=failure_policy(job),
+            limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
+            once=self._environment.once,
+            rows_max=self._environment.rows_max,
+        )
+
+    def _result(self, state: str, seconds: float, error: FerrisError | None) -> JobResult:
+        progress = self.progress
+        return JobResult(
+            name=self.plan.name,
+            state=state,
+            seconds=seconds,
+            rows=self._task.rows_read if self._task is not None else 0,
+            ledger=progress.ledger,
+            watermark=iso_time(progress.watermarks.current_us()),
+            positions=dict(progress.positions),
+            error=error,
+        )
+
+
+def iso_time(time_us: int | None) -> str | None:
+    """A time as ISO 8601 UTC; None stays None, and so does one outside of the calendar."""
+    if time_us is None:
+        return None
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return None
+
+
+def description(plan: JobPlan) -> str:
+    """A plan in one line, for the error when the state belongs to another one."""
+    parts = take_plan_apart(plan.plan)
+    source = parts.scan.source
+    columns = ", ".join(f"{column.name} {column.type}" for column in source.schema)
+    time = f", event time {source.event_time.column}" if source.event_time else ""
+    if parts.aggregate is None:
+        return f"rows of {source.name} ({columns}{time})"
+    keys = ", ".join(key.expression.sql("duckdb") for key in parts.aggregate.keys) or "one group"
+    calls = ", ".join(call.expression.sql("duckdb") for call in parts.aggregate.calls)
+    window = parts.aggregate.window
+    shown = f"; {window.kind.value} {window.size_us // 1000}/{window.slide_us // 1000} ms" if window else ""
+    return f"{calls} by {keys}{shown}; emit {parts.aggregate.emit.value}; of {source.name} ({columns}{time})"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"the state folder {folder} cannot be made: {error.strerror}", "E5005", "give --state-dir a folder"
+        ) from error

@@ -1,0 +1,126 @@
+"""The settings of a job, typed: those of its source, those of its sink and itself, and how they go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ferrisstreams.config.registry import KEYS, Scope
+from ferrisstreams.config.resolve import Settings, resolve
+from ferrisstreams.config.values import Property
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.nodes import JobPlan, SourceSpec
+from ferrisstreams.runtime.failures import FailurePolicy
+
+SOURCE_CONNECTORS = ("file", "datagen", "memory")
+SINK_CONNECTORS = ("file", "stdout", "memory", "blackhole")
+
+#: Annotations of a job and the key that each one sets.
+_ANNOTATION_KEYS = {
+    "job_mode": "job.mode",
+    "failure_strategy": "failure_strategy",
+    "batch_size": "batch.size",
+    "batch_strategy": "batch.strategy",
+}
+
+#: Annotations that only say something about a job.
+_DESCRIPTIVE = frozenset({"name", "version", "description", "depends_on"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """`source` also holds the job's values of keys that a source may narrow (batches, lateness, failures)."""
+
+    source: Settings
+    job: Settings
+    source_connector: str
+    sink_connector: str
+
+
+def settings_of(plan: JobPlan, source: SourceSpec, overrides: Mapping[str, Property]) -> JobSettings:
+    """Type and check every setting of a job. `overrides` (command line) win. Raises ConfigError."""
+    own = {**_from_annotations(plan), **plan.plan.spec.properties}
+    sink_connector = _connector(
+        own, "stdout" if plan.plan.spec.anonymous else None, SINK_CONNECTORS, f"sink {plan.name}"
+    )
+    source_connector = _connector(source.properties, None, SOURCE_CONNECTORS, f"source {source.name}")
+    for_job, for_source = _split_overrides(overrides, source_connector, sink_connector)
+    job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector)
+    given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector)
+    return JobSettings(_narrowed(job, given), job, source_connector, sink_connector)
+
+
+def _from_annotations(plan: JobPlan) -> dict[str, Property]:
+    found = {}
+    for name, prop in plan.annotations.items():
+        if name in _ANNOTATION_KEYS:
+            found[_ANNOTATION_KEYS[name]] = prop
+        elif name not in _DESCRIPTIVE:
+            raise ConfigError(f"@{name} is not supported yet", "E3001", "leave the annotation out", prop.position)
+    return found
+
+
+def _connector(properties: Mapping[str, Property], default: str | None, known: tuple[str, ...], owner: str) -> str:
+    prop = next((prop for name, prop in properties.items() if name.lower() == "connector"), None)
+    if prop is None:
+        if default is None:
+            raise ConfigError(f"{owner} has no 'connector'", "E3004", f"add 'connector' = one of {', '.join(known)}")
+        return default
+    name = str(prop.value).lower()
+    if name == "kafka":
+        raise ConfigError(f"{owner}: the kafka connector is not there yet", "E3002", "use file", prop.position)
+    if name not in known:
+        raise ConfigError(
+            f"{owner}: unknown connector '{prop.value}'", "E3002", f"one of {', '.join(known)}", prop.position
+        )
+    return name
+
+
+def _split_overrides(
+    overrides: Mapping[str, Property], source: str, sink: str
+) -> tuple[dict[str, Property], dict[str, Property]]:
+    """Overrides by where their key may stand; one that may stand nowhere is left to the job, whose error names it."""
+    for_job: dict[str, Property] = {}
+    for_source: dict[str, Property] = {}
+    for name, prop in overrides.items():
+        key = next((key for key in KEYS if name.lower() == key.name), None)
+        in_source = key is not None and Scope.SOURCE in key.scopes and (not key.connectors or source in key.connectors)
+        in_job = key is None or Scope.JOB in key.scopes or (Scope.SINK in key.scopes and not in_source)
+        if name in ("connector", "format", "path"):
+            raise ConfigError(
+                f"--set {name} would change source and sink alike", "E3003", "change the application file"
+            )
+        if in_source:
+            for_source[name] = prop
+        if in_job or not in_source:
+            for_job[name] = prop
+    return for_job, for_source
+
+
+def _narrowed(job: Settings, source: Settings) -> Settings:
+    """The source's settings, with the job's where the source says nothing."""
+    values = dict(source.values)
+    for key in KEYS:
+        if key.per_side and not source.given(key.name):
+            narrowed = job.values.get(f"source.{key.name}", job.values.get(key.name))
+            if narrowed is not None:
+                values[key.name] = narrowed
+    return replace(source, values=values)
+
+
+def failure_policy(settings: Settings) -> FailurePolicy:
+    """The failure strategy of a side."""
+    match settings.text("failure_strategy"):
+        case "send_to_dlq":
+            return FailurePolicy("dlq")
+        case "fail_batch":
+            return FailurePolicy("fail")
+        case "retry_with_backoff":
+            return FailurePolicy(
+                settings.text("on.exhausted"),
+                settings.integer("max_retries"),
+                settings.duration_ms("retry_backoff"),
+                settings.duration_ms("retry_backoff.max"),
+            )
+        case _:
+            return FailurePolicy("skip")

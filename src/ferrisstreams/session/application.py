@@ -1,0 +1,147 @@
+"""An application: SQL text, parsed, checked, explained and run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ferrisstreams.compile.compiler import state_kinds, take_plan_apart
+from ferrisstreams.config.values import Property
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
+from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
+from ferrisstreams.runtime.build import Environment
+from ferrisstreams.runtime.faults import faults_from
+from ferrisstreams.runtime.identity import STATE_DIR
+from ferrisstreams.runtime.job import Job, JobResult
+from ferrisstreams.runtime.observer import Observer, Silent
+from ferrisstreams.sql.application import parse_application
+
+__all__ = ["Application", "JobResult", "Result", "RunOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """`once`: stop when the sources have nothing more; `max_records`: after so many rows of this run.
+
+    `overrides` are settings that win over the text, `state_dir` replaces `.ferris` beside the application file,
+    `overwrite` begins anew: the job's state is deleted and its target replaced. `jobs` None: all.
+    """
+
+    once: bool = False
+    max_records: int | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    state_dir: str | None = None
+    overwrite: bool = False
+    jobs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The results of all jobs, in the order in which they ran."""
+
+    jobs: tuple[JobResult, ...]
+
+
+class Application:
+    """One or several jobs of one text."""
+
+    def __init__(self, plan: ApplicationPlan, folder: Path) -> None:
+        self.plan = plan
+        self.folder = folder
+        self._running: Job | None = None
+        self._stopped = False
+
+    @classmethod
+    def read(cls, path: str | Path) -> Application:
+        """Read and parse a file. Raises SqlError, OSError."""
+        return cls.parse(Path(path).read_text(encoding="utf-8-sig"), str(path))
+
+    @classmethod
+    def parse(cls, text: str, path: str) -> Application:
+        """Parse a text; `path` names it in errors, and relative paths in it are relative to its folder."""
+        named = Path(path)
+        folder = named.parent if not path.startswith("<") else Path()
+        return cls(parse_application(text, path), folder.absolute())
+
+    def check(self) -> list[str]:
+        """Check every job without opening anything; the warnings. Raises FerrisError."""
+        for job in self.plan.jobs:
+            Job(job, self.environment(RunOptions(), Silent())).check()
+        return list(self.plan.warnings)
+
+    def explain(self, job: str | None = None, form: str = "text") -> str:
+        """The plan of one job or of all: `text`, `json` or `mermaid`."""
+        shown = []
+        for plan in self._chosen((job,) if job else None):
+            aggregate = take_plan_apart(plan.plan).aggregate
+            state = state_kinds(aggregate) if aggregate is not None else {}
+            match form:
+                case "json":
+                    shown.append(explain_json(plan, state))
+                case "mermaid":
+                    shown.append(explain_mermaid(plan, state))
+                case _:
+                    shown.append(explain(plan, state))
+        return "\n".join(shown)
+
+    def run(self, *, options: RunOptions | None = None, observer: Observer | None = None) -> Result:
+        """Run the jobs one after another in this process, each before those that read its output."""
+        options = options or RunOptions()
+        results = []
+        for plan in in_order(self._chosen(options.jobs)):
+            self._running = Job(plan, self.environment(options, observer or Silent()))
+            if self._stopped:
+                self._running.stop()
+            results.append(self._running.run())
+        self._running = None
+        return Result(tuple(results))
+
+    def stop(self) -> None:
+        """Ask the running job to end after its current batch, and the following ones to end at once."""
+        self._stopped = True
+        if self._running is not None:
+            self._running.stop()
+
+    def environment(self, options: RunOptions, observer: Observer) -> Environment:
+        """What surrounds the jobs of a run."""
+        return Environment(
+            application=self.plan.name,
+            folder=self.folder,
+            state_root=self.state_root(options),
+            overrides={name: Property(value, origin="--set") for name, value in options.overrides.items()},
+            overwrite=options.overwrite,
+            once=options.once,
+            rows_max=options.max_records,
+            faults=faults_from(os.environ.get("FERRIS_FAULT")),
+            observer=observer,
+        )
+
+    def state_root(self, options: RunOptions) -> Path:
+        """The folder of all state."""
+        return Path(options.state_dir).absolute() if options.state_dir else self.folder / STATE_DIR
+
+    def _chosen(self, names: tuple[str, ...] | None) -> tuple[JobPlan, ...]:
+        if names is None:
+            return self.plan.jobs
+        known = {job.name: job for job in self.plan.jobs}
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"there is no job named {name}", "E3002", f"the jobs are {', '.join(known)}")
+        return tuple(known[name] for name in names)
+
+
+def in_order(jobs: tuple[JobPlan, ...]) -> list[JobPlan]:
+    """The jobs, each behind those whose output it reads."""
+    ordered: list[JobPlan] = []
+    waiting = list(jobs)
+    names = {job.name for job in jobs}
+    while waiting:
+        done = {job.name for job in ordered}
+        ready = [job for job in waiting if all(name in done or name not in names for name in job.depends_on)]
+        assert ready, "a stream is declared before it is read: dependences have no cycle"
+        ordered.append(ready[0])
+        waiting.remove(ready[0])
+    return ordered
