@@ -196,7 +196,7 @@ class PaneLog:
         self._state.execute(f"DELETE FROM {STATE_SCHEMA}.panes WHERE start_us = $start", {"start": pane.start})
 
     def _drop(self, name: str) -> None:
-        self._state.execute(exp.Drop(this=self._table(name), kind="TABLE"))
+        self._state.execute(f"DROP TABLE {STATE_SCHEMA}.{name}")
 
     def _count(self, name: str) -> int:
         return int(str(self._state.rows(exp.select("count(*)").from_(self._table(name)))[0][0]))
