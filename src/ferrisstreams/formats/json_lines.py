@@ -6,15 +6,23 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Fetch, RawRecord
+from ferrisstreams.batch import Diagnosis, Fetch, RawRecord
 from ferrisstreams.connectors.framing import LineFraming
 from ferrisstreams.duck.engine import Engine
-from ferrisstreams.errors import InternalError
-from ferrisstreams.formats.base import ROW
-from ferrisstreams.formats.expressions import call, number, table_function, text, type_map
-from ferrisstreams.formats.reading import RAW, ReadColumn, guard, read_columns
+from ferrisstreams.formats.diagnosis import Diagnoser
+from ferrisstreams.formats.expressions import number, table_function, text, type_map
+from ferrisstreams.formats.json_judge import JsonJudge
+from ferrisstreams.formats.reading import (
+    RAW,
+    ReadColumn,
+    fetched_block,
+    guard,
+    raw_records,
+    read_columns,
+    scan_nothing,
+    select_rows,
+)
 from ferrisstreams.formats.settings import DecodeSettings
-from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Schema
 
 #: What the engine's reader takes as the longest line unless told otherwise.
@@ -33,53 +41,42 @@ class JsonLinesDecoder:
         self._engine = engine
         self._columns = read_columns(schema, settings, engine.work, through_double=True)
         self._scans: dict[tuple[str, int], exp.Select] = {}
+        judge = JsonJudge(engine.work, self._columns, self._plain)
+        self._diagnoser = Diagnoser(engine.work, LineFraming(), judge)
 
     def scan(self, fetch: Fetch) -> exp.Select:
-        block = _block(fetch)
+        block = fetched_block(fetch)
         if block.read(0, min(len(_BOM), block.length)) == _BOM:
             return scan_nothing(self._columns)
         key = block.path, _object_bytes(block.length)
         if key not in self._scans:
-            self._scans[key] = _scan(self._columns, *key)
+            self._scans[key] = self._scan(*key)
         return self._scans[key]
+
+    def diagnose(self, fetch: Fetch) -> Diagnosis:
+        return self._diagnoser.run(fetch, fetched_block(fetch))
 
     def raw(self, fetch: Fetch, rows: Sequence[int]) -> list[RawRecord]:
         return raw_records(fetch, LineFraming(), rows)
 
+    def _scan(self, path: str, object_bytes: int) -> exp.Select:
+        alarms = self._alarms()
+        if not any(c.required for c in self._columns):
+            # A line `null` reads as a row of NULLs. So does `{}`, which the diagnosis lets pass.
+            alarms.append(exp.and_(*(c.raw.is_(exp.null()) for c in self._columns)))
+        return self._select(path, object_bytes, alarms)
 
-def raw_records(fetch: Fetch, framing: LineFraming, rows: Sequence[int]) -> list[RawRecord]:
-    """The records with these ordinals, without their newline."""
-    data = _block(fetch).read()
-    spans = list(framing.spans(data))
-    found = (spans[row] for row in rows)
-    return [
-        RawRecord(data[start:end].rstrip(b"\r\n"), fetch.offset + start, f"{fetch.origin} byte {fetch.offset + start}")
-        for start, end in found
-    ]
+    def _plain(self, path: str, length: int) -> exp.Select:
+        """The scan of lines of which none is `null`."""
+        return self._select(path, _object_bytes(length), self._alarms())
 
+    def _alarms(self) -> list[exp.Expr]:
+        alarms = [check.condition.copy() for c in self._columns for check in c.checks]
+        return alarms + [c.inexact.copy() for c in self._columns if c.inexact is not None]
 
-def scan_nothing(columns: Sequence[ReadColumn]) -> exp.Select:
-    """A scan that raises: for a block that the engine's reader would take in another way than its records alone."""
-    nulls = [exp.alias_(exp.cast(exp.null(), c.type, dialect="duckdb"), c.name, quoted=True) for c in columns]
-    alarm = exp.cast(call("error", text("a block that must be diagnosed")), "BOOLEAN")
-    return exp.select(exp.alias_(exp.cast(number(0), "BIGINT"), ROW), *nulls).where(alarm)
-
-
-def _scan(columns: tuple[ReadColumn, ...], path: str, object_bytes: int) -> exp.Select:
-    reader = _reader(columns, path, object_bytes)
-    conditions = [check.condition.copy() for c in columns for check in c.checks]
-    conditions += [c.inexact.copy() for c in columns if c.inexact is not None]
-    if not any(c.required for c in columns):
-        # A line `null` reads as a row of NULLs. So does `{}`, which the diagnosis lets pass.
-        conditions.append(exp.and_(*(c.raw.is_(exp.null()) for c in columns)))
-    return select_rows(columns).from_(reader).where(guard(conditions, [c.raw for c in columns]))
-
-
-def select_rows(columns: Sequence[ReadColumn]) -> exp.Select:
-    """`_row` and the values of the columns; over what, the caller says."""
-    ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
-    values = (exp.alias_(c.value.copy(), c.name, quoted=True) for c in columns)
-    return exp.select(exp.alias_(ordinal, ROW), *values)
+    def _select(self, path: str, object_bytes: int, alarms: list[exp.Expr]) -> exp.Select:
+        watched = guard(alarms, [c.raw for c in self._columns])
+        return select_rows(self._columns).from_(_reader(self._columns, path, object_bytes)).where(watched)
 
 
 def _reader(columns: Sequence[ReadColumn], path: str, object_bytes: int) -> exp.Table:
@@ -98,9 +95,3 @@ def _reader(columns: Sequence[ReadColumn], path: str, object_bytes: int) -> exp.
 def _object_bytes(length: int) -> int:
     """A power of two, so that the statement's text seldom changes."""
     return max(_OBJECT_BYTES, 1 << length.bit_length()) if length > _OBJECT_BYTES else _OBJECT_BYTES
-
-
-def _block(fetch: Fetch) -> MemoryFile:
-    if not isinstance(fetch.records, MemoryFile):
-        raise InternalError("this format reads bytes")
-    return fetch.records

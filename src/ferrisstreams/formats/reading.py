@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from ferrisstreams.batch import Fetch, RawRecord
+from ferrisstreams.connectors.framing import Framing
 from ferrisstreams.duck.engine import Connection, column
-from ferrisstreams.errors import SqlError
+from ferrisstreams.errors import InternalError, SqlError
+from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.expressions import any_of, call, data_type, each, number, text, unless_null
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.formats.times import TimeFormat, time_format
+from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Column, Schema
 
 T = exp.DataType.Type
@@ -89,6 +93,41 @@ def guard(conditions: Sequence[exp.Expr], mentioned: Sequence[exp.Expr]) -> exp.
     alarm = call("error", exp.cast(call("row", *mentioned), "VARCHAR"))
     failed = any_of(conditions) or exp.false()
     return exp.Case(ifs=[exp.If(this=failed, true=exp.cast(alarm, "BOOLEAN"))], default=exp.true())
+
+
+def select_rows(columns: Sequence[ReadColumn]) -> exp.Select:
+    """`_row` and the values of the columns; over what, the caller says."""
+    ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
+    return exp.select(exp.alias_(ordinal, ROW), *select_values(columns))
+
+
+def select_values(columns: Sequence[ReadColumn]) -> list[exp.Expr]:
+    """The declared columns, of the raw ones."""
+    return [exp.alias_(c.value.copy(), c.name, quoted=True) for c in columns]
+
+
+def scan_nothing(columns: Sequence[ReadColumn]) -> exp.Select:
+    """A scan that raises: for a block that the engine's reader would take in another way than its records alone."""
+    nulls = [exp.alias_(exp.cast(exp.null(), c.type, dialect="duckdb"), c.name, quoted=True) for c in columns]
+    alarm = exp.cast(call("error", text("a block that must be diagnosed")), "BOOLEAN")
+    return exp.select(exp.alias_(exp.cast(number(0), "BIGINT"), ROW), *nulls).where(alarm)
+
+
+def raw_records(fetch: Fetch, framing: Framing, rows: Sequence[int]) -> list[RawRecord]:
+    """The records with these ordinals, without their newline."""
+    data = fetched_block(fetch).read()
+    spans = list(framing.spans(data))
+    found = (spans[row] for row in rows)
+    return [
+        RawRecord(data[start:end].rstrip(b"\r\n"), fetch.offset + start, f"{fetch.origin} byte {fetch.offset + start}")
+        for start, end in found
+    ]
+
+
+def fetched_block(fetch: Fetch) -> MemoryFile:
+    if not isinstance(fetch.records, MemoryFile):
+        raise InternalError("this format reads bytes")
+    return fetch.records
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,198 @@
+"""Which records of a block fail: in pieces, and for a piece that fails by judging its records.
+
+The plain reader has the last word on every record that is kept: a kept record has passed it. The judge says which of a
+piece's records it would refuse and why, looking at each alone; it is made of the same checks (`reading`). So the cost is
+one pass of the plain reader, and one of the judge over the pieces that hold a bad record.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ferrisstreams.batch import Diagnosis, Fetch, Rejected
+from ferrisstreams.connectors.framing import Framing
+from ferrisstreams.duck.engine import Connection, DataError, column
+from ferrisstreams.errors import InternalError
+from ferrisstreams.formats.base import ROW
+from ferrisstreams.memory_file import MemoryFile
+
+#: Records of one piece: two of the engine's vectors, so that one bad record costs the judge 4096 and not the block.
+_PIECE_RECORDS = 4096
+_TEXT_LENGTH_MAX = 80
+_COUNTED, _PLACE = "_counted", "_place"
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`faults` by place in the piece. `settled_rows` are places of good rows that the plain reader must not see; the SELECT
+    `settled` gives them, with their places as `_row`."""
+
+    faults: Mapping[int, Fault]
+    settled: exp.Select | None = None
+    settled_rows: frozenset[int] = frozenset()
+
+
+class Judge(Protocol):
+    def suspects(self, records: Sequence[bytes]) -> bool:
+        """True when the plain reader alone may not be asked about these records."""
+
+    def judge(self, records: Sequence[bytes]) -> Judgement:
+        """What is wrong with the records, each looked at alone. Places count from 0."""
+
+    def plain(self, path: str, length: int) -> exp.Select:
+        """The plain reader over good records."""
+
+
+class Diagnoser:
+    """Diagnoses the fetches of one source; its relation holds the last one's good rows, in order."""
+
+    def __init__(self, connection: Connection, framing: Framing, judge: Judge) -> None:
+        self._connection = connection
+        self._framing = framing
+        self._judge = judge
+        number = next(_numbers)
+        self._relation = f"_good_{number}"
+        self._staging = f"_staged_{number}"
+        self._places = f"_places_{number}"
+
+    def run(self, fetch: Fetch, block: MemoryFile) -> Diagnosis:
+        """The block is overwritten meanwhile, and holds the same bytes again afterwards."""
+        data = block.read()
+        spans = list(self._framing.spans(data))
+        records = [data[start:end].rstrip(b"\r\n") for start, end in spans]
+        self._connection.execute(f"DROP TABLE IF EXISTS {self._staging}")
+        faults: dict[int, Fault] = {}
+        try:
+            self._create_staging(block)
+            for first in range(0, len(records), _PIECE_RECORDS):
+                places = range(first, min(first + _PIECE_RECORDS, len(records)))
+                faults |= self._piece(block, records, places)
+        finally:
+            block.write(data)
+        ordered = exp.select("*").from_(self._staging).order_by(column(ROW))
+        self._connection.execute(create_table(self._relation, ordered))
+        rejected = [
+            Rejected(
+                value=records[place],
+                code=faults[place].code,
+                message=faults[place].message,
+                stage="decode",
+                partition=fetch.partition,
+                offset=fetch.offset + spans[place][0],
+                position=f"{fetch.origin} byte {fetch.offset + spans[place][0]}",
+                row=place,
+            )
+            for place in sorted(faults)
+        ]
+        return Diagnosis(self._relation, rejected)
+
+    def _piece(self, block: MemoryFile, records: Sequence[bytes], places: range) -> dict[int, Fault]:
+        piece = records[places.start : places.stop]
+        if not self._judge.suspects(piece) and self._insert(block, records, places) is None:
+            return {}
+        judgement = self._judge.judge(piece)
+        if judgement.settled is not None:
+            settled = sorted(judgement.settled_rows)
+            self._insert_rows(judgement.settled, settled, [places.start + place for place in settled])
+        good = [
+            places.start + place
+            for place in range(len(piece))
+            if place not in judgement.faults and place not in judgement.settled_rows
+        ]
+        faults = {places.start + place: fault for place, fault in judgement.faults.items()}
+        return faults | self._insert_or_halve(block, records, good)
+
+    def _insert_or_halve(self, block: MemoryFile, records: Sequence[bytes], places: Sequence[int]) -> dict[int, Fault]:
+        """Keep what the plain reader takes; what it refuses against the judge's opinion is a fault all the same."""
+        error = self._insert(block, records, places)
+        if error is None:
+            return {}
+        if len(places) == 1:
+            return {places[0]: Fault("E2101", f"not readable: {shortened(str(error).splitlines()[0])}")}
+        middle = len(places) // 2
+        first = self._insert_or_halve(block, records, places[:middle])
+        return first | self._insert_or_halve(block, records, places[middle:])
+
+    def _insert(self, block: MemoryFile, records: Sequence[bytes], places: Sequence[int]) -> DataError | None:
+        """All of these records into the relation, or none and the plain reader's error."""
+        if not places:
+            return None
+        # A newline first: a byte order mark is nothing special there.
+        block.write(b"\n" + b"\n".join([records[place] for place in places]) + b"\n")
+        try:
+            self._insert_rows(self._judge.plain(block.path, block.length), range(len(places)), places)
+        except DataError as error:
+            return error
+        return None
+
+    def _insert_rows(self, rows: exp.Select, counted: Sequence[int], places: Sequence[int]) -> None:
+        """Append `rows`, whose `_row` is one of `counted`, with the place in the block that belongs to it. All or none."""
+        numbered = pa.table({_COUNTED: pa.array(counted, pa.int64()), _PLACE: pa.array(places, pa.int64())})
+        self._connection.register(self._places, numbered)
+        try:
+            self._connection.execute(exp.insert(self._at_places(rows), self._staging))
+            if len(places) != self._count_staged():
+                self._connection.execute(exp.delete(self._staging).where(self._is_placed()))
+                raise DataError("the reader does not see as many records as there are")
+        finally:
+            self._connection.unregister(self._places)
+
+    def _at_places(self, rows: exp.Select) -> exp.Select:
+        """The rows with their places instead of their count."""
+        values = [column(name, "found") for name in rows.named_selects if name != ROW]
+        matched = column(_COUNTED, "places").eq(column(ROW, "found"))
+        found = exp.select(column(_PLACE, "places").as_(ROW), *values).from_(rows.subquery("found"))
+        return found.join(exp.to_table(self._places).as_("places"), on=matched)
+
+    def _is_placed(self) -> exp.Expr:
+        return exp.In(this=column(ROW), query=exp.select(column(_PLACE)).from_(self._places).subquery())
+
+    def _count_staged(self) -> int:
+        """How many of the places that are registered now have their row."""
+        count = exp.select(exp.Count(this=exp.Star())).from_(self._staging).where(self._is_placed())
+        return int(str(self._connection.rows(count)[0][0]))
+
+    def _create_staging(self, block: MemoryFile) -> None:
+        block.write(b"")
+        self._connection.execute(create_table(self._staging, self._judge.plain(block.path, 0)))
+
+
+def shortened(value: str) -> str:
+    """At most 80 characters of a text, for messages."""
+    return value if len(value) <= _TEXT_LENGTH_MAX else value[: _TEXT_LENGTH_MAX - 1] + "…"
+
+
+def shortened_bytes(value: bytes) -> str:
+    return shortened(value[: 4 * _TEXT_LENGTH_MAX].decode(errors="backslashreplace"))
+
+
+def utf8_fault(record: bytes) -> Fault:
+    try:
+        record.decode()
+    except UnicodeDecodeError as error:
+        return Fault("E2107", f"not valid UTF-8 at byte {error.start} of the record: {shortened_bytes(record)}")
+    raise InternalError("a record that the engine calls bad UTF-8 is not")
+
+
+def create_table(name: str, query: exp.Select) -> exp.Create:
+    """`CREATE OR REPLACE TEMP TABLE name AS query`."""
+    return exp.Create(
+        this=exp.to_table(name),
+        kind="TABLE",
+        replace=True,
+        properties=exp.Properties(expressions=[exp.TemporaryProperty()]),
+        expression=query,
+    )
