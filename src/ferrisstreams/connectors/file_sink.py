@@ -29,8 +29,11 @@ class FileSinkSettings:
 class FileSink:
     """A mark is `{"length": bytes, "inode": number}`.
 
-    Errors: FatalConnectorError E4003 (cannot be written) and E4004 (a new job and a target that is not empty), StateError
-    E5003 (the file is not the one that the mark was set in, or lost bytes).
+    Take a mark right after the first `open` and keep it, before the first `write`: a crash before there is a mark leaves
+    at most the header, which counts as empty.
+
+    Errors: FatalConnectorError E4003 (cannot be written) and E4004 (a new job, and a target that is not empty),
+    StateError E5003 (the file is not the one that the mark was set in, or lost bytes).
     """
 
     exactly_once = True
@@ -101,6 +104,12 @@ class FileSink:
             with open(path, "rb") as file:
                 return 0 if file.read() == header else size
         return size
+
+    def _holds_header(self) -> bool:
+        self._open(os.O_RDWR | os.O_CREAT)
+        held = os.pread(self._opened().fileno(), len(self._settings.header), 0)
+        self.close()
+        return held == self._settings.header
 
     def _open(self, flags: int) -> None:
         path = self._settings.path

@@ -15,7 +15,7 @@ class Framing(Protocol):
     """How records lie in bytes. A record's end is the place behind its newline."""
 
     def end(self, block: mmap.mmap, length: int, rows: int) -> int:
-        """The end of the last whole record in the first `length` bytes, of at most `rows` records; 0 when there is none."""
+        """The end of the last whole record in the first `length` bytes, of at most `rows` records; 0: there is none."""
 
     def spans(self, data: bytes) -> Iterator[tuple[int, int]]:
         """Start and end (its newline included) of every record that is not blank; a last one may lack its newline."""
@@ -52,7 +52,7 @@ class LineFraming:
 
 
 class CsvFraming:
-    """Records whose quoted fields may hold newlines. A quote opens a field only at the field's start (or behind spaces)."""
+    """Records whose quoted fields may hold newlines. A quote opens a field only at its start (or behind spaces)."""
 
     def __init__(self, delimiter: str, quote: str) -> None:
         self._quote = quote.encode()

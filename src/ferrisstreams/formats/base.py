@@ -26,8 +26,9 @@ class Decoder(Protocol):
         """
 
     def diagnose(self, fetch: Fetch) -> Diagnosis:
-        """After a data error: the good rows as a relation of the engine (same columns as `scan`, original `_row`), and the
-        others as rejected values in the order of their rows. Whether a record is rejected depends on it alone."""
+        """After a data error: the good rows as a relation of the engine (same columns as `scan`, original `_row`, in
+        order), and the others as rejected values in the order of their rows. Whether a record is rejected depends on it
+        alone. The fetch stays valid."""
 
     def raw(self, fetch: Fetch, rows: Sequence[int]) -> list[RawRecord]:
         """The original records of these ordinals (ascending), for dead letters."""
@@ -37,8 +38,8 @@ class Encoder(Protocol):
     """Rows to bytes, one expression a row."""
 
     def line(self, schema: Schema) -> exp.Expression:
-        """A VARCHAR expression over the columns of `schema`: the row as text without its terminator; NULL for a row that
-        cannot be encoded."""
+        """A VARCHAR expression over the columns of `schema`: the row as text without its terminator; NULL for a row
+        that cannot be encoded."""
 
     def header(self, schema: Schema) -> bytes:
         """What a new file begins with (the CSV header line, with its newline); empty for most formats."""

@@ -177,7 +177,9 @@ class JsonJudge:
             same = column(ROW, RAW).eq(column(ROW, "_x"))
             source = source.join(exp.to_table(self._tables.exact).as_("_x"), on=same, join_type="left")
         outcomes = [exp.If(this=condition, true=number(i)) for i, (condition, _, _) in enumerate(self._outcomes())]
-        return exp.select(exp.Column(this=exp.Star(), table=exp.to_identifier(RAW)), exp.Case(ifs=outcomes).as_(_WHICH)).from_(source.subquery(RAW))
+        return exp.select(
+            exp.Column(this=exp.Star(), table=exp.to_identifier(RAW)), exp.Case(ifs=outcomes).as_(_WHICH)
+        ).from_(source.subquery(RAW))
 
     def _outcomes(self) -> list[tuple[exp.Expr, int, str]]:
         """What can be wrong with a row: the condition, the column's place and the code. The first that holds counts."""

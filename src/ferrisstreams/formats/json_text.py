@@ -1,7 +1,8 @@
 """Rows as JSON text.
 
-Timestamps are ISO 8601 in UTC with `Z`, without a fraction when it is zero and else with six digits; decimals are numbers
-with all their digits; bytes are base64; DATE, TIME, INTERVAL and UUID are text. Keys stand in the order of the columns.
+Timestamps are ISO 8601 in UTC with `Z`, without a fraction when it is zero and else with six digits; decimals are
+numbers with all their digits; bytes are base64; DATE, TIME, INTERVAL and UUID are text. Keys stand in the order of the
+columns.
 """
 
 from __future__ import annotations

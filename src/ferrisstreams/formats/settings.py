@@ -13,10 +13,10 @@ FormatName: TypeAlias = Literal["json", "csv", "arrow", "datagen"]
 class DecodeSettings:
     """How a source's records are read.
 
-    `event_time` names the event-time column of a job that needs one: NULL there is a row error. `event_time_format` is for
-    that column, `timestamp_format` for all TIMESTAMP columns: `iso8601`, `epoch_seconds`, `epoch_millis`, `epoch_micros`
-    or a strptime pattern. CSV: `header` says that files begin with one, `nulls` are the unquoted texts that mean NULL.
-    Datagen: `fields` by column, and `seed`.
+    `event_time` names the event-time column of a job that needs one: NULL there is a row error. `event_time_format` is
+    for that column, `timestamp_format` for all TIMESTAMP columns: `iso8601`, `epoch_seconds`, `epoch_millis`,
+    `epoch_micros` or a strptime pattern. CSV: `header` says that files begin with one, `nulls` are the unquoted texts
+    that mean NULL. Datagen: `fields` by column, and `seed`.
     """
 
     format: FormatName

@@ -1,0 +1,42 @@
+"""A sink that keeps nothing and counts: to run a query for its ledger, or to measure."""
+
+from __future__ import annotations
+
+from ferrisstreams.batch import JsonValue, Payload
+from ferrisstreams.errors import StateError
+
+
+class BlackholeSink:
+    """A mark is the number of rows so far."""
+
+    exactly_once = True
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def open(self, mark: JsonValue) -> None:
+        self.rollback(mark)
+
+    def write(self, payload: Payload) -> None:
+        self.rows += payload.rows
+
+    def flush(self) -> JsonValue:
+        return self.rows
+
+    def rollback(self, mark: JsonValue) -> None:
+        self.rows = row_mark(mark)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def row_mark(mark: JsonValue) -> int:
+    """A mark that is a number of rows; None is none."""
+    match mark:
+        case None:
+            return 0
+        case bool():
+            pass
+        case int(rows):
+            return rows
+    raise StateError(f"not a number of rows: {mark!r}", "E5003", "the state belongs to another kind of connector")

@@ -1,0 +1,92 @@
+"""A source of row numbers; the datagen format makes rows of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ferrisstreams.batch import Fetch, Limit, Positions, RowRange
+from ferrisstreams.clock import Clock
+from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.blackhole import row_mark
+
+_PARTITION = "datagen"
+#: What a row counts for against `Limit.bytes`; about the length of a small JSON record.
+_ROW_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DatagenSettings:
+    """`rows` None: endless. `rate` in rows a second, None: as fast as they are taken."""
+
+    rows: int | None = None
+    rate: float | None = None
+
+
+class DatagenSource:
+    """One partition; a position is a row number."""
+
+    def __init__(self, settings: DatagenSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._next = 0
+        self._first = 0
+        self._began_ms = 0.0
+
+    def open(self, positions: Positions) -> None:
+        self.seek(positions)
+
+    def seek(self, positions: Positions) -> None:
+        """The rate counts from here."""
+        self._next = self._first = row_mark(positions.get(_PARTITION))
+        self._began_ms = self._clock.monotonic_ms()
+
+    def poll(self, limit: Limit) -> Fetch | None:
+        if self.ended:
+            return None
+        due = self._due()
+        if due <= self._next:
+            self._clock.sleep_ms(min(limit.wait_ms, self._until_next_ms()))
+            due = self._due()
+            if due <= self._next:
+                return None
+        rows = max(1, min(limit.rows, limit.bytes // _ROW_BYTES))
+        start, self._next = self._next, min(due, self._next + rows)
+        return Fetch(
+            partition=_PARTITION,
+            records=RowRange(start, self._next),
+            origin=_PARTITION,
+            offset=start,
+            position=self._next,
+            caught_up=self._next >= due,
+        )
+
+    def partitions(self) -> Positions:
+        return {} if self.ended else {_PARTITION: self._next}
+
+    @property
+    def ended(self) -> bool:
+        return self._settings.rows is not None and self._next >= self._settings.rows
+
+    def progress(self) -> SourceProgress:
+        return SourceProgress(self._next, self._settings.rows, "rows")
+
+    def commit(self, positions: Positions) -> None:
+        """Nothing outside keeps our positions."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _due(self) -> int:
+        """The row number that the rate allows by now, not included."""
+        rows, rate = self._settings.rows, self._settings.rate
+        if rate is None:
+            return rows if rows is not None else self._next + (1 << 40)
+        elapsed_s = (self._clock.monotonic_ms() - self._began_ms) / 1000
+        due = self._first + int(elapsed_s * rate)
+        return due if rows is None else min(due, rows)
+
+    def _until_next_ms(self) -> float:
+        """How long until one more row is due, a little more than exactly so that it is due then."""
+        rate = self._settings.rate or float("inf")
+        due_ms = self._began_ms + (self._next + 1 - self._first) / rate * 1000
+        return max(0.0, due_ms - self._clock.monotonic_ms()) + 0.01

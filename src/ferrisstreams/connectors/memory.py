@@ -1,0 +1,143 @@
+"""Sources and sinks in memory: Arrow tables in, Arrow tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions
+from ferrisstreams.clock import Clock, SystemClock
+from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.blackhole import row_mark
+from ferrisstreams.errors import InternalError, StateError
+
+_PARTITION = "memory"
+#: One nap while an open source has nothing.
+_NAP_MS = 5.0
+
+
+class MemorySource:
+    """The rows of tables of one schema, as one partition; a position is a row number.
+
+    `endless` leaves the input open: `feed` adds tables until `close_input`.
+    """
+
+    def __init__(self, tables: Sequence[pa.Table], clock: Clock | None = None, endless: bool = False) -> None:
+        self._tables = list(tables)
+        self._clock = clock or SystemClock()
+        self._open = endless
+        self._next = 0
+
+    def feed(self, table: pa.Table) -> None:
+        """More rows."""
+        if not self._open:
+            raise InternalError("the input of the memory source is closed")
+        self._tables.append(table)
+
+    def close_input(self) -> None:
+        """Say that no more rows will come: the source is bounded from now on."""
+        self._open = False
+
+    def open(self, positions: Positions) -> None:
+        self.seek(positions)
+
+    def seek(self, positions: Positions) -> None:
+        row = row_mark(positions.get(_PARTITION))
+        if row > self._total():
+            raise StateError(
+                f"the memory source has {self._total()} rows, but the job has read {row}",
+                "E5003",
+                "give the same tables again, or reset the job's state",
+            )
+        self._next = row
+
+    def poll(self, limit: Limit) -> Fetch | None:
+        deadline = self._clock.monotonic_ms() + limit.wait_ms
+        while (rows := self._take(limit)) is None:
+            left = deadline - self._clock.monotonic_ms()
+            if left <= 0 or self.ended:
+                return None
+            self._clock.sleep_ms(min(_NAP_MS, left))
+        start, self._next = self._next, self._next + rows.num_rows
+        return Fetch(
+            partition=_PARTITION,
+            records=rows,
+            origin=_PARTITION,
+            offset=start,
+            position=self._next,
+            caught_up=self._next == self._total(),
+        )
+
+    def partitions(self) -> Positions:
+        return {} if self.ended else {_PARTITION: self._next}
+
+    @property
+    def ended(self) -> bool:
+        return not self._open and self._next >= self._total()
+
+    def progress(self) -> SourceProgress:
+        return SourceProgress(self._next, None if self._open else self._total(), "rows")
+
+    def commit(self, positions: Positions) -> None:
+        """Nothing outside keeps our positions."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _total(self) -> int:
+        return sum(table.num_rows for table in self._tables)
+
+    def _take(self, limit: Limit) -> pa.Table | None:
+        start = self._next
+        for table in self._tables:
+            if start < table.num_rows:
+                row_bytes = max(1, table.nbytes // table.num_rows)
+                return table.slice(start, max(1, min(limit.rows, limit.bytes // row_bytes)))
+            start -= table.num_rows
+        return None
+
+
+class MemorySink:
+    """Keeps what it is given; a mark is the number of rows. It survives a job's crash as long as it is kept."""
+
+    exactly_once = True
+
+    def __init__(self) -> None:
+        self.tables: list[pa.Table] = []
+
+    @property
+    def rows(self) -> int:
+        return sum(table.num_rows for table in self.tables)
+
+    def table(self) -> pa.Table | None:
+        """All rows as one table; None when nothing was ever written."""
+        return pa.concat_tables(self.tables) if self.tables else None
+
+    def open(self, mark: JsonValue) -> None:
+        self.rollback(mark)
+
+    def write(self, payload: Payload) -> None:
+        if not isinstance(payload.data, pa.Table):
+            raise InternalError("a memory sink takes tables")
+        self.tables.append(payload.data)
+
+    def flush(self) -> JsonValue:
+        return self.rows
+
+    def rollback(self, mark: JsonValue) -> None:
+        left = row_mark(mark)
+        if left > self.rows:
+            raise StateError(
+                f"the memory sink has {self.rows} rows, fewer than the {left} that the job wrote",
+                "E5003",
+                "give the same sink again, or reset the job's state",
+            )
+        kept = []
+        for table in self.tables:
+            kept.append(table.slice(0, left))
+            left -= kept[-1].num_rows
+        self.tables = [table for table in kept if table.num_rows]
+
+    def close(self) -> None:
+        """The rows stay."""

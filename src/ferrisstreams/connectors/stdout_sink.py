@@ -1,0 +1,54 @@
+"""Rows to standard output (or any stream of bytes). What was written cannot be taken back."""
+
+from __future__ import annotations
+
+import sys
+from typing import BinaryIO
+
+from ferrisstreams.batch import JsonValue, Payload
+from ferrisstreams.errors import FatalConnectorError, InternalError
+
+
+class StdoutSink:
+    """`header` is written by `open`. Errors: FatalConnectorError E4003, also when the reader of a pipe went away."""
+
+    exactly_once = False
+
+    def __init__(self, stream: BinaryIO | None = None, header: bytes = b"") -> None:
+        self._stream = stream if stream is not None else sys.stdout.buffer
+        self._header = header
+
+    def open(self, mark: JsonValue) -> None:
+        self._write(self._header)
+
+    def write(self, payload: Payload) -> None:
+        if not isinstance(payload.data, bytes):
+            raise InternalError("standard output takes bytes")
+        self._write(payload.data)
+
+    def flush(self) -> JsonValue:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise _write_error(error) from error
+        return None
+
+    def rollback(self, mark: JsonValue) -> None:
+        """What was written stays: this sink delivers at least once."""
+
+    def close(self) -> None:
+        """The stream is not ours to close."""
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._stream.write(data)
+        except OSError as error:
+            raise _write_error(error) from error
+
+
+def _write_error(error: OSError) -> FatalConnectorError:
+    if isinstance(error, BrokenPipeError):
+        return FatalConnectorError(
+            "the reader of standard output went away", "E4003", "write to a file to keep all rows"
+        )
+    return FatalConnectorError(f"standard output cannot be written: {error.strerror}", "E4003", "check the disk")
