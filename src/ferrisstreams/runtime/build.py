@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
-
-from ferrisstreams.connectors.blackhole import BlackholeSink
-from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
-from ferrisstreams.connectors.stdout_sink import StdoutSink
 
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.compile.compiler import CompileSettings, compile_plan, output_schema, take_plan_apart
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Sink, Source
+from ferrisstreams.connectors.blackhole import BlackholeSink
+from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
 from ferrisstreams.connectors.file_source import FileSource, FileSourceSettings
+from ferrisstreams.connectors.stdout_sink import StdoutSink
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats import registry as formats
@@ -33,6 +32,18 @@ from ferrisstreams.runtime.settings import JobSettings, failure_policy, settings
 from ferrisstreams.schema import Schema
 
 Component = TypeVar("Component", Source, Sink)
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """Components that stand in for the declared connectors; formats and settings stay as declared.
+
+    `source` is given the block of memory that the engine may read.
+    """
+
+    source: Callable[[MemoryFile], Source]
+    sink: Sink
+    dead_letters: Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class Environment:
     memory_sources: Mapping[str, Source] = field(default_factory=dict)
     memory_sinks: Mapping[str, Sink] = field(default_factory=dict)
     engine: Engine | None = None
+    stand_ins: StandIns | None = None
 
 
 class JobBuilder:
@@ -140,6 +152,8 @@ class JobBuilder:
 
     def source(self) -> Source:
         settings = self.settings.source
+        if self.environment.stand_ins is not None:
+            return self.environment.stand_ins.source(self.block)
         match self.settings.source_connector:
             case "memory":
                 return self._in_memory(self.environment.memory_sources, self.spec.name, "source")
@@ -152,6 +166,8 @@ class JobBuilder:
                 return FileSource(self._file_source(), self.block, self.environment.clock)
 
     def sink(self) -> Sink:
+        if self.environment.stand_ins is not None:
+            return self.environment.stand_ins.sink
         match self.settings.sink_connector:
             case "memory":
                 return self._in_memory(self.environment.memory_sinks, self.plan.plan.spec.name, "sink")
@@ -175,8 +191,12 @@ class JobBuilder:
             connector=self.settings.source_connector,
             attempts=policy.retries + 1,
         )
-        sink = FileSink(FileSinkSettings(str(self.dead_letter_path()), overwrite=self.environment.overwrite))
-        return DeadLetters(sink, context)
+        return DeadLetters(self._dead_letter_sink(), context)
+
+    def _dead_letter_sink(self) -> Sink:
+        if self.environment.stand_ins is not None:
+            return self.environment.stand_ins.dead_letters
+        return FileSink(FileSinkSettings(str(self.dead_letter_path()), overwrite=self.environment.overwrite))
 
     def dead_letter_path(self) -> Path:
         """Beside the sink's file, else beside the application."""
