@@ -11,13 +11,13 @@ from sqlglot import exp
 from ferrisstreams.batch import Fetch, JsonValue
 from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage, chunks, late_failures
 from ferrisstreams.compile.results import Outcome, Tally
-from ferrisstreams.compile.rows import FILTERED, KEPT, LATE, OUTCOME
+from ferrisstreams.compile.rows import FILTERED, KEPT, LATE
 from ferrisstreams.compile.sources import MergedRows
 from ferrisstreams.compile.stage import RowStage
 from ferrisstreams.duck.engine import Engine, column
 from ferrisstreams.duck.panes import SLICE, PaneLog
 from ferrisstreams.operators.changes import as_inserts, differences
-from ferrisstreams.operators.log import DELTA, LATE_WINDOWS, ROWS, SEEN, GroupLog
+from ferrisstreams.operators.log import DELTA, LATE_WINDOWS, OUTCOME, ROWS, SEEN, GroupLog
 from ferrisstreams.operators.windows import NEVER_US
 from ferrisstreams.plan.nodes import Emit
 

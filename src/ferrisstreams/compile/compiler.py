@@ -133,8 +133,7 @@ def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, setti
         columns = (Named("op", exp.Literal.string("+I")), *columns)
     time = parts.scan.source.event_time
     name = time.column if time else None
-    bounded = settings.max_ahead_us is not None and name is not None
-    shape = RowShape(parts.above, columns, parts.scan.computed, name, bounded_ahead=bounded)
+    shape = RowShape(parts.above, columns, parts.scan.computed, name)
     reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None)
     stage = RowStage(engine.work, shape, reduction.reduce, settings.retries)
     return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us), OutputStage(stage, reduction))
@@ -218,7 +217,6 @@ class _AggregateCompiler:
             time=self._time.column if self._time else None,
             window=window,
             lateness=lateness,
-            bounded_ahead=self._settings.max_ahead_us is not None and self._time is not None,
         )
 
     def _log(self) -> GroupLog:

@@ -10,10 +10,11 @@ from sqlglot import exp
 
 from ferrisstreams.batch import Payload
 from ferrisstreams.compile.results import Tally
-from ferrisstreams.compile.rows import FAILING, FILTERED, KEPT, LATE, OUTCOME, TIME
+from ferrisstreams.compile.rows import FAILING, FILTERED, KEPT, LATE
 from ferrisstreams.duck.engine import column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.aggregates import function
+from ferrisstreams.operators.log import OUTCOME, TIME
 
 LINE = "_line"
 

@@ -16,13 +16,13 @@ from sqlglot import exp
 from ferrisstreams.batch import Fetch, JsonValue
 from ferrisstreams.compile.payload import Reduction
 from ferrisstreams.compile.results import Outcome
-from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, OUTCOME, SEEN
+from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, SEEN
 from ferrisstreams.compile.sources import Ahead, FetchRows, output_letter
 from ferrisstreams.compile.stage import Failure, Parameters, Ran, Rows, RowStage
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW, Decoder
-from ferrisstreams.operators.log import PARTITION, ROW_BASE
-from ferrisstreams.operators.windows import NEVER_US
+from ferrisstreams.operators.log import OUTCOME, PARTITION, ROW_BASE
+from ferrisstreams.operators.windows import NEVER_US, TIME_MAX_US
 
 #: Output rows that are made and encoded at a time.
 OUTPUT_ROWS_MAX = 100_000
@@ -83,13 +83,15 @@ class Input:
             CLOSED_THROUGH: closed_us,
             PARTITION: fetch.partition,
             ROW_BASE: context.row_base,
-            AHEAD: ahead.bound_us if ahead is not None else 0,
+            AHEAD: ahead.bound_us if ahead is not None else TIME_MAX_US,
         }
 
     def _ahead(self, context: BatchContext) -> Ahead | None:
-        if self.max_ahead_us is None or self.time is None:
+        if self.time is None:
             return None
-        return Ahead(self.time, context.now_us + self.max_ahead_us)
+        if self.max_ahead_us is None:
+            return Ahead(self.time, TIME_MAX_US, limited=False)
+        return Ahead(self.time, min(TIME_MAX_US, context.now_us + self.max_ahead_us), limited=True)
 
 
 class OutputStage:

@@ -23,12 +23,10 @@ from sqlglot import exp
 from ferrisstreams.duck.engine import column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.aggregates import function
-from ferrisstreams.operators.windows import Lateness, is_late, number
-from ferrisstreams.plan.nodes import Named, Window
+from ferrisstreams.operators.log import CLOSED, LAST_START, OUTCOME, TIME
+from ferrisstreams.operators.windows import TIME_MAX_US, Lateness, is_late, last_start, number
+from ferrisstreams.plan.nodes import Named, Window, WindowKind
 
-OUTCOME = "_outcome"
-TIME = "_ts"
-CLOSED = "_closed"
 FAILED = "_failed"
 
 KEPT, LATE, FILTERED, FAILING = range(4)
@@ -39,8 +37,7 @@ class RowShape:
     """What is done to each row of a relation.
 
     `computed` are columns fixed once a row, `time` the event-time column, `window` and `lateness` decide lateness (both
-    or neither), `conjuncts` filter, `columns` are made for the kept rows. `bounded_ahead`: an event time behind the
-    parameter `AHEAD` fails.
+    or neither), `conjuncts` filter, `columns` are made for the kept rows.
     """
 
     conjuncts: tuple[exp.Expression, ...]
@@ -49,7 +46,6 @@ class RowShape:
     time: str | None = None
     window: Window | None = None
     lateness: Lateness | None = None
-    bounded_ahead: bool = False
 
     @property
     def always_kept(self) -> bool:
@@ -61,7 +57,7 @@ class RowShape:
 #: and up to where the job's windows are closed (both microseconds).
 SEEN, CLOSED_THROUGH = "seen_us", "closed_us"
 
-#: Parameter of a source with `watermark.max_ahead`: the latest event time that is believed (microseconds).
+#: Parameter of a source with event time: the latest event time that is believed (microseconds).
 AHEAD = "ahead_us"
 
 
@@ -74,23 +70,25 @@ def with_computed(shape: RowShape, scan: exp.Select) -> exp.Select:
     """The scan with `computed` columns and `_ts`."""
     extra = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.computed]
     if shape.time is not None:
-        extra.append(exp.alias_(_time(shape, shape.time), TIME))
+        extra.append(exp.alias_(_time(shape.time), TIME))
     return exp.select("*", *extra).from_(scan.subquery("scanned")) if extra else scan
 
 
-def _time(shape: RowShape, name: str) -> exp.Expression:
+def _time(name: str) -> exp.Expression:
+    """The event time in microseconds; outside of what can be computed with, or behind `AHEAD`, it raises."""
     time = function("epoch_us", column(name))
-    if not shape.bounded_ahead:
-        return time
-    ahead = exp.GT(this=time.copy(), expression=parameter(AHEAD))
-    return exp.Case().when(ahead, function("error", exp.Literal.string("too far ahead"))).else_(time)
+    believed = exp.Between(this=time.copy(), low=number(-TIME_MAX_US), high=parameter(AHEAD))
+    return exp.Case().when(believed, time).else_(function("error", exp.Literal.string("event time out of range")))
 
 
 def judged(shape: RowShape, relation: exp.Select, marked: bool) -> exp.Select:
     """Adds `_closed` and `_outcome`. `marked`: the relation has `_failed`, and conjuncts are tried, not trusted."""
     timed = relation
     if shape.window is not None:
-        timed = exp.select("*", exp.alias_(_closed(shape), CLOSED)).from_(relation.subquery("timed"))
+        bounds = [exp.alias_(_closed(shape), CLOSED)]
+        if shape.window.kind is not WindowKind.SESSION:
+            bounds.append(exp.alias_(last_start(shape.window, column(TIME)), LAST_START))
+        timed = exp.select("*", *bounds).from_(relation.subquery("timed"))
     return exp.select("*", exp.alias_(_outcome(shape, marked), OUTCOME)).from_(timed.subquery("judged"))
 
 
@@ -101,6 +99,8 @@ def projected(shape: RowShape, rows: exp.Select) -> exp.Select:
         system.append(TIME)
     if shape.window is not None:
         system.append(CLOSED)
+        if shape.window.kind is not WindowKind.SESSION:
+            system.append(LAST_START)
     return exp.select(
         *[column(name) for name in system],
         *[exp.alias_(_if_kept(shape, named.expression), named.name, quoted=True) for named in shape.columns],
@@ -125,7 +125,7 @@ def _outcome(shape: RowShape, marked: bool) -> exp.Expression:
         return exp.Literal.number(KEPT)
     case = exp.Case()
     if shape.window is not None:
-        case = case.when(is_late(shape.window, column(TIME), column(CLOSED)), number(LATE))
+        case = case.when(is_late(shape.window, column(TIME), column(LAST_START), column(CLOSED)), number(LATE))
     if marked:
         case = case.when(column(FAILED), number(FAILING))
     if not shape.conjuncts:

@@ -14,14 +14,16 @@ from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW, Decoder
 from ferrisstreams.operators.aggregates import function
+from ferrisstreams.operators.windows import TIME_MAX_US, number
 
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """The event-time column and the latest time in it that is believed (microseconds)."""
+    """The event-time column and the latest time in it that is believed (microseconds); `limited` by a setting."""
 
     column: str
     bound_us: int
+    limited: bool
 
 
 class FetchRows:
@@ -41,12 +43,16 @@ class FetchRows:
         rows = exp.select("*").from_(diagnosis.relation)
         if self._ahead is None:
             return rows, diagnosis.rejected
-        bound = exp.cast(exp.Literal.number(self._ahead.bound_us), "BIGINT")
-        late = exp.GT(this=function("epoch_us", column(self._ahead.column)), expression=bound)
-        found = self._work.rows(exp.select(ROW).from_(diagnosis.relation).where(late).order_by(ROW))
-        message = f"the event time is more than watermark.max_ahead ahead of the clock ({self._ahead.column})"
+        time = function("epoch_us", column(self._ahead.column))
+        inside = exp.Between(this=time, low=number(-TIME_MAX_US), high=number(self._ahead.bound_us))
+        believed = function("coalesce", inside, exp.false())
+        found = self._work.rows(exp.select(ROW).from_(diagnosis.relation).where(exp.not_(believed)).order_by(ROW))
+        name = self._ahead.column
+        message = f"the event time {name} is outside of the 36,500 years around 1970"
+        if self._ahead.limited:
+            message = f"the event time {name} is further ahead of the clock than watermark.max_ahead"
         failures = [Failure(int(str(row[0])), "", message) for row in found]
-        return rows.where(exp.not_(late)), [*diagnosis.rejected, *self.letters(failures, "E2110", "decode")]
+        return rows.where(believed), [*diagnosis.rejected, *self.letters(failures, "E2110", "decode")]
 
     def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
         return self.letters(failures, "E2201", "evaluate")

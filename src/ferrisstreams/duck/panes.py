@@ -19,7 +19,13 @@ from ferrisstreams.duck.engine import STATE_SCHEMA, Connection, column
 PANES_LIVE_MAX = 64
 
 #: Panes that one batch may open: each costs a statement of 1 to 2 ms.
-PANES_OPENED_MAX = 8
+PANES_OPENED_MAX = 2
+
+#: Panes widen while a batch brings each of several fewer rows than this: small ones cost more than they save.
+PANE_ROWS_MIN = 10_000
+
+#: Slices of a pane at most, when it is widened because it is small.
+PANE_SLICES_MAX = 64
 
 #: A pane is compacted when it holds this many rows and twice as many as after its last compaction.
 COMPACT_ROWS_MIN = 50_000
@@ -63,6 +69,16 @@ def choose_width(live: Sequence[Interval], slices: Sequence[int], width: int) ->
         width *= 2
 
 
+def _name(ordinal: int, pane: Interval) -> str:
+    """The table of a pane: its name says the interval, so that no other table has to."""
+    return f"pane_{ordinal}_{pane.start}_{pane.stop}".replace("-", "m")
+
+
+def _interval(name: str) -> Interval:
+    _, _, start, stop = name.replace("m", "-").split("_")
+    return Interval(int(start), int(stop))
+
+
 class PaneLog:
     """The log of one operator. `columns` are names and types, the first of them `_slice` (BIGINT).
 
@@ -81,14 +97,14 @@ class PaneLog:
 
     def load(self) -> None:
         """Read which panes there are: at start and after a rollback."""
-        self._state.execute(
-            f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.panes (name VARCHAR, start_us BIGINT, stop_us BIGINT)"
+        found = self._state.rows(
+            f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}'"
+            " AND starts_with(table_name, 'pane_')"
         )
-        found = self._state.rows(f"SELECT name, start_us, stop_us FROM {STATE_SCHEMA}.panes ORDER BY start_us")
-        self._names = {Interval(int(str(a)), int(str(b))): str(name) for name, a, b in found}
+        self._names = {_interval(str(row[0])): str(row[0]) for row in found}
         self._rows = {pane: self._count(name) for pane, name in self._names.items()}
         self._compacted = dict(self._rows)
-        self._next = 1 + max((int(name.removeprefix("pane_")) for name in self._names.values()), default=0)
+        self._next = 1 + max((int(name.split("_")[1]) for name in self._names.values()), default=0)
 
     @property
     def live(self) -> list[Interval]:
@@ -104,8 +120,11 @@ class PaneLog:
         self._open(slices)
         starts = self.live
         touched = sorted({starts[bisect_right([p.start for p in starts], place) - 1] for place in slices})
+        before = self.rows
         for pane in touched:
             self._append_to(pane, relation, epoch, whole=len(touched) == 1)
+        if len(touched) > 1 and self.rows - before < PANE_ROWS_MIN * len(touched):
+            self._width = min(self._width * 2, max(self._width, self._unit * PANE_SLICES_MAX))
 
     def select(self, low_us: int | None = None, high_us: int | None = None) -> exp.Query | None:
         """All columns of all rows of the panes that overlap `[low_us, high_us)`; None when there is no pane."""
@@ -142,14 +161,10 @@ class PaneLog:
             self._create(pane)
 
     def _create(self, pane: Interval) -> str:
-        name = f"pane_{self._next}"
+        name = _name(self._next, pane)
         self._next += 1
         self._names[pane] = name
         self._rows[pane] = self._compacted[pane] = 0
-        self._state.execute(
-            f"INSERT INTO {STATE_SCHEMA}.panes VALUES ($name, $start, $stop)",
-            {"name": name, "start": pane.start, "stop": pane.stop},
-        )
         definitions = [
             exp.ColumnDef(this=column(n).this, kind=exp.DataType.build(t, dialect="duckdb"))
             for n, t in ((EPOCH, "BIGINT"), *self._columns)
@@ -182,18 +197,13 @@ class PaneLog:
         rows = exp.select(exp.alias_(epoch, EPOCH), *self._references()).from_(
             merge.with_("log", as_=log).subquery("m")
         )
-        self._forget_row(pane)
         name = self._create(pane)
         self._rows[pane] = self._compacted[pane] = self._insert(name, rows)
         self._drop(old)
 
     def _forget(self, pane: Interval) -> None:
         self._drop(self._names.pop(pane))
-        self._forget_row(pane)
         del self._rows[pane], self._compacted[pane]
-
-    def _forget_row(self, pane: Interval) -> None:
-        self._state.execute(f"DELETE FROM {STATE_SCHEMA}.panes WHERE start_us = $start", {"start": pane.start})
 
     def _drop(self, name: str) -> None:
         self._state.execute(f"DROP TABLE {STATE_SCHEMA}.{name}")

@@ -18,7 +18,8 @@ from ferrisstreams.operators.windows import number
 DELTA = "_delta"
 
 START, STOP = "_start", "_stop"
-OUTCOME, ROWS, SEEN, LATE_WINDOWS, TIME, CLOSED = "_outcome", "_rows", "_seen", "_late_windows", "_ts", "_closed"
+OUTCOME, ROWS, SEEN, LATE_WINDOWS = "_outcome", "_rows", "_seen", "_late_windows"
+TIME, CLOSED, LAST_START = "_ts", "_closed", "_last_start"
 
 #: Parameters of ordered aggregates: the partition's name and the number of its rows before the batch.
 PARTITION, ROW_BASE = "partition", "row_base"

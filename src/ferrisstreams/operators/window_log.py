@@ -13,6 +13,7 @@ from ferrisstreams.operators.aggregates import function
 from ferrisstreams.operators.log import (
     CLOSED,
     DELTA,
+    LAST_START,
     LATE_WINDOWS,
     OUTCOME,
     START,
@@ -52,7 +53,9 @@ class WindowLog:
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         window = self._window
-        groups = [(SLICE, _if_kept(floor_to(column(TIME), slice_us(window), window.origin_us)))]
+        # The slice of a tumbling window is the window itself, whose start the row statement has made already.
+        place = floor_to(column(TIME), slice_us(window), window.origin_us) if self._hops else column(LAST_START)
+        groups = [(SLICE, _if_kept(place))]
         late: exp.Expression = exp.cast(number(0), "BIGINT")
         if self._hops:
             start = first_open_start(window, column(TIME), column(CLOSED))

@@ -16,6 +16,9 @@ from ferrisstreams.plan.nodes import Window, WindowKind
 #: "No bound yet": far before any event time, with room for arithmetic.
 NEVER_US = -(2**61)
 
+#: Event times lie within this distance of 1970 (36,500 years): arithmetic on them cannot overflow.
+TIME_MAX_US = 2**60
+
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
@@ -38,11 +41,13 @@ def number(value: int) -> exp.Expression:
 
 
 def floor_to(value: exp.Expression, width: int, origin: int) -> exp.Expression:
-    """The greatest `origin + n * width` at or before `value`. DuckDB's `%` takes the sign of the dividend."""
-    shifted = exp.paren(exp.Sub(this=value.copy(), expression=number(origin))) if origin else value.copy()
-    remainder = exp.Mod(this=exp.paren(exp.Mod(this=shifted, expression=number(width)) + number(width)),
-                        expression=number(width))  # fmt: skip
-    return exp.paren(exp.Sub(this=value.copy(), expression=exp.paren(remainder)))
+    """The greatest `origin + n * width` at or before `value`.
+
+    DuckDB's `%` takes the sign of the dividend: the value is first moved by many widths to where it is positive.
+    """
+    lift = -(-2 * TIME_MAX_US // width) * width - origin % width
+    remainder = exp.Mod(this=exp.paren(exp.Add(this=value.copy(), expression=number(lift))), expression=number(width))
+    return exp.paren(exp.Sub(this=value.copy(), expression=remainder))
 
 
 def floor_us(value: int, width: int, origin: int) -> int:
@@ -61,11 +66,11 @@ def first_start(window: Window, time: exp.Expression) -> exp.Expression:
     return exp.paren(floor_to(before, window.slide_us, window.origin_us) + number(window.slide_us))
 
 
-def is_late(window: Window, time: exp.Expression, closed: exp.Expression) -> exp.Expression:
-    """Whether a row at `time` is late when everything up to `closed` is closed."""
+def is_late(window: Window, time: exp.Expression, last: exp.Expression, closed: exp.Expression) -> exp.Expression:
+    """Whether a row at `time`, whose last window starts at `last`, is late when all up to `closed` is closed."""
     if window.kind is WindowKind.SESSION:
         return exp.LT(this=time.copy(), expression=closed.copy())
-    end = exp.Add(this=last_start(window, time), expression=number(window.size_us))
+    end = exp.Add(this=last.copy(), expression=number(window.size_us))
     return exp.LTE(this=end, expression=closed.copy())
 
 

@@ -11,8 +11,8 @@ from ferrisstreams.config.resolve import Settings
 #: Bytes of a batch whose strategy counts rows: a bound on memory, not a target.
 BYTES_MAX = 64 * MEGABYTE
 
-#: Rows of a batch whose strategy counts bytes.
-ROWS_MAX = 1_000_000
+#: Rows of a batch whose strategy counts bytes: no bound of its own, so that no source counts them.
+ROWS_MAX = 2**30
 
 _MEMORY_DEFAULT = 4 * MEGABYTE
 _MEMORY_BOUNDED = 8 * MEGABYTE

@@ -92,10 +92,13 @@ class Task:
         parts.faults.reach("after_process")
         rows = self._account(fetch, outcome)
         self._write(outcome)
-        self._advance(fetch, outcome)
         self._strategy.observe(rows, parts.clock.monotonic_ms() - began_ms)
+        self._progress.watermarks.observe(
+            fetch.partition, outcome.tally.seen_us, fetch.caught_up, parts.clock.monotonic_ms()
+        )
         self._commit.batch_done(rows)
         if self._commit.due(fetch.caught_up):
+            self._advance()
             self._commit.run()
         self._tell()
         return not self._done(fetch.caught_up)
@@ -167,23 +170,18 @@ class Task:
             ledger.output_rejected += len(outcome.output_rejected)
         self._parts.faults.reach("after_write")
 
-    def _advance(self, fetch: Fetch | None, outcome: Outcome | None) -> None:
-        """Move the watermarks; write what closes."""
-        now_ms = self._parts.clock.monotonic_ms()
+    def _advance(self) -> None:
+        """Move the job's watermark and write what closes: at the end of an epoch, because no one sees it before."""
         watermarks = self._progress.watermarks
-        if fetch is not None and outcome is not None:
-            watermarks.observe(fetch.partition, outcome.tally.seen_us, fetch.caught_up, now_ms)
         before = watermarks.current_us()
-        watermark = watermarks.job_us(self._parts.source.partitions(), now_ms)
+        watermark = watermarks.job_us(self._parts.source.partitions(), self._parts.clock.monotonic_ms())
         if watermarks.current_us() != before:
-            closed = self._parts.pipeline.advance(watermark)
-            self._write(closed)
-            if fetch is None and closed.produced:
-                self._commit.batch_done(0)
+            self._write(self._parts.pipeline.advance(watermark))
+            self._commit.batch_done(0)
 
     def _nothing(self) -> bool:
         """No records: idle partitions may let windows close, and the open epoch ends."""
-        self._advance(None, None)
+        self._advance()
         if self._commit.due(caught_up=True):
             self._commit.run()
         self._tell()
@@ -198,6 +196,7 @@ class Task:
         """The last epoch: at the end of a bounded source everything closes."""
         progress = self._progress
         ended = not self._stop and (self._parts.source.ended or self._settings.once)
+        self._advance()
         if ended and not progress.finished:
             self._write(self._parts.pipeline.finish())
             progress.finished = True

@@ -35,8 +35,9 @@ class Watermarks:
         self._caught_up[partition] = caught_up
 
     def job_us(self, partitions: Iterable[str], now_ms: float) -> int:
-        """The job's watermark over the partitions that are not finished."""
-        counting = [self.seen_us(partition) for partition in partitions if not self._idle(partition, now_ms)]
+        """The job's watermark over the partitions that are not finished; over all when every one is."""
+        unfinished = list(partitions) or list(self._seen)
+        counting = [self.seen_us(partition) for partition in unfinished if not self._idle(partition, now_ms)]
         if counting and min(counting) > NEVER_US:
             self._job = max(self._job, min(counting) - self._delay)
         return self._job
