@@ -29,8 +29,8 @@ class FileSinkSettings:
 class FileSink:
     """A mark is `{"length": bytes, "inode": number}`.
 
-    Take a mark right after the first `open` and keep it, before the first `write`: a crash before there is a mark leaves
-    at most the header, which counts as empty.
+    Take a mark right after the first `open` and keep it, before the first `write`: a crash before there is a mark
+    leaves at most the header, which counts as empty.
 
     Errors: FatalConnectorError E4003 (cannot be written) and E4004 (a new job, and a target that is not empty),
     StateError E5003 (the file is not the one that the mark was set in, or lost bytes).
@@ -106,7 +106,7 @@ class FileSink:
         return size
 
     def _holds_header(self) -> bool:
-        self._open(os.O_RDWR | os.O_CREAT)
+        self._open(os.O_RDWR)
         held = os.pread(self._opened().fileno(), len(self._settings.header), 0)
         self.close()
         return held == self._settings.header

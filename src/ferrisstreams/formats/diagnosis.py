@@ -1,8 +1,8 @@
 """Which records of a block fail: in pieces, and for a piece that fails by judging its records.
 
-The plain reader has the last word on every record that is kept: a kept record has passed it. The judge says which of a
-piece's records it would refuse and why, looking at each alone; it is made of the same checks (`reading`). So the cost is
-one pass of the plain reader, and one of the judge over the pieces that hold a bad record.
+The plain reader has the last word on every record that is kept: a kept record has passed it. The judge says which of
+a piece's records it would refuse and why, looking at each alone; it is made of the same checks (`reading`). So the cost
+is one pass of the plain reader, and one of the judge over the pieces that hold a bad record.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`faults` by place in the piece. `settled_rows` are places of good rows that the plain reader must not see; the SELECT
-    `settled` gives them, with their places as `_row`."""
+    """`faults` by place in the piece. `settled_rows` are places of good rows that the plain reader must not see; the
+    SELECT `settled` gives them, with their places as `_row`."""
 
     faults: Mapping[int, Fault]
     settled: exp.Select | None = None
@@ -139,7 +139,7 @@ class Diagnoser:
         return None
 
     def _insert_rows(self, rows: exp.Select, counted: Sequence[int], places: Sequence[int]) -> None:
-        """Append `rows`, whose `_row` is one of `counted`, with the place in the block that belongs to it. All or none."""
+        """Append `rows`, whose `_row` is one of `counted`, with the place that belongs to it: all or none."""
         numbered = pa.table({_COUNTED: pa.array(counted, pa.int64()), _PLACE: pa.array(places, pa.int64())})
         self._connection.register(self._places, numbered)
         try:
@@ -177,6 +177,18 @@ def shortened(value: str) -> str:
 
 def shortened_bytes(value: bytes) -> str:
     return shortened(value[: 4 * _TEXT_LENGTH_MAX].decode(errors="backslashreplace"))
+
+
+def column_fault(name: str, described: str, code: str, value: str) -> Fault:
+    """The fault of a column's value, which is given as text; `described` says what it should be."""
+    match code:
+        case "E2103":
+            return Fault(code, f'key "{name}" stands twice')
+        case "E2105":
+            return Fault(code, f'column "{name}" is missing or null, but it is declared NOT NULL')
+        case "E2109":
+            return Fault(code, f'column "{name}" holds the event time, but it is missing or null')
+    return Fault(code, f'column "{name}": {shortened(value)} is not {described}')
 
 
 def utf8_fault(record: bytes) -> Fault:

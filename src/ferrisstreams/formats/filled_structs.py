@@ -1,4 +1,4 @@
-"""JSON objects with every key that a STRUCT type names: `from_json_strict` wants them all, the plain reader does not."""
+"""JSON objects with every key that a STRUCT type names: `from_json_strict` wants them all, the plain reader not."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW
-from ferrisstreams.formats.diagnosis import Fault, Judgement, create_table, shortened, shortened_bytes, utf8_fault
+from ferrisstreams.formats.diagnosis import Fault, Judgement, column_fault, create_table, shortened_bytes, utf8_fault
 from ferrisstreams.formats.exact_numbers import exact_texts
 from ferrisstreams.formats.expressions import any_of, call, data_type, number, text
 from ferrisstreams.formats.filled_structs import filled_objects, has_struct
@@ -37,8 +37,8 @@ class _Tables:
 class JsonJudge:
     """`plain` makes the plain reader's statement from path and length.
 
-    A column is read by `from_json_strict`, which is the plain reader's own code for one value; it wants every key, so only
-    keys that are there are asked for.
+    A column is read by `from_json_strict`, which is the plain reader's own code for one value; it wants every key, so
+    only keys that are there are asked for.
     """
 
     def __init__(
@@ -203,7 +203,9 @@ class JsonJudge:
         for row, which, value, keys in self._connection.rows(query.from_(self._tables.judged).where(wrong)):
             _, place, code = outcomes[int(str(which))]
             twice = isinstance(keys, list) and keys.count(self._columns[place].name) > 1
-            faults[int(str(row))] = column_fault(self._columns[place], "E2103" if twice else code, str(value))
+            faults[int(str(row))] = column_fault(
+                self._columns[place].name, self._columns[place].described, "E2103" if twice else code, str(value)
+            )
         return faults
 
     def _judgement(self, faults: dict[int, Fault]) -> Judgement:
@@ -215,18 +217,6 @@ class JsonJudge:
         good = exp.select("*").from_(self._tables.judged).where(settled.copy())
         values = exp.select(column(ROW, RAW), *select_values(self._columns))
         return Judgement(faults, values.from_(good.subquery(RAW)), places)
-
-
-def column_fault(c: ReadColumn, code: str, value: str) -> Fault:
-    """The fault of a column's value, which is given as text."""
-    match code:
-        case "E2103":
-            return Fault(code, f'key "{c.name}" stands twice')
-        case "E2105":
-            return Fault(code, f'column "{c.name}" is missing or null, but it is declared NOT NULL')
-        case "E2109":
-            return Fault(code, f'column "{c.name}" holds the event time, but it is missing or null')
-    return Fault(code, f'column "{c.name}": {shortened(value)} is not {c.described}')
 
 
 def _syntax_fault(code: str, record: bytes) -> Fault:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import ConfigError
+from ferrisstreams.formats.arrow import ArrowDecoder
 from ferrisstreams.formats.base import Decoder, Encoder
+from ferrisstreams.formats.datagen import DatagenDecoder
 from ferrisstreams.formats.json_lines import JsonLinesDecoder
 from ferrisstreams.formats.json_text import JsonLinesEncoder
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
@@ -16,6 +18,10 @@ def decoder(engine: Engine, schema: Schema, settings: DecodeSettings) -> Decoder
     match settings.format:
         case "json":
             return JsonLinesDecoder(engine, schema, settings)
+        case "arrow":
+            return ArrowDecoder(engine, schema, settings)
+        case "datagen":
+            return DatagenDecoder(engine, schema, settings)
     raise ConfigError(f"no decoder for the format {settings.format}", "E3002")
 
 
