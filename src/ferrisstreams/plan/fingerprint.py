@@ -1,7 +1,7 @@
 """A plan's fingerprint: what its state depends on.
 
-It covers the scans (name, schema, event time) and the stateful operators (keys, calls, window, emission). Settings, WHERE
-and the projection above the aggregate are not in it: they may change while the state stays.
+It covers the scans (name, schema, event time) and the stateful operators (keys, calls, window, emission). Settings,
+WHERE and the projection above the aggregate are not in it: they may change while the state stays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Window
 
-_Part: TypeAlias = "str | int | None | list[_Part] | dict[str, _Part]"
+_Part: TypeAlias = "str | int | list[_Part] | dict[str, _Part] | None"
 
 
 def fingerprint(plan: Plan) -> str:

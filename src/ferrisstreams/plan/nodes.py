@@ -1,8 +1,8 @@
 """What a query means: frozen nodes, each with its schema and the three facts that decide how it may run.
 
 Scalar expressions are sqlglot trees over the input's columns: every column reference is an unqualified, quoted
-`exp.Column` whose name is exactly the input column's name. A plan names no file, no engine and no setting beyond what the
-statement says.
+`exp.Column` whose name is exactly the input column's name. A plan names no file, no engine and no setting beyond what
+the statement says.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`changes`: rows can disappear or be replaced (the relation carries `_weight`); `event_time`: the column that holds
-    it; `key`: the columns that identify a row among those that stand at one time."""
+    """`changes`: rows can disappear or be replaced (the relation carries `_weight`); `event_time`: the column that
+    holds it; `key`: the columns that identify a row among those that stand at one time."""
 
     changes: bool = False
     event_time: str | None = None

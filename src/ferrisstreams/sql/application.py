@@ -13,10 +13,11 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import ApplicationPlan, Emit, JobPlan, Sink, SinkSpec, SourceSpec
 from ferrisstreams.plan.rewrites import canonical
 from ferrisstreams.schema import EventTime, Schema
-from ferrisstreams.sql.binder import Binder, Names, Relation, plan_message_key
+from ferrisstreams.sql.binder import Binder, Names
 from ferrisstreams.sql.catalog import Catalog, ResolveReference, Stream
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.functions import load_functions
+from ferrisstreams.sql.relations import Relation, plan_message_key
 from ferrisstreams.sql.source_text import SourceText, Span
 from ferrisstreams.sql.sources import declare_source
 from ferrisstreams.sql.statements import DeclareStream, Script, StreamAs, View, parse_statements, too_deep
@@ -144,7 +145,7 @@ def _refuse_inline(context: Context, properties: Mapping[str, Property]) -> None
             raise SqlError(
                 f"the inline form ({key}) is not supported",
                 "E1201",
-                "declare the source: CREATE STREAM name (columns) WITH (connector = …), and give the sink's keys in its own WITH",
+                "declare the source with CREATE STREAM name (columns) WITH (…); a query's WITH configures its own sink",
                 value.position,
             )
 

@@ -51,6 +51,8 @@ def check_call(context: Context, node: exp.Expr) -> None:
         return
     if name in APPROXIMATE:
         context.note_outside_law(f"{name}()")
+    if name == "columns":
+        raise context.error(node, "COLUMNS(…) is not supported", "E1201", "name the columns")
     match context.functions.kind(name):
         case None:
             near = context.functions.near(name)

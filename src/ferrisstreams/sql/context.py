@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import count
@@ -40,12 +41,18 @@ class Context:
             self.outside_law.append(what)
 
 
-def did_you_mean(name: str, known: list[str]) -> str | None:
-    """A hint with the nearest of the known names, or with all of them when they are few."""
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that the author surely meant."""
     by_lower = {other.lower(): other for other in known}
     near = get_close_matches(name.lower(), list(by_lower), 1, 0.6)
-    if near:
-        return f"did you mean {by_lower[near[0]]}?"
+    return by_lower[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str | None:
+    """A hint with the nearest of the known names, or with all of them when they are few."""
+    near = nearest(name, known)
+    if near is not None:
+        return f"did you mean {near}?"
     return f"there is {', '.join(known)}" if 0 < len(known) <= _NAMES_SHOWN_MAX else None
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar, NoReturn, cast
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ParseError
+from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
@@ -24,11 +25,11 @@ from ferrisstreams.sql.syntax import (
     EmitClause,
     MessageKey,
     NamedArgument,
+    RefusedSyntaxError,
     SelectAlone,
     StreamColumn,
     StreamProperty,
     StreamWindow,
-    SyntaxRefused,
     WatermarkFor,
     WindowBound,
     mark,
@@ -41,7 +42,6 @@ WINDOW_CLAUSES = ("TUMBLING", "HOPPING", "SLIDING", "SESSION", "CUMULATING", "TU
 WINDOW_BOUNDS = tuple(f"{kind}_{end}" for kind in ("TUMBLE", "HOP", "SESSION") for end in ("START", "END"))
 
 _NAMED_ARGUMENTS = (("SIZE",), ("ADVANCE", "BY"), ("GRACE", "PERIOD"), ("RETENTION",))
-_EMIT_WORDS = ("CHANGES", "FINAL", "ON")
 
 #: Calls whose arguments have a syntax of their own.
 _SPECIAL_CALLS = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "OVERLAY")
@@ -49,11 +49,12 @@ _TYPED_AGGREGATES = ("COUNT", "SUM", "AVG")
 
 
 class LocatedParseError(ParseError):
-    """sqlglot's error with the offsets of the token that it is about."""
+    """sqlglot's error with the offsets of the token that it is about; `at_end` when the statement ended too early."""
 
-    def __init__(self, message: str, span: Span) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, span: Span, at_end: bool) -> None:
+        super().__init__(message, [{"description": message}])
         self.span = span
+        self.at_end = at_end
 
 
 class FerrisParser(DuckDBParser):
@@ -77,14 +78,14 @@ class FerrisParser(DuckDBParser):
     }
 
     def parse_one_statement(self, tokens: list[Token], text: str) -> exp.Expression:
-        """One statement from all its tokens (not empty). Raises `LocatedParseError` and `SyntaxRefused`."""
+        """One statement from all its tokens (not empty). Raises `LocatedParseError` and `RefusedSyntaxError`."""
         trees = self._parse(lambda parser: cast(FerrisParser, parser)._parse_stream_statement(), tokens, text)
         assert isinstance(trees[0], exp.Expression)
         return trees[0]
 
     def raise_error(self, message: str, token: Token | None = None) -> NoReturn:
         at = token or self._curr or self._prev
-        raise LocatedParseError(message, token_span(at) if at else Span(0, 0))
+        raise LocatedParseError(message, token_span(at) if at else Span(0, 0), not token and not self._curr)
 
     # Statements
 
@@ -104,7 +105,7 @@ class FerrisParser(DuckDBParser):
     def _parse_create_stream_or_view(self) -> exp.Expression:
         create = self._prev
         if self._match_text_seq("OR", "REPLACE"):
-            raise SyntaxRefused(
+            raise RefusedSyntaxError(
                 token_span(create).to(token_span(self._prev)),
                 "OR REPLACE has no meaning in an application: each name is declared once",
                 "E1201",
@@ -123,7 +124,7 @@ class FerrisParser(DuckDBParser):
     def _refuse_if_not_exists(self) -> None:
         first = self._curr
         if self._match_text_seq("IF", "NOT", "EXISTS"):
-            raise SyntaxRefused(
+            raise RefusedSyntaxError(
                 token_span(first).to(token_span(self._prev)),
                 "IF NOT EXISTS has no meaning in an application: each name is declared once",
                 "E1201",
@@ -172,13 +173,13 @@ class FerrisParser(DuckDBParser):
                 if emit is not None:
                     self.raise_error("EMIT is written twice")
                 emit = self._parse_emit()
-            elif self._match_pair(TokenType.WITH, TokenType.L_PAREN, advance=False):
+            elif self._match(TokenType.WITH, advance=False):
                 properties = self._parse_property_lists(properties)
             else:
                 return emit, properties
 
     def _is_emit(self) -> bool:
-        return self._curr.text.upper() == "EMIT" and self._curr.token_type == TokenType.VAR
+        return bool(self._curr.text.upper() == "EMIT" and self._curr.token_type == TokenType.VAR)
 
     def _parse_emit(self) -> EmitClause:
         first = self._curr
@@ -205,7 +206,7 @@ class FerrisParser(DuckDBParser):
         kind_token = self._curr
         kind = self._parse_types(allow_identifiers=False) if self._curr else None
         if not isinstance(kind, exp.DataType):
-            raise SyntaxRefused(
+            raise RefusedSyntaxError(
                 token_span(kind_token or first),
                 f"{kind_token.text} is not a type"
                 if kind_token and kind_token.text.isidentifier()
@@ -296,18 +297,13 @@ class FerrisParser(DuckDBParser):
         if not self._match(TokenType.L_PAREN, advance=False):
             self._fail_expected(f"( after {first.text.upper()}")
         items = self._parse_wrapped_items(self._parse_window_argument)
-        window = StreamWindow(
-            this=first.text.upper(),
-            expressions=[item for item in items if not isinstance(item, NamedArgument)],
-            named=[item for item in items if isinstance(item, NamedArgument)],
-            clause=True,
-        )
+        window = _window(first, items, clause=True)
         mark(window, first, self._prev)
         return [window]
 
     def _parse_window_function(self) -> StreamWindow:
         name = self._tokens[self._index - 2]
-        window = StreamWindow(this=name.text.upper(), expressions=self._parse_window_arguments())
+        window = _window(name, self._parse_window_arguments(), clause=False)
         mark(window, name)
         return window
 
@@ -357,9 +353,49 @@ class FerrisParser(DuckDBParser):
         return item
 
     def _parse_table_alias(self, alias_tokens: Collection[TokenType] | None = None) -> exp.TableAlias | None:
-        if self._is_emit() and self._next.text.upper() in _EMIT_WORDS:
+        if self._is_emit():
             return None
         return super()._parse_table_alias(alias_tokens=alias_tokens)
+
+    def _parse_string_as_identifier(self) -> exp.Identifier | None:
+        """A table in single quotes is a reference to a file, not a name."""
+        token = self._curr
+        name = super()._parse_string_as_identifier()
+        if name is not None:
+            mark(name, token)
+            name.meta["string"] = True
+        return name
+
+    def _parse_table_parts(
+        self,
+        schema: bool = False,
+        is_db_reference: bool = False,
+        wildcard: bool = False,
+        fast: bool = False,
+    ) -> exp.Table | exp.Dot | None:
+        word = self._curr.text.upper()
+        if self._next.token_type == TokenType.L_PAREN and word in ("TABLE", *WINDOW_FUNCTIONS):
+            raise RefusedSyntaxError(
+                token_span(self._curr),
+                "a window as a table function is not supported",
+                "E1201",
+                "write the window into GROUP BY: GROUP BY key, TUMBLE(ts, INTERVAL '1' MINUTE)",
+            )
+        return super()._parse_table_parts(schema, is_db_reference, wildcard, fast)
+
+    def _parse_primary(self) -> exp.Expr | None:
+        first = self._curr
+        primary = super()._parse_primary()
+        if primary is not None:
+            mark(primary, first, self._prev)
+        return primary
+
+    def _parse_placeholder(self) -> exp.Expr | None:
+        first = self._curr
+        placeholder = super()._parse_placeholder()
+        if placeholder is not None:
+            mark(placeholder, first, self._prev)
+        return placeholder
 
     def _parse_table_hints(self) -> None:
         """`FROM s WITH (…)` configures the sink; it is no hint."""
@@ -411,11 +447,32 @@ class FerrisParser(DuckDBParser):
         return items
 
 
+def _window(name: Token, arguments: list[exp.Expression], clause: bool) -> StreamWindow:
+    return StreamWindow(
+        this=name.text.upper(),
+        expressions=[item for item in arguments if not isinstance(item, NamedArgument)],
+        named=[item for item in arguments if isinstance(item, NamedArgument)],
+        clause=clause,
+    )
+
+
 def _full_unit(word: str) -> str:
     return _SHORT_UNITS.get(word.lower(), word.upper())
 
 
 _SHORT_UNITS = {"ms": "MILLISECOND", "s": "SECOND", "m": "MINUTE", "h": "HOUR", "d": "DAY"}
+
+
+class FerrisGenerator(DuckDBGenerator):
+    TRANSFORMS: ClassVar[dict[type[exp.Expr], Callable[..., str]]] = {
+        **DuckDBGenerator.TRANSFORMS,
+        MessageKey: lambda self, node: f"{self.sql(node, 'this')} PRIMARY KEY",
+        exp.WithinGroup: lambda self, node: f"{self.sql(node, 'this')} WITHIN GROUP ({_one_line(self, node)})",
+    }
+
+
+def _one_line(generator: DuckDBGenerator, node: exp.WithinGroup) -> str:
+    return " ".join(generator.sql(node, "expression").split())
 
 
 class Ferris(DuckDB):
@@ -431,3 +488,5 @@ class Ferris(DuckDB):
         }
 
     Parser = FerrisParser
+
+    Generator = FerrisGenerator

@@ -1,7 +1,7 @@
 """Which functions user SQL may call, what kind they are, and which depend on the clock or on chance.
 
-The rule allows: a function is callable when DuckDB lists it as scalar or aggregate (or as a macro of such) and it is not
-one of the few below that look outside the row. Everything else is refused, table functions altogether.
+The rule allows: a function is callable when DuckDB lists it as scalar or aggregate (or as a macro of such) and it is
+not one of the few below that look outside the row. Everything else is refused, table functions altogether.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Kind(Enum):
 
 #: Scalars that read the session, the catalog, settings or sequences, wait, write, or show DuckDB's insides.
 _REFUSED = re.compile(
-    r"""__.* | pg_.* | has_.*_privilege | has_foreign_data_wrapper_privilege | inet_(client|server)_.* | (duckdb|pragma)_.*
+    r"""__.* | pg_.* | has_.*_privilege | has_foreign_data_wrapper_privilege | inet_(client|server)_.*
+      | (duckdb|pragma)_.*
       | current_(setting|query|query_id|connection_id|transaction_id|database|schema|schemas|catalog|user|role)
       | getenv | getvariable | setvariable | set_config | nextval | currval | setval | setseed | sleep_ms | write_log
       | stats | vector_type | txid_current | in_search_path | session_user | user | version | index_key | invoke

@@ -16,6 +16,7 @@ from ferrisstreams.plan.expressions import column
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.context import Context, did_you_mean
+from ferrisstreams.sql.source_text import lowered
 
 _INPUT = "_input"
 
@@ -124,8 +125,12 @@ _KIND = re.compile(r"^(?:\w+: )?(?:[A-Z][A-Za-z ]* Error: )")
 
 def _translated(text: str) -> tuple[str, str, str | None]:
     """DuckDB's message as ours: message, code, hint."""
+    text = text.replace("INTEGER_LITERAL", "INTEGER").replace("STRING_LITERAL", "VARCHAR")
     if (found := _NO_MATCH.search(text)) is not None:
-        return f"{_unquoted(found[1])} does not exist: the arguments do not fit", "E1102", _candidates(text)
+        name, _, kinds = _unquoted(found[1]).partition("(")
+        if name == "struct_extract":
+            return f"{kinds.split(', VARCHAR)')[0]} has no fields", "E1102", None
+        return f"{name} does not take ({kinds}", "E1102", _candidates(text)
     if (found := _NO_KEY.search(text)) is not None:
         fields = re.findall(r'"(.*?)"', found[2] or "")
         return f"there is no field {found[1]} in this struct", "E1101", did_you_mean(found[1], fields)
@@ -134,8 +139,7 @@ def _translated(text: str) -> tuple[str, str, str | None]:
     if (found := _NO_TYPE.search(text)) is not None:
         near = re.search(r'Did you mean "(.*?)"', text)
         return f"there is no type {found[1]}", "E1102", f"did you mean {near[1]}?" if near else None
-    first = _KIND.sub("", text.split("\n")[0]).strip()
-    return first[:1].lower() + first[1:], "E1102", None
+    return lowered(_KIND.sub("", text.split("\n")[0]).strip()), "E1102", None
 
 
 def _unquoted(call: str) -> str:
@@ -145,5 +149,5 @@ def _unquoted(call: str) -> str:
 def _candidates(text: str) -> str | None:
     """The forms of the function that there are, at most three."""
     lines = [line.strip() for line in text.partition("Candidate functions:")[2].splitlines()]
-    forms = [re.sub(r", /\)", ")", _unquoted(line)) for line in lines if "(" in line][:3]
+    forms = [line.replace(", /)", ")").replace('"', "") for line in lines if " -> " in line][:3]
     return f"it takes {' or '.join(forms)}" if forms else "cast the arguments"

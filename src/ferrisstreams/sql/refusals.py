@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from sqlglot import exp
 
 from ferrisstreams.sql.source_text import Span
-from ferrisstreams.sql.syntax import SyntaxRefused
+from ferrisstreams.sql.syntax import RefusedSyntaxError
 
-_STATEMENTS = ("CREATE STREAM", "CREATE VIEW", "SELECT")
+_STATEMENTS_HINT = "an application holds CREATE STREAM, CREATE VIEW and SELECT"
 
 _SHELL = "statements of the shell and the server are not part of an application file"
 
@@ -54,7 +54,7 @@ _SETTINGS = "settings belong into WITH (…), the configuration file, or --set"
 #: Statements that would reach files, the network or settings -> what to do.
 _SEALED_STATEMENTS: Mapping[str, str] = {
     **dict.fromkeys(("ATTACH", "DETACH", "COPY", "EXPORT", "IMPORT", "LOAD", "INSTALL", "FORCE"), _SEALED),
-    **dict.fromkeys(("UPDATE EXTENSIONS", "CHECKPOINT", "VACUUM", "CALL", "EXECUTE", "PREPARE"), _SEALED),
+    **dict.fromkeys(("CHECKPOINT", "VACUUM", "CALL", "EXECUTE", "PREPARE", "DEALLOCATE"), _STATEMENTS_HINT),
     **dict.fromkeys(("SET", "RESET", "PRAGMA", "DECLARE"), _SETTINGS),
 }
 
@@ -79,30 +79,30 @@ _REFUSED_CREATE: Mapping[str, str] = {
 }
 
 
-def refused_statement(word: str, span: Span) -> SyntaxRefused:
+def refused_statement(word: str, span: Span) -> RefusedSyntaxError:
     """The error of a statement that begins with `word`, which begins none of ours."""
     if word in _SEALED_STATEMENTS:
-        return SyntaxRefused(span, f"{word} is not callable from an application", "E1202", _SEALED_STATEMENTS[word])
+        return RefusedSyntaxError(span, f"{word} is not callable", "E1202", _SEALED_STATEMENTS[word])
     if word in _REFUSED_STATEMENTS:
         what, hint = _REFUSED_STATEMENTS[word]
-        return SyntaxRefused(span, f"{what} is not supported in an application", "E1201", hint)
+        return RefusedSyntaxError(span, f"{what} is not supported in an application", "E1201", hint)
     near = get_close_matches(word, ["CREATE", "SELECT", "WITH"], 1, 0.6)
-    return SyntaxRefused(
+    return RefusedSyntaxError(
         span,
-        f"no statement begins with {word if word.isprintable() else word!r}",
+        f"no statement begins with {word!r}",
         "E1001",
-        f"did you mean {near[0]}?" if near else f"statements are {', '.join(_STATEMENTS)}",
+        f"did you mean {near[0]}?" if near else _STATEMENTS_HINT,
     )
 
 
-def refused_create(kind: str, span: Span) -> SyntaxRefused:
+def refused_create(kind: str, span: Span) -> RefusedSyntaxError:
     """The error of `CREATE kind`, or of a declaration's part."""
     if kind in _REFUSED_CREATE:
         what = kind if kind == "PRIMARY KEY" else f"CREATE {kind}"
-        return SyntaxRefused(span, f"{what} is not supported", "E1201", _REFUSED_CREATE[kind])
+        return RefusedSyntaxError(span, f"{what} is not supported", "E1201", _REFUSED_CREATE[kind])
     near = get_close_matches(kind, ["STREAM", "VIEW"], 1, 0.5)
     hint = f"did you mean CREATE {near[0]}?" if near else "write CREATE STREAM or CREATE VIEW"
-    return SyntaxRefused(span, "after CREATE comes STREAM or VIEW", "E1001", hint)
+    return RefusedSyntaxError(span, "after CREATE comes STREAM or VIEW", "E1001", hint)
 
 
 _SUBQUERY = "compute it in a stream or view of its own; joins and subqueries in expressions are not there yet"
@@ -114,7 +114,6 @@ _REFUSED_NODES: tuple[tuple[type[exp.Expr], str, str], ...] = (
     (exp.Subquery, "a subquery in an expression", _SUBQUERY),
     (exp.Query, "a subquery in an expression", _SUBQUERY),
     (exp.Unnest, "UNNEST", "use list functions such as list_transform and list_sum on the list itself"),
-    (exp.Columns, "COLUMNS(…)", "name the columns"),
     (exp.PositionalColumn, "a column by position", "name the column"),
     (exp.Placeholder, "a parameter", "write the value"),
     (exp.Parameter, "a parameter", "write the value"),

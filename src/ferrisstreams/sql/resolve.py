@@ -13,9 +13,9 @@ from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.plan.rewrites import VOLATILE, VOLATILE_TYPE
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.calls import call_name, check_call, without_within_group
-from ferrisstreams.sql.context import Context, did_you_mean
+from ferrisstreams.sql.context import Context, did_you_mean, nearest
 from ferrisstreams.sql.inference import type_of
-from ferrisstreams.sql.refusals import refused_node
+from ferrisstreams.sql.refusals import refused_clause, refused_node
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
 from ferrisstreams.sql.syntax import StreamWindow, WindowBound, span_of
@@ -37,12 +37,13 @@ _SYSTEM_COLUMNS = frozenset(
 @dataclass(slots=True)
 class Scope:
     """The names that an expression may use: the input's columns under `qualifier`, select aliases to the left, and the
-    window's bounds when the query has one."""
+    window's bounds when the query has one. `later` are all aliases of the select list, for the error."""
 
     schema: Schema
     qualifier: Name | None
     window: WrittenWindow | None = None
     aliases: dict[str, exp.Expression] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
 
     @property
     def described(self) -> Schema:
@@ -83,6 +84,14 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
     assert isinstance(result, exp.Expression)
     result.pop()
     return result
+
+
+def refuse_clauses(context: Context, node: exp.Expr, allowed: frozenset[str]) -> None:
+    """Refuse, by name, whatever a query's node holds besides the allowed arguments."""
+    refused = refused_clause(node, allowed)
+    if refused is not None:
+        what, hint, at = refused
+        raise context.error(at, f"{what} is not supported", "E1201", hint)
 
 
 def _refuse(context: Context, holder: exp.Expression) -> None:
@@ -126,12 +135,13 @@ def _field(value: exp.Expr, name: exp.Expr) -> exp.Expression:
     call = exp.Anonymous(this="STRUCT_EXTRACT", expressions=[value.copy(), field_name])
     span = span_of(name)
     if span is not None:
-        _place(field_name, span)
-        _place(call, span)
+        place(field_name, span)
+        place(call, span)
     return call
 
 
-def _place(node: exp.Expr, span: Span) -> None:
+def place(node: exp.Expr, span: Span) -> None:
+    """Note where a node stands in the text."""
     node.meta["start"] = span.start
     node.meta["end"] = span.stop - 1
 
@@ -141,7 +151,7 @@ def _edge(edge: str, at: exp.Expr) -> exp.Expression:
     bound.meta[EDGE] = True
     span = span_of(at)
     if span is not None:
-        _place(bound, span)
+        place(bound, span)
     return bound
 
 
@@ -182,7 +192,7 @@ def _alias(aliases: Mapping[str, exp.Expression], name: Name) -> exp.Expression 
 
 def _input_column(name: str, span: Span) -> exp.Column:
     found = column(name)
-    _place(found.this, span)
+    place(found.this, span)
     return found
 
 
@@ -197,13 +207,13 @@ def _unknown(context: Context, scope: Scope, name: Name, node: exp.Column, quali
             name.span, f"the system column {name.text} is not supported", "E1201", "declare a column for it"
         )
     known = [*scope.schema.names, *scope.aliases]
+    message = f"there is no {'table or ' if qualified else ''}column {name.text}"
     if qualified and scope.qualifier is not None:
-        message = f"there is no table or column {name.text}"
-        known.append(scope.qualifier.text)
-    elif qualified:
-        message = f"there is no table or column {name.text}"
-    else:
-        message = f"there is no column {name.text}"
+        near = nearest(name.text, [scope.qualifier.text])
+        hint = f"did you mean {near}?" if near else f"the stream is called {scope.qualifier.text} here"
+        return context.error(name.span, message, "E1101", hint)
+    if any(name.matches(alias) for alias in scope.later):
+        return context.error(name.span, message, "E1101", "an alias can be used only to the right of where it is given")
     if name.quoted and any(other.lower() == lower for other in known):
         other = next(other for other in known if other.lower() == lower)
         return context.error(name.span, message, "E1101", f"quoted names match exactly: did you mean {other}?")

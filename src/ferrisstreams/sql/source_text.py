@@ -50,5 +50,10 @@ class SourceText:
         return SqlError(message, code, hint, self.position(span))
 
 
+def lowered(message: str) -> str:
+    """A message of another's without its capital letter, unless it begins with a word in capitals."""
+    return message if message[1:2].isupper() else message[:1].lower() + message[1:]
+
+
 #: A longer line is not shown in errors: it would hide the message.
 _LINE_CHARS_MAX = 400

@@ -16,14 +16,14 @@ from ferrisstreams.plan.nodes import Emit
 from ferrisstreams.sql.annotations import application_annotations, job_annotations
 from ferrisstreams.sql.dialect import Ferris, FerrisParser, LocatedParseError
 from ferrisstreams.sql.lexer import Annotation, Piece, split
-from ferrisstreams.sql.source_text import SourceText, Span
+from ferrisstreams.sql.source_text import SourceText, Span, lowered
 from ferrisstreams.sql.syntax import (
     CreateStream,
     CreateView,
+    RefusedSyntaxError,
     SelectAlone,
     StreamColumn,
     StreamProperty,
-    SyntaxRefused,
     WatermarkFor,
     span_of,
     token_span,
@@ -169,7 +169,7 @@ def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
     try:
         with _quiet():
             return parser.parse_one_statement(list(piece.tokens), source.text)
-    except SyntaxRefused as refused:
+    except RefusedSyntaxError as refused:
         raise source.error(refused.span, refused.message, refused.code, refused.hint) from refused
     except LocatedParseError as error:
         raise _syntax_error(source, piece, error) from error
@@ -189,29 +189,26 @@ def too_deep(source: SourceText, span: Span) -> SqlError:
 
 
 _UNEXPECTED = "Invalid expression / Unexpected token"
+_MISSING = "Required keyword"
 
 
 def _syntax_error(source: SourceText, piece: Piece, error: LocatedParseError) -> SqlError:
-    span, message = error.span, str(error)
+    """sqlglot's message in words for the author."""
+    span, message = error.span, str(error).partition(" but got ")[0]
     word = source.text[span.start : span.stop]
-    if message.startswith("Required keyword"):
-        part = message.split("'")[1]
-        message = "something is missing here" if part in ("this", "expression", "expressions") else f"{part} is missing"
-    if message != _UNEXPECTED:
-        hint = None if message.startswith("Expected") else "look at what stands before this place"
-        return source.error(span, _first_lower(message), "E1001", hint)
-    if word.upper() == "EMIT":
+    if word.upper() == "EMIT" and not error.at_end and message in (_UNEXPECTED, "Expecting )"):
         return source.error(span, "EMIT belongs to the end of the statement", "E1001", "write it after the whole query")
-    return source.error(
-        span,
-        f"{word!r} is not expected here",
-        "E1001",
-        "a statement ends with a semicolon; look for a missing comma or bracket",
-    )
-
-
-def _first_lower(message: str) -> str:
-    return message[:1].lower() + message[1:]
+    if message == _UNEXPECTED:
+        hint = "a statement ends with a semicolon; look for a missing comma or bracket"
+        return source.error(span, f"{word!r} is not expected here", "E1001", hint)
+    if message.startswith(_MISSING):
+        where = "after" if error.at_end else "before"
+        return source.error(span, f"something is missing {where} {word!r}", "E1001", "complete the expression")
+    if message == "Expecting )":
+        where = "but the statement ends here" if error.at_end else f"not {word!r}"
+        return source.error(span, f"expected ), {where}", "E1001", "look for a bracket that is not closed")
+    ends = error.at_end and message.startswith("Expected") and "statement ends" not in message
+    return source.error(span, lowered(message) + (", but the statement ends here" if ends else ""), "E1001")
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class MessageKey(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True}
 
 
-class SyntaxRefused(Exception):
+class RefusedSyntaxError(Exception):
     """Raised inside the parser, where the path of the text is not known; becomes a `SqlError`."""
 
     def __init__(self, span: Span, message: str, code: str, hint: str | None = None) -> None:

@@ -27,6 +27,8 @@ _USAGE = {
     "SLIDING": "write WINDOW SLIDING(size, slide), such as WINDOW SLIDING(5m, 1m)",
 }
 
+_ARGUMENT_NAMES = {"TUMBLING": ("SIZE",), "HOPPING": ("SIZE", "ADVANCE BY")}
+
 #: A row is copied into each of its windows; more than this is surely a slip of units.
 _WINDOWS_OF_A_ROW_MAX = 10_000
 
@@ -119,7 +121,7 @@ class _Reader:
             first, second = self._lengths(arguments, 2)
             size, slide = (first, second) if clause else (second, first)
         if slide > size:
-            raise self._error("the slide is longer than the window: rows would fall between windows", "E1102")
+            raise self._misused("the slide is longer than the window: rows would fall between windows")
         if size // slide > _WINDOWS_OF_A_ROW_MAX:
             raise self._error(f"each row would be in {size // slide} windows", "E1201", "choose a longer slide")
         return size, slide
@@ -131,7 +133,7 @@ class _Reader:
             if name in ("GRACE PERIOD", "RETENTION"):
                 hint = _GRACE if name == "GRACE PERIOD" else "leave it out: state is kept until the window closes"
                 raise self.context.error(item, f"{name} is not supported", "E1201", hint)
-            allowed = {"TUMBLING": ("SIZE",), "HOPPING": ("SIZE", "ADVANCE BY")}.get(self.spelling, ())
+            allowed = _ARGUMENT_NAMES.get(self.spelling, ())
             if name not in allowed or name in found:
                 raise self.context.error(item, f"{name} does not belong here", "E1102", _USAGE.get(self.spelling))
             found[name] = self._length(item.expression)
@@ -152,7 +154,7 @@ class _Reader:
                 "write a number and a unit from microseconds to weeks, such as INTERVAL '5' MINUTE, '5 minutes' or 5m",
             )
         if length <= 0:
-            raise self.context.error(node, "a window needs a length above zero", "E1102")
+            raise self.context.error(node, "a window needs a length above zero", "E1102", _USAGE.get(self.spelling))
         return length
 
     def _origin(self, arguments: list[exp.Expression]) -> int:

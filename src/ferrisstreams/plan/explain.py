@@ -1,0 +1,225 @@
+"""A job's plan for people and tools: an indented tree, JSON, and a Mermaid flowchart. The output is stable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ferrisstreams.plan.nodes import (
+    Aggregate,
+    AssignWindow,
+    Facts,
+    Filter,
+    JobPlan,
+    Named,
+    Plan,
+    Project,
+    Scan,
+    Sink,
+    Window,
+    WindowKind,
+)
+from ferrisstreams.schema import Column, Schema
+
+Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
+
+_UNITS = (
+    ("day", 86_400_000_000),
+    ("hour", 3_600_000_000),
+    ("minute", 60_000_000),
+    ("second", 1_000_000),
+    ("millisecond", 1_000),
+    ("microsecond", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A node as shown: its operator, what it is about, and its lines."""
+
+    operator: str
+    subject: str
+    lines: tuple[str, ...]
+    node: Plan
+
+
+def explain(job: JobPlan, state: Mapping[str, str] | None = None) -> str:
+    """The plan as an indented tree, sink first, ending with a newline. `state` says for each aggregate call what its
+    state holds."""
+    lines = [f"job {job.name}"]
+    if job.depends_on:
+        lines.append(f"  after: {', '.join(job.depends_on)}")
+    if job.outside_law:
+        lines.append(f"  outside the answer law: {', '.join(job.outside_law)}")
+    for depth, step in enumerate(_steps(job.plan, state or {}), start=1):
+        pad = "  " * depth
+        subject = f" {step.subject}" if step.subject else ""
+        lines.append(f"{pad}{step.operator}{subject} [{facts_text(step.node.facts)}]")
+        lines.extend(f"{pad}    {line}" for line in step.lines)
+    return "\n".join(lines) + "\n"
+
+
+def explain_json(job: JobPlan, state: Mapping[str, str] | None = None) -> str:
+    """The plan as one JSON object; `plan` is the list of operators, sink first."""
+    document: dict[str, Json] = {
+        "job": job.name,
+        "depends_on": list(job.depends_on),
+        "outside_law": list(job.outside_law),
+        "plan": [_json(step, state or {}) for step in _steps(job.plan, state or {})],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def explain_mermaid(job: JobPlan, state: Mapping[str, str] | None = None) -> str:
+    """The plan as a Mermaid flowchart from the scan to the sink."""
+    steps = list(reversed(_steps(job.plan, state or {})))
+    lines = ["flowchart TD"]
+    for index, step in enumerate(steps):
+        text = "<br/>".join(_escaped(line) for line in (f"{step.operator} {step.subject}".strip(), *step.lines))
+        lines.append(f'  n{index}["{text}"]')
+    lines.extend(f"  n{index} --> n{index + 1}" for index in range(len(steps) - 1))
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Text inside a quoted Mermaid label."""
+    for char, entity in (("&", "#amp;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;")):
+        text = text.replace(char, entity)
+    return text
+
+
+def _steps(plan: Plan, state: Mapping[str, str]) -> list[_Step]:
+    steps: list[_Step] = []
+    while True:
+        steps.append(_step(plan, state))
+        if isinstance(plan, Scan):
+            return steps
+        plan = plan.input
+
+
+def _step(node: Plan, state: Mapping[str, str]) -> _Step:
+    match node:
+        case Sink():
+            lines = [f"emit: {node.emit.name}"] if node.emit is not None else []
+            if node.message_key:
+                lines.append(f"message key: {', '.join(node.message_key)}")
+            return _Step("Sink", node.spec.name, tuple(lines), node)
+        case Project():
+            return _Step("Project", "", tuple(_definitions(node.columns, node.schema)), node)
+        case Filter():
+            return _Step("Filter", "", tuple(conjunct.sql("duckdb") for conjunct in node.conjuncts), node)
+        case Aggregate():
+            return _Step("Aggregate", f"{node.emit.name}", tuple(_aggregate_lines(node, state)), node)
+        case AssignWindow():
+            return _Step("Window", window_text(node.window), (), node)
+        case Scan():
+            return _Step("Scan", node.source.name, tuple(_scan_lines(node)), node)
+
+
+def _aggregate_lines(node: Aggregate, state: Mapping[str, str]) -> list[str]:
+    lines = [f"key {line}" for line in _definitions(node.keys, node.schema)]
+    for call, line in zip(node.calls, _definitions(node.calls, node.schema), strict=True):
+        held = f"  state: {state[call.name]}" if call.name in state else ""
+        lines.append(f"call {line}{held}")
+    return lines
+
+
+def _scan_lines(node: Scan) -> list[str]:
+    lines = [column_text(column) for column in node.source.schema]
+    lines.extend(f"computed once a row: {line}" for line in _definitions(node.computed, node.schema))
+    time = node.source.event_time
+    if time is None:
+        lines.append("event time: none")
+    else:
+        behind = f"{length_text(time.delay_us)} behind" if time.delay_us else "no disorder"
+        lines.append(f"event time: {time.column}, watermark {behind}")
+    return lines
+
+
+def _definitions(columns: Sequence[Named], schema: Schema) -> list[str]:
+    shown = {column.name: column_text(column) for column in schema}
+    return [f"{shown[named.name]} = {named.expression.sql('duckdb')}" for named in columns]
+
+
+def column_text(column: Column) -> str:
+    return f"{column.name} {column.type}{'' if column.nullable else ' NOT NULL'}"
+
+
+def facts_text(facts: Facts) -> str:
+    """The three facts in words."""
+    key = "no key"
+    if facts.key is not None:
+        key = f"key ({', '.join(facts.key)})"
+    time = f"event time {facts.event_time}" if facts.event_time is not None else "no event time"
+    return f"{'changelog' if facts.changes else 'append-only'}, {time}, {key}"
+
+
+def window_text(window: Window) -> str:
+    """The window in words."""
+    match window.kind:
+        case WindowKind.TUMBLE:
+            text = f"tumbling {length_text(window.size_us)}"
+        case WindowKind.HOP:
+            text = f"hopping {length_text(window.size_us)} every {length_text(window.slide_us)}"
+        case WindowKind.SESSION:
+            text = f"session with a gap of {length_text(window.size_us)}"
+    origin = f", from {length_text(window.origin_us)} after the epoch" if window.origin_us else ""
+    return f"{text} on {window.time}{origin}"
+
+
+def length_text(length_us: int) -> str:
+    """A length in the largest unit that divides it."""
+    unit, size = next((unit, size) for unit, size in _UNITS if length_us % size == 0)
+    count = length_us // size
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def _json(step: _Step, state: Mapping[str, str]) -> Json:
+    node = step.node
+    shown: dict[str, Json] = {
+        "operator": step.operator,
+        "facts": {
+            "changes": node.facts.changes,
+            "event_time": node.facts.event_time,
+            "key": list(node.facts.key) if node.facts.key is not None else None,
+        },
+        "schema": [{"name": item.name, "type": item.type, "nullable": item.nullable} for item in node.schema],
+    }
+    match node:
+        case Sink():
+            shown["name"] = node.spec.name
+            shown["emit"] = node.emit.value if node.emit is not None else None
+            shown["message_key"] = list(node.message_key)
+        case Project():
+            shown["columns"] = _named_json(node.columns)
+        case Filter():
+            shown["conjuncts"] = [conjunct.sql("duckdb") for conjunct in node.conjuncts]
+        case Aggregate():
+            shown["emit"] = node.emit.value
+            shown["keys"] = _named_json(node.keys)
+            shown["calls"] = _named_json(node.calls)
+            shown["state"] = {call.name: state[call.name] for call in node.calls if call.name in state}
+        case AssignWindow():
+            shown["window"] = _window_json(node.window)
+        case Scan():
+            time = node.source.event_time
+            shown["source"] = node.source.name
+            shown["computed"] = _named_json(node.computed)
+            shown["event_time"] = {"column": time.column, "delay_us": time.delay_us} if time is not None else None
+    return shown
+
+
+def _named_json(columns: Sequence[Named]) -> Json:
+    return [{"name": named.name, "expression": named.expression.sql("duckdb")} for named in columns]
+
+
+def _window_json(window: Window) -> Json:
+    return {
+        "kind": window.kind.value,
+        "time": window.time,
+        "size_us": window.size_us,
+        "slide_us": window.slide_us,
+        "origin_us": window.origin_us,
+    }

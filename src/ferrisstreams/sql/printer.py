@@ -1,0 +1,135 @@
+"""The canonical form of statements: one spelling for each meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from sqlglot import exp
+
+from ferrisstreams.config.values import Property
+from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
+from ferrisstreams.sql.dialect import Ferris
+from ferrisstreams.sql.durations import duration_of, interval_of
+from ferrisstreams.sql.statements import DeclareStream, Name, Script, Statement, StreamAs, View
+from ferrisstreams.sql.syntax import StreamWindow, WindowBound
+
+_CANONICAL_WINDOWS = {"TUMBLING": "TUMBLE", "HOPPING": "HOP", "SLIDING": "HOP"}
+
+
+def print_script(script: Script) -> str:
+    """The whole text: application annotations, then every statement, ending with a newline."""
+    head = _annotations(script.annotations)
+    body = "\n\n".join(print_statement(statement) + ";" for statement in script.statements)
+    return f"{head}\n{body}\n" if head else f"{body}\n"
+
+
+def print_statement(statement: Statement) -> str:
+    """One statement without its semicolon."""
+    match statement:
+        case DeclareStream():
+            return _declaration(statement)
+        case View():
+            return f"CREATE VIEW {_name(statement.name)} AS\n{_query(statement.query)}"
+        case StreamAs():
+            head = f"CREATE STREAM {_name(statement.name)} AS\n" if statement.name is not None else ""
+            emit = f"\nEMIT {statement.emit.emit.name}" if statement.emit is not None else ""
+            properties = f"\n{_with(statement.properties)}" if statement.properties else ""
+            return f"{_annotations(statement.annotations)}{head}{_query(statement.query)}{emit}{properties}"
+
+
+def _declaration(statement: DeclareStream) -> str:
+    lines = [
+        f"{_name(column.name)} {column.type.sql('duckdb')}{' NOT NULL' if column.not_null else ''}"
+        for column in statement.columns
+    ]
+    if statement.watermark is not None:
+        expression = _canonical(statement.watermark.expression).sql("duckdb")
+        lines.append(f"WATERMARK FOR {_name(statement.watermark.column)} AS {expression}")
+    columns = ",\n".join(f"  {line}" for line in lines)
+    properties = f" {_with(statement.properties)}" if statement.properties else ""
+    return f"CREATE STREAM {_name(statement.name)} (\n{columns}\n){properties}"
+
+
+def _annotations(annotations: Mapping[str, Property]) -> str:
+    return "".join(f"-- @{name}: {written.value}\n" for name, written in annotations.items())
+
+
+def _name(name: Name) -> str:
+    return exp.Identifier(this=name.text, quoted=name.quoted).sql("duckdb")
+
+
+def _with(properties: Mapping[str, Property]) -> str:
+    lines = ",\n".join(f"  {_text(key)} = {_value(written.value)}" for key, written in properties.items())
+    return f"WITH (\n{lines}\n)"
+
+
+def _value(value: str | bool | int | float) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _text(value)
+        case _:
+            return str(value)
+
+
+def _text(text: str) -> str:
+    return exp.Literal.string(text).sql("duckdb")
+
+
+def _query(query: exp.Expression) -> str:
+    return Ferris().generate(_canonical(query), pretty=True, comments=False, normalize_functions=False)
+
+
+def _canonical(tree: exp.Expression) -> exp.Expression:
+    """Windows as functions of GROUP BY, lengths as intervals, the window's bounds as columns."""
+    holder = exp.Tuple(expressions=[tree.copy()])
+    for select in list(holder.find_all(exp.Select)):
+        _move_window(select)
+    for bound in list(holder.find_all(WindowBound)):
+        bound.replace(exp.column(WINDOW_START if str(bound.this).endswith("START") else WINDOW_END))
+    for window in list(holder.find_all(StreamWindow)):
+        window.replace(_window(window))
+    for interval in list(holder.find_all(exp.Interval)):
+        length = duration_of(interval)
+        if length is not None and length > 0:
+            interval.replace(interval_of(length))
+    return cast(exp.Expression, holder.expressions[0].pop())
+
+
+def _move_window(select: exp.Select) -> None:
+    windows = [item for item in select.args.get("windows") or [] if isinstance(item, StreamWindow)]
+    if not windows:
+        return
+    select.set("windows", None)
+    group = select.args.get("group") or exp.Group()
+    select.set("group", group)
+    for window in windows:
+        group.append("expressions", window)
+
+
+def _window(window: StreamWindow) -> exp.Expression:
+    """The canonical call. A clause writes the size first, the function the slide."""
+    spelling = str(window.this)
+    arguments = [_length(argument) for argument in window.expressions]
+    if window.args.get("clause") and spelling in ("SLIDING", "HOPPING", "HOP"):
+        at = 1 if window.expressions and duration_of(window.expressions[0]) is None else 0
+        arguments[at : at + 2] = reversed(arguments[at : at + 2])
+    named = sorted(window.args.get("named") or [], key=lambda item: _NAMED_ORDER.index(str(item.this)))
+    arguments.extend(_named(item) for item in named)
+    return exp.Anonymous(this=_CANONICAL_WINDOWS.get(spelling, spelling), expressions=arguments)
+
+
+#: In the order of the function's arguments; the last two have no place there and are written out.
+_NAMED_ORDER = ("ADVANCE BY", "SIZE", "GRACE PERIOD", "RETENTION")
+
+
+def _named(item: exp.Expression) -> exp.Expression:
+    length = _length(item.expression)
+    return length if str(item.this) in _NAMED_ORDER[:2] else exp.var(f"{item.this} {length.sql('duckdb')}")
+
+
+def _length(node: exp.Expression) -> exp.Expression:
+    length = duration_of(node)
+    return interval_of(length) if length else node.copy()

@@ -1,0 +1,110 @@
+"""Relations: bound queries and tables, and what of their columns comes through unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from ferrisstreams.plan.expressions import column_name
+from ferrisstreams.plan.nodes import (
+    WINDOW_END,
+    WINDOW_START,
+    Aggregate,
+    AssignWindow,
+    Facts,
+    Named,
+    Plan,
+    Project,
+    Scan,
+)
+from ferrisstreams.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A bound query or table: its plan, the message key that its select list names, and the jobs that it reads."""
+
+    plan: Plan
+    message_key: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        return aggregate_in(self.plan)
+
+
+def plan_message_key(relation: Relation) -> tuple[str, ...]:
+    """The output columns that key the messages: PRIMARY KEY items, else the grouped columns when all are given."""
+    if relation.message_key:
+        return relation.message_key
+    aggregate = relation.aggregate
+    if aggregate is None:
+        return ()
+    traced = {_traced_to(relation.plan, name, aggregate): name for name in reversed(relation.plan.schema.names)}
+    keys = [key.name for key in aggregate.keys]
+    return tuple(traced[key] for key in keys) if all(key in traced for key in keys) else ()
+
+
+def scan_in(plan: Plan) -> Scan:
+    while not isinstance(plan, Scan):
+        plan = plan.input
+    return plan
+
+
+def aggregate_in(plan: Plan) -> Aggregate | None:
+    while not isinstance(plan, Scan):
+        if isinstance(plan, Aggregate):
+            return plan
+        plan = plan.input
+    return None
+
+
+def traced(plan: Plan, name: str) -> str | None:
+    """The scan's column that an output column is, unchanged; None when it is computed."""
+    return _traced_to(plan, name, scan_in(plan))
+
+
+def _traced_to(plan: Plan, name: str | None, goal: Plan) -> str | None:
+    while name is not None and plan is not goal:
+        match plan:
+            case Project():
+                named = next((item for item in plan.columns if item.name == name), None)
+                name = column_name(named.expression) if named is not None else None
+                plan = plan.input
+            case Aggregate() | AssignWindow() | Scan():
+                return None
+            case _:
+                plan = plan.input
+    return name
+
+
+def project(plan: Plan, columns: tuple[Named, ...], schema: Schema) -> Project:
+    return Project(plan, columns, schema, _facts(plan.facts, columns))
+
+
+def _facts(below: Facts, columns: tuple[Named, ...]) -> Facts:
+    """What holds of the output: event time and key survive when their columns are in it unchanged."""
+    given: Mapping[str, str] = {
+        source: item.name for item in reversed(columns) if (source := column_name(item.expression)) is not None
+    }
+    time = given.get(below.event_time) if below.event_time is not None else None
+    key = None
+    needed = _needed_key(below.key, given)
+    if needed is not None and all(name in given for name in needed):
+        key = tuple(given[name] for name in needed)
+    return Facts(below.changes, time, key)
+
+
+def _needed_key(key: tuple[str, ...] | None, given: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The columns of a key without which it does not identify a row: one bound of the window tells the other."""
+    if key is None or WINDOW_START not in key or WINDOW_END not in key:
+        return key
+    spare = WINDOW_END if WINDOW_START in given else WINDOW_START
+    return tuple(name for name in key if name != spare)
+
+
+def nullable(tree: exp.Expression, schema: Schema) -> bool:
+    found = schema.get(column_name(tree) or "")
+    return found is None or found.nullable
