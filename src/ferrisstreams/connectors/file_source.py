@@ -61,7 +61,7 @@ class FileSource:
         self._settings = settings
         self._block = block
         self._clock = clock
-        self._framing = _framing(settings)
+        self._framing = framing_of(settings)
         self._folder = _fixed_folder(settings.path)
         self._partitions: dict[str, _Partition] = {}
         self._reader: FileReader | None = None
@@ -125,11 +125,8 @@ class FileSource:
         self._close_reader()
 
     def _list(self) -> list[str]:
-        path = self._settings.path
         self._listed_ms = self._clock.monotonic_ms()
-        if not glob.has_magic(path) or os.path.exists(path):
-            return [path] if os.path.exists(path) or not self._settings.watch else []
-        return sorted(found for found in glob.glob(path, recursive=True) if not os.path.isdir(found))
+        return source_paths(self._settings)
 
     def _name(self, path: str) -> str:
         return os.path.relpath(path, self._folder)
@@ -287,8 +284,17 @@ def _refuse_vanished(position: FilePosition) -> None:
         )
 
 
-def _framing(settings: FileSourceSettings) -> Framing:
+def framing_of(settings: FileSourceSettings) -> Framing:
+    """How the records of these files are told apart."""
     return CsvFraming(settings.delimiter, settings.quote) if settings.framing == "csv" else LineFraming()
+
+
+def source_paths(settings: FileSourceSettings) -> list[str]:
+    """The files that there are at this moment, in name order. One that is named is there even when it is missing."""
+    path = settings.path
+    if not glob.has_magic(path) or os.path.exists(path):
+        return [path] if os.path.exists(path) or not settings.watch else []
+    return sorted(found for found in glob.glob(path, recursive=True) if not os.path.isdir(found))
 
 
 def _fixed_folder(path: str) -> str:

@@ -82,6 +82,11 @@ class CsvFraming:
     def blank(self, data: bytes) -> bool:
         return not data.strip(b"\r\n")
 
+    def whole(self, data: bytes) -> bool:
+        """True when no quoted field is open at the end."""
+        match = self._records.match(data if data.endswith(b"\n") else data + b"\n")
+        return match is not None and match.end() >= len(data)
+
     def closes(self, data: bytes, open_quote: bool) -> tuple[int, bool]:
         start = 0
         while (end := data.find(b"\n", start) + 1) > 0:

@@ -60,7 +60,7 @@ class StateStore:
         version, state_id, kept, kept_description = found[0]
         self.state_id = str(state_id)
         self._check(int(str(version)), (str(kept), str(kept_description)), (fingerprint, description))
-        return self._last()
+        return self.last()
 
     def _check(self, version: int, kept: tuple[str, str], now: tuple[str, str]) -> None:
         if version != FORMAT_VERSION:
@@ -77,7 +77,8 @@ class StateStore:
                 " job's state folder",
             )
 
-    def _last(self) -> EpochRow | None:
+    def last(self) -> EpochRow | None:
+        """The last epoch."""
         rows = self._state.rows(f"SELECT epoch, content FROM {STATE_SCHEMA}.epochs ORDER BY epoch DESC LIMIT 1")
         return EpochRow(int(str(rows[0][0])), json.loads(str(rows[0][1]))) if rows else None
 
@@ -96,7 +97,7 @@ class StateStore:
         )
         self._state.execute("COMMIT")
         self._open = False
-        last = self._last()
+        last = self.last()
         if last is None or last.epoch != row.epoch:
             raise InternalError(f"the state's COMMIT of epoch {row.epoch} kept nothing")
 

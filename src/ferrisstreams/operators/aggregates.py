@@ -233,12 +233,12 @@ _PAIRS = {
     "regr_sxy": "c",
 }
 
-_MERGE_MOMENTS = """list_reduce(list(p) FILTER (WHERE p.n > 0), lambda a, b: {
+_MERGE_MOMENTS = """list_reduce(list(p) FILTER (WHERE struct_extract(p, 'n') > 0), lambda a, b: {
     n: a.n + b.n,
     m: a.m + (b.m - a.m) * b.n / (a.n + b.n),
     s: a.s + b.s + (b.m - a.m) * (b.m - a.m) * a.n * b.n / (a.n + b.n)})"""
 
-_MERGE_PAIRS = """list_reduce(list(p) FILTER (WHERE p.n > 0), lambda a, b: {
+_MERGE_PAIRS = """list_reduce(list(p) FILTER (WHERE struct_extract(p, 'n') > 0), lambda a, b: {
     n: a.n + b.n,
     mx: a.mx + (b.mx - a.mx) * b.n / (a.n + b.n),
     my: a.my + (b.my - a.my) * b.n / (a.n + b.n),
@@ -296,14 +296,40 @@ def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: d
 def _holistic(call: Call, fields: dict[str, exp.Expression], type_: str) -> exp.Expression:
     """The call over the fields of `_value`; what it needs from a row is added to `fields`."""
     condition = _keep(call.condition, fields) if call.condition is not None else None
-    tree = _over_fields(call, fields)
     if call.name == "avg" and type_.startswith("DECIMAL"):
-        inner = [tree.this] if isinstance(tree.this, exp.Expression) else tree.expressions
-        total, count = (_filtered(function(name, *[i.copy() for i in inner]), condition) for name in ("sum", "count"))
+        total, count = (_filtered(_call(name, call, fields, []), condition) for name in ("sum", "count"))
         return _average(total, count, type_)
-    if call.name in _ORDER_SENSITIVE or call.ordered:
-        tree = _in_stream_order(tree, call)
-    return _filtered(tree, condition)
+    if call.name in _ORDER_SENSITIVE or (call.ordered and not isinstance(call.tree, exp.WithinGroup)):
+        return _filtered(_call(call.name, call, fields, _orders(call, fields)), condition)
+    return _filtered(replace_arguments(call.tree, lambda argument: _over(argument, call, fields)), condition)
+
+
+def _call(name: str, call: Call, fields: dict[str, exp.Expression], orders: Sequence[exp.Expression]) -> exp.Expression:
+    """`name(DISTINCT arguments ORDER BY orders)`, by DuckDB's own name."""
+    arguments = [_over(argument, call, fields) for argument in call.arguments]
+    if call.distinct:
+        arguments[0] = exp.Distinct(expressions=[arguments[0]])
+    if orders:
+        arguments[-1] = exp.Order(this=arguments[-1], expressions=list(orders))
+    return function(name, *arguments)
+
+
+def _orders(call: Call, fields: dict[str, exp.Expression]) -> list[exp.Expression]:
+    """The user's ORDER BY, and stream order behind it; a DISTINCT call can only be ordered by its own argument."""
+    own = call.tree.find(exp.Order)
+    orders: list[exp.Expression] = []
+    for ordered in own.expressions if own is not None else []:
+        kept = ordered.copy()
+        kept.set("this", _over(ordered.this, call, fields))
+        orders.append(kept)
+    if call.distinct:
+        return orders or [exp.Ordered(this=_over(call.arguments[0], call, fields))]
+    return [*orders, exp.Ordered(this=field(_column(VALUE), "p"))]
+
+
+def _over(argument: exp.Expression, call: Call, fields: dict[str, exp.Expression]) -> exp.Expression:
+    """A field in place of an argument that reads a column; constants stay."""
+    return _keep(call.guarded(argument), fields) if argument.find(exp.Column) else argument.copy()
 
 
 def _filtered(tree: exp.Expression, condition: exp.Expression | None) -> exp.Expression:
@@ -320,27 +346,3 @@ def _keep(expression: exp.Expression, fields: dict[str, exp.Expression]) -> exp.
     name = f"a{len(fields)}"
     fields[name] = expression.copy()
     return field(_column(VALUE), name)
-
-
-def _over_fields(call: Call, fields: dict[str, exp.Expression]) -> exp.Expression:
-    """The call with every argument that reads a column replaced by a field. Constants stay in place."""
-    return replace_arguments(call.tree, lambda argument: _keep(call.guarded(argument), fields))
-
-
-def _in_stream_order(tree: exp.Expression, call: Call) -> exp.Expression:
-    """Adds stream order behind the user's ORDER BY; a DISTINCT call can only be ordered by its own arguments."""
-    place = exp.Ordered(this=field(_column(VALUE), "p"))
-    order = tree.find(exp.Order)
-    if call.distinct:
-        if order is None and (distinct := tree.find(exp.Distinct)) is not None:
-            own = [exp.Ordered(this=e.copy()) for e in distinct.expressions]
-            distinct.replace(exp.Order(this=distinct.copy(), expressions=own))
-        return tree
-    if order is not None:
-        order.append("expressions", place)
-        return tree
-    if tree.expressions:
-        tree.set("expressions", [*tree.expressions[:-1], exp.Order(this=tree.expressions[-1], expressions=[place])])
-    else:
-        tree.set("this", exp.Order(this=tree.this, expressions=[place]))
-    return tree

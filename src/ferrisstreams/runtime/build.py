@@ -163,7 +163,7 @@ class JobBuilder:
                     self.environment.clock,
                 )
             case _:
-                return FileSource(self._file_source(), self.block, self.environment.clock)
+                return FileSource(self.file_source_settings(), self.block, self.environment.clock)
 
     def sink(self) -> Sink:
         if self.environment.stand_ins is not None:
@@ -214,6 +214,13 @@ class JobBuilder:
             raise ConfigError(f"{owner} has no 'path'", "E3004", "add 'path' = 'file'")
         return (self.environment.folder / path.removeprefix("file://")).absolute()
 
+    def state_folder(self) -> Path:
+        """The job's folder of state."""
+        given = self.settings.job.optional_text("state.dir")
+        root = (self.environment.folder / given).absolute() if given else self.environment.state_root
+        assert root is not None, "the job keeps its state in memory"
+        return self.identity.folder(root)
+
     def bounded_file(self) -> bool:
         return self.settings.source_connector == "file" and not self.settings.source.flag("watch")
 
@@ -229,7 +236,8 @@ class JobBuilder:
             )
         return found[name]
 
-    def _file_source(self) -> FileSourceSettings:
+    def file_source_settings(self) -> FileSourceSettings:
+        """Of a file source."""
         settings = self.settings.source
         csv = settings.text("format") == "csv"
         return FileSourceSettings(

@@ -139,8 +139,7 @@ class Job:
         paths = (self._builder.block.path,)
         if root is None or self.plan.plan.spec.anonymous:
             return Engine(EngineSettings(memory_limit_bytes=limit, allowed_paths=paths))
-        given = self._builder.settings.job.optional_text("state.dir")
-        folder = self._builder.identity.folder((self._environment.folder / given).absolute() if given else root)
+        folder = self._builder.state_folder()
         _make(folder)
         path = folder / STATE_FILE
         settings = EngineSettings(str(path), 1, limit, str(folder / "spill"), paths)

@@ -1,0 +1,28 @@
+"""FerrisStreams: streaming SQL for Python, over files, exactly once, with a ledger that accounts for every record.
+
+import ferrisstreams as fs
+
+for batch in fs.query("SELECT symbol, count(*) AS n FROM trades GROUP BY symbol EMIT FINAL", trades=rows):
+    print(batch.to_pylist())
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ferrisstreams.session.application import Application, Result, RunOptions
+    from ferrisstreams.session.query import query
+
+__all__ = ["Application", "Result", "RunOptions", "query"]
+
+_HOMES = {"Application": "application", "Result": "application", "RunOptions": "application", "query": "query"}
+
+
+def __getattr__(name: str) -> object:
+    """The library's names, imported when they are first used: the command must start before the engine is loaded."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ferrisstreams' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"ferrisstreams.session.{_HOMES[name]}"), name)

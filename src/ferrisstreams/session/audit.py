@@ -1,0 +1,207 @@
+"""The audit: from sources, sinks, dead letters and ledger, whether every record is accounted for.
+
+Nothing here uses what the job itself counted: records of sources, rows of sinks and letters are counted from the files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.connectors.file_source import FileSourceSettings, framing_of, source_paths
+from ferrisstreams.connectors.framing import Framing
+from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.duck.store import EpochRow, StateStore
+from ferrisstreams.errors import InternalError, StateError
+from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.identity import STATE_FILE
+from ferrisstreams.runtime.ledger import Ledger
+from ferrisstreams.runtime.observer import Silent
+from ferrisstreams.runtime.settings import failure_policy
+from ferrisstreams.session.application import Application, RunOptions
+
+#: Bytes of a source that are looked at in one piece.
+_PIECE_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was compared: what the ledger says, and what was found outside."""
+
+    what: str
+    expected: int
+    found: int
+
+    @property
+    def ok(self) -> bool:
+        return self.expected == self.found
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The checks of one job; `notes` say what could not be checked and why."""
+
+    job: str
+    epoch: int
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+
+def audit(application: Application, options: RunOptions) -> list[AuditReport]:
+    """Audit every job that keeps state. Raises StateError when a job has none or is running."""
+    environment = application.environment(options, Silent())
+    reports = []
+    for plan in application.plan.jobs:
+        if options.jobs is None or plan.name in options.jobs:
+            builder = JobBuilder(plan, environment)
+            try:
+                reports.append(_audit(plan, builder))
+            finally:
+                builder.block.close()
+    return reports
+
+
+def _audit(plan: JobPlan, builder: JobBuilder) -> AuditReport:
+    if plan.plan.spec.anonymous:
+        return AuditReport(plan.name, 0, (), ("a SELECT alone keeps no state: there is nothing to compare with",))
+    last = _last_epoch(plan, builder)
+    ledger = Ledger.from_json(last.content["ledger"])
+    checks = [*_sums(ledger)]
+    notes: list[str] = []
+    for found in (_source(builder, last, ledger), _sink(builder, last, ledger), _letters(builder, last, ledger)):
+        checks += [item for item in found if isinstance(item, Check)]
+        notes += [item for item in found if isinstance(item, str)]
+    return AuditReport(plan.name, last.epoch, tuple(checks), tuple(notes))
+
+
+def _last_epoch(plan: JobPlan, builder: JobBuilder) -> EpochRow:
+    path = builder.state_folder() / STATE_FILE
+    if not path.exists():
+        raise StateError(f"job {plan.name} has no state at {path}", "E5003", "run it first, or give --state-dir")
+    engine = Engine(EngineSettings(str(path)))
+    try:
+        last = StateStore(engine.state).last()
+    finally:
+        engine.close()
+    if last is None:
+        raise StateError(f"job {plan.name} has not committed anything yet", "E5003", "run it first")
+    return last
+
+
+def _sums(ledger: Ledger) -> list[Check]:
+    outcomes = ("emitted", "absorbed", "filtered", "late", "deduplicated", "dead_lettered", "skipped")
+    counts = ledger.as_dict()
+    return [
+        Check("read = the sum of its outcomes", ledger.read, sum(counts[name] for name in outcomes)),
+        Check("produced = written + rejected", ledger.produced, ledger.written + ledger.output_rejected),
+    ]
+
+
+# --- source -----------------------------------------------------------------------------------------------------------
+
+
+def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
+    if builder.settings.source_connector == "datagen":
+        rows = sum(int(str(position)) for position in _mapping(last.content["positions"]).values())
+        return [Check("rows generated = read", rows, ledger.read)]
+    if builder.settings.source_connector != "file":
+        return [f"the source ({builder.settings.source_connector}) cannot be read again"]
+    settings = builder.file_source_settings()
+    counted = sum(_records(path, stop, settings) for path, stop in _read_parts(last, settings))
+    return [Check("records in the source up to the position = read", counted, ledger.read)]
+
+
+def _read_parts(last: EpochRow, settings: FileSourceSettings) -> Iterator[tuple[str, int]]:
+    """Every file that was read, and up to where."""
+    for position in _mapping(last.content["positions"]).values():
+        at = _mapping(position)
+        path, offset = str(at["path"]), int(str(at["offset"]))
+        if not settings.watch:
+            for earlier in source_paths(settings):
+                if earlier < path:
+                    yield earlier, Path(earlier).stat().st_size
+        yield path, offset
+
+
+def _records(path: str, stop: int, settings: FileSourceSettings) -> int:
+    """Records of a file before byte `stop`, blank ones left out, a header not counted."""
+    framing = framing_of(settings)
+    count = 0
+    with open(path, "rb") as file:
+        rest = b""
+        while True:
+            piece = file.read(min(_PIECE_BYTES, stop - file.tell()))
+            data, whole = rest + piece, not piece
+            if file.tell() - len(piece) == 0:
+                data = data.removeprefix(b"\xef\xbb\xbf")
+            found, rest = _spans(framing, data, whole)
+            count += found
+            if whole:
+                return count - (1 if settings.header and count else 0)
+
+
+def _spans(framing: Framing, data: bytes, whole: bool) -> tuple[int, bytes]:
+    """How many records `data` holds, and the beginning of the one that goes on behind it."""
+    spans = list(framing.spans(data))
+    if whole or not spans:
+        return len(spans), b"" if whole else data
+    return len(spans) - 1, data[spans[-1][0] :]
+
+
+# --- sink and letters -------------------------------------------------------------------------------------------------
+
+
+def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
+    if builder.settings.sink_connector != "file":
+        return [f"the sink ({builder.settings.sink_connector}) cannot be read again"]
+    path = builder.path(builder.settings.job.optional_text("path"), "sink")
+    mark = _mapping(_mapping(last.content["marks"])["sink"])
+    checks: list[Check | str] = [Check("bytes of the sink = its mark", int(str(mark["length"])), path.stat().st_size)]
+    if builder.settings.job.flag("append"):
+        return [*checks, "the sink was appended to: its rows are not the job's alone"]
+    csv = builder.settings.job.text("format") == "csv"
+    settings = FileSourceSettings(
+        str(path),
+        framing="csv" if csv else "lines",
+        header=csv and builder.settings.job.flag("header"),
+        delimiter=builder.settings.job.text("delimiter"),
+        quote=builder.settings.job.text("quote"),
+    )
+    rows = _records(str(path), path.stat().st_size, settings)
+    return [*checks, Check("rows in the sink = written", ledger.written, rows)]
+
+
+def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
+    if not builder.needs_dead_letters:
+        return [] if ledger.dead_lettered == 0 else ["dead letters were written under other settings"]
+    counts = {"input": 0, "output": 0, "late": 0}
+    path = builder.dead_letter_path()
+    with open(path, "rb") as file:
+        for line in file:
+            headers = json.loads(line)["headers"]
+            counts["late" if headers["ferris.stage"] == "late" else headers["ferris.kind"]] += 1
+    mark = _mapping(_mapping(last.content["marks"])["dead_letters"])
+    checks: list[Check | str] = [
+        Check("bytes of the dead letters = their mark", int(str(mark["length"])), path.stat().st_size)
+    ]
+    if failure_policy(builder.settings.source).route == "dlq":
+        checks.append(Check("letters of rows that failed = dead_lettered", ledger.dead_lettered, counts["input"]))
+    if failure_policy(builder.settings.job).route == "dlq":
+        checks.append(Check("letters of output rows = output_rejected", ledger.output_rejected, counts["output"]))
+    if builder.settings.source.text("late.data.strategy") == "dead_letter":
+        checks.append(Check("letters of late rows = late", ledger.late, counts["late"]))
+    return checks
+
+
+def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+    if not isinstance(value, Mapping):
+        raise InternalError(f"an epoch row holds {value!r} where a mapping belongs")
+    return value

@@ -1,0 +1,116 @@
+"""`ferrisstreams.query`: SQL over tables and files of a program, as batches of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import pyarrow as pa
+
+from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.memory import MemorySink, MemorySource
+from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan, SinkSpec
+from ferrisstreams.runtime.build import Environment
+from ferrisstreams.runtime.job import Job
+from ferrisstreams.schema import Column, Schema
+from ferrisstreams.sql.application import parse_application
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """Anything that hands its rows over by the Arrow C stream interface: polars, pandas 3, DuckDB relations …"""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The capsule of the stream."""
+
+
+@runtime_checkable
+class DataFrame(Protocol):
+    """A pandas data frame."""
+
+    def to_dict(self, orient: str) -> list[dict[str, object]]:
+        """Rows as dictionaries."""
+
+
+TableLike: TypeAlias = "pa.Table | pa.RecordBatch | ArrowStream | DataFrame | Sequence[Mapping[str, object]]"
+
+#: The name of the memory sink that gathers a query's rows.
+_RESULT = "result"
+
+
+def query(sql: str, **tables: TableLike) -> Iterator[pa.Table]:
+    """The result of one SELECT, as Arrow tables, one for each batch that gave rows.
+
+    `tables` are what the query calls by name: Arrow tables and batches, polars and pandas frames, lists of
+    dictionaries. Files are named in the query itself, by declaration. Every source is bounded, so windows close at the end.
+    Raises SqlError, ConfigError and, when the query fails while it runs, the error of its job.
+    """
+    given = {name: as_table(name, value) for name, value in tables.items()}
+    schemas = {name: schema_of(table) for name, table in given.items()}
+    plan = parse_application(sql, "<query>", tables=schemas)
+    job = _only_job(plan)
+    sink = MemorySink()
+    environment = Environment(
+        application="query",
+        folder=Path().absolute(),
+        memory_sources={name: MemorySource([table]) for name, table in given.items()},
+        memory_sinks={_RESULT: sink},
+    )
+    return _results(Job(_into_memory(job), environment), sink)
+
+
+def _results(job: Job, sink: MemorySink) -> Iterator[pa.Table]:
+    result = job.run()
+    if result.error is not None:
+        raise result.error
+    yield from sink.tables
+
+
+def schema_of(table: pa.Table) -> Schema:
+    """The columns of a table with their SQL types, asked of the engine; every time is UTC in microseconds."""
+    engine = Engine(EngineSettings())
+    try:
+        engine.work.register("given", table.slice(0, 0))
+        types = engine.work.types("SELECT * FROM given")
+    finally:
+        engine.close()
+    return Schema(tuple(Column(name, "TIMESTAMP" if type_.startswith("TIMESTAMP") else type_) for name, type_ in types))
+
+
+def as_table(name: str, value: TableLike) -> pa.Table:
+    """An Arrow table of anything that holds rows. Raises ConfigError E1102 for what does not."""
+    match value:
+        case pa.Table():
+            return value
+        case pa.RecordBatch():
+            return pa.Table.from_batches([value])
+        case ArrowStream():
+            return pa.table(value)
+        case DataFrame():
+            return pa.Table.from_pylist(value.to_dict("records"))
+        case [*rows] if all(isinstance(row, Mapping) for row in rows):
+            return pa.Table.from_pylist([dict(row) for row in rows])
+    raise ConfigError(
+        f"{name} is a {type(value).__name__}, which holds no rows",
+        "E1102",
+        "give an Arrow table, a polars or pandas frame, or a list of dictionaries",
+    )
+
+
+def _only_job(plan: ApplicationPlan) -> JobPlan:
+    if len(plan.jobs) != 1 or not plan.jobs[0].plan.spec.anonymous:
+        raise ConfigError(
+            f"a query is one SELECT, but here are {len(plan.jobs)} jobs",
+            "E1201",
+            "run an application by Application.read(…).run()",
+        )
+    return plan.jobs[0]
+
+
+def _into_memory(job: JobPlan) -> JobPlan:
+    spec = SinkSpec(_RESULT, {"connector": Property("memory")}, anonymous=True)
+    return replace(job, plan=replace(job.plan, spec=spec))
