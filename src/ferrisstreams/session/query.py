@@ -46,7 +46,7 @@ def query(sql: str, **tables: TableLike) -> Iterator[pa.Table]:
     """The result of one SELECT, as Arrow tables, one for each batch that gave rows.
 
     `tables` are what the query calls by name: Arrow tables and batches, polars and pandas frames, lists of
-    dictionaries. Files are named in the query itself, by declaration. Every source is bounded, so windows close at the end.
+    dictionaries. Files are declared in the query itself. Every source is bounded, so windows close at the end.
     Raises SqlError, ConfigError and, when the query fails while it runs, the error of its job.
     """
     given = {name: as_table(name, value) for name, value in tables.items()}
