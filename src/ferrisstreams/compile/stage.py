@@ -111,7 +111,7 @@ class RowStage:
 
     def _diagnose(self, rows: Rows, parameters: Parameters) -> Ran:
         relation, rejected = rows.settle()
-        self._replace("_batch", with_computed(self.shape, relation))
+        self._replace("_batch", with_computed(self.shape, relation), parameters)
         unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_("_batch")
         self._replace("_found", failing(self.shape, judged(self.shape, unmarked, marked=True)), parameters)
         failures = self._failures(self._work.rows("SELECT _row, _which FROM _found ORDER BY _row"))
