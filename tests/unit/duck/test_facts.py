@@ -205,6 +205,12 @@ def test_reader_of_json_raises_for_a_bad_line(con: Connection, door: MemoryFile,
         con.execute(read_json(door))
 
 
+def test_reader_of_json_reads_a_decimal_as_a_float(con: Connection, door: MemoryFile) -> None:
+    door.write(b'{"d":12345678901234567890.0123456789}\n')
+    read = f"FROM read_json('{door.path}', format='newline_delimited', columns={{d: 'DECIMAL(30,10)'}})"
+    assert str(value(con, read)) != "12345678901234567890.0123456789"
+
+
 def test_reader_of_json_reads_a_null_line_as_a_row_of_nulls_and_skips_empty_lines(
     con: Connection, door: MemoryFile
 ) -> None:

@@ -1,0 +1,157 @@
+"""Small real implementations of source and sink for tests: records in memory, with marks, and cut as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions
+from ferrisstreams.clock import ManualClock
+from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.memory_file import MemoryFile
+from ferrisstreams.testing.chance import Chance
+
+#: Time passes between polls, so that epochs end by time too.
+_POLL_MS = 400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What a source holds: whole records by partition, and the header that a CSV file begins with."""
+
+    partitions: Mapping[str, Sequence[bytes]]
+    header: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """How a source gives its records: `seed` None: as many as the limit allows, one partition after another.
+
+    With a seed every poll takes some partition, and some number of its next records up to `rows_max`. `in_turn` takes
+    the partitions round about.
+    """
+
+    seed: int | None = None
+    rows_max: int = 4
+    in_turn: bool = False
+
+
+class RecordSource:
+    """A bounded source of records in memory. A position is the number of the next record.
+
+    What it gives next depends on its positions alone, so that it goes on in the same way after a crash.
+    """
+
+    def __init__(self, records: Records, cuts: Cuts, block: MemoryFile, clock: ManualClock) -> None:
+        self._records = records
+        self._cuts = cuts
+        self._block = block
+        self._clock = clock
+        self._next = dict.fromkeys(records.partitions, 0)
+
+    def open(self, positions: Positions) -> None:
+        self.seek(positions)
+
+    def poll(self, limit: Limit) -> Fetch | None:
+        self._clock.advance_ms(_POLL_MS)
+        left = [name for name in self._next if self._left(name)]
+        if not left:
+            return None
+        name, most = self._choose(left)
+        start = self._next[name]
+        stop = min(start + min(most, limit.rows), len(self._records.partitions[name]))
+        taken = self._within(self._records.partitions[name][start:stop], limit.bytes)
+        self._next[name] = start + len(taken)
+        self._block.write(b"".join(record + b"\n" for record in taken))
+        return Fetch(
+            partition=name,
+            records=self._block,
+            origin=name,
+            offset=start,
+            position=self._next[name],
+            caught_up=not self._left(name),
+            header=self._records.header,
+        )
+
+    def _choose(self, left: Sequence[str]) -> tuple[str, int]:
+        done = sum(self._next.values())
+        if self._cuts.in_turn:
+            return left[done % len(left)], 1
+        if self._cuts.seed is None:
+            return left[0], 1 << 30
+        chance = Chance("cut", self._cuts.seed, done)
+        return chance.pick(left), 1 + chance.below(self._cuts.rows_max)
+
+    @staticmethod
+    def _within(records: Sequence[bytes], size: int) -> Sequence[bytes]:
+        """The first records that fit `size` bytes, at least one."""
+        total = 0
+        for count, record in enumerate(records):
+            total += len(record) + 1
+            if total > size and count:
+                return records[:count]
+        return records
+
+    def _left(self, name: str) -> int:
+        return len(self._records.partitions[name]) - self._next[name]
+
+    def partitions(self) -> Positions:
+        return {name: position for name, position in self._next.items() if self._left(name)}
+
+    @property
+    def ended(self) -> bool:
+        return not any(self._left(name) for name in self._next)
+
+    def progress(self) -> SourceProgress:
+        total = sum(len(records) for records in self._records.partitions.values())
+        return SourceProgress(sum(self._next.values()), total, "rows")
+
+    def seek(self, positions: Positions) -> None:
+        for name in self._next:
+            self._next[name] = int(str(positions.get(name, 0)))
+
+    def commit(self, positions: Positions) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class CollectingSink:
+    """Keeps payloads. Its mark is the number of payloads, and what lies behind a mark can be taken back.
+
+    It outlives the job that writes to it, as a file does.
+    """
+
+    exactly_once = True
+
+    def __init__(self) -> None:
+        self._payloads: list[Payload] = []
+
+    @property
+    def tables(self) -> list[pa.Table]:
+        """What was written as Arrow tables, in order."""
+        return [payload.data for payload in self._payloads if isinstance(payload.data, pa.Table)]
+
+    @property
+    def lines(self) -> list[bytes]:
+        """What was written as bytes, a line each."""
+        data = b"".join(payload.data for payload in self._payloads if isinstance(payload.data, bytes))
+        return data.splitlines()
+
+    def open(self, mark: JsonValue) -> None:
+        self.rollback(mark)
+
+    def write(self, payload: Payload) -> None:
+        self._payloads.append(payload)
+
+    def flush(self) -> JsonValue:
+        return len(self._payloads)
+
+    def rollback(self, mark: JsonValue) -> None:
+        del self._payloads[int(str(mark or 0)) :]
+
+    def close(self) -> None:
+        pass

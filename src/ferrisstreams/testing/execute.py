@@ -1,0 +1,229 @@
+"""Runs a case under one schedule, in this process: plan, records, crashes, and what came out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.clock import ManualClock
+from ferrisstreams.compile.compiler import take_plan_apart
+from ferrisstreams.config.values import Property
+from ferrisstreams.errors import FerrisError, SqlError
+from ferrisstreams.plan.nodes import Emit, JobPlan, SourceSpec
+from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.faults import Crash, CrashAt, Faults, NoFaults
+from ferrisstreams.runtime.job import Job, JobResult
+from ferrisstreams.sql.application import parse_application
+from ferrisstreams.testing.case import Case, Content, RawRecords, StreamInput
+from ferrisstreams.testing.cells import json_text
+from ferrisstreams.testing.doubles import CollectingSink, Records, RecordSource
+from ferrisstreams.testing.schedules import Schedule
+
+#: When cases happen, unless they say otherwise: 2024-01-01T00:00:00Z.
+_START_US = 1_704_067_200_000_000
+
+_WITH = re.compile(r"\bWITH\s*\(", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter: what a case can say about it."""
+
+    stage: str
+    code: str
+    value: str
+    partition: str
+    message: str
+
+    def field(self, name: str) -> str | None:
+        """The value under a column's name; None for a name that it does not have."""
+        return {
+            "stage": self.stage,
+            "code": self.code,
+            "value": self.value,
+            "partition": self.partition,
+            "message": self.message,
+        }.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a schedule gave. `rows` are in the order in which they were written."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    ledger: Mapping[str, int]
+    letters: tuple[Letter, ...]
+    error: FerrisError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A case whose plan is made. `changes` says that output is corrected later, by `key` when it has one."""
+
+    case: Case
+    plan: JobPlan
+    records: Records
+    changes: bool
+    key: tuple[str, ...] | None
+    ordered: bool
+
+    @property
+    def partitions(self) -> int:
+        return len(self.records.partitions)
+
+
+def prepare(case: Case) -> Prepared:
+    """Parse and bind the case's query. Raises FerrisError."""
+    plan = _job(case)
+    parts = take_plan_apart(plan.plan)
+    stream = next(stream for stream in case.streams if _same_name(stream.name, parts.scan.source.name))
+    aggregate = parts.aggregate
+    update = case.settings.get("late.data.strategy") == "update"
+    changes = aggregate is not None and (aggregate.emit is Emit.CHANGES or (update and aggregate.window is not None))
+    records = records_of(stream, parts.scan.source)
+    return Prepared(
+        case=case,
+        plan=plan,
+        records=records,
+        changes=changes,
+        key=plan.plan.facts.key,
+        ordered=aggregate is not None or len(records.partitions) < 2,
+    )
+
+
+def execute(prepared: Prepared, schedule: Schedule) -> Ran:
+    """Run the case, crash by crash, to the end. An error of the job is in the result."""
+    sink, letters = CollectingSink(), CollectingSink()
+    clock = ManualClock(_START_US)
+    with TemporaryDirectory(prefix="ferris-test-") as folder:
+        environment = Environment(
+            application="test",
+            folder=Path(folder),
+            state_root=Path(folder) if schedule.durable else None,
+            overrides=_overrides(prepared.case, schedule),
+            clock=clock,
+            stand_ins=StandIns(
+                source=lambda block: RecordSource(prepared.records, schedule.cuts, block, clock),
+                sink=sink,
+                dead_letters=letters,
+            ),
+        )
+        faults: list[Faults] = [*(CrashAt(crash.point, crash.hit) for crash in schedule.crashes), NoFaults()]
+        try:
+            result = _to_the_end(prepared.plan, environment, faults)
+        except FerrisError as error:
+            return Ran((), (), {}, (), error)
+    rows = tuple(row for table in sink.tables for row in zip(*(c.to_pylist() for c in table.columns), strict=True))
+    return Ran(
+        columns=_columns(prepared, sink),
+        rows=rows,
+        ledger=result.ledger.as_dict(),
+        letters=tuple(_letter(json.loads(line)) for line in letters.lines),
+        error=result.error,
+    )
+
+
+def _to_the_end(plan: JobPlan, environment: Environment, faults: list[Faults]) -> JobResult:
+    """Each run ends by its crash, or, when it does not come to it, at the end of the input."""
+    for fault in faults[:-1]:
+        try:
+            return Job(plan, replace(environment, faults=fault)).run()
+        except Crash:
+            continue
+    return Job(plan, replace(environment, faults=faults[-1])).run()
+
+
+def _columns(prepared: Prepared, sink: CollectingSink) -> tuple[str, ...]:
+    tables = sink.tables
+    return tuple(tables[0].column_names) if tables else prepared.plan.plan.schema.names
+
+
+# -- the plan
+
+
+def _job(case: Case) -> JobPlan:
+    declared = [f"CREATE STREAM {_declaration(stream)};\n" for stream in case.streams]
+    plan = parse_application("".join(declared) + case.query, str(case.path))
+    if len(plan.jobs) != 1:
+        raise SqlError(f"a case has one job, this one has {len(plan.jobs)}", "E1201", "write a case for each job")
+    job = plan.jobs[0]
+    spec = job.plan.spec
+    memory = {"connector": Property("memory")}
+    spec = replace(spec, properties={**spec.properties, **memory}, anonymous=False)
+    return replace(job, plan=replace(job.plan, spec=spec))
+
+
+def _declaration(stream: StreamInput) -> str:
+    """The declaration with a connector and the format of its records, where it names none."""
+    given = [f"'{name}' = '{value}'" for name, value in _defaults(stream) if f"'{name}'" not in stream.declaration]
+    text, count = _WITH.subn(f"WITH ({', '.join(given)}, ", stream.declaration, count=1)
+    return text if count else f"{text} WITH ({', '.join(given)})"
+
+
+def _defaults(stream: StreamInput) -> list[tuple[str, str]]:
+    raw = [content.format for content in stream.partitions.values() if isinstance(content, RawRecords)]
+    return [("connector", "file"), ("path", "records"), ("format", raw[0] if raw else "json")]
+
+
+def _overrides(case: Case, schedule: Schedule) -> dict[str, Property]:
+    given = {**schedule.settings, **case.settings}
+    return {name: Property(value, origin="with") for name, value in given.items()}
+
+
+def _same_name(one: str, other: str) -> bool:
+    return one.strip('"').lower() == other.lower()
+
+
+# -- records
+
+
+def records_of(stream: StreamInput, spec: SourceSpec) -> Records:
+    """The stream's rows as records of its format."""
+    types = {column.name.lower(): column.type for column in spec.schema}
+    partitions = {name: _lines(content, types) for name, content in stream.partitions.items()}
+    raw = [content for content in stream.partitions.values() if isinstance(content, RawRecords)]
+    header = None
+    if raw and raw[0].format == "csv" and _has_header(spec):
+        header = next(iter(partitions.values()))[0]
+        partitions = {name: lines[1:] for name, lines in partitions.items()}
+    return Records(partitions, header)
+
+
+def _has_header(spec: SourceSpec) -> bool:
+    given = spec.properties.get("header")
+    return given is None or str(given.value).lower() != "false"
+
+
+def _lines(content: Content, types: Mapping[str, str]) -> tuple[bytes, ...]:
+    if isinstance(content, RawRecords):
+        return content.records
+    return tuple(
+        (
+            "{"
+            + ", ".join(
+                f"{json.dumps(name)}: {json_text(cell, types.get(name.lower(), 'VARCHAR'))}"
+                for name, cell in zip(content.columns, row, strict=True)
+            )
+            + "}"
+        ).encode()
+        for row in content.rows
+    )
+
+
+def _letter(line: Mapping[str, JsonValue]) -> Letter:
+    headers = line["headers"]
+    assert isinstance(headers, dict)
+    return Letter(
+        stage=str(headers["ferris.stage"]),
+        code=str(headers["ferris.code"]),
+        value=base64.b64decode(str(line["value"])).decode("utf-8", "backslashreplace"),
+        partition=str(headers["__connect.errors.topic"]),
+        message=str(headers["__connect.errors.exception.message"]),
+    )
