@@ -52,7 +52,7 @@ def ferris(application: Path, *options: str) -> Figures:
     command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", application, "-o", "json", "--state-dir", state]
     line, cpu, peak = run([*command, *options], application.parent)
     (job,) = json.loads(line)["jobs"]
-    return Figures(job["ledger"]["read"], job["seconds"], cpu, peak)
+    return Figures(job["rows"], job["seconds"], cpu, peak)
 
 
 def plain(query: Path) -> Figures:

@@ -56,6 +56,8 @@ CODES: Mapping[str, str] = {
     "E6001": "a row failed under FailBatch",
     "E6002": "too many dead letters",
     "E6003": "too many failed rows at a stretch",
+    "E6004": "a worker process that ended without a result",
+    "E6005": "a job that was not started because one that it reads from failed",
     # Ours.
     "E9001": "a broken invariant",
 }

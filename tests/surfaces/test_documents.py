@@ -48,7 +48,7 @@ def run(words: list[str], ferris: Ferris) -> str:
         return "".join((ferris.folder / name).read_text("utf-8") for name in words[1:])
     assert words[0] == "ferris", words
     ran = ferris(*words[1:])
-    return ran.out + ran.err
+    return ran.out or ran.err
 
 
 def pattern(expected: str) -> str:

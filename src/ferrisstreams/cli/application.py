@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ferrisstreams.session.application import Application
-
     from ferrisstreams.plan.nodes import JobPlan
+    from ferrisstreams.session.application import Application
 
 STANDARD_INPUT = "-"
 
@@ -31,7 +30,7 @@ def open_application(file: str, text: str | None = None) -> Application:
     """The application of `file`; `text` when it was read already. Raises FerrisError where its SQL is wrong."""
     from ferrisstreams.session.application import Application
 
-    path = "<stdin>" if file == STANDARD_INPUT else file
+    path = "stdin" if file == STANDARD_INPUT else file
     return Application.parse(read_text(file) if text is None else text, path)
 
 

@@ -23,7 +23,7 @@ def report(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         _abandon_stdout()
         return 1
-    shown = error if isinstance(error, FerrisError) else _internal(error)
+    shown = as_ferris_error(error)
     sys.stderr.write(paint(str(shown)) + "\n")
     if isinstance(shown, InternalError):
         sys.stderr.write(_trace(error) + "\n")
@@ -52,8 +52,9 @@ def as_json(error: FerrisError) -> ErrorFields:
     }
 
 
-def _internal(error: Exception) -> InternalError:
-    return InternalError(f"{type(error).__name__}: {error}")
+def as_ferris_error(error: Exception) -> FerrisError:
+    """The error itself, or the internal error that any other exception is."""
+    return error if isinstance(error, FerrisError) else InternalError(f"{type(error).__name__}: {error}")
 
 
 def _trace(error: Exception) -> str:

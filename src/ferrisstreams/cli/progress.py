@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ferrisstreams.runtime.observer import ProgressEvent
-from ferrisstreams.telemetry.logs import LogObserver, iso_time
+from ferrisstreams.telemetry.logs import LogObserver, whole_seconds
 
 
 class LiveView:
@@ -44,7 +44,7 @@ class LiveView:
         rate = self._rates.setdefault(event.job, _Rate()).update(event.rows, event.seconds)
         done, total = event.source.done, event.source.total
         percent = f"{done / total:.0%}" if total else ""
-        watermark = iso_time(event.watermark_us)
+        watermark = whole_seconds(event.watermark_us)
         self._progress.update(
             task,
             completed=done,

@@ -9,16 +9,15 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import typer
-from ferrisstreams.session.application import Application, RunOptions
 
 from ferrisstreams.cli.application import choose, open_application, read_text
 from ferrisstreams.cli.arguments import Output, RunArguments, parse_settings
-from ferrisstreams.cli.failure import as_json, paint, report
+from ferrisstreams.cli.failure import as_ferris_error, as_json, paint, report
 from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary, print_json, print_table
-from ferrisstreams.errors import FerrisError
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
+from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.telemetry.logs import LogObserver, log_to_standard_error
 
 if TYPE_CHECKING:
@@ -32,23 +31,24 @@ def run(arguments: RunArguments) -> int:
     options = run_options(arguments)
     try:
         application = open_application(arguments.file, text)
-        jobs = choose(application, arguments.job)
-        if not jobs:
-            raise typer.BadParameter(f"{arguments.file} has no job to run", param_hint="FILE")
+    except Exception as error:
+        return _refuse(error, arguments)
+    jobs = choose(application, arguments.job)
+    if not jobs:
+        raise typer.BadParameter(f"{arguments.file} has no job to run", param_hint="FILE")
+    rows_on_stdout = _prints_rows(jobs)
+    try:
         if len(jobs) == 1:
-            summaries = _run_here(application, options, arguments.worker, _prints_rows(jobs))
+            summaries = _run_here(application, options, arguments.worker, rows_on_stdout)
         else:
             from ferrisstreams.cli.workers import run_in_workers
 
             application.check()
-            with observing(_prints_rows(jobs)) as observer:
+            with observing(rows_on_stdout) as observer:
                 summaries = run_in_workers(jobs, arguments, text, observer)
-    except FerrisError as error:
-        code = report(error)
-        if arguments.output is Output.JSON:
-            print_json([], as_json(error))
-        return code
-    _show(summaries, arguments, _prints_rows(jobs))
+    except Exception as error:
+        return _refuse(error, arguments)
+    _show(summaries, arguments, rows_on_stdout)
     return 1 if any(summary.state == "failed" for summary in summaries) else 0
 
 
@@ -57,7 +57,7 @@ def run_options(arguments: RunArguments) -> RunOptions:
         once=arguments.once,
         max_records=arguments.max_records,
         overrides=parse_settings(arguments.settings),
-        state_dir=arguments.state_dir,
+        state_dir=str(arguments.state_dir) if arguments.state_dir else None,
         overwrite=arguments.overwrite,
         jobs=(arguments.job,) if arguments.job else None,
     )
@@ -80,6 +80,15 @@ def _run_here(application: Application, options: RunOptions, worker: bool, rows_
         if job.error is not None:
             sys.stderr.write(paint(str(job.error)) + "\n")
     return [JobSummary.of(job) for job in result.jobs]
+
+
+def _refuse(error: Exception, arguments: RunArguments) -> int:
+    """Nothing ran, or a bug of ours ended it."""
+    shown = as_ferris_error(error)
+    code = report(error)
+    if arguments.worker or arguments.output is Output.JSON:
+        print_json([], as_json(shown))
+    return code
 
 
 def _kill_self() -> None:

@@ -12,8 +12,9 @@ from ferrisstreams.batch import JsonValue
 from ferrisstreams.cli.failure import ErrorFields, as_json
 
 if TYPE_CHECKING:
-    from ferrisstreams.session.application import JobResult
     from rich.table import Table
+
+    from ferrisstreams.session.application import JobResult
 
 #: The parts of the ledger, in the order in which they are shown, and the sum that they make.
 INPUTS = ("absorbed", "emitted", "filtered", "late", "deduplicated", "dead_lettered", "skipped")
@@ -25,11 +26,13 @@ JOBS_PER_TABLE = 5
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """A job's result, as it is printed and as it comes from a worker."""
+    """A job's result, as it is printed and as it comes from a worker. `rows` and `seconds` are of this run, the ledger
+    counts from the job's first."""
 
     name: str
     state: str
     seconds: float = 0.0
+    rows: int = 0
     ledger: dict[str, int] = field(default_factory=dict)
     watermark: str | None = None
     positions: JsonValue = None
@@ -41,6 +44,7 @@ class JobSummary:
             name=result.name,
             state=result.state,
             seconds=round(result.seconds, 6),
+            rows=result.rows,
             ledger=dict(result.ledger.as_dict()),
             watermark=result.watermark,
             positions=dict(result.positions),
@@ -52,6 +56,7 @@ class JobSummary:
             "name": self.name,
             "state": self.state,
             "seconds": self.seconds,
+            "rows": self.rows,
             "ledger": self.ledger,
             "watermark": self.watermark,
             "positions": self.positions,
@@ -104,4 +109,4 @@ def _add_sum(table: Table, jobs: Sequence[JobSummary], parts: Sequence[str], tot
 
 
 def _rate(job: JobSummary) -> str:
-    return f"{job.ledger.get('read', 0) / job.seconds:,.0f}" if job.seconds > 0 else "0"
+    return f"{job.rows / job.seconds:,.0f}" if job.seconds > 0 else "0"

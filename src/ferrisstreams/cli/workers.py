@@ -63,6 +63,7 @@ class _Group:
         self.lock = Lock()
         self.observer = observer
         self.stopping = False
+        self.killed = False
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def stop(self) -> None:
@@ -70,6 +71,7 @@ class _Group:
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
+        self.killed = True
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -118,9 +120,11 @@ class _Worker:
         self._conclude(last, code)
 
     def _conclude(self, last: bytes, code: int) -> None:
-        if code in (0, 1) and last.startswith(b'{"jobs": [{'):
-            self.summary = JobSummary(**json.loads(last)["jobs"][0])
-        elif not self._group.stopping:
+        if last.startswith(b'{"jobs": ['):
+            said = json.loads(last)
+            failed = JobSummary(self.job.name, "failed", error=said.get("error"))
+            self.summary = JobSummary(**said["jobs"][0]) if said["jobs"] else failed
+        elif not self._group.killed:
             self._fail(_ended(self.job.name, code))
 
     def _fail(self, error: FerrisError) -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from ferrisstreams.runtime.job import iso_time
 from ferrisstreams.runtime.observer import ProgressEvent
 
 LOGGER = logging.getLogger("ferrisstreams")
@@ -43,19 +44,14 @@ def progress_fields(event: ProgressEvent) -> dict[str, object]:
         "done": event.source.done,
         "total": event.source.total,
         "unit": event.source.unit,
-        "watermark": iso_time(event.watermark_us),
+        "watermark": whole_seconds(event.watermark_us),
         "seconds": round(event.seconds, 3),
     }
 
 
-def iso_time(time_us: int | None) -> str | None:
-    """Microseconds since 1970 UTC as ISO 8601 with `Z`, to the second; None where none is or it cannot be written."""
-    if time_us is None:
-        return None
-    try:
-        return datetime.fromtimestamp(time_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
-    except (OverflowError, ValueError, OSError):
-        return None
+def whole_seconds(time_us: int | None) -> str | None:
+    """A watermark for people: ISO 8601 without what is below a second; None where there is none."""
+    return iso_time(time_us - time_us % 1_000_000) if time_us is not None else None
 
 
 class _TextFormatter(logging.Formatter):

@@ -17,7 +17,7 @@ def printed(*jobs: JobSummary) -> list[list[str]]:
 
 
 def test_table_shows_parts_above_their_sum() -> None:
-    rows = printed(JobSummary("bars", "finished", 2.0, LEDGER, "2024-01-01T00:00:00Z"))
+    rows = printed(JobSummary("bars", "finished", 2.0, 1234, LEDGER, "2024-01-01T00:00:00Z"))
     read = rows.index(["=", "read", "1,234"])
     produced = rows.index(["=", "produced", "7"])
     parts = rows[rows.index(["absorbed", "1,200"]) : read]
@@ -40,13 +40,14 @@ def test_many_jobs_make_several_tables() -> None:
 
 
 def test_json_is_one_line_with_a_field_for_each_promise(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json([JobSummary("a", "finished", 1.5, LEDGER, None, {"p": 3})])
+    print_json([JobSummary("a", "finished", 1.5, 9, LEDGER, None, {"p": 3})])
     (line,) = capsys.readouterr().out.splitlines()
     (job,) = json.loads(line)["jobs"]
     assert job == {
         "name": "a",
         "state": "finished",
         "seconds": 1.5,
+        "rows": 9,
         "ledger": LEDGER,
         "watermark": None,
         "positions": {"p": 3},

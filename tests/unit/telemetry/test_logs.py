@@ -7,7 +7,7 @@ import pytest
 
 from ferrisstreams.connectors.base import SourceProgress
 from ferrisstreams.runtime.observer import ProgressEvent
-from ferrisstreams.telemetry.logs import PROGRESS_SECONDS, LogObserver, iso_time, log_to_standard_error
+from ferrisstreams.telemetry.logs import PROGRESS_SECONDS, LogObserver, whole_seconds, log_to_standard_error
 
 
 def test_event_is_one_json_object_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +37,14 @@ def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(
     ("time_us", "text"),
-    [(None, None), (0, "1970-01-01T00:00:00Z"), (-1, "1969-12-31T23:59:59Z"), (2**62, None), (-(2**62), None)],
+    [
+        (None, None),
+        (0, "1970-01-01T00:00:00Z"),
+        (-1, "1969-12-31T23:59:59Z"),
+        (1_999_999, "1970-01-01T00:00:01Z"),
+        (2**62, None),
+        (-(2**62), None),
+    ],
 )
 def test_time_out_of_range_is_not_an_error(time_us: int | None, text: str | None) -> None:
-    assert iso_time(time_us) == text
+    assert whole_seconds(time_us) == text

@@ -1,0 +1,285 @@
+"""The command `ferris`: what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.surfaces.applications import BARS, LEDGER, LINES, SELECT, SEVERAL, TRADES
+from tests.surfaces.conftest import COMMAND, Ferris
+
+COMMANDS = ("run", "check", "explain", "test", "audit", "version")
+
+
+def test_help_names_every_command(ferris: Ferris) -> None:
+    ran = ferris("--help")
+    assert ran.code == 0
+    assert all(re.search(rf"^  {name} ", ran.out, re.M) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_an_example(name: str, ferris: Ferris) -> None:
+    ran = ferris(name, "--help")
+    assert ran.code == 0
+    assert f"Example:  ferris {name}" in ran.out
+
+
+def test_version_names_what_decides_results(ferris: Ferris) -> None:
+    ran = ferris("version")
+    assert [line.split()[0] for line in ran.out.splitlines()] == [
+        "ferrisstreams",
+        "python",
+        "duckdb",
+        "pyarrow",
+        "sqlglot",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("fly",),
+        ("run",),
+        ("run", "missing.sql"),
+        ("run", "."),
+        ("run", "latin.sql"),
+        ("run", "bars.sql", "--set", "novalue"),
+        ("run", "bars.sql", "--max-records", "-1"),
+        ("run", "bars.sql", "--job", "fly"),
+        ("run", "bars.sql", "-o", "xml"),
+        ("run", "trades.sql"),
+        ("explain", "bars.sql", "--format", "png"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_two(arguments: tuple[str, ...], ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__sql=TRADES)
+    (ferris.folder / "latin.sql").write_bytes(b"SELECT '\xe9' FROM t;")
+    ran = ferris(*arguments)
+    assert ran.code == 2
+    assert ran.err
+    assert not (ferris.folder / ".ferris").exists()
+
+
+def test_summary_is_one_object_on_the_last_line(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    ran = ferris("run", "bars.sql", "-o", "json")
+    assert ran.code == 0
+    job = ran.job
+    assert job["name"] == "bars"
+    assert job["state"] == "finished"
+    assert job["ledger"] == LEDGER
+    assert job["seconds"] > 0
+    assert len(job["positions"]) == 1
+    assert [(row["symbol"], row["n"], row["qty"]) for row in ferris.lines("bars.jsonl")] == [
+        ("AAA", 2, 7),
+        ("BBB", 1, 1),
+        ("AAA", 1, 7),
+    ]
+
+
+def test_finished_job_run_again_reads_and_writes_nothing(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    first, second = (ferris("run", "bars.sql", "-o", "json").job for _ in range(2))
+    assert second["state"] == "finished"
+    assert second["rows"] == 0
+    assert second["ledger"] == first["ledger"] == LEDGER
+
+
+def test_table_goes_to_standard_output_without_colour(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    ran = ferris("run", "bars.sql")
+    rows = [line.split() for line in ran.out.splitlines()]
+    assert ["=", "read", "6"] in rows
+    assert ["=", "produced", "3"] in rows
+    assert "\033" not in ran.out + ran.err
+
+
+def test_log_is_json_lines_off_a_terminal(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    ran = ferris("run", "bars.sql")
+    (told,) = [json.loads(line) for line in ran.err.splitlines()]
+    assert told["event"] == "row_rejected"
+    assert told["code"] == "E2104"
+
+
+def test_rows_of_a_select_alone_are_all_that_standard_output_has(ferris: Ferris) -> None:
+    ferris.write(trades__jsonl=LINES)
+    ran = ferris("run", "-", stdin=SELECT)
+    assert ran.code == 0
+    assert [json.loads(line)["qty"] for line in ran.out.splitlines()] == [5, 2, 7]
+    assert "= read" in ran.err
+    assert not (ferris.folder / ".ferris").exists()
+
+
+def test_rows_of_a_select_alone_come_before_the_summary(ferris: Ferris) -> None:
+    ferris.write(select__sql=SELECT, trades__jsonl=LINES)
+    ran = ferris("run", "select.sql", "-o", "json")
+    assert [json.loads(line)["qty"] for line in ran.out.splitlines()[:-1]] == [5, 2, 7]
+    assert ran.job["ledger"]["emitted"] == 3
+
+
+def test_reader_of_rows_may_go_away(ferris: Ferris) -> None:
+    ferris.write(select__sql=SELECT, trades__jsonl=LINES * 20_000)
+    process = ferris.start("run", "select.sql")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait() == 1
+    process.stderr.close()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def test_settings_of_the_command_line_win(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    ran = ferris("run", "bars.sql", "-o", "json", "--set", "failure_strategy=FailBatch", "--set", "batch.size=2")
+    assert ran.code == 1
+    assert ran.job["state"] == "failed"
+    assert ran.job["error"]["code"] == "E6001"
+    assert "[E6001]" in ran.err
+
+
+def test_job_stops_after_so_many_records_and_goes_on_where_it_was(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    read = [ferris("run", "bars.sql", "-o", "json", "--max-records", "2").job["ledger"]["read"] for _ in range(4)]
+    assert read == [2, 4, 6, 6]
+    assert len(ferris.lines("bars.jsonl")) == 3
+
+
+def test_state_is_kept_where_it_is_told(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    assert ferris("run", "bars.sql", "--state-dir", "elsewhere").code == 0
+    assert (ferris.folder / "elsewhere" / "bars" / "bars").is_dir()
+    assert not (ferris.folder / ".ferris").exists()
+
+
+def test_target_that_is_not_empty_is_kept_unless_overwritten(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES, bars__jsonl="mine\n")
+    refused = ferris("run", "bars.sql", "-o", "json")
+    assert refused.code == 1
+    assert refused.job["error"]["code"] == "E4004"
+    assert (ferris.folder / "bars.jsonl").read_text("utf-8") == "mine\n"
+    assert ferris("run", "bars.sql", "--overwrite").code == 0
+    assert len(ferris.lines("bars.jsonl")) == 3
+
+
+def test_error_in_the_text_has_its_place_in_the_json_too(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS.replace("sum(qty)", "sum(qtty)"))
+    ran = ferris("run", "bars.sql", "-o", "json")
+    assert ran.code == 1
+    assert ran.err.startswith("bars.sql:6:")
+    assert ran.summary["jobs"] == []
+    assert (ran.summary["error"]["code"], ran.summary["error"]["line"]) == ("E1101", 6)
+
+
+def test_check_says_what_there_is_or_what_is_wrong(ferris: Ferris) -> None:
+    ferris.write(several__sql=SEVERAL, wrong__sql=BARS.replace("'path'", "'pth'", 1))
+    ran = ferris("check", "several.sql")
+    assert (ran.code, ran.out) == (0, "several.sql: 3 jobs (bars, big, busy), no errors\n")
+    ran = ferris("check", "wrong.sql")
+    assert (ran.code, ran.out) == (1, "")
+    assert re.match(r"wrong\.sql:3:\d+: .*\[E3001\]", ran.err)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "mermaid"])
+def test_explain_shows_the_plan_in_each_form(form: str, ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS)
+    ran = ferris("explain", "bars.sql", "--format", form)
+    assert ran.code == 0
+    assert "bars" in ran.out
+    if form == "json":
+        json.loads(ran.out)
+
+
+def test_jobs_run_side_by_side_and_in_the_order_of_their_dependence(ferris: Ferris) -> None:
+    ferris.write(several__sql=SEVERAL, trades__jsonl=LINES)
+    ran = ferris("run", "several.sql", "--once", "-o", "json")
+    assert ran.code == 0, ran.err
+    assert [(job["name"], job["state"]) for job in ran.summary["jobs"]] == [
+        ("bars", "finished"),
+        ("big", "finished"),
+        ("busy", "finished"),
+    ]
+    assert ferris.lines("busy.jsonl") == [{"symbol": "AAA", "n": 2}]
+    assert [row["qty"] for row in ferris.lines("big.jsonl")] == [5, 7]
+
+
+def test_job_that_fails_stops_only_those_that_read_it(ferris: Ferris) -> None:
+    ferris.write(several__sql=SEVERAL, trades__jsonl=LINES, bars__jsonl="mine\n")
+    ran = ferris("run", "several.sql", "--once", "-o", "json")
+    assert ran.code == 1
+    states = {job["name"]: (job["state"], job.get("error", {}).get("code")) for job in ran.summary["jobs"]}
+    assert states == {"bars": ("failed", "E4004"), "big": ("finished", None), "busy": ("failed", "E6005")}
+
+
+def test_worker_that_is_killed_is_a_failed_job(ferris: Ferris) -> None:
+    ferris.write(several__sql=SEVERAL, trades__jsonl=LINES)
+    ran = ferris("run", "several.sql", "--once", "-o", "json", FERRIS_FAULT="after_flush:1")
+    assert ran.code == 1
+    assert {job["error"]["code"] for job in ran.summary["jobs"]} == {"E6004", "E6005"}
+    again = ferris("run", "several.sql", "--once", "-o", "json")
+    assert again.code == 0, again.err
+    assert len(ferris.lines("bars.jsonl")) == 3
+
+
+WATCHED = BARS.replace("'format' = 'json'", "'format' = 'json', 'watch' = true")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("several", [False, True], ids=["one job", "several jobs"])
+def test_signal_stops_in_order_with_everything_committed(number: int, several: bool, ferris: Ferris) -> None:
+    other = "CREATE STREAM big WITH ('connector' = 'file', 'path' = 'big.jsonl') AS SELECT * FROM trades;"
+    ferris.write(bars__sql=WATCHED + other * several, trades__jsonl=LINES)
+    process = ferris.start("run", "bars.sql", "-o", "json")
+    wait_for(ferris.folder / "bars.jsonl", 3)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert "Traceback" not in err
+    assert process.returncode == 0, err
+    job = json.loads(out.splitlines()[-1])["jobs"][0]
+    assert (job["state"], job["ledger"]["read"]) == ("stopped", 6)
+
+
+def wait_for(path: Path, lines: int) -> None:
+    """Until the file has so many lines."""
+    watching = ["sh", "-c", f'until [ "$(wc -l < "{path}" 2>/dev/null || echo 0)" -ge {lines} ]; do sleep 0.05; done']
+    subprocess.run(watching, timeout=30, check=True, stderr=subprocess.DEVNULL)
+
+
+def test_terminal_gets_a_live_line_and_colour(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES * 1000)
+    master, slave = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
+    with subprocess.Popen(
+        [*COMMAND, "run", "bars.sql"], cwd=ferris.folder, env=environment, stdin=slave, stdout=slave, stderr=slave
+    ) as process:
+        os.close(slave)
+        shown = read_all(master)
+    assert process.returncode == 0
+    assert "100%" in shown
+    assert "6,000 rows" in shown
+    assert "\033[" in shown
+
+
+def read_all(descriptor: int) -> str:
+    """What a terminal is given until its last writer is gone."""
+    parts = []
+    try:
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+    except OSError:  # Linux says so when the other side is closed
+        pass
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode("utf-8", "replace")
