@@ -84,6 +84,8 @@ class CsvFraming:
 
     def whole(self, data: bytes) -> bool:
         """True when no quoted field is open at the end."""
+        if self._quote not in data:
+            return True
         match = self._records.match(data if data.endswith(b"\n") else data + b"\n")
         return match is not None and match.end() >= len(data)
 

@@ -52,8 +52,11 @@ class Judge(Protocol):
     def judge(self, records: Sequence[bytes]) -> Judgement:
         """What is wrong with the records, each looked at alone. Places count from 0."""
 
+    def lines(self, records: Sequence[bytes]) -> bytes:
+        """A block of these records that the plain reader sees as they are."""
+
     def plain(self, path: str, length: int) -> exp.Select:
-        """The plain reader over good records."""
+        """The plain reader over such a block."""
 
 
 class Diagnoser:
@@ -130,8 +133,7 @@ class Diagnoser:
         """All of these records into the relation, or none and the plain reader's error."""
         if not places:
             return None
-        # A newline first: a byte order mark is nothing special there.
-        block.write(b"\n" + b"\n".join([records[place] for place in places]) + b"\n")
+        block.write(self._judge.lines([records[place] for place in places]))
         try:
             self._insert_rows(self._judge.plain(block.path, block.length), range(len(places)), places)
         except DataError as error:
@@ -166,12 +168,14 @@ class Diagnoser:
         return int(str(self._connection.rows(count)[0][0]))
 
     def _create_staging(self, block: MemoryFile) -> None:
-        block.write(b"")
-        self._connection.execute(create_table(self._staging, self._judge.plain(block.path, 0)))
+        block.write(self._judge.lines([]))
+        self._connection.execute(create_table(self._staging, self._judge.plain(block.path, block.length)))
 
 
 def shortened(value: str) -> str:
-    """At most 80 characters of a text, for messages."""
+    """At most 80 printable characters of a text, for messages."""
+    if not value.isprintable():
+        value = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value[:_TEXT_LENGTH_MAX])
     return value if len(value) <= _TEXT_LENGTH_MAX else value[: _TEXT_LENGTH_MAX - 1] + "…"
 
 

@@ -6,6 +6,7 @@ from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats.arrow import ArrowDecoder
 from ferrisstreams.formats.base import Decoder, Encoder
+from ferrisstreams.formats.csv import CsvDecoder, CsvEncoder
 from ferrisstreams.formats.datagen import DatagenDecoder
 from ferrisstreams.formats.json_lines import JsonLinesDecoder
 from ferrisstreams.formats.json_text import JsonLinesEncoder
@@ -18,15 +19,18 @@ def decoder(engine: Engine, schema: Schema, settings: DecodeSettings) -> Decoder
     match settings.format:
         case "json":
             return JsonLinesDecoder(engine, schema, settings)
+        case "csv":
+            return CsvDecoder(engine, schema, settings)
         case "arrow":
             return ArrowDecoder(engine, schema, settings)
         case "datagen":
             return DatagenDecoder(engine, schema, settings)
-    raise ConfigError(f"no decoder for the format {settings.format}", "E3002")
 
 
 def encoder(settings: EncodeSettings) -> Encoder:
     match settings.format:
         case "json":
             return JsonLinesEncoder()
-    raise ConfigError(f"no encoder for the format {settings.format}", "E3002")
+        case "csv":
+            return CsvEncoder(settings)
+    raise ConfigError(f"the format {settings.format} is not written as bytes", "E3002", "one of json, csv")
