@@ -40,8 +40,10 @@ class StdoutSink:
         """The stream is not ours to close."""
 
     def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
         try:
-            self._stream.write(data)
+            while rest:  # an unbuffered stream (PYTHONUNBUFFERED) may take a part only
+                rest = rest[self._stream.write(rest) :]
         except OSError as error:
             raise _write_error(error) from error
 
