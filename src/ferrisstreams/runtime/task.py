@@ -83,6 +83,7 @@ class Task:
         """One record's way: poll, process, write, account, commit. False when there is nothing more to come."""
         parts = self._parts
         limit = self._limit()
+        parts.store.begin()
         began_ms = parts.clock.monotonic_ms()
         fetch = parts.source.poll(limit)
         parts.faults.reach("after_read")
@@ -198,6 +199,7 @@ class Task:
         ended = not self._stop and (self._parts.source.ended or self._settings.once)
         self._advance()
         if ended and not progress.finished:
+            self._parts.store.begin()
             self._write(self._parts.pipeline.finish())
             progress.finished = True
             self._commit.batch_done(0)
