@@ -52,8 +52,8 @@ _EACH_BATCH = {"commit.policy": "per_batch", "batch.strategy": "fixed_size"}
 
 
 def fixed(rows: int) -> Schedule:
-    """Batches of exactly so many rows."""
-    return Schedule(f"{rows} rows a batch", {"batch.strategy": "fixed_size", "batch.size": str(rows)})
+    """Batches of exactly so many rows, each an epoch of its own."""
+    return Schedule(f"{rows} rows a batch", {**_EACH_BATCH, "batch.size": str(rows)})
 
 
 def all_schedules(partitions: int) -> list[Schedule]:
