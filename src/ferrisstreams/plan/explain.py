@@ -133,8 +133,8 @@ def _scan_lines(node: Scan) -> list[str]:
     if time is None:
         lines.append("event time: none")
     else:
-        behind = f"{length_text(time.delay_us)} behind" if time.delay_us else "no disorder"
-        lines.append(f"event time: {time.column}, watermark {behind}")
+        delay = f"{length_text(time.delay_us)} behind" if time.delay_us else "without delay"
+        lines.append(f"event time: {time.column}, watermark {delay}")
     return lines
 
 

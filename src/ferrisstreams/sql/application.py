@@ -17,10 +17,10 @@ from ferrisstreams.sql.binder import Binder, Names
 from ferrisstreams.sql.catalog import Catalog, ResolveReference, Stream
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.functions import load_functions
-from ferrisstreams.sql.relations import Relation, plan_message_key
+from ferrisstreams.sql.relations import Relation, plan_message_key, scan_in
 from ferrisstreams.sql.source_text import SourceText, Span
-from ferrisstreams.sql.sources import declare_source
-from ferrisstreams.sql.statements import DeclareStream, Script, StreamAs, View, parse_statements, too_deep
+from ferrisstreams.sql.sources import declare_source, is_about, is_time_key
+from ferrisstreams.sql.statements import DeclareStream, EmitWritten, Script, StreamAs, View, parse_statements, too_deep
 
 _INLINE_SUFFIXES = (".type", ".config_file")
 
@@ -71,13 +71,15 @@ class _Application:
         return ApplicationPlan(name, tuple(self.jobs), self.script.annotations, self.script.warnings)
 
     def _view(self, context: Context, statement: View) -> None:
-        """A view is bound once where it stands, so that its errors are seen although nothing reads it."""
-        Binder(context, self.catalog, None).query(statement.query, Names())
+        """A view is bound once where it stands, so that its errors are seen although nothing reads it. Its reader
+        decides how it is emitted."""
+        final = EmitWritten(Emit.FINAL, statement.span)
+        Binder(context, self.catalog, final, {}).query(statement.query, Names())
         self.catalog.add(context, statement.name, statement)
 
     def _job(self, context: Context, statement: StreamAs) -> None:
         _refuse_inline(context, statement.properties)
-        relation = Binder(context, self.catalog, statement.emit).query(statement.query, Names())
+        relation = Binder(context, self.catalog, statement.emit, statement.properties).query(statement.query, Names())
         aggregate = relation.aggregate
         if aggregate is None and statement.emit is not None and statement.emit.emit is Emit.FINAL:
             raise context.error(
@@ -86,7 +88,7 @@ class _Application:
                 "E1201",
                 "leave EMIT FINAL out",
             )
-        spec = self._sink(context, statement)
+        spec = self._sink(context, statement, scan_in(relation.plan).source.name)
         sink = Sink(relation.plan, spec, aggregate.emit if aggregate is not None else None, plan_message_key(relation))
         plan = canonical(sink)
         assert isinstance(plan, Sink)
@@ -102,13 +104,18 @@ class _Application:
         if statement.name is not None:
             self.catalog.add(context, statement.name, Stream(_written_source(job, spec), job.name))
 
-    def _sink(self, context: Context, statement: StreamAs) -> SinkSpec:
+    def _sink(self, context: Context, statement: StreamAs, source: str) -> SinkSpec:
+        properties = {
+            key: value
+            for key, value in statement.properties.items()
+            if not is_time_key(key) and not is_about(source, key)
+        }
         if statement.name is not None:
             position = context.source.position(statement.name.span)
-            return SinkSpec(statement.name.text, statement.properties, False, position)
+            return SinkSpec(statement.name.text, properties, False, position)
         anonymous = sum(1 for job in self.jobs if job.plan.spec.anonymous)
         name = "select" if anonymous == 0 else f"select_{anonymous + 1}"
-        return SinkSpec(name, statement.properties, True, context.source.position(statement.span))
+        return SinkSpec(name, properties, True, context.source.position(statement.span))
 
     def _job_name(self, context: Context, statement: StreamAs, spec: SinkSpec) -> str:
         written = statement.annotations.get("name")

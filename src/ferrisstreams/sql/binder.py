@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
+from ferrisstreams.config.values import Property
 from ferrisstreams.errors import Position, SqlError
 from ferrisstreams.plan.expressions import column, column_name, conjuncts
 from ferrisstreams.plan.nodes import (
@@ -27,6 +28,7 @@ from ferrisstreams.sql.inference import describe, type_of
 from ferrisstreams.sql.relations import Relation, nullable, project, scan_in, traced
 from ferrisstreams.sql.resolve import EDGE, Scope, refuse_clauses, resolve
 from ferrisstreams.sql.select_list import Item, SelectList
+from ferrisstreams.sql.sources import with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
 from ferrisstreams.sql.syntax import MessageKey, StreamWindow, span_of
 from ferrisstreams.sql.windows import WrittenWindow, read_window
@@ -54,12 +56,13 @@ class Names:
 
 @dataclass(slots=True)
 class Binder:
-    """Binds the queries of one statement. `emit` is what the statement says, None when it leaves it to the default."""
+    """Binds the queries of one statement. `emit` is what the statement says, None when it leaves it to the default;
+    `properties` are those of its WITH."""
 
     context: Context
     catalog: Catalog
     emit: EmitWritten | None
-    views: list[str] = field(default_factory=list)
+    properties: Mapping[str, Property]
 
     def query(self, node: exp.Expr, names: Names) -> Relation:
         """The relation of a query. Raises `SqlError`."""
@@ -130,7 +133,7 @@ class Binder:
         self._refuse_clauses(item, frozenset({"this", "alias"}))
         name = name_of(item.this)
         if item.this.meta_get("string"):
-            return Relation(_scan(self.catalog.reference(self.context, name))), name
+            return self._scan(self.catalog.reference(self.context, name)), name
         named = next((query for query in names.queries if query.name.matches(name.text)), None)
         if named is not None:
             return self._renamed(self.query(named.query, named.names), named.columns), name
@@ -142,7 +145,11 @@ class Binder:
             case View():
                 return self.query(found.query, Names())
             case Stream():
-                return Relation(_scan(found), (), (found.job,) if found.job is not None else ())
+                return self._scan(found)
+
+    def _scan(self, stream: Stream) -> Relation:
+        source = with_job_properties(stream.source, self.properties, stream.job is not None)
+        return Relation(Scan(source, source.schema), (), (stream.job,) if stream.job is not None else ())
 
     def _table_function(self, call: exp.Func) -> SqlError:
         name = (call.name if isinstance(call, exp.Anonymous) else call.sql_name()).lower()
@@ -256,7 +263,7 @@ class Binder:
 
     def _keys(self, group: Sequence[exp.Expr], scope: Scope, items: Sequence[Item]) -> tuple[Named, ...]:
         trees = []
-        for node in group:
+        for node in _flat(group):
             inner = node.this if isinstance(node, MessageKey) else node
             inner = inner.this if isinstance(inner, exp.Alias) else inner
             tree = self._key(inner, scope, items)
@@ -375,8 +382,17 @@ class Binder:
         return self.context.source.position(span) if span is not None else None
 
 
-def _scan(stream: Stream) -> Scan:
-    return Scan(stream.source, stream.source.schema)
+def _flat(group: Sequence[exp.Expr]) -> list[exp.Expr]:
+    """GROUP BY's expressions without the parentheses of `(a, b)` and `()`."""
+    found: list[exp.Expr] = []
+    for node in group:
+        if isinstance(node, exp.Tuple):
+            found.extend(_flat(node.expressions))
+        elif isinstance(node, exp.Paren):
+            found.extend(_flat([node.this]))
+        else:
+            found.append(node)
+    return found
 
 
 def _is_edge_name(node: exp.Expr) -> bool:

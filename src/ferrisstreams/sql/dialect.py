@@ -276,7 +276,7 @@ class FerrisParser(DuckDBParser):
         if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER) and not negative:
             value = exp.Literal.string(token.text)
         elif token.token_type == TokenType.NUMBER:
-            value = exp.Literal.number(f"-{token.text}" if negative else token.text)
+            value = exp.Literal(this=f"-{token.text}" if negative else token.text, is_string=False)
         elif token.token_type in (TokenType.TRUE, TokenType.FALSE) and not negative:
             value = exp.Boolean(this=token.token_type == TokenType.TRUE)
         else:

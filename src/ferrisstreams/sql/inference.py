@@ -130,6 +130,8 @@ def _translated(text: str) -> tuple[str, str, str | None]:
         name, _, kinds = _unquoted(found[1]).partition("(")
         if name == "struct_extract":
             return f"{kinds.split(', VARCHAR)')[0]} has no fields", "E1102", None
+        if not name.isidentifier():
+            return f"{name} does not take ({kinds}", "E1102", "cast the operands to types that fit"
         return f"{name} does not take ({kinds}", "E1102", _candidates(text)
     if (found := _NO_KEY.search(text)) is not None:
         fields = re.findall(r'"(.*?)"', found[2] or "")
@@ -138,7 +140,11 @@ def _translated(text: str) -> tuple[str, str, str | None]:
         return f"there is no function {found[1]}", "E1101", None
     if (found := _NO_TYPE.search(text)) is not None:
         near = re.search(r'Did you mean "(.*?)"', text)
-        return f"there is no type {found[1]}", "E1102", f"did you mean {near[1]}?" if near else None
+        return (
+            f"there is no type {found[1]}",
+            "E1102",
+            f"did you mean {near[1].removeprefix('main.')}?" if near else None,
+        )
     return lowered(_KIND.sub("", text.split("\n")[0]).strip()), "E1102", None
 
 

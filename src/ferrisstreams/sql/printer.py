@@ -91,6 +91,9 @@ def _canonical(tree: exp.Expression) -> exp.Expression:
         bound.replace(exp.column(WINDOW_START if str(bound.this).endswith("START") else WINDOW_END))
     for window in list(holder.find_all(StreamWindow)):
         window.replace(_window(window))
+    for table in holder.find_all(exp.Table):
+        if isinstance(table.this, exp.Identifier) and table.this.meta_get("string"):
+            table.set("this", exp.Literal.string(table.name))
     for interval in list(holder.find_all(exp.Interval)):
         length = duration_of(interval)
         if length is not None and length > 0:

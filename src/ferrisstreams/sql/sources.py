@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sqlglot import exp
 
+from ferrisstreams.config.resolve import all_names
 from ferrisstreams.config.values import Property
 from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.errors import SqlError
@@ -20,6 +22,8 @@ FIELD = "event.time.field"
 STRATEGY = "watermark.strategy"
 DELAY = "watermark.max_out_of_orderness"
 
+_KNOWN_KEYS = frozenset(all_names())
+_TIME_KEYS = ("event.time.", "watermark.", "timestamp.format")
 _STRATEGIES = ("bounded_out_of_orderness", "ascending")
 _TIMESTAMPS = (
     exp.DType.TIMESTAMP, exp.DType.TIMESTAMPNTZ, exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPLTZ, exp.DType.DATETIME,
@@ -30,7 +34,9 @@ _TIMESTAMPS = (
 def declare_source(context: Context, statement: DeclareStream) -> SourceSpec:
     """The source that a declaration describes. Raises `SqlError`."""
     schema = _schema(context, statement)
-    time = _event_time(context, statement, schema)
+    watermark = statement.watermark
+    declared = _from_watermark(context, watermark, schema) if watermark is not None else None
+    time = _event_time(declared, schema, statement.properties)
     position = context.source.position(statement.name.span)
     return SourceSpec(statement.name.text, schema, time, statement.properties, position)
 
@@ -73,10 +79,41 @@ def _check_type(context: Context, written: exp.DataType, tree: exp.DataType) -> 
         raise explain_bind_error(context, written, error) from error
 
 
-def _event_time(context: Context, statement: DeclareStream, schema: Schema) -> EventTime | None:
-    properties = statement.properties
-    declared = _from_watermark(context, statement.watermark, schema) if statement.watermark is not None else None
-    field = _from_properties(context, statement, schema)
+def with_job_properties(source: SourceSpec, properties: Mapping[str, Property], written_by_job: bool) -> SourceSpec:
+    """The source as a job reads it, whose own properties say more about it (see `source_properties`).
+
+    The event time of a stream that a job writes is no declaration: the reader may give it another delay.
+    """
+    given = source_properties(source.name, properties)
+    if not given:
+        return source
+    merged = {**source.properties, **given}
+    declared = source.event_time
+    if declared is not None and (written_by_job or FIELD in source.properties):
+        merged = {FIELD: Property(declared.column), **merged}
+        declared = None
+    return replace(source, properties=merged, event_time=_event_time(declared, source.schema, merged))
+
+
+def source_properties(name: str, properties: Mapping[str, Property]) -> dict[str, Property]:
+    """Of a job's properties those that are about its source: `'<name>.…'`, and the time keys without a name."""
+    plain = {key: value for key, value in properties.items() if is_time_key(key)}
+    own = {key[len(name) + 1 :]: value for key, value in properties.items() if is_about(name, key)}
+    return {**plain, **own}
+
+
+def is_about(name: str, key: str) -> bool:
+    """True for `'<name>.…'`, unless that is a key by itself (`late.data.strategy` beside a source named `late`)."""
+    return key.lower().startswith(f"{name.lower()}.") and key not in _KNOWN_KEYS
+
+
+def is_time_key(key: str) -> bool:
+    """True for the keys of a source that say when its rows happened."""
+    return key.startswith(_TIME_KEYS)
+
+
+def _event_time(declared: EventTime | None, schema: Schema, properties: Mapping[str, Property]) -> EventTime | None:
+    field = _from_properties(schema, properties)
     if declared is not None and field is not None and field != declared.column:
         raise _contradiction(properties[FIELD], f"WATERMARK FOR names {declared.column}, {FIELD} names {field}")
     column = declared.column if declared is not None else field
@@ -127,8 +164,8 @@ def _time_column(context: Context, name: Name, schema: Schema) -> str:
     return found.name
 
 
-def _from_properties(context: Context, statement: DeclareStream, schema: Schema) -> str | None:
-    written = statement.properties.get(FIELD)
+def _from_properties(schema: Schema, properties: Mapping[str, Property]) -> str | None:
+    written = properties.get(FIELD)
     if written is None:
         return None
     name = str(written.value)

@@ -274,4 +274,5 @@ def _value(node: exp.Expression) -> str | bool | int | float:
         return bool(node.this)
     if node.is_string:
         return str(node.name)
-    return int(node.name) if node.name.lstrip("-").isdigit() else float(node.name)
+    number = str(node.name)
+    return int(number) if number.lstrip("-").isdigit() else float(number)
