@@ -70,9 +70,9 @@ def test(arguments: TestArguments) -> None:
 @takes(AuditArguments)
 def audit(arguments: AuditArguments) -> None:
     """Prove from sources, sinks, dead letters and ledger that every row is accounted for."""
-    from ferrisstreams.cli.audit import audit
+    from ferrisstreams.cli.audit import run_audit
 
-    raise typer.Exit(audit(arguments))
+    raise typer.Exit(run_audit(arguments))
 
 
 @app.command(epilog="Example:  ferris version")
@@ -87,6 +87,8 @@ def main() -> None:
     """The entry point. Ends the process: 0 done, 1 failed, 2 wrong usage; no traceback reaches a user."""
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:
         from ferrisstreams.cli.failure import report
 

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from io import BufferedReader
 from threading import Event, Lock, Thread
 from typing import IO
 
@@ -66,6 +68,11 @@ class _Group:
         self.killed = False
         self.processes: list[subprocess.Popen[bytes]] = []
 
+    def write(self, lines: bytes) -> None:
+        """Whole lines to standard output; through a buffer, because a bare stream may take a part only."""
+        with self.lock, open(sys.stdout.fileno(), "wb", closefd=False) as out:
+            out.write(lines)
+
     def stop(self) -> None:
         self.stopping = True
         self._signal(signal.SIGINT)
@@ -74,8 +81,14 @@ class _Group:
         self.killed = True
         self._signal(signal.SIGKILL)
 
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """From now on it is told of a stop; at once when one was asked for already."""
+        self.processes.append(process)
+        if self.stopping:
+            process.send_signal(signal.SIGINT)
+
     def _signal(self, number: signal.Signals) -> None:
-        for process in self.processes:
+        for process in tuple(self.processes):
             process.send_signal(number)
 
 
@@ -108,9 +121,10 @@ class _Worker:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None
-            self._group.processes.append(process)
-            process.stdin.write(text.encode())
-            process.stdin.close()
+            self._group.add(process)
+            with suppress(BrokenPipeError):  # a worker that is gone says why by its exit code
+                process.stdin.write(text.encode())
+                process.stdin.close()
             log = Thread(target=self._read_log, args=(process.stderr,), daemon=True)
             log.start()
             last = self._forward_rows(process.stdout)
@@ -124,7 +138,7 @@ class _Worker:
             said = json.loads(last)
             failed = JobSummary(self.job.name, "failed", error=said.get("error"))
             self.summary = JobSummary(**said["jobs"][0]) if said["jobs"] else failed
-        elif not self._group.killed:
+        elif not self._group.killed and (not self._group.stopping or _crashed(code)):
             self._fail(_ended(self.job.name, code))
 
     def _fail(self, error: FerrisError) -> None:
@@ -133,14 +147,18 @@ class _Worker:
         self.summary = JobSummary(self.job.name, "failed", error=as_json(error))
 
     def _forward_rows(self, stream: IO[bytes]) -> bytes:
-        """Pass on all lines but the last, which is the summary."""
+        """Pass on all lines but the last, which is the summary. Closes the stream when nobody reads ours any more."""
+        assert isinstance(stream, BufferedReader)
         held = b""
-        for line in stream:
-            if held:
-                with self._group.lock:
-                    sys.stdout.buffer.write(held)
-            held = line
-        sys.stdout.buffer.flush()
+        while piece := stream.read1():
+            held += piece
+            lines = held.rfind(b"\n", 0, len(held) - 1) + 1
+            try:
+                self._group.write(held[:lines])
+            except BrokenPipeError:
+                stream.close()
+                return b""
+            held = held[lines:]
         return held
 
     def _read_log(self, stream: IO[bytes]) -> None:
@@ -149,6 +167,11 @@ class _Worker:
             with self._group.lock:
                 if not pass_on(text, self._group.observer):
                     sys.stderr.write(text)
+
+
+def _crashed(code: int) -> bool:
+    """Whether a worker that was asked to stop died of something else; one that had not begun dies of the signal."""
+    return code < 0 and code != -signal.SIGINT
 
 
 def _not_started(job: str, failed: Sequence[str]) -> FerrisError:
