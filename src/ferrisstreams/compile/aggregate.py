@@ -24,6 +24,9 @@ from ferrisstreams.plan.nodes import Emit
 #: The registered name of the results that are being emitted.
 MERGED = "_merged"
 
+#: Partial results that wait in memory to be appended with others of their epoch, in one statement a pane.
+PENDING_ROWS_MAX = 200_000
+
 #: Behind any event time.
 FOREVER_US = 2**61
 
@@ -82,10 +85,13 @@ class AggregatePipeline:
         self._emission = emission
         self._log = parts.log
         self._log.open(parts.panes)
+        self._epoch = 0
         self._emitted_us = NEVER_US
         self._closed_us = NEVER_US
         self._any_output = False
         self._grown = False
+        self._pending: list[pa.Table] = []
+        self._pending_slices: set[int] = set()
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         outcome = Outcome()
@@ -101,8 +107,12 @@ class AggregatePipeline:
             self._absorb(ran.table, slices, context.epoch, outcome)
         return outcome
 
+    def drain(self) -> None:
+        self._append_pending()
+
     def advance(self, watermark_us: int) -> Outcome:
         outcome = Outcome()
+        self._append_pending()
         if not self._emission.windowed:
             return outcome
         closed = max(self._closed_us, watermark_us - self._emission.allowed_us)
@@ -114,6 +124,7 @@ class AggregatePipeline:
 
     def finish(self) -> Outcome:
         outcome = Outcome()
+        self._append_pending()
         if self._emission.emit is Emit.CHANGES:
             self._emit_lone_row(outcome)
             return outcome
@@ -140,6 +151,8 @@ class AggregatePipeline:
 
     def restore(self, snapshot: dict[str, JsonValue]) -> None:
         self._parts.panes.load()
+        self._pending.clear()
+        self._pending_slices.clear()
         self._emitted_us = int(str(snapshot.get("emitted_us", NEVER_US)))
         self._closed_us = int(str(snapshot.get("closed_us", NEVER_US)))
         self._any_output = bool(snapshot.get("any_output", False))
@@ -168,21 +181,37 @@ class AggregatePipeline:
         return slices
 
     def _absorb(self, delta: pa.Table, slices: list[int], epoch: int, outcome: Outcome) -> None:
+        self._epoch = epoch
+        self._grown = True
+        self._pending.append(delta)
+        self._pending_slices.update(slices)
+        low, high = self._changing()
+        if high <= low:
+            if sum(table.num_rows for table in self._pending) > PENDING_ROWS_MAX:
+                self._append_pending()
+            return
         state = self._parts.engine.state
         state.register(DELTA, delta)
-        low, high = self._changing()
-        changing = high > low
-        before = self._log.touched(low, high) if changing and self._emission.retract else None
-        self._log.append(delta, slices, epoch)
-        self._grown = True
-        after = self._log.touched(low, high) if changing else None
+        before = self._log.touched(low, high) if self._emission.retract else None
+        self._append_pending()
+        state.register(DELTA, delta)
+        after = self._log.touched(low, high)
         state.unregister(DELTA)
-        if not changing:
-            return
         if self._emission.retract:
             self._emit(differences(self._parts.engine.work, before, after, self._emission.keys), outcome)
         else:
             self._emit(after, outcome)
+
+    def _append_pending(self) -> None:
+        if not self._pending:
+            return
+        state = self._parts.engine.state
+        rows = pa.concat_tables(self._pending)
+        state.register(DELTA, rows)
+        self._log.append(rows, sorted(self._pending_slices), self._epoch)
+        state.unregister(DELTA)
+        self._pending.clear()
+        self._pending_slices.clear()
 
     def _changing(self) -> tuple[int, int]:
         """The ends of windows whose results have been emitted and can still change: `(low, high]`."""

@@ -47,6 +47,9 @@ class Pipeline(Protocol):
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         """Everything that comes of a fetch by itself."""
 
+    def drain(self) -> None:
+        """Hand everything that an epoch brought to its state; called before it is prepared."""
+
     def advance(self, watermark_us: int) -> Outcome:
         """What closes because the job's watermark has come to `watermark_us`."""
 
@@ -130,6 +133,9 @@ class StatelessPipeline:
         parameters = self._input.parameters(fetch, context, NEVER_US)
         outcome.rejected += self._output.run(self._input.rows(fetch, context), parameters, outcome).rejected
         return outcome
+
+    def drain(self) -> None:
+        pass
 
     def advance(self, watermark_us: int) -> Outcome:
         return Outcome()

@@ -27,8 +27,11 @@ PANE_ROWS_MIN = 10_000
 #: Slices of a pane at most, when it is widened because it is small.
 PANE_SLICES_MAX = 64
 
-#: A pane is compacted when it holds this many rows and twice as many as after its last compaction.
-COMPACT_ROWS_MIN = 50_000
+#: A pane with fewer rows is not worth a compaction.
+COMPACT_ROWS_MIN = 200_000
+
+#: It is compacted again when it has grown by this factor; by the second one when there was little to merge.
+COMPACT_GROWTH, COMPACT_GROWTH_DISTINCT = 2, 4
 
 EPOCH = "_epoch"
 SLICE = "_slice"
@@ -91,7 +94,7 @@ class PaneLog:
         self._unit = unit_us
         self._width = unit_us
         self._rows: dict[Interval, int] = {}
-        self._compacted: dict[Interval, int] = {}
+        self._compact_at: dict[Interval, int] = {}
         self._next = 0
         self._names: dict[Interval, str] = {}
 
@@ -103,7 +106,7 @@ class PaneLog:
         )
         self._names = {_interval(str(row[0])): str(row[0]) for row in found}
         self._rows = {pane: self._count(name) for pane, name in self._names.items()}
-        self._compacted = dict(self._rows)
+        self._compact_at = {pane: COMPACT_GROWTH * rows for pane, rows in self._rows.items()}
         self._next = 1 + max((int(name.split("_")[1]) for name in self._names.values()), default=0)
 
     @property
@@ -149,8 +152,12 @@ class PaneLog:
         Rows whose slice starts before `keep_from_us` are left out.
         """
         for pane in self.live:
-            if self._rows[pane] >= max(COMPACT_ROWS_MIN, 2 * self._compacted[pane]):
-                self._rewrite(pane, merge, keep_from_us)
+            before = self._rows[pane]
+            if before < max(COMPACT_ROWS_MIN, self._compact_at[pane]):
+                continue
+            self._rewrite(pane, merge, keep_from_us)
+            after = self._rows[pane]
+            self._compact_at[pane] = after * (COMPACT_GROWTH if 4 * after < 3 * before else COMPACT_GROWTH_DISTINCT)
 
     # --- private ----------------------------------------------------------------------------------------------------
 
@@ -164,7 +171,7 @@ class PaneLog:
         name = _name(self._next, pane)
         self._next += 1
         self._names[pane] = name
-        self._rows[pane] = self._compacted[pane] = 0
+        self._rows[pane] = self._compact_at[pane] = 0
         definitions = [
             exp.ColumnDef(this=column(n).this, kind=exp.DataType.build(t, dialect="duckdb"))
             for n, t in ((EPOCH, "BIGINT"), *self._columns)
@@ -198,12 +205,12 @@ class PaneLog:
             merge.with_("log", as_=log).subquery("m")
         )
         name = self._create(pane)
-        self._rows[pane] = self._compacted[pane] = self._insert(name, rows)
+        self._rows[pane] = self._insert(name, rows)
         self._drop(old)
 
     def _forget(self, pane: Interval) -> None:
         self._drop(self._names.pop(pane))
-        del self._rows[pane], self._compacted[pane]
+        del self._rows[pane], self._compact_at[pane]
 
     def _drop(self, name: str) -> None:
         self._state.execute(f"DROP TABLE {STATE_SCHEMA}.{name}")

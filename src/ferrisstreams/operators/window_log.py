@@ -85,11 +85,12 @@ class WindowLog:
 
     def reclaim(self, closed_us: int) -> None:
         assert self._panes is not None
-        # The last window that holds a slice ends at most one size after the slice begins.
-        done_us = closed_us - self._window.size_us + slice_us(self._window)
-        self._panes.drop_through(done_us)
+        # The last window that holds a slice ends at most one size after the slice begins: slices that begin before
+        # this are in closed windows only. The last slice of a pane begins one slice before the pane stops.
+        open_us = closed_us - self._window.size_us + 1
+        self._panes.drop_through(open_us - 1 + slice_us(self._window))
         places = [column(SLICE), column(FROM)] if self._hops else [column(SLICE)]
-        self._panes.compact(merged(self._shape, exp.select("*").from_("log"), places, places), done_us)
+        self._panes.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
 
     # --- private ----------------------------------------------------------------------------------------------------
 

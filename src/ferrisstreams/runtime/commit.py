@@ -143,6 +143,8 @@ class Commit:
 
     def _drain(self) -> EpochRow:
         progress = self._progress
+        self._parts.store.begin()
+        self._parts.pipeline.drain()
         progress.ledger.check()
         content: dict[str, JsonValue] = {
             "positions": dict(progress.positions),
