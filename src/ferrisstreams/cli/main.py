@@ -61,9 +61,9 @@ def explain(
 @takes(TestArguments)
 def test(arguments: TestArguments) -> None:
     """Run .test files, each under many schedules."""
-    from ferrisstreams.cli.test import test
+    from ferrisstreams.cli.test import run_tests
 
-    raise typer.Exit(test(arguments))
+    raise typer.Exit(run_tests(arguments))
 
 
 @app.command(epilog="Example:  ferris audit app.sql")

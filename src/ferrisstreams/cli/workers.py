@@ -73,6 +73,10 @@ class _Group:
         with self.lock, open(sys.stdout.fileno(), "wb", closefd=False) as out:
             out.write(lines)
 
+    def tell(self, name: str, **fields: object) -> None:
+        with self.lock:
+            self.observer.event(name, **fields)
+
     def stop(self) -> None:
         self.stopping = True
         self._signal(signal.SIGINT)
@@ -106,6 +110,8 @@ class _Worker:
 
     def _run(self, command: list[str], text: str, before: Sequence[_Worker]) -> None:
         try:
+            if before:
+                self._group.tell("job_waits", job=self.job.name, until_finished=[other.job.name for other in before])
             for other in before:
                 other.ended.wait()
             if failed := [other.job.name for other in before if other.summary.state == "failed"]:
