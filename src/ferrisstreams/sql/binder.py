@@ -98,7 +98,7 @@ class Binder:
         for cte in clause.expressions:
             self._refuse_clauses(cte, frozenset({"this", "alias"}))
             name = name_of(cte.args["alias"].this)
-            columns = tuple(name_of(part) for part in cte.args["alias"].args.get("columns") or [])
+            columns = self._column_names(cte.args["alias"])
             names = Names((NamedQuery(name, cte.this, columns, names), *names.queries))
         return names
 
@@ -110,7 +110,7 @@ class Binder:
             )
         item = clause.this
         alias = item.args.get("alias")
-        columns = tuple(name_of(part) for part in (alias.args.get("columns") or [])) if alias is not None else ()
+        columns = self._column_names(alias) if alias is not None else ()
         qualifier = name_of(alias.this) if alias is not None and alias.this is not None else None
         if isinstance(item, exp.Subquery):
             self._refuse_clauses(item, frozenset({"this", "alias"}))
@@ -120,6 +120,13 @@ class Binder:
             relation, own = self._table(item, names)
             qualifier = qualifier or own
         return self._renamed(relation, columns), qualifier
+
+    def _column_names(self, alias: exp.Expr) -> tuple[Name, ...]:
+        parts = alias.args.get("columns") or []
+        for part in parts:
+            if not isinstance(part, exp.Identifier):
+                raise self.context.error(part, "a column's name is expected here", "E1001", "write AS name(a, b)")
+        return tuple(name_of(part) for part in parts)
 
     def _table(self, item: exp.Expr, names: Names) -> tuple[Relation, Name]:
         if not isinstance(item, exp.Table):

@@ -84,14 +84,8 @@ def _culprit(
         failure = _failure(context, expression, schema)
         if failure is None:
             continue
-        parts = [
-            part
-            for part in expression.walk()
-            if isinstance(part, exp.Condition)
-            and not isinstance(part, exp.Column | exp.Literal)
-            and not _in_lambda(part)
-        ]
-        for part in list(reversed(parts))[:_PARTS_MAX]:
+        parts = _parts(expression)
+        for part in reversed(parts) if len(parts) <= _PARTS_MAX else ():
             assert isinstance(part, exp.Expression)
             smaller = _failure(context, part, schema)
             if smaller is not None:
@@ -104,8 +98,11 @@ def _culprit(
 _PARTS_MAX = 200
 
 
-def _in_lambda(node: exp.Expr) -> bool:
-    return node.find_ancestor(exp.Lambda, exp.Comprehension) is not None
+def _parts(expression: exp.Expression) -> list[exp.Expr]:
+    """The parts that mean something alone: not those inside a lambda, whose names are bound by it."""
+    nodes = expression.walk(prune=lambda node: isinstance(node, exp.Lambda | exp.Comprehension))
+    plain = (exp.Column, exp.Literal, exp.Lambda, exp.Comprehension)
+    return [node for node in nodes if isinstance(node, exp.Condition) and not isinstance(node, plain)]
 
 
 def _failure(context: Context, expression: exp.Expression, schema: Schema) -> BindError | DataError | None:
@@ -133,6 +130,8 @@ def _translated(text: str) -> tuple[str, str, str | None]:
         if not name.isidentifier():
             return f"{name} does not take ({kinds}", "E1102", "cast the operands to types that fit"
         return f"{name} does not take ({kinds}", "E1102", _candidates(text)
+    if "Max expression depth" in text:
+        return "this expression is nested too deeply", "E1001", "split it with a subquery or a view"
     if (found := _NO_KEY.search(text)) is not None:
         fields = re.findall(r'"(.*?)"', found[2] or "")
         return f"there is no field {found[1]} in this struct", "E1101", did_you_mean(found[1], fields)

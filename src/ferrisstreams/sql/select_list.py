@@ -65,10 +65,7 @@ class SelectList:
         if table is not None and not any(name_of(table).matches(other) for other in known):
             raise self.context.error(table, f"there is no table {table.name}", "E1101", did_you_mean(table.name, known))
         excluded = self._star_names(star.args.get("except_") or [])
-        replaced = {
-            self._star_names([item.args["alias"]])[0]: resolve(self.context, self.scope, item.this)
-            for item in star.args.get("replace") or []
-        }
+        replaced = dict(self._replacement(item) for item in star.args.get("replace") or [])
         refuse_clauses(self.context, star, frozenset({"except_", "replace"}))
         if self.scope.window is not None:
             raise self.context.error(
@@ -76,6 +73,13 @@ class SelectList:
             )
         names = [name for name in self.scope.schema.names if name not in excluded]
         return [Item(replaced.get(name) or self._placed(name, node), name, False, node) for name in names]
+
+    def _replacement(self, item: exp.Expr) -> tuple[str, exp.Expression]:
+        if not isinstance(item, exp.Alias):
+            raise self.context.error(
+                item, "REPLACE needs the name of the column", "E1001", "write REPLACE (expression AS column)"
+            )
+        return self._star_names([item.args["alias"]])[0], resolve(self.context, self.scope, item.this)
 
     def _placed(self, name: str, star: exp.Expr) -> exp.Expression:
         found = column(name)
