@@ -154,7 +154,9 @@ def _build_average(call: Call, prefix: str, type_: str) -> tuple[list[Partial], 
 def _average(total: exp.Expression, count: exp.Expression, type_: str) -> exp.Expression:
     """`total / count`. A macro of the engine divides decimals exactly, because DuckDB divides them as doubles."""
     if type_.startswith("DECIMAL"):
-        return function("ferris_decimal_average", total, count, exp.Literal.number(decimal_scale(type_)))
+        return function(
+            "ferris_decimal_average", total, exp.cast(count, "BIGINT"), exp.Literal.number(decimal_scale(type_))
+        )
     return exp.Div(this=exp.cast(total, "DOUBLE"), expression=count)
 
 
