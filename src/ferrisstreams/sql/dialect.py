@@ -357,6 +357,18 @@ class FerrisParser(DuckDBParser):
             return None
         return super()._parse_table_alias(alias_tokens=alias_tokens)
 
+    def _parse_group(self, skip_group_by_token: bool = False) -> exp.Group | None:
+        """`GROUP BY ALL` ends there; sqlglot would take EMIT for a column."""
+        if self._curr.token_type == TokenType.GROUP_BY and self._next.token_type == TokenType.ALL:
+            self._advance(2)
+            return exp.Group(all=True)
+        return super()._parse_group(skip_group_by_token)
+
+    def _parse_column_ops(self, this: exp.Expr | None) -> exp.Expr | None:
+        if isinstance(this, exp.Literal) and this.is_number and self._match(TokenType.DOT, advance=False):
+            self.raise_error("A number has no fields")
+        return super()._parse_column_ops(this)
+
     def _parse_string_as_identifier(self) -> exp.Identifier | None:
         """A table in single quotes is a reference to a file, not a name."""
         token = self._curr

@@ -103,6 +103,8 @@ def _refuse(context: Context, holder: exp.Expression) -> None:
                 "E1102",
                 "put the window into GROUP BY, and select window_start",
             )
+        if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
+            raise context.error(node, "* stands inside an expression", "E1102", "name the column, or write count(*)")
         refused = refused_node(node)
         if refused is not None:
             what, hint = refused
@@ -156,9 +158,9 @@ def _edge(edge: str, at: exp.Expr) -> exp.Expression:
 
 
 def _column(context: Context, scope: Scope, node: exp.Column) -> exp.Expression:
-    if isinstance(node.this, exp.Star):
-        raise context.error(node, "t.* stands only in the select list", "E1001", "name the columns")
     parts = list(node.parts)
+    if not all(isinstance(part, exp.Identifier) for part in parts):
+        raise context.error(node, "after a dot comes a name", "E1001", "write table.column or column.field")
     names = [name_of(part) for part in parts]
     if len(parts) > 1 and scope.qualifier is not None and names[0].matches(scope.qualifier.text):
         found = scope.find(names[1])

@@ -92,6 +92,8 @@ class SelectList:
         found = []
         for node in nodes:
             identifier = node.this if isinstance(node, exp.Column) else node
+            if not isinstance(identifier, exp.Identifier):
+                raise self.context.error(node, "a column's name is expected here", "E1001", "write EXCLUDE (a, b)")
             name = name_of(identifier)
             match = self.scope.find(name)
             if match is None:
