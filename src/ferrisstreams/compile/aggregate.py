@@ -1,31 +1,50 @@
-"""The stage of an aggregate: group the batch, append to the log, emit."""
+"""The stage of an aggregate: group the batch into the delta, and emit what closes or changes.
+
+A batch is one statement that adds its partial results to the delta of the open epoch. An emission is one that merges
+panes and delta, and one, for each piece of bounded size, that makes and encodes the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import pyarrow as pa
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue
-from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage, chunks, late_failures
+from ferrisstreams.compile.payload import Parameters
+from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage, late_failures
 from ferrisstreams.compile.results import Outcome, Tally
-from ferrisstreams.compile.rows import FILTERED, KEPT, LATE
-from ferrisstreams.compile.sources import MergedRows
+from ferrisstreams.compile.rows import FILTERED, LATE
+from ferrisstreams.compile.sources import MergedRows, aggregate_error
 from ferrisstreams.compile.stage import RowStage
-from ferrisstreams.duck.engine import Engine, column
-from ferrisstreams.duck.panes import SLICE, PaneLog
+from ferrisstreams.duck.engine import Connection, DataError, column
+from ferrisstreams.duck.state_log import BATCH, DELTA, SLICE, StateLog
+from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.changes import as_inserts, differences
-from ferrisstreams.operators.log import DELTA, LATE_WINDOWS, OUTCOME, ROWS, SEEN, GroupLog
+from ferrisstreams.operators.log import (
+    BATCH_NUMBER,
+    LATE_WINDOWS,
+    OUTCOME,
+    ROWS,
+    SEEN,
+    GroupLog,
+    LogShape,
+    batch_number,
+)
 from ferrisstreams.operators.windows import NEVER_US
 from ferrisstreams.plan.nodes import Emit
 
-#: The registered name of the results that are being emitted.
+#: The table of the results that are being emitted, with `_row`.
 MERGED = "_merged"
 
-#: Partial results that wait in memory to be appended with others of their epoch, in one statement a pane.
-PENDING_ROWS_MAX = 200_000
+#: Parameters of the output statement: the rows of `MERGED` that it makes.
+CHUNK_FROM, CHUNK_TO = "chunk_from", "chunk_to"
+
+#: Output rows that are made and encoded at a time.
+OUTPUT_ROWS_MAX = 100_000
+
+#: Rows of the delta at which an epoch ends early, so that the memory of an epoch is bounded.
+DELTA_ROWS_MAX = 1_000_000
 
 #: Behind any event time.
 FOREVER_US = 2**61
@@ -34,12 +53,12 @@ _STATS = (
     exp.select(
         column(OUTCOME),
         column(SLICE),
-        *[
-            exp.cast(exp.Sum(this=column(name)), "BIGINT") if name != SEEN else exp.Max(this=column(name))
-            for name in (ROWS, LATE_WINDOWS, SEEN)
-        ],
+        exp.cast(exp.Sum(this=column(ROWS)), "BIGINT"),
+        exp.cast(exp.Sum(this=column(LATE_WINDOWS)), "BIGINT"),
+        exp.Max(this=column(SEEN)),
     )
     .from_(DELTA)
+    .where(column(BATCH).eq(batch_number()))
     .group_by(exp.Literal.number(1), exp.Literal.number(2))
     .sql("duckdb")
 )
@@ -59,22 +78,23 @@ class Emission:
     retract: bool
     late_letters: bool
     single: bool
-    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AggregateParts:
-    """The parts that the compiler has put together. `final` makes output columns of the registered merged results."""
+    """What the compiler has put together. `final` makes the aggregate's own columns, `final_names`, of `MERGED`;
+    `empty` is the merged result over no rows."""
 
-    engine: Engine
+    work: Connection
     source: Input
-    input: RowStage
-    log: GroupLog
-    panes: PaneLog
+    input: RowStage[object]
+    shape: LogShape
+    group: GroupLog
+    log: StateLog
     output: OutputStage
     final: exp.Select
     final_names: tuple[str, ...]
-    empty: Callable[[], pa.Table]
+    empty: exp.Select
 
 
 class AggregatePipeline:
@@ -83,15 +103,10 @@ class AggregatePipeline:
     def __init__(self, parts: AggregateParts, emission: Emission) -> None:
         self._parts = parts
         self._emission = emission
-        self._log = parts.log
-        self._log.open(parts.panes)
-        self._epoch = 0
         self._emitted_us = NEVER_US
         self._closed_us = NEVER_US
         self._any_output = False
         self._grown = False
-        self._pending: list[pa.Table] = []
-        self._pending_slices: set[int] = set()
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         outcome = Outcome()
@@ -99,47 +114,50 @@ class AggregatePipeline:
         parameters = self._parts.source.parameters(fetch, context, self._closed_us)
         ran = self._parts.input.run(rows, parameters)
         outcome.rejected += ran.rejected
-        slices = self._count(ran.table, outcome.tally)
+        slices = self._count(outcome.tally, parameters)
         if outcome.tally.late and self._emission.late_letters:
             failures = late_failures(self._parts.input, ran, parameters)
             outcome.late_letters += rows.letters(failures, "E2301", "late")
         if slices:
-            self._absorb(ran.table, slices, context.epoch, outcome)
+            self._grown = True
+            self._emit_changes(parameters, outcome)
         return outcome
 
-    def drain(self) -> None:
-        self._append_pending()
+    def prepare(self, epoch: int) -> None:
+        self._parts.log.prepare(epoch)
+
+    def confirm(self) -> None:
+        self._parts.log.confirm()
+
+    @property
+    def full(self) -> bool:
+        return self._parts.log.delta_rows >= DELTA_ROWS_MAX
 
     def advance(self, watermark_us: int) -> Outcome:
         outcome = Outcome()
-        self._append_pending()
         if not self._emission.windowed:
             return outcome
         closed = max(self._closed_us, watermark_us - self._emission.allowed_us)
         bound = max(self._emitted_us, watermark_us if self._emission.update else closed)
         if self._emission.emit is Emit.FINAL and bound > self._emitted_us:
-            self._emit_inserts(self._log.closing(self._emitted_us, bound), outcome)
+            self._emit_closing(bound, outcome)
         self._emitted_us, self._closed_us = bound, closed
         return outcome
 
     def finish(self) -> Outcome:
         outcome = Outcome()
-        self._append_pending()
-        if self._emission.emit is Emit.CHANGES:
-            self._emit_lone_row(outcome)
-            return outcome
         # A finished job that is run again and finds nothing new says nothing new.
-        table = self._log.closing(self._emitted_us, FOREVER_US) if self._grown else None
+        if self._emission.emit is Emit.FINAL and self._grown:
+            last_us = self._emit_closing(FOREVER_US, outcome)
+            if last_us is not None:
+                self._emitted_us = self._closed_us = max(self._emitted_us, self._closed_us, last_us)
         self._grown = False
-        if table is not None and self._emission.windowed:
-            ends = table.column("_stop").to_pylist()
-            self._emitted_us = self._closed_us = max(self._emitted_us, self._closed_us, *ends)
-        self._emit_inserts(table, outcome)
-        self._emit_lone_row(outcome)
+        if self._emission.single and not self._any_output:
+            self._emit(self._inserts(self._parts.empty), {}, outcome)
         return outcome
 
     def reclaim(self) -> None:
-        self._log.reclaim(self._closed_us)
+        self._parts.group.reclaim(self._parts.log, self._closed_us)
 
     def snapshot(self) -> dict[str, JsonValue]:
         return {
@@ -150,9 +168,7 @@ class AggregatePipeline:
         }
 
     def restore(self, snapshot: dict[str, JsonValue]) -> None:
-        self._parts.panes.load()
-        self._pending.clear()
-        self._pending_slices.clear()
+        self._parts.log.load()
         self._emitted_us = int(str(snapshot.get("emitted_us", NEVER_US)))
         self._closed_us = int(str(snapshot.get("closed_us", NEVER_US)))
         self._any_output = bool(snapshot.get("any_output", False))
@@ -160,58 +176,36 @@ class AggregatePipeline:
 
     # --- private ----------------------------------------------------------------------------------------------------
 
-    def _count(self, delta: pa.Table, tally: Tally) -> list[int]:
-        """Fill in the tally; the slices that were touched."""
-        work = self._parts.engine.work
-        work.register(DELTA, delta)
-        slices = []
-        for outcome, slice_, rows, late_windows, seen in work.rows(_STATS):
+    def _count(self, tally: Tally, parameters: Parameters) -> list[int]:
+        """Fill in the tally from what the batch added to the delta; the slices of its kept rows."""
+        slices: list[int] = []
+        for found in self._parts.work.rows(_STATS, parameters):
+            outcome, place, rows, late_windows, seen = (None if v is None else int(str(v)) for v in found)
             match outcome:
-                case int(kind) if kind == KEPT:
-                    tally.kept += int(str(rows))
-                    tally.late_windows += int(str(late_windows))
-                    slices.append(int(str(slice_)))
-                case int(kind) if kind == LATE:
-                    tally.late += int(str(rows))
-                case int(kind) if kind == FILTERED:
-                    tally.filtered += int(str(rows))
+                case 0 if place is not None:
+                    tally.kept += rows or 0
+                    tally.late_windows += late_windows or 0
+                    slices.append(place)
+                case _ if outcome == LATE:
+                    tally.late += rows or 0
+                case _ if outcome == FILTERED:
+                    tally.filtered += rows or 0
             if seen is not None:
-                tally.seen_us = max(int(str(seen)), tally.seen_us if tally.seen_us is not None else NEVER_US)
-        work.unregister(DELTA)
+                tally.seen_us = seen if tally.seen_us is None else max(seen, tally.seen_us)
+        self._parts.log.added(slices, tally.kept)
         return slices
 
-    def _absorb(self, delta: pa.Table, slices: list[int], epoch: int, outcome: Outcome) -> None:
-        self._epoch = epoch
-        self._grown = True
-        self._pending.append(delta)
-        self._pending_slices.update(slices)
+    def _emit_changes(self, parameters: Parameters, outcome: Outcome) -> None:
+        """The groups of the batch whose results have been emitted and can still change."""
         low, high = self._changing()
         if high <= low:
-            if sum(table.num_rows for table in self._pending) > PENDING_ROWS_MAX:
-                self._append_pending()
             return
-        state = self._parts.engine.state
-        state.register(DELTA, delta)
-        before = self._log.touched(low, high) if self._emission.retract else None
-        self._append_pending()
-        state.register(DELTA, delta)
-        after = self._log.touched(low, high)
-        state.unregister(DELTA)
+        parts = self._parts
+        after = parts.group.touched(parts.log, low, high, before=False)
         if self._emission.retract:
-            self._emit(differences(self._parts.engine.work, before, after, self._emission.keys), outcome)
-        else:
-            self._emit(after, outcome)
-
-    def _append_pending(self) -> None:
-        if not self._pending:
-            return
-        state = self._parts.engine.state
-        rows = pa.concat_tables(self._pending)
-        state.register(DELTA, rows)
-        self._log.append(rows, sorted(self._pending_slices), self._epoch)
-        state.unregister(DELTA)
-        self._pending.clear()
-        self._pending_slices.clear()
+            before = parts.group.touched(parts.log, low, high, before=True)
+            after = differences(before, after, parts.shape, self._emission.windowed)
+        self._emit(after, {BATCH_NUMBER: parameters[BATCH_NUMBER]}, outcome)
 
     def _changing(self) -> tuple[int, int]:
         """The ends of windows whose results have been emitted and can still change: `(low, high]`."""
@@ -219,26 +213,40 @@ class AggregatePipeline:
             return (self._closed_us, FOREVER_US) if self._emission.windowed else (NEVER_US, FOREVER_US)
         return (self._closed_us, self._emitted_us) if self._emission.update else (0, 0)
 
-    def _emit_inserts(self, table: pa.Table | None, outcome: Outcome) -> None:
-        if table is not None:
-            self._emit(as_inserts(table) if self._emission.retract else table, outcome)
+    def _emit_closing(self, bound_us: int, outcome: Outcome) -> int | None:
+        """Emit the windows that end up to `bound_us` and have not been emitted; the greatest end among them."""
+        query = self._parts.group.closing(self._parts.log, self._emitted_us, bound_us)
+        if not self._emit(self._inserts(query), {}, outcome) or not self._emission.windowed:
+            return None
+        return int(str(self._parts.work.rows(f"SELECT max(_stop) FROM {MERGED}")[0][0]))
 
-    def _emit_lone_row(self, outcome: Outcome) -> None:
-        """An aggregate without keys has a result over no rows too."""
-        if self._emission.single and not self._any_output:
-            self._emit_inserts(self._parts.empty(), outcome)
+    def _inserts(self, query: exp.Select) -> exp.Select:
+        return as_inserts(query) if self._emission.retract else query
 
-    def _emit(self, table: pa.Table | None, outcome: Outcome) -> None:
-        if table is None:
-            return
-        self._any_output = True
-        work = self._parts.engine.work
-        for chunk in chunks(table):
-            work.register(MERGED, chunk)
-            rows = MergedRows(work, self._parts.final, self._parts.final_names)
+    def _emit(self, query: exp.Select, parameters: Parameters, outcome: Outcome) -> int:
+        """Merge, make and encode; how many rows were merged."""
+        count = self._merge(query, parameters)
+        for start in range(0, count, OUTPUT_ROWS_MAX):
+            self._any_output = True
+            chunk = {CHUNK_FROM: start, CHUNK_TO: min(start + OUTPUT_ROWS_MAX, count)}
+            rows = MergedRows(self._parts.work, self._parts.final, self._parts.final_names, chunk)
             made = Outcome()
-            failed = self._parts.output.run(rows, {}, made).rejected
+            failed = self._parts.output.run(rows, chunk, made).rejected
             outcome.payloads += made.payloads
             outcome.output_rejected += [*failed, *made.output_rejected]
             outcome.produced += made.produced + len(failed)
-            work.unregister(MERGED)
+        return count
+
+    def _merge(self, query: exp.Select, parameters: Parameters) -> int:
+        ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=exp.Literal.number(1))
+        rows = exp.select(exp.alias_(ordinal, ROW), "*").from_(query.subquery("results"))
+        try:
+            return self._parts.work.materialize(MERGED, rows, parameters)
+        except DataError as error:
+            raise aggregate_error(error) from error
+
+
+def chunk_bounds() -> tuple[exp.Expression, exp.Expression]:
+    """The rows of `MERGED` that an output statement makes: from, and up to but not including."""
+    low, high = (exp.cast(exp.Parameter(this=exp.var(name)), "BIGINT") for name in (CHUNK_FROM, CHUNK_TO))
+    return exp.GTE(this=column(ROW), expression=low), exp.LT(this=column(ROW), expression=high)

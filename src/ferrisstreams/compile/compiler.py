@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
 from sqlglot import exp
 
-from ferrisstreams.compile.aggregate import MERGED, AggregateParts, AggregatePipeline, Emission
-from ferrisstreams.compile.payload import Lines, Reduction, Tables
+from ferrisstreams.compile.aggregate import (
+    MERGED,
+    AggregateParts,
+    AggregatePipeline,
+    Emission,
+    chunk_bounds,
+)
+from ferrisstreams.compile.payload import Lines, Reduction
 from ferrisstreams.compile.pipeline import Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.stage import Retries, RowStage
-from ferrisstreams.duck.engine import Engine, column
-from ferrisstreams.duck.panes import PaneLog
+from ferrisstreams.duck.engine import Connection, Engine, column
+from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.errors import ConfigError, InternalError
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
 from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
 from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import OP
 from ferrisstreams.operators.log import (
+    BATCH_NUMBER,
     LATE_WINDOWS,
     OUTCOME,
     PARTITION,
@@ -30,6 +36,7 @@ from ferrisstreams.operators.log import (
     GroupLog,
     KeyedLog,
     LogShape,
+    batch_number,
 )
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
 from ferrisstreams.operators.session_log import SessionLog
@@ -135,13 +142,21 @@ def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, setti
     name = time.column if time else None
     shape = RowShape(parts.above, columns, parts.scan.computed, name)
     reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None)
-    stage = RowStage(engine.work, shape, reduction.reduce, settings.retries)
-    return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us), OutputStage(stage, reduction))
+    output = _output_stage(engine.work, shape, reduction, settings.retries)
+    return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us), output)
+
+
+def _output_stage(work: Connection, shape: RowShape, reduction: Reduction, retries: Retries) -> OutputStage:
+    stage = RowStage(work, shape, reduction.reduce, lambda text, bound: reduction.run(work, text, bound), retries)
+    return OutputStage(stage, reduction)
 
 
 def _reduction(settings: CompileSettings, columns: tuple[Named, ...], schema: Schema, timed: bool) -> Reduction:
     names = tuple(named.name for named in columns)
     if settings.encoder is None:
+        # Imported here: a job between files does without Arrow and its 25 MB.
+        from ferrisstreams.compile.tables import Tables
+
         return Tables(names, timed)
     if len(columns) > len(schema):
         schema = Schema((Column("op", "VARCHAR", False), *schema.columns))
@@ -167,21 +182,27 @@ class _AggregateCompiler:
         self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=self._time is not None)
 
     def compile(self) -> Pipeline:
-        log = self._log()
+        group = self._group()
         retract = retracts(self._aggregate, self._settings)
         rows = self._row_shape()
-        columns = [(name, type_) for name, type_ in self._delta_types(rows, log) if name not in _DELTA_ONLY]
-        final_names = tuple(c.name for c in self._aggregate.schema)
+        columns = [(name, type_) for name, type_ in self._delta_types(rows, group) if name not in _DELTA_ONLY]
+        log = StateLog(self._engine, columns, self._unit_us())
+        work = self._engine.work
+
+        def reduce(projected_rows: exp.Select) -> exp.Expression:
+            return log.insert(batch_number(), group.reduce(projected_rows))
+
         parts = AggregateParts(
-            engine=self._engine,
-            source=Input(self._engine.work, self._decoder, rows.time, self._settings.max_ahead_us),
-            input=RowStage(self._engine.work, rows, log.reduce, self._settings.retries),
+            work=work,
+            source=Input(work, self._decoder, rows.time, self._settings.max_ahead_us),
+            input=RowStage(work, rows, reduce, work.rows, self._settings.retries),
+            shape=self._shape,
+            group=group,
             log=log,
-            panes=PaneLog(self._engine.state, columns, self._unit_us()),
             output=self._output(retract),
             final=_final(self._aggregate, self._shape, retract),
-            final_names=final_names,
-            empty=lambda: self._empty(columns),
+            final_names=tuple(c.name for c in self._aggregate.schema),
+            empty=self._empty(columns),
         )
         return AggregatePipeline(parts, self._emission(retract))
 
@@ -219,13 +240,13 @@ class _AggregateCompiler:
             lateness=lateness,
         )
 
-    def _log(self) -> GroupLog:
+    def _group(self) -> GroupLog:
         window = self._aggregate.window
         if window is None:
-            return KeyedLog(self._engine.state, self._shape)
+            return KeyedLog(self._shape)
         if window.kind is WindowKind.SESSION:
-            return SessionLog(self._engine.state, self._shape, window.size_us)
-        return WindowLog(self._engine.state, self._shape, window)
+            return SessionLog(self._shape, window.size_us)
+        return WindowLog(self._shape, window)
 
     def _unit_us(self) -> int:
         window = self._aggregate.window
@@ -233,24 +254,24 @@ class _AggregateCompiler:
             return _UNTIMED_SLICE_US
         return slice_us(window)
 
-    def _delta_types(self, rows: RowShape, log: GroupLog) -> list[tuple[str, str]]:
+    def _delta_types(self, rows: RowShape, group: GroupLog) -> list[tuple[str, str]]:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
         nulls = [
             exp.alias_(exp.cast(exp.Null(), c.type, dialect="duckdb"), c.name, quoted=True)
             for c in self._parts.scan.source.schema
         ]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
-        statement = log.reduce(projected(rows, judged(rows, with_computed(rows, empty), marked=False)))
-        return self._engine.work.types(statement, {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0})
+        statement = group.reduce(projected(rows, judged(rows, with_computed(rows, empty), marked=False)))
+        return self._engine.work.types(
+            statement, {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0, BATCH_NUMBER: 0}
+        )
 
     def _output(self, retract: bool) -> OutputStage:
         columns = self._parts.project.columns
         if retract:
             columns = (Named("op", column(OP)), *columns)
         reduction = _reduction(self._settings, columns, self._parts.project.schema, timed=False)
-        return OutputStage(
-            RowStage(self._engine.work, RowShape(self._parts.above, columns), reduction.reduce), reduction
-        )
+        return _output_stage(self._engine.work, RowShape(self._parts.above, columns), reduction, lambda: iter(()))
 
     def _emission(self, retract: bool) -> Emission:
         strategy = self._settings.late_strategy
@@ -263,17 +284,16 @@ class _AggregateCompiler:
             retract=retract,
             late_letters=strategy == "dead_letter",
             single=window is None and not self._keys,
-            keys=self._shape.keys,
         )
 
-    def _empty(self, columns: list[tuple[str, str]]) -> pa.Table:
+    def _empty(self, columns: list[tuple[str, str]]) -> exp.Select:
         """The merged result over no rows: one row of empty partials."""
         nulls = [
             exp.alias_(exp.cast(exp.Null(), type_, dialect="duckdb"), name, quoted=True)
             for name, type_ in columns
             if any(name == partial.name for partial in self._plan.partials)
         ]
-        return self._engine.work.table(exp.select(*(nulls or [exp.alias_(exp.Null(), "_nothing")])))
+        return exp.select(*(nulls or [exp.alias_(exp.Null(), "_nothing")]))
 
 
 #: Columns of the batch's partial results that the log does not keep.
@@ -294,24 +314,19 @@ def _final(aggregate: Aggregate, shape: LogShape, retract: bool) -> exp.Select:
     ]
     op = [column(OP)] if retract else []
     finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.aggregates.finals]
-    ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=exp.Literal.number(1))
+    chunk = exp.select("*").from_(MERGED).where(*chunk_bounds())
     if not shape.aggregates.holistic:
-        return exp.select(exp.alias_(ordinal, ROW), *op, *bounds, *keys, *finals).from_(MERGED)
-    numbered = exp.select(exp.alias_(ordinal, ROW), "*").from_(MERGED)
-    rows = exp.select(*op, *bounds, *keys, column(ROW)).from_(numbered.subquery("numbered"))
+        return exp.select(column(ROW), *op, *bounds, *keys, *finals).from_(chunk.subquery("chunk"))
+    rows = exp.select(column(ROW), *op, *bounds, *keys).from_(chunk.subquery("chunk"))
     unnested = exp.select(column(ROW), exp.alias_(function("unnest", column(VALUES)), VALUE))
-    unnested = unnested.from_(numbered.subquery("numbered"))
+    unnested = unnested.from_(chunk.subquery("chunk"))
     if aggregate.window is None and not aggregate.keys:
         values = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *finals)
         values = values.from_(unnested.subquery("unnested"))
     else:
         values = exp.select(column(ROW), *finals).from_(unnested.subquery("unnested")).group_by(column(ROW))
-    return (
-        exp.select("*")
-        .from_(rows.subquery("g"))
-        .join(values.subquery("v"), using=[ROW], join_type="inner")
-        .order_by(ROW)
-    )
+    joined = exp.select("*").from_(rows.subquery("g")).join(values.subquery("v"), using=[ROW], join_type="inner")
+    return joined.order_by(ROW)
 
 
 def _typed(value: exp.Expression, schema: Schema, name: str) -> exp.Expression:

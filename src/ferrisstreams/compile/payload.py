@@ -1,22 +1,24 @@
-"""The last part of a fused statement: rows to bytes, or to an Arrow table for sinks in memory."""
+"""The last part of a fused statement: rows to bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import pyarrow as pa
 from sqlglot import exp
 
 from ferrisstreams.batch import Payload
 from ferrisstreams.compile.results import Tally
-from ferrisstreams.compile.rows import FAILING, FILTERED, KEPT, LATE
-from ferrisstreams.duck.engine import column
+from ferrisstreams.compile.rows import FILTERED, KEPT, LATE
+from ferrisstreams.duck.engine import Connection, Statement, column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.aggregates import function
 from ferrisstreams.operators.log import OUTCOME, TIME
 
 LINE = "_line"
+
+Parameters = Mapping[str, int | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class Reduction(Protocol):
     def reduce(self, rows: exp.Select) -> exp.Select:
         """The statement's last part."""
 
-    def read(self, table: pa.Table) -> Written:
-        """Its result."""
+    def run(self, work: Connection, statement: Statement, parameters: Parameters) -> Written:
+        """Run the statement."""
 
     def unencodable(self, rows: exp.Select) -> exp.Select:
         """`_row` and the row as JSON of the kept rows that could not be encoded."""
@@ -58,10 +60,12 @@ class Lines:
             exp.alias_(seen, "seen"),
         ).from_(self._encoded(rows).subquery("encoded"))
 
-    def read(self, table: pa.Table) -> Written:
-        data, lines, kept, late, filtered, seen = (column[0].as_py() for column in table.columns)
-        payload = Payload(data.encode() + b"\n" if data is not None else b"", lines)
-        return Written(payload, Tally(kept=kept, late=late, filtered=filtered, seen_us=seen), kept - lines)
+    def run(self, work: Connection, statement: Statement, parameters: Parameters) -> Written:
+        data, *counts, seen = work.rows(statement, parameters)[0]
+        lines, kept, late, filtered = (int(str(count)) for count in counts)
+        seen_us = int(str(seen)) if seen is not None else None
+        payload = Payload(f"{data}\n".encode() if data is not None else b"", lines)
+        return Written(payload, Tally(kept=kept, late=late, filtered=filtered, seen_us=seen_us), kept - lines)
 
     def unencodable(self, rows: exp.Select) -> exp.Select:
         failed = exp.and_(column(OUTCOME).eq(KEPT), exp.Is(this=column(LINE), expression=exp.Null()))
@@ -75,31 +79,6 @@ class Lines:
     def _encoded(self, rows: exp.Select) -> exp.Select:
         line = exp.Case().when(column(OUTCOME).eq(KEPT), self._line.copy())
         return exp.select("*", exp.alias_(line, LINE)).from_(rows.subquery("rows"))
-
-
-class Tables:
-    """Typed columns as they are, for sinks in memory: every row can be written."""
-
-    def __init__(self, names: tuple[str, ...], timed: bool) -> None:
-        self._names = names
-        self._timed = timed
-
-    def reduce(self, rows: exp.Select) -> exp.Select:
-        system = [OUTCOME, TIME] if self._timed else [OUTCOME]
-        return exp.select(*[column(name) for name in (*system, *self._names)]).from_(rows.subquery("rows"))
-
-    def read(self, table: pa.Table) -> Written:
-        outcomes = table.column(OUTCOME).to_pylist()
-        times = table.column(TIME).to_pylist() if self._timed else []
-        kept = [index for index, outcome in enumerate(outcomes) if outcome == KEPT]
-        rows = table.select(list(self._names)).take(pa.array(kept, pa.int64()))
-        counts = {value: outcomes.count(value) for value in (KEPT, LATE, FILTERED, FAILING)}
-        seen = max((time for time in times if time is not None), default=None)
-        tally = Tally(kept=counts[KEPT], late=counts[LATE], filtered=counts[FILTERED], seen_us=seen)
-        return Written(Payload(rows, rows.num_rows), tally, 0)
-
-    def unencodable(self, rows: exp.Select) -> exp.Select:
-        return exp.select(column(ROW), json_of(self._names)).from_(rows.subquery("rows")).where(exp.false())
 
 
 def json_of(names: tuple[str, ...]) -> exp.Expression:

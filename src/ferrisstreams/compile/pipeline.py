@@ -6,36 +6,31 @@ appends them to the state log, and, when something is to be emitted, one that me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import pyarrow as pa
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue
-from ferrisstreams.compile.payload import Reduction
+from ferrisstreams.compile.payload import Parameters, Reduction, Written
 from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, SEEN
 from ferrisstreams.compile.sources import Ahead, FetchRows, output_letter
-from ferrisstreams.compile.stage import Failure, Parameters, Ran, Rows, RowStage
+from ferrisstreams.compile.stage import Failure, Ran, Result, Rows, RowStage
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW, Decoder
-from ferrisstreams.operators.log import OUTCOME, PARTITION, ROW_BASE
+from ferrisstreams.operators.log import BATCH_NUMBER, OUTCOME, PARTITION, ROW_BASE
 from ferrisstreams.operators.windows import NEVER_US, TIME_MAX_US
-
-#: Output rows that are made and encoded at a time.
-OUTPUT_ROWS_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What is known before a batch: its epoch, and of its partition the greatest event time seen and the rows read.
+    """What is known before a batch: its number in its epoch, and of its partition the greatest event time and the rows.
 
     `now_us` is the wall time.
     """
 
-    epoch: int
+    batch_number: int
     seen_us: int = NEVER_US
     row_base: int = 0
     now_us: int = 0
@@ -47,8 +42,15 @@ class Pipeline(Protocol):
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         """Everything that comes of a fetch by itself."""
 
-    def drain(self) -> None:
-        """Hand everything that an epoch brought to its state; called before it is prepared."""
+    def prepare(self, epoch: int) -> None:
+        """Append what the epoch brought to the state, in the epoch's transaction."""
+
+    def confirm(self) -> None:
+        """The epoch is durable."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the epoch holds so much in memory that it should end."""
 
     def advance(self, watermark_us: int) -> Outcome:
         """What closes because the job's watermark has come to `watermark_us`."""
@@ -86,6 +88,7 @@ class Input:
             CLOSED_THROUGH: closed_us,
             PARTITION: fetch.partition,
             ROW_BASE: context.row_base,
+            BATCH_NUMBER: context.batch_number,
             AHEAD: ahead.bound_us if ahead is not None else TIME_MAX_US,
         }
 
@@ -100,14 +103,14 @@ class Input:
 class OutputStage:
     """Rows to payload, with what could not be made or encoded."""
 
-    def __init__(self, stage: RowStage, reduction: Reduction) -> None:
+    def __init__(self, stage: RowStage[Written], reduction: Reduction) -> None:
         self._stage = stage
         self._reduction = reduction
 
-    def run(self, rows: Rows, parameters: Parameters, outcome: Outcome) -> Ran:
+    def run(self, rows: Rows, parameters: Parameters, outcome: Outcome) -> Ran[Written]:
         """Adds payload, counts and unencodable rows to `outcome`."""
         ran = self._stage.run(rows, parameters)
-        written = self._reduction.read(ran.table)
+        written = ran.result
         outcome.tally = written.tally
         outcome.produced += written.tally.kept
         if written.payload.rows:
@@ -134,8 +137,15 @@ class StatelessPipeline:
         outcome.rejected += self._output.run(self._input.rows(fetch, context), parameters, outcome).rejected
         return outcome
 
-    def drain(self) -> None:
+    def prepare(self, epoch: int) -> None:
         pass
+
+    def confirm(self) -> None:
+        pass
+
+    @property
+    def full(self) -> bool:
+        return False
 
     def advance(self, watermark_us: int) -> Outcome:
         return Outcome()
@@ -153,7 +163,7 @@ class StatelessPipeline:
         pass
 
 
-def late_failures(stage: RowStage, ran: Ran, parameters: Parameters) -> list[Failure]:
+def late_failures(stage: RowStage[Result], ran: Ran[Result], parameters: Parameters) -> list[Failure]:
     """The late rows of a batch as failures, for dead letters."""
 
     def question(rows: exp.Select) -> exp.Select:
@@ -161,9 +171,3 @@ def late_failures(stage: RowStage, ran: Ran, parameters: Parameters) -> list[Fai
 
     found = stage.ask(ran, question, parameters)
     return [Failure(int(str(row[0])), "", "the row is late: all its windows are closed") for row in found]
-
-
-def chunks(table: pa.Table) -> Iterator[pa.Table]:
-    """The table in pieces of bounded size."""
-    for start in range(0, table.num_rows, OUTPUT_ROWS_MAX):
-        yield table.slice(start, OUTPUT_ROWS_MAX)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, Rejected, Stage
-from ferrisstreams.compile.payload import json_of
+from ferrisstreams.compile.payload import Parameters, json_of
 from ferrisstreams.compile.stage import Failure
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.errors import RowError
@@ -77,10 +77,11 @@ class FetchRows:
 
 
 class MergedRows:
-    """Merged results, registered as `MERGED`; `final` makes the aggregate's own columns of them."""
+    """A chunk of merged results; `final` makes the aggregate's own columns of them."""
 
-    def __init__(self, work: Connection, final: exp.Select, names: tuple[str, ...]) -> None:
+    def __init__(self, work: Connection, final: exp.Select, names: tuple[str, ...], chunk: Parameters) -> None:
         self._work = work
+        self._chunk = chunk
         self._final = final
         self._names = names
 
@@ -88,14 +89,10 @@ class MergedRows:
         return self._final
 
     def settle(self) -> tuple[exp.Select, Sequence[Rejected]]:
-        self._work.execute("DROP TABLE IF EXISTS _outputs")
         try:
-            self._work.execute(exp.Create(this=exp.to_table("temp._outputs"), kind="TABLE", expression=self._final))
+            self._work.materialize("_outputs", self._final, self._chunk)
         except DataError as error:
-            # Not one row but a whole group: there is no record to set aside.
-            raise RowError(
-                f"an aggregate of a group cannot be computed: {error}", "E2402", "cast its argument to a wider type"
-            ) from error
+            raise aggregate_error(error) from error
         return exp.select("*").from_("_outputs"), []
 
     def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
@@ -106,6 +103,14 @@ class MergedRows:
             output_letter(str(value), "E2402", rows[int(str(row))].message, rows[int(str(row))].expression)
             for row, value in found
         ]
+
+
+def aggregate_error(error: DataError) -> RowError:
+    """Not one row fails but a whole group: there is no record to set aside, and the job stops."""
+    reason = str(error).splitlines()[0]
+    return RowError(
+        f"an aggregate of a group cannot be computed: {reason}", "E2402", "cast its argument to a wider type"
+    )
 
 
 def output_letter(value: str, code: str, message: str, expression: str = "") -> Rejected:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-import pyarrow as pa
 from sqlglot import exp
 
 from ferrisstreams.batch import Rejected
+from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.rows import (
     FAILED,
     RowShape,
@@ -19,13 +19,13 @@ from ferrisstreams.compile.rows import (
     projected,
     with_computed,
 )
-from ferrisstreams.duck.engine import Connection, DataError, column, text
+from ferrisstreams.duck.engine import Connection, DataError, Statement, column, text
 from ferrisstreams.formats.base import ROW
 
 #: Failing rows whose reason is asked of the engine one by one; beyond that the message names the expression alone.
 REASONS_MAX = 50
 
-Parameters = Mapping[str, int | str]
+Result = TypeVar("Result")
 
 #: Waits before each new attempt of a batch that failed; without any, a failing batch is diagnosed at once.
 Retries = Callable[[], Iterator[None]]
@@ -54,37 +54,39 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(Generic[Result]):
     """The reduced result of a batch; `relation` is what it was read from, for questions about single rows."""
 
-    table: pa.Table
+    result: Result
     relation: exp.Select
     marked: bool
     rejected: tuple[Rejected, ...] = ()
 
 
-class RowStage:
-    """One fused statement: `reduce` turns the projected rows into the result (lines, partials …)."""
+class RowStage(Generic[Result]):
+    """One fused statement: `reduce` turns the projected rows into the result (lines, partials …), `fetch` runs it."""
 
     def __init__(
         self,
         work: Connection,
         shape: RowShape,
-        reduce: Callable[[exp.Select], exp.Select],
+        reduce: Callable[[exp.Select], exp.Expression],
+        fetch: Callable[[Statement, Parameters], Result],
         retries: Retries = lambda: iter(()),
     ) -> None:
         self._work = work
         self.shape = shape
         self._reduce = reduce
+        self._fetch = fetch
         self._retries = retries
         self._last: tuple[exp.Select, exp.Select, str] | None = None
 
-    def run(self, rows: Rows, parameters: Parameters) -> Ran:
+    def run(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
         relation, statement = self._plain(rows.scan())
         for _ in self._attempts():
             try:
-                return Ran(self._work.table(statement, parameters), relation, marked=False)
+                return Ran(self._fetch(statement, parameters), relation, marked=False)
             except DataError:
                 continue
         return self._diagnose(rows, parameters)
@@ -101,7 +103,7 @@ class RowStage:
         return self._last[1], self._last[2]
 
     def ask(
-        self, ran: Ran, question: Callable[[exp.Select], exp.Select], parameters: Parameters
+        self, ran: Ran[Result], question: Callable[[exp.Select], exp.Select], parameters: Parameters
     ) -> list[tuple[object, ...]]:
         """Run another reduction over the same rows; for the few that need a second look."""
         return self._work.rows(question(self._projected(ran.relation, ran.marked)), parameters)
@@ -109,27 +111,17 @@ class RowStage:
     def _projected(self, relation: exp.Select, marked: bool) -> exp.Select:
         return projected(self.shape, judged(self.shape, relation, marked))
 
-    def _diagnose(self, rows: Rows, parameters: Parameters) -> Ran:
+    def _diagnose(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         relation, rejected = rows.settle()
-        self._replace("_batch", with_computed(self.shape, relation), parameters)
+        self._work.materialize("_batch", with_computed(self.shape, relation), parameters)
         unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_("_batch")
-        self._replace("_found", failing(self.shape, judged(self.shape, unmarked, marked=True)), parameters)
+        self._work.materialize("_found", failing(self.shape, judged(self.shape, unmarked, marked=True)), parameters)
         failures = self._failures(self._work.rows("SELECT _row, _which FROM _found ORDER BY _row"))
         marked = exp.select("*", exp.alias_(column(ROW).isin(query="SELECT _row FROM _found"), FAILED)).from_("_batch")
-        self._replace("_marked", marked)
+        self._work.materialize("_marked", marked)
         settled = exp.select("*").from_("_marked")
-        table = self._work.table(self._reduce(self._projected(settled, marked=True)), parameters)
-        return Ran(table, settled, marked=True, rejected=(*rejected, *rows.reject(failures)))
-
-    def _replace(self, name: str, query: exp.Select, parameters: Parameters | None = None) -> None:
-        create = exp.Create(
-            this=exp.to_table(name),
-            kind="TABLE",
-            replace=True,
-            expression=query,
-            properties=exp.Properties(expressions=[exp.TemporaryProperty()]),
-        )
-        self._work.execute(create, parameters)
+        result = self._fetch(self._reduce(self._projected(settled, marked=True)), parameters)
+        return Ran(result, settled, marked=True, rejected=(*rejected, *rows.reject(failures)))
 
     def _failures(self, found: Sequence[tuple[object, ...]]) -> list[Failure]:
         failures = []

@@ -128,6 +128,12 @@ class Connection:
         with _translated():
             return self._raw.execute(*_bound(statement, parameters)).fetchall()
 
+    def materialize(self, name: str, query: exp.Query, parameters: Mapping[str, object] | None = None) -> int:
+        """Keep the rows of a query as a temporary table of this connection; how many there are."""
+        temporary = exp.Properties(expressions=[exp.TemporaryProperty()])
+        create = exp.Create(this=exp.to_table(name), kind="TABLE", replace=True, expression=query, properties=temporary)
+        return int(str(self.rows(create, parameters)[0][0]))
+
     def table(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """All rows as an Arrow table."""
         with _translated():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, column
-from ferrisstreams.operators.log import START, same
+from ferrisstreams.duck.engine import column
+from ferrisstreams.operators.log import START, STOP, LogShape, same
 
 #: How a change is called: a new row, the old and the new value of a row, a row that disappeared.
 OP = "_op"
@@ -16,37 +15,27 @@ OP = "_op"
 _BEFORE, _AFTER = "_before", "_after"
 
 
-def as_inserts(table: pa.Table) -> pa.Table:
+def as_inserts(rows: exp.Select) -> exp.Select:
     """Every row as a new one."""
-    return table.add_column(0, OP, pa.array(["+I"] * table.num_rows, pa.string()))
+    return exp.select(exp.alias_(exp.Literal.string("+I"), OP), "*").from_(rows.subquery("inserted"))
 
 
-def differences(
-    work: Connection, before: pa.Table | None, after: pa.Table | None, keys: Sequence[str]
-) -> pa.Table | None:
+def differences(before: exp.Select, after: exp.Select, shape: LogShape, windowed: bool) -> exp.Select:
     """What turns `before` into `after`: rows of either with `_op`, an old value right before its new one.
 
-    Rows of the same `keys` (and `_start`, when there is one) are the same row; equal values make no change.
+    Rows of the same keys (and `_start`, with a window) are the same row; equal values make no change.
     """
-    known = after if after is not None else before
-    if known is None:
-        return None
-    names = known.column_names
-    identity = [name for name in names if name in (*keys, START)]
-    work.register(_BEFORE, before if before is not None else known.slice(0, 0))
-    work.register(_AFTER, after if after is not None else known.slice(0, 0))
+    names = [*((START, STOP) if windowed else ()), *shape.keys, *(p.name for p in shape.aggregates.partials)]
+    identity = [*((START,) if windowed else ()), *shape.keys]
     sides = [
         _side(_BEFORE, _AFTER, names, identity, ("-U", "-D")),
         _side(_AFTER, _BEFORE, names, identity, ("+U", "+I")),
     ]
-    changed = exp.union(*sides, distinct=False)
-    bounds = [name for name in ("_stop", START) if name in names]
-    order = [column(name) for name in (*bounds, *keys)]
+    order = [column(name) for name in (*((STOP, START) if windowed else ()), *shape.keys)]
     minus_first = exp.Ordered(this=column(OP), desc=True)
-    table = work.table(exp.select("*").from_(changed.subquery("changed")).order_by(*order, minus_first))
-    work.unregister(_BEFORE)
-    work.unregister(_AFTER)
-    return table if table.num_rows else None
+    changed = exp.select("*").from_(exp.union(*sides, distinct=False).subquery("changed"))
+    with_before = changed.order_by(*order, minus_first).with_(_BEFORE, as_=before, materialized=True)
+    return with_before.with_(_AFTER, as_=after, materialized=True)
 
 
 def _side(mine: str, other: str, names: Sequence[str], identity: Sequence[str], ops: tuple[str, str]) -> exp.Select:

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import pyarrow as pa
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, column
-from ferrisstreams.duck.panes import SLICE, PaneLog
+from ferrisstreams.duck.engine import column
+from ferrisstreams.duck.state_log import SLICE, StateLog
 from ferrisstreams.operators.aggregates import PLACE, AggregatePlan, struct
 from ferrisstreams.operators.windows import number
 
-#: The registered name of the batch's partial results, on both connections.
-DELTA = "_delta"
+#: Parameter: the number of a batch in its epoch.
+BATCH_NUMBER = "batch_number"
 
 START, STOP = "_start", "_stop"
 OUTCOME, ROWS, SEEN, LATE_WINDOWS = "_outcome", "_rows", "_seen", "_late_windows"
@@ -35,24 +34,21 @@ class LogShape:
 
 
 class GroupLog(Protocol):
-    """The state of one aggregate: partial results by group, and what is asked of them."""
+    """The state of one aggregate: partial results by group, and the queries that are asked of them.
+
+    Queries give the merged partials with `_start` and `_stop` (with a window), in order of (end, start, keys).
+    """
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         """Projected rows to partial results by outcome and group, with `_rows`, `_seen` and `_late_windows`."""
 
-    def open(self, panes: PaneLog) -> None:
-        """Use these panes."""
+    def closing(self, log: StateLog, low_us: int, high_us: int) -> exp.Select:
+        """The windows that end in `(low, high]`."""
 
-    def append(self, delta: pa.Table, slices: Sequence[int], epoch: int) -> None:
-        """Append the batch's partial results."""
+    def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
+        """Of those, the groups that the batch (parameter `BATCH_NUMBER`) touches; `before`: without the batch."""
 
-    def closing(self, low_us: int, high_us: int) -> pa.Table | None:
-        """Merged results of the windows that end in `(low, high]`, in order of (end, start, keys)."""
-
-    def touched(self, low_us: int, high_us: int) -> pa.Table | None:
-        """Merged results of the groups that the registered delta touches and that end in `(low, high]`."""
-
-    def reclaim(self, closed_us: int) -> None:
+    def reclaim(self, log: StateLog, closed_us: int) -> None:
         """Give back the room of what is closed, and merge what has grown."""
 
 
@@ -88,9 +84,9 @@ def merged(shape: LogShape, log: exp.Query, bounds: Sequence[exp.Expr], groups: 
     return select.group_by(*[group.copy() for group in grouping]) if grouping else select
 
 
-def kept_delta() -> exp.Select:
-    """The kept rows of the registered delta."""
-    return exp.select("*").from_(DELTA).where(column(OUTCOME).eq(0))
+def batch_number() -> exp.Expression:
+    """The number of the batch in its epoch, a parameter."""
+    return exp.cast(exp.Parameter(this=exp.var(BATCH_NUMBER)), "BIGINT")
 
 
 def same(names: Sequence[str], left: str, right: str) -> exp.Condition:
@@ -105,53 +101,32 @@ def semi(rows: exp.Select, other: exp.Select, names: Sequence[str]) -> exp.Selec
     return exp.select("l.*").from_(rows.subquery("l")).join(other.subquery("d"), on=on, join_type="semi")
 
 
-def run(state: Connection, query: exp.Select | None) -> pa.Table | None:
-    """The query's rows; None when there is nothing."""
-    if query is None:
-        return None
-    table = state.table(query)
-    return table if table.num_rows else None
-
-
 class KeyedLog:
     """Groups without a window: one pane, one slice."""
 
-    def __init__(self, state: Connection, shape: LogShape) -> None:
-        self._state = state
+    def __init__(self, shape: LogShape) -> None:
         self._shape = shape
-        self._panes: PaneLog | None = None
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         return grouped(self._shape, rows, [(SLICE, exp.cast(number(0), "BIGINT"))]).select(
             exp.alias_(exp.cast(number(0), "BIGINT"), LATE_WINDOWS)
         )
 
-    def open(self, panes: PaneLog) -> None:
-        self._panes = panes
+    def closing(self, log: StateLog, low_us: int, high_us: int) -> exp.Select:
+        return self._merge(log.select())
 
-    def append(self, delta: pa.Table, slices: Sequence[int], epoch: int) -> None:
-        assert self._panes is not None
-        self._panes.append(DELTA, slices, epoch)
+    def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
+        rows = exp.select("*").from_(log.select(before=batch_number() if before else None).subquery("rows"))
+        return self._merge(semi(rows, log.batch_rows(batch_number()), self._shape.keys))
 
-    def closing(self, low_us: int, high_us: int) -> pa.Table | None:
-        assert self._panes is not None
-        log = self._panes.select()
-        return run(self._state, self._merge(log)) if log is not None else None
-
-    def touched(self, low_us: int, high_us: int) -> pa.Table | None:
-        assert self._panes is not None
-        log = self._panes.select()
-        if log is None:
-            return None
-        rows = exp.select("*").from_(log.subquery("panes"))
-        return run(self._state, self._merge(semi(rows, kept_delta(), self._shape.keys)))
-
-    def reclaim(self, closed_us: int) -> None:
-        assert self._panes is not None
-        merge = merged(self._shape, exp.select("*").from_("log"), [column(SLICE)], [column(SLICE)])
-        self._panes.compact(merge, None)
+    def reclaim(self, log: StateLog, closed_us: int) -> None:
+        log.compact(merged(self._shape, exp.select("*").from_("log"), [column(SLICE)], [column(SLICE)]), None)
 
     def _merge(self, log: exp.Query) -> exp.Select:
         keys = [column(key) for key in self._shape.keys]
         query = merged(self._shape, log, [], [])
-        return query.order_by(*keys) if keys else query
+        return (
+            query.order_by(*keys)
+            if keys
+            else query.having(exp.GT(this=exp.Count(this=exp.Star()), expression=number(0)))
+        )

@@ -1,30 +1,27 @@
 """The state of session windows: pieces of sessions, merged when they are read.
 
 A piece is a run of rows of one batch that lie less than the gap apart. Pieces of a key whose distance is less than the
-gap are one session. All pieces lie in one pane; what is closed is left out when it is rewritten.
+gap are one session. All pieces have one slice; what is closed is left out when their pane is rewritten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, column
-from ferrisstreams.duck.panes import SLICE, PaneLog
+from ferrisstreams.duck.engine import column
+from ferrisstreams.duck.state_log import SLICE, StateLog
 from ferrisstreams.operators.log import (
-    DELTA,
     LATE_WINDOWS,
     OUTCOME,
     START,
     STOP,
     TIME,
     LogShape,
+    batch_number,
     grouped,
-    kept_delta,
     merged,
-    run,
     semi,
 )
 from ferrisstreams.operators.windows import NEVER_US, number
@@ -37,11 +34,9 @@ _PIECE, _NEW, _ORDINAL = "_piece", "_new", "_ordinal"
 class SessionLog:
     """Groups by keys and session."""
 
-    def __init__(self, state: Connection, shape: LogShape, gap_us: int) -> None:
-        self._state = state
+    def __init__(self, shape: LogShape, gap_us: int) -> None:
         self._shape = shape
         self._gap = gap_us
-        self._panes: PaneLog | None = None
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         """Rows to pieces. A row exactly one gap after the one before begins a new session."""
@@ -60,43 +55,26 @@ class SessionLog:
             exp.alias_(exp.cast(number(0), "BIGINT"), LATE_WINDOWS),
         )
 
-    def open(self, panes: PaneLog) -> None:
-        self._panes = panes
+    def closing(self, log: StateLog, low_us: int, high_us: int) -> exp.Select:
+        return self._merge(_rows(log, None), low_us, high_us)
 
-    def append(self, delta: pa.Table, slices: Sequence[int], epoch: int) -> None:
-        assert self._panes is not None
-        self._panes.append(DELTA, slices, epoch)
+    def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
+        rows = _rows(log, batch_number() if before else None)
+        return self._merge(semi(rows, log.batch_rows(batch_number()), self._shape.keys), low_us, high_us)
 
-    def closing(self, low_us: int, high_us: int) -> pa.Table | None:
-        rows = self._pieces()
-        return run(self._state, self._merge(rows, low_us, high_us)) if rows is not None else None
-
-    def touched(self, low_us: int, high_us: int) -> pa.Table | None:
-        rows = self._pieces()
-        if rows is None:
-            return None
-        return run(self._state, self._merge(semi(rows, kept_delta(), self._shape.keys), low_us, high_us))
-
-    def reclaim(self, closed_us: int) -> None:
-        assert self._panes is not None
-        log = exp.select("*").from_("log")
+    def reclaim(self, log: StateLog, closed_us: int) -> None:
         bounds = [
             exp.alias_(exp.cast(number(0), "BIGINT"), SLICE),
             exp.alias_(exp.Min(this=column(FIRST)), FIRST),
             exp.alias_(exp.Max(this=column(LAST)), LAST),
         ]
         open_ = exp.GT(this=self._end(), expression=number(closed_us))
-        self._panes.compact(self._sessions(log, bounds).having(open_), None)
+        log.compact(self._sessions(exp.select("*").from_("log"), bounds).having(open_), None)
 
     # --- private ----------------------------------------------------------------------------------------------------
 
     def _keys(self) -> list[exp.Column]:
         return [column(key) for key in self._shape.keys]
-
-    def _pieces(self) -> exp.Select | None:
-        assert self._panes is not None
-        log = self._panes.select()
-        return exp.select("*").from_(log.subquery("panes")) if log is not None else None
 
     def _end(self) -> exp.Expression:
         return exp.Add(this=exp.Max(this=column(LAST)), expression=number(self._gap))
@@ -130,6 +108,10 @@ class SessionLog:
         frame = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
         piece = _over(exp.Sum(this=column(_NEW)), by, order, frame)
         return exp.select("*", exp.alias_(exp.cast(piece, "BIGINT"), _PIECE)).from_(marked.subquery("marked"))
+
+
+def _rows(log: StateLog, before: exp.Expression | None) -> exp.Select:
+    return exp.select("*").from_(log.select(before=before).subquery("rows"))
 
 
 def _over(

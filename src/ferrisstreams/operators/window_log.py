@@ -1,18 +1,14 @@
-"""The state of tumbling and hopping windows: slices in panes."""
+"""The state of tumbling and hopping windows: slices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pyarrow as pa
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, column
-from ferrisstreams.duck.panes import SLICE, PaneLog
+from ferrisstreams.duck.engine import column
+from ferrisstreams.duck.state_log import SLICE, StateLog
 from ferrisstreams.operators.aggregates import function
 from ferrisstreams.operators.log import (
     CLOSED,
-    DELTA,
     LAST_START,
     LATE_WINDOWS,
     OUTCOME,
@@ -20,10 +16,9 @@ from ferrisstreams.operators.log import (
     STOP,
     TIME,
     LogShape,
+    batch_number,
     grouped,
-    kept_delta,
     merged,
-    run,
     semi,
 )
 from ferrisstreams.operators.windows import (
@@ -44,12 +39,10 @@ FROM = "_from"
 class WindowLog:
     """Groups by slice and keys. A hopping window also keeps from which window on a partial counts."""
 
-    def __init__(self, state: Connection, shape: LogShape, window: Window) -> None:
-        self._state = state
+    def __init__(self, shape: LogShape, window: Window) -> None:
         self._shape = shape
         self._window = window
         self._hops = window.size_us != window.slide_us
-        self._panes: PaneLog | None = None
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         window = self._window
@@ -65,42 +58,28 @@ class WindowLog:
             late = exp.cast(function("coalesce", exp.Sum(this=_if_kept(skipped)), number(0)), "BIGINT")
         return grouped(self._shape, rows, groups).select(exp.alias_(late, LATE_WINDOWS))
 
-    def open(self, panes: PaneLog) -> None:
-        self._panes = panes
+    def closing(self, log: StateLog, low_us: int, high_us: int) -> exp.Select:
+        return self._merge(self._rows_between(log, low_us, high_us, None))
 
-    def append(self, delta: pa.Table, slices: Sequence[int], epoch: int) -> None:
-        assert self._panes is not None
-        self._panes.append(DELTA, slices, epoch)
+    def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
+        rows = self._rows_between(log, low_us, high_us, batch_number() if before else None)
+        batch = self._with_starts(log.batch_rows(batch_number()), low_us, high_us)
+        return self._merge(semi(rows, batch, (START, *self._shape.keys)))
 
-    def closing(self, low_us: int, high_us: int) -> pa.Table | None:
-        rows = self._rows_between(low_us, high_us)
-        return run(self._state, self._merge(rows)) if rows is not None else None
-
-    def touched(self, low_us: int, high_us: int) -> pa.Table | None:
-        rows = self._rows_between(low_us, high_us)
-        if rows is None:
-            return None
-        delta = self._with_starts(kept_delta(), low_us, high_us)
-        return run(self._state, self._merge(semi(rows, delta, (START, *self._shape.keys))))
-
-    def reclaim(self, closed_us: int) -> None:
-        assert self._panes is not None
+    def reclaim(self, log: StateLog, closed_us: int) -> None:
         # The last window that holds a slice ends at most one size after the slice begins: slices that begin before
         # this are in closed windows only. The last slice of a pane begins one slice before the pane stops.
         open_us = closed_us - self._window.size_us + 1
-        self._panes.drop_through(open_us - 1 + slice_us(self._window))
+        log.drop_through(open_us - 1 + slice_us(self._window))
         places = [column(SLICE), column(FROM)] if self._hops else [column(SLICE)]
-        self._panes.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
+        log.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
 
     # --- private ----------------------------------------------------------------------------------------------------
 
-    def _rows_between(self, low_us: int, high_us: int) -> exp.Select | None:
+    def _rows_between(self, log: StateLog, low_us: int, high_us: int, before: exp.Expression | None) -> exp.Select:
         """The log's rows with `_start`, once for each of their windows that end in `(low, high]`."""
-        assert self._panes is not None
-        log = self._panes.select(low_us - self._window.size_us, high_us)
-        if log is None:
-            return None
-        return self._with_starts(exp.select("*").from_(log.subquery("panes")), low_us, high_us)
+        rows = log.select(low_us - self._window.size_us, high_us, before)
+        return self._with_starts(exp.select("*").from_(rows.subquery("rows")), low_us, high_us)
 
     def _with_starts(self, rows: exp.Select, low_us: int, high_us: int) -> exp.Select:
         window = self._window

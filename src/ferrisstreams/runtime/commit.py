@@ -70,15 +70,14 @@ class Commit:
         self._rows = 0
         self._dirty = False
         self.epoch = 1
+        self.batches = 0
 
     # --- at start ---------------------------------------------------------------------------------------------------
 
     def recover(self, last: EpochRow | None) -> None:
         """Go on from the last epoch: positions, watermarks, ledger, pipeline; cut the sinks back to their marks."""
         parts = self._parts
-        parts.store.begin()
         parts.pipeline.restore({})
-        parts.store.finish()
         if last is not None:
             self._restore(last)
         parts.faults.reach("during_recovery")
@@ -112,13 +111,14 @@ class Commit:
     def batch_done(self, rows: int) -> None:
         """A batch has gone through: it belongs to the open epoch."""
         self._rows += rows
+        self.batches += 1
         self._dirty = True
 
     def due(self, caught_up: bool) -> bool:
         """Whether the open epoch should end now."""
         if not self._dirty:
             return False
-        if self._policy.name != "hybrid" or caught_up:
+        if self._policy.name != "hybrid" or caught_up or self._parts.pipeline.full:
             return True
         if self._policy.rows is not None and self._rows >= self._policy.rows:
             return True
@@ -143,8 +143,6 @@ class Commit:
 
     def _drain(self) -> EpochRow:
         progress = self._progress
-        self._parts.store.begin()
-        self._parts.pipeline.drain()
         progress.ledger.check()
         content: dict[str, JsonValue] = {
             "positions": dict(progress.positions),
@@ -164,6 +162,8 @@ class Commit:
             marks["dead_letters"] = self._parts.dead_letters.flush()
         row.content["marks"] = marks
         self._parts.faults.reach("after_flush")
+        self._parts.store.begin()
+        self._parts.pipeline.prepare(row.epoch)
         self._parts.store.commit(row)
         self._parts.faults.reach("after_prepare")
 
@@ -172,10 +172,12 @@ class Commit:
 
     def _confirm(self, row: EpochRow) -> None:
         self._parts.faults.reach("before_confirm")
+        self._parts.pipeline.confirm()
         self._last = row
         self._marks = _mapping(row.content["marks"])
         self.epoch = row.epoch + 1
         self._rows = 0
+        self.batches = 0
         self._dirty = False
         self._since_ms = self._parts.clock.monotonic_ms()
         self._parts.faults.reach("after_confirm")

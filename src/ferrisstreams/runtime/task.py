@@ -83,7 +83,6 @@ class Task:
         """One record's way: poll, process, write, account, commit. False when there is nothing more to come."""
         parts = self._parts
         limit = self._limit()
-        parts.store.begin()
         began_ms = parts.clock.monotonic_ms()
         fetch = parts.source.poll(limit)
         parts.faults.reach("after_read")
@@ -116,7 +115,7 @@ class Task:
     def _context(self, fetch: Fetch) -> BatchContext:
         seen_us = self._progress.watermarks.seen_us(fetch.partition)
         rows_read = self._progress.rows_read.get(fetch.partition, 0)
-        return BatchContext(self._commit.epoch, seen_us, rows_read, self._parts.clock.now_us())
+        return BatchContext(self._commit.batches, seen_us, rows_read, self._parts.clock.now_us())
 
     def _account(self, fetch: Fetch, outcome: Outcome) -> int:
         """Every row of the fetch gets its outcome in the ledger."""
@@ -199,7 +198,6 @@ class Task:
         ended = not self._stop and (self._parts.source.ended or self._settings.once)
         self._advance()
         if ended and not progress.finished:
-            self._parts.store.begin()
             self._write(self._parts.pipeline.finish())
             progress.finished = True
             self._commit.batch_done(0)

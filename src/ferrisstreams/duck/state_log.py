@@ -1,8 +1,12 @@
-"""Panes: the state log of an operator as tables, one for each of some disjoint intervals of event time.
+"""The state log of an operator: the delta of the open epoch in memory, and durable panes of all epochs before.
 
-Rows are only appended. A pane whose interval has passed is dropped whole. Intervals are as wide as needed: the width
-doubles while a batch would open many panes at once or many are live, so that their number stays near `PANES_LIVE_MAX`
-whatever the ratio of window size to the span of the data.
+The delta is a table in memory that the work connection fills batch by batch. At the end of the epoch the state
+connection appends it to the panes, in the transaction of the epoch. What is read is always panes and delta together;
+rolling an epoch back is forgetting the delta.
+
+Panes are tables for disjoint intervals of event time. Rows are only appended. A pane whose interval has passed is
+dropped whole. Intervals are as wide as needed: the width doubles while a batch would open many panes at once or many
+are live, so that their number stays near `PANES_LIVE_MAX` whatever the ratio of window size to the span of the data.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import STATE_SCHEMA, Connection, column
+from ferrisstreams.duck.engine import STATE_SCHEMA, Engine, column
 
 #: Live panes that the width aims at. Each costs a table; more make every emission read more tables.
 PANES_LIVE_MAX = 64
@@ -33,6 +37,13 @@ COMPACT_ROWS_MIN = 200_000
 #: It is compacted again when it has grown by this factor; by the second one when there was little to merge.
 COMPACT_GROWTH, COMPACT_GROWTH_DISTINCT = 2, 4
 
+#: The delta: a table of the engine's own database, which is in memory.
+DELTA = "memory.main._delta"
+
+#: What the delta holds of a batch besides the kept columns: outcome, rows, greatest event time, late windows.
+DELTA_COUNTS = (("_outcome", "INTEGER"), ("_rows", "BIGINT"), ("_seen", "BIGINT"), ("_late_windows", "BIGINT"))
+
+BATCH = "_batch"
 EPOCH = "_epoch"
 SLICE = "_slice"
 
@@ -72,6 +83,10 @@ def choose_width(live: Sequence[Interval], slices: Sequence[int], width: int) ->
         width *= 2
 
 
+def _definition(name: str, type_: str) -> exp.ColumnDef:
+    return exp.ColumnDef(this=column(name).this, kind=exp.DataType.build(type_, dialect="duckdb"))
+
+
 def _name(ordinal: int, pane: Interval) -> str:
     """The table of a pane: its name says the interval, so that no other table has to."""
     return f"pane_{ordinal}_{pane.start}_{pane.stop}".replace("-", "m")
@@ -82,14 +97,12 @@ def _interval(name: str) -> Interval:
     return Interval(int(start), int(stop))
 
 
-class PaneLog:
-    """The log of one operator. `columns` are names and types, the first of them `_slice` (BIGINT).
+class StateLog:
+    """The log of one operator. `columns` are names and types of what is kept, the first of them `_slice` (BIGINT)."""
 
-    All statements run on the state connection, inside the transaction of the epoch.
-    """
-
-    def __init__(self, state: Connection, columns: Sequence[tuple[str, str]], unit_us: int) -> None:
-        self._state = state
+    def __init__(self, engine: Engine, columns: Sequence[tuple[str, str]], unit_us: int) -> None:
+        self._work = engine.work
+        self._state = engine.state
         self._columns = columns
         self._unit = unit_us
         self._width = unit_us
@@ -97,9 +110,13 @@ class PaneLog:
         self._compact_at: dict[Interval, int] = {}
         self._next = 0
         self._names: dict[Interval, str] = {}
+        self._slices: set[int] = set()
+        self._delta_rows = 0
+
+    # --- delta ------------------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Read which panes there are: at start and after a rollback."""
+        """Read which panes there are, and begin with an empty delta: at start."""
         found = self._state.rows(
             f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}'"
             " AND starts_with(table_name, 'pane_')"
@@ -108,46 +125,88 @@ class PaneLog:
         self._rows = {pane: self._count(name) for pane, name in self._names.items()}
         self._compact_at = {pane: COMPACT_GROWTH * rows for pane, rows in self._rows.items()}
         self._next = 1 + max((int(name.split("_")[1]) for name in self._names.values()), default=0)
+        definitions = [_definition(name, type_) for name, type_ in ((BATCH, "BIGINT"), *DELTA_COUNTS, *self._columns)]
+        table = exp.Schema(this=exp.to_table(DELTA), expressions=definitions)
+        self._work.execute(exp.Create(this=table, kind="TABLE", replace=True))
+        self._forget_delta()
+
+    def insert(self, batch: exp.Expression, rows: exp.Select) -> exp.Insert:
+        """The statement that adds a batch's partial results, with their counts, to the delta."""
+        names = [*(name for name, _ in DELTA_COUNTS), *self._names_kept()]
+        target = exp.Schema(this=exp.to_table(DELTA), expressions=[column(name).this for name in (BATCH, *names)])
+        values = exp.select(batch, *[column(name) for name in names]).from_(rows.subquery("partials"))
+        return exp.Insert(this=target, expression=values)
+
+    def added(self, slices: Iterable[int], rows: int) -> None:
+        """A batch's partial results are in the delta: the slices of its kept rows, and how many rows it took."""
+        self._slices.update(slices)
+        self._delta_rows += rows
+
+    @property
+    def delta_rows(self) -> int:
+        """Rows of the delta."""
+        return self._delta_rows
+
+    def select(
+        self, low_us: int | None = None, high_us: int | None = None, before: exp.Expression | None = None
+    ) -> exp.Query:
+        """All kept columns of the panes that overlap `[low_us, high_us)` and of the delta.
+
+        With `before`, the delta only up to but not including this batch.
+        """
+        tables = [
+            self._table(name)
+            for pane, name in sorted(self._names.items())
+            if (low_us is None or pane.stop > low_us) and (high_us is None or pane.start < high_us)
+        ]
+        delta = exp.select(*self._references()).from_(DELTA).where(column("_outcome").eq(0))
+        if before is not None:
+            delta = delta.where(exp.LT(this=column(BATCH), expression=before.copy()))
+        selects = [*[exp.select(*self._references()).from_(table) for table in tables], delta]
+        return delta if len(selects) == 1 else exp.union(*selects, distinct=False)
+
+    def batch_rows(self, batch: exp.Expression) -> exp.Select:
+        """The kept rows of one batch of the delta."""
+        return exp.select("*").from_(DELTA).where(column("_outcome").eq(0), column(BATCH).eq(batch.copy()))
+
+    # --- epochs -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, epoch: int) -> None:
+        """Append the delta to the panes, in the open transaction of the state connection."""
+        if not self._slices:
+            return
+        slices = sorted(self._slices)
+        self._open(slices)
+        live = self.live
+        starts = [pane.start for pane in live]
+        touched = sorted({live[bisect_right(starts, place) - 1] for place in slices})
+        before = sum(self._rows.values())
+        for pane in touched:
+            self._append_to(pane, epoch, whole=len(touched) == 1)
+        if len(touched) > 1 and sum(self._rows.values()) - before < PANE_ROWS_MIN * len(touched):
+            self._width = min(self._width * 2, max(self._width, self._unit * PANE_SLICES_MAX))
+
+    def confirm(self) -> None:
+        """The epoch is durable: the delta begins anew."""
+        self._work.execute(f"DELETE FROM {DELTA}")
+        self._forget_delta()
+
+    def _forget_delta(self) -> None:
+        self._slices.clear()
+        self._delta_rows = 0
 
     @property
     def live(self) -> list[Interval]:
         return sorted(self._names)
 
-    @property
-    def rows(self) -> int:
-        """Rows of all panes, merged or not."""
-        return sum(self._rows.values())
-
-    def append(self, relation: str, slices: Sequence[int], epoch: int) -> None:
-        """Append the kept rows (`_outcome` = 0) of a registered relation, whose slices are `slices`."""
-        self._open(slices)
-        starts = self.live
-        touched = sorted({starts[bisect_right([p.start for p in starts], place) - 1] for place in slices})
-        before = self.rows
-        for pane in touched:
-            self._append_to(pane, relation, epoch, whole=len(touched) == 1)
-        if len(touched) > 1 and self.rows - before < PANE_ROWS_MIN * len(touched):
-            self._width = min(self._width * 2, max(self._width, self._unit * PANE_SLICES_MAX))
-
-    def select(self, low_us: int | None = None, high_us: int | None = None) -> exp.Query | None:
-        """All columns of all rows of the panes that overlap `[low_us, high_us)`; None when there is no pane."""
-        chosen = [
-            self._table(name)
-            for pane, name in sorted(self._names.items())
-            if (low_us is None or pane.stop > low_us) and (high_us is None or pane.start < high_us)
-        ]
-        if not chosen:
-            return None
-        selects = [exp.select("*").from_(table) for table in chosen]
-        return selects[0] if len(selects) == 1 else exp.union(*selects, distinct=False)
-
     def drop_through(self, bound_us: int) -> None:
         """Drop every pane all of whose slices start before `bound_us`."""
         for pane in [pane for pane in self._names if pane.stop <= bound_us]:
-            self._forget(pane)
+            self._drop(self._names.pop(pane))
+            del self._rows[pane], self._compact_at[pane]
 
     def compact(self, merge: exp.Select, keep_from_us: int | None) -> None:
-        """Rewrite panes that have grown: `merge` is a SELECT over the name `log` that yields all columns but `_epoch`.
+        """Rewrite panes that have grown: `merge` is a SELECT over the name `log` that yields the kept columns.
 
         Rows whose slice starts before `keep_from_us` are left out.
         """
@@ -172,27 +231,26 @@ class PaneLog:
         self._next += 1
         self._names[pane] = name
         self._rows[pane] = self._compact_at[pane] = 0
-        definitions = [
-            exp.ColumnDef(this=column(n).this, kind=exp.DataType.build(t, dialect="duckdb"))
-            for n, t in ((EPOCH, "BIGINT"), *self._columns)
-        ]
+        definitions = [_definition(n, t) for n, t in ((EPOCH, "BIGINT"), *self._columns)]
         schema = exp.Schema(this=self._table(name), expressions=definitions)
         self._state.execute(exp.Create(this=schema, kind="TABLE"))
         return name
 
+    def _names_kept(self) -> list[str]:
+        return [name for name, _ in self._columns]
+
     def _references(self) -> list[exp.Column]:
-        return [column(name) for name, _ in self._columns]
+        return [column(name) for name in self._names_kept()]
 
     def _insert(self, name: str, rows: exp.Select) -> int:
         names = [column(EPOCH).this, *[reference.this for reference in self._references()]]
         target = exp.Schema(this=self._table(name), expressions=names)
         return int(str(self._state.rows(exp.Insert(this=target, expression=rows))[0][0]))
 
-    def _append_to(self, pane: Interval, relation: str, epoch: int, whole: bool) -> None:
-        kept: list[exp.Expression] = [column("_outcome").eq(0)]
+    def _append_to(self, pane: Interval, epoch: int, whole: bool) -> None:
+        rows = exp.select(exp.Literal.number(epoch), *self._references()).from_(DELTA).where(column("_outcome").eq(0))
         if not whole:
-            kept += [column(SLICE) >= pane.start, column(SLICE) < pane.stop]
-        rows = exp.select(exp.Literal.number(epoch), *self._references()).from_(relation).where(*kept)
+            rows = rows.where(column(SLICE) >= pane.start, column(SLICE) < pane.stop)
         self._rows[pane] += self._insert(self._names[pane], rows)
 
     def _rewrite(self, pane: Interval, merge: exp.Select, keep_from_us: int | None) -> None:
@@ -207,10 +265,6 @@ class PaneLog:
         name = self._create(pane)
         self._rows[pane] = self._insert(name, rows)
         self._drop(old)
-
-    def _forget(self, pane: Interval) -> None:
-        self._drop(self._names.pop(pane))
-        del self._rows[pane], self._compact_at[pane]
 
     def _drop(self, name: str) -> None:
         self._state.execute(f"DROP TABLE {STATE_SCHEMA}.{name}")
