@@ -43,13 +43,14 @@ class DatagenSource:
     def poll(self, limit: Limit) -> Fetch | None:
         if self.ended:
             return None
+        rows = max(1, min(limit.rows, limit.bytes // _ROW_BYTES))
         due = self._due()
-        if due <= self._next:
-            self._clock.sleep_ms(min(limit.wait_ms, self._until_next_ms()))
+        wanted = self._next + (rows if limit.fill else 1)
+        if due < wanted:
+            self._clock.sleep_ms(min(limit.wait_ms, self._until_ms(wanted)))
             due = self._due()
             if due <= self._next:
                 return None
-        rows = max(1, min(limit.rows, limit.bytes // _ROW_BYTES))
         start, self._next = self._next, min(due, self._next + rows)
         return Fetch(
             partition=_PARTITION,
@@ -85,8 +86,10 @@ class DatagenSource:
         due = self._first + int(elapsed_s * rate)
         return due if rows is None else min(due, rows)
 
-    def _until_next_ms(self) -> float:
-        """How long until one more row is due, a little more than exactly so that it is due then."""
-        rate = self._settings.rate or float("inf")
-        due_ms = self._began_ms + (self._next + 1 - self._first) / rate * 1000
-        return max(0.0, due_ms - self._clock.monotonic_ms()) + 0.01
+    def _until_ms(self, wanted: int) -> float:
+        """How long until the rows before number `wanted` are due, a little more than exactly so that they are then."""
+        rows, rate = self._settings.rows, self._settings.rate
+        if rate is None:
+            return 0.0
+        due = (wanted if rows is None else min(wanted, rows)) - self._first
+        return max(0.0, self._began_ms + due / rate * 1000 - self._clock.monotonic_ms()) + 0.01

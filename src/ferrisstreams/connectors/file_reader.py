@@ -21,10 +21,14 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Whole records, not only blank ones, now in the memory file: bytes `start` to `stop` of the file."""
+    """Whole records, not only blank ones, now in the memory file: bytes `start` to `stop` of the file.
+
+    `full`: as many as the limit allows.
+    """
 
     start: int
     stop: int
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +84,25 @@ class FileReader:
         while True:
             self._load(start, length)
             end = self._framing.end(self._block.view(length), length, limit.rows)
-            if end and self._is_full(end, length, wanted, limit.rows):
-                return self._records(start, end)
+            if end and (length == wanted or self._has_more(end, length, limit.rows)):
+                all_read = length == size - start and not self._has_more(end, length, limit.rows)
+                full = not all_read or self._block.view(length)[:end].count(b"\n") >= limit.rows
+                return self._records(start, end, full)
             if length == most:
                 break
             wanted = wanted if length < wanted else most
             length = min(wanted, length * 4)
         if length > self._record_bytes_max:
             return self._pass_over(start, size, final)
-        return self._records(start, length) if final else None
+        return self._records(start, length, full=False) if final else None
 
-    def _is_full(self, end: int, length: int, wanted: int, rows: int) -> bool:
-        """True when the records up to `end` are as many as the limit allows; learns how long records are."""
+    def _has_more(self, end: int, length: int, rows: int) -> bool:
+        """True when records follow the first `rows`; learns how long records are."""
         if self._block.view(length).rfind(b"\n", end, length) >= 0:
             self._record_bytes = end / rows
             return True
-        if length < wanted:
-            self._record_bytes *= 2
-        return length >= wanted
+        self._record_bytes = max(self._record_bytes, length / rows)
+        return False
 
     def _load(self, start: int, length: int) -> None:
         with memoryview(self._block.view(length)) as view:
@@ -116,9 +121,9 @@ class FileReader:
                     )
                 done += count
 
-    def _records(self, start: int, length: int) -> Records:
+    def _records(self, start: int, length: int, full: bool) -> Records:
         self._block.truncate(length)
-        return Records(start, start + length)
+        return Records(start, start + length, full)
 
     def _is_blank(self, records: Records) -> bool:
         length = records.stop - records.start

@@ -68,6 +68,7 @@ class FileSource:
         self._header: bytes | None = None
         self._first_record = 0
         self._turn = 0
+        self._full = False
         self._listed_ms = 0.0
 
     def open(self, positions: Positions) -> None:
@@ -95,12 +96,18 @@ class FileSource:
         while True:
             if self._clock.monotonic_ms() - self._listed_ms >= _LIST_INTERVAL_MS:
                 self._find_new(self._list(), {})
-            if (fetch := self._poll_in_turn(limit)) is not None:
-                return fetch
-            self._find_new(self._list(), {})
+            before = {name: partition.position for name, partition in self._partitions.items()}
+            fetch = self._poll_in_turn(limit)
             left = deadline - self._clock.monotonic_ms()
-            if left <= 0:
-                return self._poll_in_turn(limit)
+            if fetch is not None:
+                if self._full or not limit.fill or left <= 0:
+                    return fetch
+                self._partitions[fetch.partition].position = before[fetch.partition]
+                self._turn -= 1
+            else:
+                self._find_new(self._list(), {})
+                if left <= 0:
+                    return self._poll_in_turn(limit)
             self._clock.sleep_ms(min(_NAP_MS, left))
 
     def partitions(self) -> Positions:
@@ -179,6 +186,7 @@ class FileSource:
             if not settings.watch:
                 partition.position = position.at(reader.fd, size, whole=True)
             return None
+        self._full = isinstance(found, Oversized) or found.full
         partition.position = position.at(reader.fd, found.stop, whole=found.stop == size)
         at_end = found.stop == size and not partition.ahead
         partition.ended = at_end and not settings.watch

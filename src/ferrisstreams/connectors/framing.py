@@ -61,7 +61,8 @@ class CsvFraming:
         field = rb"(?> *+%b(?>[^%b]+|%b%b)*+%b?)?+[^%b\n]*+" % (mark, mark, mark, mark, mark, sep)
         record = rb"%b(?:%b%b)*+" % (field, sep, field)
         self._record = re.compile(record + rb"(?:\n|\Z)")
-        self._records = re.compile(rb"(?>%b\n)*+" % record)
+        self._closed_record = re.compile(record + rb"\n")
+        self._closed_records = re.compile(rb"(?>%b\n)*+" % record)
 
     def end(self, block: mmap.mmap, length: int, rows: int) -> int:
         """May stop short of `rows` records, but not short of one."""
@@ -86,7 +87,7 @@ class CsvFraming:
         """True when no quoted field is open at the end."""
         if self._quote not in data:
             return True
-        match = self._records.match(data if data.endswith(b"\n") else data + b"\n")
+        match = self._closed_records.match(data if data.endswith(b"\n") else data + b"\n")
         return match is not None and match.end() >= len(data)
 
     def closes(self, data: bytes, open_quote: bool) -> tuple[int, bool]:
@@ -103,17 +104,17 @@ class CsvFraming:
 
     def _quoted_end(self, block: mmap.mmap, length: int) -> int:
         with memoryview(block) as view, view[:length] as head:
-            match = self._records.match(head)
+            match = self._closed_records.match(head)
             end = match.end() if match else 0
             del match  # it holds on to the view
         return end
 
     def _first_end(self, block: mmap.mmap, length: int) -> int:
         with memoryview(block) as view, view[:length] as head:
-            match = self._record.match(head)
+            match = self._closed_record.match(head)
             end = match.end() if match else 0
             del match
-        return end if end and block[end - 1] == ord("\n") else 0
+        return end
 
 
 def _newlines_end(block: mmap.mmap, length: int, rows: int) -> int:

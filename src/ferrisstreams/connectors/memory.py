@@ -54,11 +54,15 @@ class MemorySource:
 
     def poll(self, limit: Limit) -> Fetch | None:
         deadline = self._clock.monotonic_ms() + limit.wait_ms
-        while (rows := self._take(limit)) is None:
+        while True:
+            rows = self._take(limit)
             left = deadline - self._clock.monotonic_ms()
-            if left <= 0 or self.ended:
-                return None
+            wanting = rows is None or (limit.fill and rows.num_rows < limit.rows)
+            if not wanting or not self._open or left <= 0:
+                break
             self._clock.sleep_ms(min(_NAP_MS, left))
+        if rows is None:
+            return None
         start, self._next = self._next, self._next + rows.num_rows
         return Fetch(
             partition=_PARTITION,
@@ -89,13 +93,18 @@ class MemorySource:
         return sum(table.num_rows for table in self._tables)
 
     def _take(self, limit: Limit) -> pa.Table | None:
-        start = self._next
+        """What the limit allows, of as many tables as it takes; None when there is nothing."""
+        skip, left = self._next, limit.rows
+        pieces: list[pa.Table] = []
         for table in self._tables:
-            if start < table.num_rows:
+            if skip < table.num_rows and left > 0:
+                piece = table.slice(skip, left)
                 row_bytes = max(1, table.nbytes // table.num_rows)
-                return table.slice(start, max(1, min(limit.rows, limit.bytes // row_bytes)))
-            start -= table.num_rows
-        return None
+                left = min(left, max(1, limit.bytes // row_bytes)) if not pieces else left
+                pieces.append(piece.slice(0, left))
+                left -= pieces[-1].num_rows
+            skip = max(0, skip - table.num_rows)
+        return pa.concat_tables(pieces) if pieces else None
 
 
 class MemorySink:

@@ -147,7 +147,8 @@ class CsvDecoder:
 class CsvEncoder:
     """Fields are quoted where they must be; NULL is `settings.null`, and text that reads like it is quoted.
 
-    Values are written as in JSON, without the quotes around text; lists, structs and maps as JSON text.
+    Values are written as in JSON, without the quotes around text; lists, structs and maps as JSON text. A row of one
+    column that is NULL is a blank line, which readers (ours too) pass over: choose another `null` for such a file.
     """
 
     def __init__(self, settings: EncodeSettings) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Sequence
 
-import pyarrow as pa
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, column
+from ferrisstreams.duck.engine import Connection, arrow_table, column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.csv_fields import FieldSplitter
 from ferrisstreams.formats.diagnosis import Fault, Judgement, column_fault, create_table, shortened_bytes, utf8_fault
@@ -79,8 +78,8 @@ class CsvJudge:
     def _column_faults(self, rows: Sequence[int], texts: dict[str, list[str | None]]) -> dict[int, Fault]:
         if not rows:
             return {}
-        table = {_text(place): pa.array(texts[c.name], pa.string()) for place, c in enumerate(self._columns)}
-        self._connection.register(self._texts, pa.table({ROW: pa.array(rows, pa.int64()), **table}))
+        table = {_text(place): ("string", texts[c.name]) for place, c in enumerate(self._columns)}
+        self._connection.register(self._texts, arrow_table({ROW: ("int64", rows), **table}))
         try:
             self._connection.execute(create_table(self._judged, self._read()))
         finally:

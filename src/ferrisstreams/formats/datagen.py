@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
 from sqlglot import exp
 
 from ferrisstreams.batch import Diagnosis, Fetch, RawRecord, RowRange
-from ferrisstreams.duck.engine import Engine, column
+from ferrisstreams.duck.engine import Engine, arrow_table, column
 from ferrisstreams.errors import ConfigError, InternalError
 from ferrisstreams.formats.expressions import call, data_type, number, text
 from ferrisstreams.formats.reading import RAW
@@ -73,7 +72,8 @@ class DatagenDecoder:
         self._register_range(fetch.records)
 
     def _register_range(self, rows: RowRange) -> None:
-        self._connection.register(self._name, pa.table({"start": [rows.start], "stop": [rows.stop]}))
+        bounds = {"start": ("int64", [rows.start]), "stop": ("int64", [rows.stop])}
+        self._connection.register(self._name, arrow_table(bounds))
 
     def _refuse_unfit(self, schema: Schema, settings: DecodeSettings) -> None:
         """The first row tells whether the values fit the columns."""

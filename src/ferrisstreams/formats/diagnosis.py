@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import pyarrow as pa
 from sqlglot import exp
 
 from ferrisstreams.batch import Diagnosis, Fetch, Rejected
 from ferrisstreams.connectors.framing import Framing
-from ferrisstreams.duck.engine import Connection, DataError, column
+from ferrisstreams.duck.engine import Connection, DataError, arrow_table, column
 from ferrisstreams.errors import InternalError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.memory_file import MemoryFile
@@ -142,7 +141,7 @@ class Diagnoser:
 
     def _insert_rows(self, rows: exp.Select, counted: Sequence[int], places: Sequence[int]) -> None:
         """Append `rows`, whose `_row` is one of `counted`, with the place that belongs to it: all or none."""
-        numbered = pa.table({_COUNTED: pa.array(counted, pa.int64()), _PLACE: pa.array(places, pa.int64())})
+        numbered = arrow_table({_COUNTED: ("int64", counted), _PLACE: ("int64", places)})
         self._connection.register(self._places, numbered)
         try:
             self._connection.execute(exp.insert(self._at_places(rows), self._staging))

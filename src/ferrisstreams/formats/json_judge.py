@@ -6,17 +6,20 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, column
+from ferrisstreams.duck.engine import Connection, arrow_table, column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.diagnosis import Fault, Judgement, column_fault, create_table, shortened_bytes, utf8_fault
 from ferrisstreams.formats.exact_numbers import exact_texts
 from ferrisstreams.formats.expressions import any_of, call, data_type, number, text
 from ferrisstreams.formats.filled_structs import filled_objects, has_struct
 from ferrisstreams.formats.reading import RAW, ReadColumn, select_values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _TEXT, _FAULT, _WHICH, _SETTLED = "_text", "_fault", "_which", "_settled"
 _numbers = itertools.count()
@@ -61,7 +64,7 @@ class JsonJudge:
 
     def judge(self, records: Sequence[bytes]) -> Judgement:
         tables = self._tables
-        lines = pa.table({ROW: pa.array(range(len(records)), pa.int64()), _TEXT: pa.array(records, pa.binary())})
+        lines = arrow_table({ROW: ("int64", range(len(records))), _TEXT: ("binary", records)})
         registered = {tables.lines: lines}
         self._connection.register(tables.lines, lines)
         try:
@@ -108,10 +111,10 @@ class JsonJudge:
         minified = exp.cast(call("json", column(_TEXT)), "VARCHAR")
         sound = exp.select(column(ROW), minified).from_(self._tables.texts).where(column(_FAULT).is_(exp.null()))
         rows = [(row, str(value)) for row, value in self._connection.rows(sound)]
-        filled = {ROW: pa.array([row for row, _ in rows], pa.int64())}
+        filled: dict[str, tuple[str, Sequence[object]]] = {ROW: ("int64", [row for row, _ in rows])}
         for place, name, kind in nested:
-            filled[_filled(place)] = pa.array([filled_objects(value, name, kind) for _, value in rows], pa.string())
-        registered[self._tables.filled] = pa.table(filled)
+            filled[_filled(place)] = ("string", [filled_objects(value, name, kind) for _, value in rows])
+        registered[self._tables.filled] = arrow_table(filled)
         self._connection.register(self._tables.filled, registered[self._tables.filled])
 
     def _raws(self) -> exp.Select:
@@ -153,10 +156,10 @@ class JsonJudge:
         rows = self._connection.rows(exp.select(column(ROW, RAW)).from_(self._from_raws()).where(lossy))
         places = [int(str(row[0])) for row in rows]
         texts = [exact_texts(records[place], [c.name for _, c, _ in wide]) for place in places]
-        exact = {ROW: pa.array(places, pa.int64())}
+        exact: dict[str, tuple[str, Sequence[object]]] = {ROW: ("int64", places)}
         for number_, (place, _, _) in enumerate(wide):
-            exact[_exact(place)] = pa.array([values[number_] for values in texts], pa.string())
-        registered[self._tables.exact] = pa.table(exact)
+            exact[_exact(place)] = ("string", [values[number_] for values in texts])
+        registered[self._tables.exact] = arrow_table(exact)
         self._connection.register(self._tables.exact, registered[self._tables.exact])
 
     def _from_raws(self) -> exp.Expr:

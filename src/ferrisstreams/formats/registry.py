@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import ConfigError
-from ferrisstreams.formats.arrow import ArrowDecoder
 from ferrisstreams.formats.base import Decoder, Encoder
 from ferrisstreams.formats.csv import CsvDecoder, CsvEncoder
 from ferrisstreams.formats.datagen import DatagenDecoder
@@ -22,6 +21,9 @@ def decoder(engine: Engine, schema: Schema, settings: DecodeSettings) -> Decoder
         case "csv":
             return CsvDecoder(engine, schema, settings)
         case "arrow":
+            # Imported here: only tables in memory need Arrow from the start.
+            from ferrisstreams.formats.arrow import ArrowDecoder
+
             return ArrowDecoder(engine, schema, settings)
         case "datagen":
             return DatagenDecoder(engine, schema, settings)

@@ -1,0 +1,115 @@
+"""What every sink with marks promises: what lies behind the last mark can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ferrisstreams.batch import JsonValue, Payload
+from ferrisstreams.connectors.base import Sink
+from ferrisstreams.connectors.blackhole import BlackholeSink
+from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
+from ferrisstreams.connectors.memory import MemorySink
+from ferrisstreams.errors import StateError
+
+
+@dataclass
+class World:
+    """`make` gives a sink over the same target, as a job does when it starts again; `content` what is there now."""
+
+    make: Callable[[], Sink]
+    payload: Callable[[int], Payload]
+    content: Callable[[], list[int] | int]
+
+    def expect(self, rows: list[int]) -> None:
+        found = self.content()
+        assert found == (len(rows) if isinstance(found, int) else rows)
+
+
+def file(folder: Path) -> World:
+    path = folder / "out.csv"
+    return World(
+        make=lambda: FileSink(FileSinkSettings(str(path), header=b"head\n")),
+        payload=lambda row: Payload(b"%d\n" % row, 1),
+        content=lambda: [int(line) for line in path.read_text().splitlines()[1:]],
+    )
+
+
+def memory(folder: Path) -> World:
+    sink = MemorySink()
+    return World(
+        make=lambda: sink,
+        payload=lambda row: Payload(pa.table({"a": [row]}), 1),
+        content=lambda: [row for table in sink.tables for row in table.column("a").to_pylist()],
+    )
+
+
+def blackhole(folder: Path) -> World:
+    sink = BlackholeSink()
+    return World(make=lambda: sink, payload=lambda row: Payload(b"x\n", 1), content=lambda: sink.rows)
+
+
+@pytest.fixture(params=[file, memory, blackhole], ids=lambda make: make.__name__)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    made = request.param(tmp_path)
+    assert isinstance(made, World)
+    return made
+
+
+def write(world: World, sink: Sink, *rows: int) -> JsonValue:
+    for row in rows:
+        sink.write(world.payload(row))
+    return sink.flush()
+
+
+def test_rows_after_a_mark_are_taken_back(world: World) -> None:
+    sink = world.make()
+    assert sink.exactly_once
+    sink.open(None)
+    first = write(world, sink)
+    second = write(world, sink, 1, 2)
+    write(world, sink, 3)
+    sink.rollback(second)
+    write(world, sink, 4)
+    world.expect([1, 2, 4])
+    sink.rollback(first)
+    sink.flush()
+    world.expect([])
+    sink.close()
+
+
+def test_crash_leaves_nothing_behind_the_mark(world: World) -> None:
+    sink = world.make()
+    sink.open(None)
+    mark = write(world, sink, 1, 2)
+    write(world, sink, 3, 4)
+    sink.close()
+    again = world.make()
+    again.open(mark)
+    write(world, again, 5)
+    world.expect([1, 2, 5])
+    again.close()
+
+
+def test_crash_before_the_first_mark_leaves_nothing(world: World) -> None:
+    sink = world.make()
+    sink.open(None)
+    sink.flush()
+    sink.close()
+    again = world.make()
+    again.open(None)
+    write(world, again, 1)
+    world.expect([1])
+    again.close()
+
+
+def test_mark_of_another_kind_is_refused(world: World) -> None:
+    sink = world.make()
+    sink.open(None)
+    with pytest.raises(StateError):
+        sink.rollback("elsewhere")
+    sink.close()
