@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ferrisstreams.errors import CODES
 from ferrisstreams.memory_file import MemoryFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: A position is always the next to read. It is a JSON value, because it is kept with the state.
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"

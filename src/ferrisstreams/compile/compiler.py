@@ -186,7 +186,8 @@ class _AggregateCompiler:
         retract = retracts(self._aggregate, self._settings)
         rows = self._row_shape()
         columns = [(name, type_) for name, type_ in self._delta_types(rows, group) if name not in _DELTA_ONLY]
-        log = StateLog(self._engine, columns, self._unit_us())
+        changing = self._aggregate.emit is Emit.CHANGES or self._settings.late_strategy == "update"
+        log = StateLog(self._engine, columns, self._unit_us(), read_often=changing)
         work = self._engine.work
 
         def reduce(projected_rows: exp.Select) -> exp.Expression:

@@ -33,9 +33,11 @@ class Scope(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A setting. `default` is typed (durations in ms, sizes in bytes; None: off or found out). `connectors` narrows it to
-    some connectors, `per_side` lets it also stand as `source.<key>` and `sink.<key>` of a job; a name that ends in `*`
-    stands for any name with that beginning."""
+    """A setting. `default` is typed (durations in ms, sizes in bytes; None: off or found out).
+
+    `connectors` narrows it to some connectors, `per_side` lets it also stand as `source.<key>` of a job; a name that
+    ends in `*` stands for any name with that beginning.
+    """
 
     name: str
     kind: Kind

@@ -1,4 +1,4 @@
-"""From properties as written to typed settings, each with its origin. Nothing is ignored: an unknown key is an error."""
+"""From properties as written to typed settings, each with its origin. An unknown key is an error, never ignored."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def resolve(properties: Mapping[str, Property], scopes: tuple[Scope, ...], conne
     """Type every property and add the defaults.
 
     `scopes` are those that may stand together here: a source alone, or a sink and its job. Keys of a job that exist for
-    each side are also accepted as `source.<key>` and `sink.<key>`. Raises ConfigError (E3001, E3002).
+    the source too are also accepted as `source.<key>`. Raises ConfigError (E3001, E3002).
     """
     known = {key.name: key for scope in scopes for key in keys_of(scope, connector)}
     values = {name: Setting(key.default) for name, key in known.items() if not name.endswith("*")}

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import duckdb
-import pyarrow as pa
 from sqlglot import exp
 
 from ferrisstreams.errors import FatalConnectorError, FerrisError, InternalError, StateError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Statement: TypeAlias = exp.Expression | str
 
@@ -164,6 +166,17 @@ def _bound(statement: Statement, parameters: Mapping[str, object] | None) -> tup
     if not parameters:
         return sql, None
     return sql, {name: value for name, value in parameters.items() if f"${name}" in sql} or None
+
+
+def arrow_table(columns: Mapping[str, tuple[str, Sequence[object]]]) -> pa.Table:
+    """An Arrow table of Python values; each column has Arrow's name of its type (`int64`, `string`, `binary`).
+
+    Arrow is imported when it is first needed: a job between files whose rows are sound does without its 25 MB.
+    """
+    import pyarrow as pa
+
+    kinds = {"int64": pa.int64(), "string": pa.string(), "binary": pa.binary()}
+    return pa.table({name: pa.array(values, kinds[kind]) for name, (kind, values) in columns.items()})
 
 
 def text(statement: Statement) -> str:

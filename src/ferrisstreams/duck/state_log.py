@@ -31,8 +31,8 @@ PANE_ROWS_MIN = 10_000
 #: Slices of a pane at most, when it is widened because it is small.
 PANE_SLICES_MAX = 64
 
-#: A pane with fewer rows is not worth a compaction.
-COMPACT_ROWS_MIN = 200_000
+#: A pane with fewer rows is not worth a compaction: of a log that every batch reads, and of one that is read once.
+COMPACT_ROWS_READ_OFTEN, COMPACT_ROWS_READ_ONCE = 100_000, 2_000_000
 
 #: It is compacted again when it has grown by this factor; by the second one when there was little to merge.
 COMPACT_GROWTH, COMPACT_GROWTH_DISTINCT = 2, 4
@@ -98,9 +98,15 @@ def _interval(name: str) -> Interval:
 
 
 class StateLog:
-    """The log of one operator. `columns` are names and types of what is kept, the first of them `_slice` (BIGINT)."""
+    """The log of one operator. `columns` are names and types of what is kept, the first of them `_slice` (BIGINT).
 
-    def __init__(self, engine: Engine, columns: Sequence[tuple[str, str]], unit_us: int) -> None:
+    `unit_us` is the width of a slice; `read_often` says that every batch reads the log, not only an emission.
+    """
+
+    def __init__(
+        self, engine: Engine, columns: Sequence[tuple[str, str]], unit_us: int, read_often: bool = False
+    ) -> None:
+        self._compact_rows_min = COMPACT_ROWS_READ_OFTEN if read_often else COMPACT_ROWS_READ_ONCE
         self._work = engine.work
         self._state = engine.state
         self._columns = columns
@@ -212,7 +218,7 @@ class StateLog:
         """
         for pane in self.live:
             before = self._rows[pane]
-            if before < max(COMPACT_ROWS_MIN, self._compact_at[pane]):
+            if before < max(self._compact_rows_min, self._compact_at[pane]):
                 continue
             self._rewrite(pane, merge, keep_from_us)
             after = self._rows[pane]
