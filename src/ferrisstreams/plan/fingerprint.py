@@ -10,6 +10,7 @@ import hashlib
 import json
 from typing import TypeAlias
 
+from ferrisstreams.plan.expressions import columns_in
 from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Window
 
 _Part: TypeAlias = "str | int | list[_Part] | dict[str, _Part] | None"
@@ -23,12 +24,14 @@ def fingerprint(plan: Plan) -> str:
 
 def _parts(plan: Plan) -> list[_Part]:
     parts: list[_Part] = []
+    read: set[str] = set()
     node = plan
     while not isinstance(node, Scan):
         if isinstance(node, Aggregate):
             parts.append(_aggregate(node))
+            read.update(*(columns_in(named.expression) for named in (*node.keys, *node.calls)))
         node = node.input
-    return [*parts, _scan(node)]
+    return [*parts, _scan(node, read)]
 
 
 def _aggregate(node: Aggregate) -> _Part:
@@ -52,7 +55,7 @@ def _window(window: Window | None) -> _Part:
     return [window.kind.value, window.time, window.size_us, window.slide_us, window.origin_us]
 
 
-def _scan(node: Scan) -> _Part:
+def _scan(node: Scan, read: set[str]) -> _Part:
     source = node.source
     time: _Part = None
     if source.event_time is not None:
@@ -62,5 +65,5 @@ def _scan(node: Scan) -> _Part:
         "source": source.name,
         "schema": [[column.name, column.type, str(column.nullable)] for column in source.schema],
         "event_time": time,
-        "computed": [[named.name, named.expression.sql("duckdb")] for named in node.computed],
+        "computed": [[named.name, named.expression.sql("duckdb")] for named in node.computed if named.name in read],
     }

@@ -270,7 +270,8 @@ class FerrisParser(DuckDBParser):
         return self._find_sql(first, self._prev)
 
     def _parse_property_value(self, key: str) -> exp.Expression:
-        negative = self._curr if self._match(TokenType.DASH) else None
+        first = self._curr
+        negative = self._match(TokenType.DASH)
         token = self._curr
         value: exp.Expression
         if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER) and not negative:
@@ -282,7 +283,7 @@ class FerrisParser(DuckDBParser):
         else:
             self._fail_expected(f"a value for {key}: text in single quotes, a number, true or false")
         self._advance()
-        mark(value, negative or token, token)
+        mark(value, first, token)
         return value
 
     # Windows
