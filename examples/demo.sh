@@ -16,13 +16,15 @@ start() {
 title 'Bad days at airports: 20,000 real flights, a window of a day for each airport (examples/flights/flights.sql)'
 start flights
 $ferris run flights/flights.sql
+echo
 cat flights/out/bad_days.jsonl
 
 title 'One-minute bars: a million generated trades (examples/trades/trades.sql)'
 start trades
 $ferris run trades/trades.sql
+echo
 tail -n 6 trades/out/bars.jsonl
 
-title 'Run again: both jobs know that they are done'
-$ferris run flights/flights.sql -o json
-$ferris run trades/trades.sql -o json
+title 'Is every record accounted for? Sources and outputs are counted again, beside the ledger'
+$ferris audit flights/flights.sql
+$ferris audit trades/trades.sql

@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+WAIT_SECONDS = 0.05
+WAITS_MAX = 600
 
 COMMAND = [sys.executable, "-m", "ferrisstreams.cli.main"]
 
@@ -38,6 +43,7 @@ class Ferris:
     """Calls the command in `folder`. Nothing that the command writes may be a traceback."""
 
     folder: Path
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __call__(self, *arguments: str | Path, stdin: str = "", **environment: str) -> Ran:
         process = self.start(*arguments, **environment)
@@ -47,7 +53,7 @@ class Ferris:
 
     def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*COMMAND, *map(str, arguments)],
             cwd=self.folder,
             env=os.environ | environment,
@@ -56,6 +62,18 @@ class Ferris:
             stderr=pipe,
             text=True,
         )
+        self.processes.append(process)
+        return process
+
+    def wait_for(self, process: subprocess.Popen[str], name: str, lines: int) -> None:
+        """Until the file has so many lines; the process must go on meanwhile."""
+        path = self.folder / name
+        for _ in range(WAITS_MAX):
+            if path.exists() and path.read_text("utf-8").count("\n") >= lines:
+                return
+            with suppress(subprocess.TimeoutExpired):
+                raise AssertionError(f"ended with {process.wait(WAIT_SECONDS)}: {process.communicate()}")
+        raise AssertionError(f"{name} does not get {lines} lines")
 
     def write(self, **files: str) -> None:
         """Files by name; a double underscore stands for the dot."""
@@ -68,5 +86,9 @@ class Ferris:
 
 
 @pytest.fixture
-def ferris(tmp_path: Path) -> Ferris:
-    return Ferris(tmp_path)
+def ferris(tmp_path: Path) -> Iterator[Ferris]:
+    command = Ferris(tmp_path)
+    yield command
+    for process in command.processes:
+        process.kill()
+        process.communicate()
