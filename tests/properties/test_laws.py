@@ -1,0 +1,23 @@
+"""Both laws, for random queries, data, cuts and crashes. `make fuzz` runs the same without an end."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.properties.combination import SHAPES, Shape, draw_combination
+from tests.properties.draw import HypothesisDraw
+from tests.properties.laws import check, draw_schedules
+
+SCHEDULES = 4
+EXAMPLES = 29  # of each of nine shapes, under four schedules: more than a thousand
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@settings(max_examples=EXAMPLES, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_engine_model_and_duckdb_agree_on_answer_and_ledger(shape: Shape, data: st.DataObject) -> None:
+    draw = HypothesisDraw(data)
+    combination = draw_combination(draw, shape)
+    check(combination, draw_schedules(draw, len(combination.inputs), SCHEDULES))
