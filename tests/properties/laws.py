@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -99,6 +100,8 @@ def stateless(model: Model) -> list[ValueRow]:
 # -- DuckDB
 
 
+_MODE = re.compile(r"\bmode\(((?:[^()]|\([^()]*\))*)\)")
+
 _TYPES = {
     "ts": pa.int64(),
     "k": pa.string(),
@@ -128,19 +131,20 @@ def batch_answer(combination: Combination, accepted: list[tuple[Row, int, int, i
         if query.calls:
             sql += f" GROUP BY {groups}" if groups else ""
             sql += f" HAVING {combination.having}" if combination.having else ""
-        # A row that was taken fails nowhere, but DuckDB casts what FILTER leaves out too.
-        table = con.sql(sql.replace("CAST(", "TRY_CAST(")).to_arrow_table()
+        # A row that was taken fails nowhere, but DuckDB casts what FILTER leaves out too. Ties of mode need an order.
+        sql = _MODE.sub(r"mode(\1 ORDER BY _n)", sql.replace("CAST(", "TRY_CAST("))
+        table = con.sql(sql).to_arrow_table()
     return [tuple(map(plain, row)) for row in zip(*(c.to_pylist() for c in table.columns), strict=True)]
 
 
 def _windows(combination: Combination) -> str:
     match combination.query.window:
         case None:
-            return "SELECT * FROM taken"
+            return "SELECT *, row_number() OVER () AS _n FROM taken"
         case Hop(size, slide):
             steps = f"range(0, {size}, {slide})"
             starts = f"list_transform({steps}, lambda step: ts - ts % {slide} - step)"
-            rows = f"SELECT *, unnest({starts}) AS window_start FROM taken"
+            rows = f"SELECT *, unnest({starts}) AS window_start, row_number() OVER () AS _n FROM taken"
             rows = f"SELECT *, window_start + {size} AS window_end FROM ({rows})"
             return f"SELECT * FROM ({rows}) WHERE ts < window_end AND window_end > _bound"
         case Session(gap):

@@ -320,6 +320,14 @@ def test_aggregate_without_order_by_follows_the_order_of_its_input(
     assert value(con, f"SELECT {expression} FROM {rows}") == expected
 
 
+def test_mode_of_a_table_needs_an_order_for_its_ties(con: Connection) -> None:
+    """The optimizer turns it into a grouping that forgets which value came first."""
+    con.execute("CREATE TABLE t AS SELECT * FROM (VALUES (10, 1), (10, 2), (2, 3), (2, 4)) v(x, n)")
+    assert value(con, "SELECT mode(x) FROM t") == 2
+    assert value(con, "SELECT mode(x ORDER BY n) FROM t") == 10
+    assert value(con, "SELECT mode(x) FROM (SELECT unnest([10, 10, 2, 2]) AS x)") == 10
+
+
 def test_nulls_come_last_in_an_ascending_order(con: Connection) -> None:
     assert con.execute("FROM (VALUES (2), (NULL), (1)) t(x) ORDER BY ALL").fetchall() == [(1,), (2,), (None,)]
 
