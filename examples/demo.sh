@@ -4,8 +4,10 @@ set -eu
 cd "$(dirname "$0")"
 ferris=../.venv/bin/ferris
 
+if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold='' plain=''; fi
+
 title() {
-    printf '\n\033[1m%s\033[0m\n\n' "$1"
+    printf '\n%s%s%s\n\n' "$bold" "$1" "$plain"
 }
 
 start() {
