@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from ferrisstreams.batch import JsonValue, Payload
 from ferrisstreams.errors import FatalConnectorError, InternalError, StateError
@@ -40,7 +39,10 @@ class FileSink:
 
     def __init__(self, settings: FileSinkSettings) -> None:
         self._settings = settings
-        self._file: BinaryIO | None = None
+        self._fd: int | None = None
+        self._first = 0
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
 
     def open(self, mark: JsonValue) -> None:
         if mark is not None:
@@ -56,9 +58,8 @@ class FileSink:
                 "give --overwrite to replace it, append=true to add to it, or another path",
             )
         self._open(os.O_RDWR | os.O_CREAT)
-        self._cut(size if settings.append else 0)
-        if self._length() == 0:
-            self._write(settings.header)
+        self._first = size if settings.append else 0
+        self._begin()
         self._sync_folder()
 
     def write(self, payload: Payload) -> None:
@@ -67,13 +68,12 @@ class FileSink:
         self._write(payload.data)
 
     def flush(self) -> JsonValue:
-        file = self._opened()
+        self._drain()
         try:
-            file.flush()
-            os.fsync(file.fileno())
+            os.fsync(self._opened())
         except OSError as error:
             raise _write_error(self._settings.path, error) from error
-        status = os.fstat(file.fileno())
+        status = os.fstat(self._opened())
         return {"length": status.st_size, "inode": status.st_ino}
 
     def rollback(self, mark: JsonValue) -> None:
@@ -82,86 +82,84 @@ class FileSink:
                 self._check(length, inode)
                 self._cut(length)
             case None:
-                self._cut(0)
-                self._write(self._settings.header)
+                self._begin()
             case _:
                 raise StateError(f"not a mark of a file sink: {mark!r}", "E5003", "the state belongs to another sink")
 
     def close(self) -> None:
-        file, self._file = self._file, None
-        if file is None:
-            return
-        try:
-            file.close()
-        except OSError as error:
-            raise _write_error(self._settings.path, error) from error
+        """What was not flushed is dropped: no mark covers it."""
+        fd, self._fd = self._fd, None
+        self._drop_pending()
+        if fd is not None:
+            os.close(fd)
+
+    def _begin(self) -> None:
+        """Cut off all that is ours; what `append` found there stays."""
+        self._cut(self._first)
+        if self._first == 0:
+            self._write(self._settings.header)
 
     def _foreign_bytes(self) -> int:
         """Bytes in the target that are not our header alone (which a crash before the first mark leaves there)."""
         path, header = self._settings.path, self._settings.header
         size = os.path.getsize(path) if os.path.isfile(path) else 0
         if header and size == len(header):
-            with open(path, "rb") as file:
-                return 0 if file.read() == header else size
+            self._open(os.O_RDWR)
+            held = os.pread(self._opened(), size, 0)
+            self.close()
+            return 0 if held == header else size
         return size
-
-    def _holds_header(self) -> bool:
-        self._open(os.O_RDWR)
-        held = os.pread(self._opened().fileno(), len(self._settings.header), 0)
-        self.close()
-        return held == self._settings.header
 
     def _open(self, flags: int) -> None:
         path = self._settings.path
         try:
-            fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
-            self._file = os.fdopen(fd, "r+b", buffering=_BUFFER_BYTES)
+            self._fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
         except FileNotFoundError as error:
             if flags & os.O_CREAT:
                 folder = os.path.dirname(path)
-                raise FatalConnectorError(
-                    f"{path} cannot be written: the folder {folder} does not exist",
-                    "E4003",
-                    f"make it: mkdir -p {folder}",
-                ) from error
+                what = f"{path} cannot be written: the folder {folder} does not exist"
+                raise FatalConnectorError(what, "E4003", f"make it: mkdir -p {folder}") from error
             raise _lost(path, "is gone") from error
         except OSError as error:
             raise _write_error(path, error) from error
 
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
+    def _opened(self) -> int:
+        if self._fd is None:
             raise InternalError("the file sink is not open")
-        return self._file
-
-    def _length(self) -> int:
-        return os.fstat(self._opened().fileno()).st_size
+        return self._fd
 
     def _write(self, data: bytes) -> None:
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes >= _BUFFER_BYTES:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Hand everything to the system."""
+        rest = memoryview(b"".join(self._pending))
+        self._drop_pending()
         try:
-            self._opened().write(data)
+            while rest:
+                rest = rest[os.write(self._opened(), rest) :]
         except OSError as error:
             raise _write_error(self._settings.path, error) from error
 
+    def _drop_pending(self) -> None:
+        self._pending.clear()
+        self._pending_bytes = 0
+
     def _check(self, length: int, inode: int) -> None:
-        self._flush_buffer()
-        status = os.fstat(self._opened().fileno())
+        status = os.fstat(self._opened())
         if status.st_ino != inode:
             raise _lost(self._settings.path, "was replaced by another file")
         if status.st_size < length:
             raise _lost(self._settings.path, f"has {status.st_size} bytes, fewer than the {length} that the job wrote")
 
-    def _flush_buffer(self) -> None:
-        try:
-            self._opened().flush()
-        except OSError as error:
-            raise _write_error(self._settings.path, error) from error
-
     def _cut(self, length: int) -> None:
-        file = self._opened()
-        self._flush_buffer()
+        self._drop_pending()
         try:
-            file.truncate(length)
-            file.seek(length)
+            os.ftruncate(self._opened(), length)
+            os.lseek(self._opened(), length, os.SEEK_SET)
         except OSError as error:
             raise _write_error(self._settings.path, error) from error
 

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ferrisstreams.connectors.framing import CsvFraming, LineFraming
+from ferrisstreams.memory_file import MemoryFile
+
+MEMORY = MemoryFile()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closing() -> Iterator[None]:
+    yield
+    MEMORY.close()
+
+
+def block(data: bytes) -> mmap.mmap:
+    MEMORY.write(data)
+    return MEMORY.view(max(1, len(data)))
+
+
+CSV = CsvFraming(",", '"')
+
+
+@given(st.binary(max_size=40).map(lambda data: data.replace(b"\x00", b"\n")), st.integers(1, 6))
+def test_line_cut_is_behind_the_last_allowed_newline(data: bytes, rows: int) -> None:
+    places = [place + 1 for place, byte in enumerate(data) if byte == ord("\n")]
+    assert LineFraming().end(block(data), len(data), rows) == ([0, *places[:rows]])[-1]
+
+
+def test_cut_counts_over_many_slices() -> None:
+    data = b"x" * 99 + b"\n"
+    assert LineFraming().end(block(data * 5000), 500_000, 3210) == 321_000
+
+
+@given(st.text('",\nab ', max_size=30).map(str.encode), st.integers(1, 5))
+def test_csv_cut_is_a_record_boundary(data: bytes, rows: int) -> None:
+    """However the bytes are cut, the records are the same."""
+    whole = list(CSV.spans(data))
+    end = CSV.end(block(data), len(data), rows)
+    head, rest = list(CSV.spans(data[:end])), list(CSV.spans(data[end:]))
+    assert [*head, *((start + end, stop + end) for start, stop in rest)] == whole
+    assert len(head) <= rows
+
+
+@pytest.mark.parametrize(
+    ("data", "records"),
+    [
+        (b'a,"x\ny",b\nc\n', [b'a,"x\ny",b\n', b"c\n"]),
+        (b'a,5" pipe\nb,6"\n', [b'a,5" pipe\n', b'b,6"\n']),
+        (b'a, "x\ny"\n', [b'a, "x\ny"\n']),
+        (b'"a""\n""b"\n"', [b'"a""\n""b"\n', b'"']),
+        (b'\n\r\na\n\n"\n"\n', [b"a\n", b'"\n"\n']),
+    ],
+)
+def test_csv_quote_opens_only_at_the_start_of_a_field(data: bytes, records: list[bytes]) -> None:
+    assert [data[start:end] for start, end in CSV.spans(data)] == records
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"), [(b"", True), (b"a", True), (b'a"b\n', True), (b'"a', False), (b'"a\n', False), (b'"a"', True)]
+)
+def test_csv_tells_an_open_quote_at_the_end(data: bytes, whole: bool) -> None:
+    assert CSV.whole(data) is whole
+
+
+def test_long_quoted_field_costs_one_pass() -> None:
+    data = b'"' + b'x\n""' * 1_000_000 + b'"\n'
+    assert list(CSV.spans(data)) == [(0, len(data))]
