@@ -238,7 +238,7 @@ def test_signal_stops_in_order_with_everything_committed(number: int, several: b
     other = "CREATE STREAM big WITH ('connector' = 'file', 'path' = 'big.jsonl') AS SELECT * FROM trades;"
     ferris.write(bars__sql=WATCHED + other * several, trades__jsonl=LINES)
     process = ferris.start("run", "bars.sql", "-o", "json")
-    ferris.wait_for(process, "bars.jsonl", 3)
+    ferris.wait_for(process, "bars.jsonl", 2)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert "Traceback" not in err
