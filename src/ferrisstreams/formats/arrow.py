@@ -14,7 +14,7 @@ from ferrisstreams.errors import ConfigError, InternalError
 from ferrisstreams.formats.expressions import call, data_type
 from ferrisstreams.formats.reading import RAW, Check
 from ferrisstreams.formats.settings import DecodeSettings
-from ferrisstreams.formats.times import TimeFormat, time_format
+from ferrisstreams.formats.times import TimeFormat, time_formats
 from ferrisstreams.formats.typed_rows import TypedColumn, TypedRows, typed_column
 from ferrisstreams.schema import Column, Schema
 
@@ -31,10 +31,7 @@ class ArrowDecoder:
         self._connection = engine.work
         self._schema = schema
         self._event_time = settings.event_time
-        self._timestamp_format = settings.timestamp_format
-        plain, event = settings.timestamp_format, settings.event_time_format
-        self._plain = time_format(plain or "iso8601", "timestamp.format", engine.work)
-        self._event = time_format(event or plain or "iso8601", "event.time.format", engine.work)
+        self._plain, self._event = time_formats(settings, engine.work)
         self._name = f"_memory_{next(_numbers)}"
         self._arrow_schema: pa.Schema | None = None
         self._rows: TypedRows | None = None

@@ -148,7 +148,9 @@ class _Chance:
 
     def fraction(self, draw: int = 0) -> exp.Expr:
         """From 0 to 1, 1 not included, in steps that a double holds."""
-        mixed = call("hash", column(_N), text(self.column), number(self.seed), number(draw))
+        mixed = call("hash", column(_N), text(self.column), number(self.seed))
+        for _ in range(draw + 1):  # the engine mixes several arguments too simply: columns would depend on one another
+            mixed = call("hash", mixed)
         high = exp.IntDiv(this=mixed, expression=number(1 << (64 - _FRACTION_BITS)))
         return exp.Div(this=exp.cast(high, "DOUBLE"), expression=exp.cast(number(1 << _FRACTION_BITS), "DOUBLE"))
 

@@ -17,7 +17,7 @@ from ferrisstreams.errors import InternalError, SqlError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.expressions import any_of, call, data_type, each, number, text, unless_null
 from ferrisstreams.formats.settings import DecodeSettings
-from ferrisstreams.formats.times import TimeFormat, time_format
+from ferrisstreams.formats.times import TimeFormat, time_formats
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Column, Schema
 
@@ -72,12 +72,7 @@ def read_columns(
 
     Raises SqlError E1102 for a type that the format cannot hold, ConfigError E3002 for a time format that is none.
     """
-    plain = time_format(settings.timestamp_format or "iso8601", "timestamp.format", connection)
-    event = plain
-    if settings.event_time_format:
-        event = time_format(settings.event_time_format, "event.time.format", connection)
-    elif settings.timestamp_format is None:
-        event = TimeFormat("iso8601", "event.time.format")
+    plain, event = time_formats(settings, connection)
     reader = _TypeReader(settings.format, through_double)
     return tuple(
         reader.column(each_column, event if each_column.name == settings.event_time else plain, settings.event_time)

@@ -13,9 +13,11 @@ from sqlglot import exp
 from ferrisstreams.duck.engine import Connection, DataError
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats.expressions import call, number, text
+from ferrisstreams.formats.settings import DecodeSettings
 
 #: Microseconds beyond which the engine has no timestamp (about the year 290,000 on both sides).
 _LIMIT_US = 9_200_000_000_000_000_000
+_ISO = "iso8601"
 _EPOCH_UNITS_US = {"epoch_seconds": 1_000_000, "epoch_millis": 1_000}
 
 
@@ -72,8 +74,19 @@ class TimeFormat:
         return exp.and_(exp.not_(raw.is_(exp.null())), unread)
 
 
-def time_format(name: str, key: str, connection: Connection) -> TimeFormat:
-    """Raises ConfigError E3002 for a pattern that the engine does not know."""
+def time_formats(settings: DecodeSettings, connection: Connection) -> tuple[TimeFormat, TimeFormat]:
+    """The format of TIMESTAMP columns, and that of the event-time column.
+
+    Raises ConfigError E3002 for a pattern that the engine does not know.
+    """
+    general, event = settings.timestamp_format, settings.event_time_format
+    plain = _time_format(_ISO if general is None else general, "timestamp.format", connection)
+    if event is not None:
+        return plain, _time_format(event, "event.time.format", connection)
+    return plain, TimeFormat(_ISO, "event.time.format") if general is None else plain
+
+
+def _time_format(name: str, key: str, connection: Connection) -> TimeFormat:
     result = TimeFormat(name, key)
     if result.raw_type == "VARCHAR":
         try:
