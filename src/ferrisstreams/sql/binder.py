@@ -296,7 +296,12 @@ class Binder:
                     node, f"there is no select item {node.name}", "E1102", f"positions go from 1 to {len(items)}"
                 )
             return items[place - 1].tree.copy()
-        return resolve(self.context, scope, node)
+        # Without the parentheses around it (an alias brings them), so that the same expression elsewhere is found.
+        tree = resolve(self.context, scope, node)
+        while isinstance(tree, exp.Paren):
+            assert isinstance(tree.this, exp.Expression)
+            tree = tree.this
+        return tree
 
     # The three ways to finish
 
