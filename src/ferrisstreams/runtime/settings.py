@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from ferrisstreams.config.registry import KEYS, Scope
 from ferrisstreams.config.resolve import Settings, resolve
 from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.registry import SINKS, SOURCES
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan, SourceSpec
 from ferrisstreams.runtime.failures import FailurePolicy
-
-SOURCE_CONNECTORS = ("file", "datagen", "memory")
-SINK_CONNECTORS = ("file", "stdout", "memory", "blackhole")
 
 #: Annotations of a job and the key that each one sets.
 _ANNOTATION_KEYS = {
@@ -40,10 +38,8 @@ class JobSettings:
 def settings_of(plan: JobPlan, source: SourceSpec, overrides: Mapping[str, Property]) -> JobSettings:
     """Type and check every setting of a job. `overrides` (command line) win. Raises ConfigError."""
     own = {**_from_annotations(plan), **plan.plan.spec.properties}
-    sink_connector = _connector(
-        own, "stdout" if plan.plan.spec.anonymous else None, SINK_CONNECTORS, f"sink {plan.name}"
-    )
-    source_connector = _connector(source.properties, None, SOURCE_CONNECTORS, f"source {source.name}")
+    sink_connector = _connector(own, "stdout" if plan.plan.spec.anonymous else None, SINKS, f"sink {plan.name}")
+    source_connector = _connector(source.properties, None, SOURCES, f"source {source.name}")
     for_job, for_source = _split_overrides(overrides, source_connector, sink_connector)
     job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector)
     given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector)
