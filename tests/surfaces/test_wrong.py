@@ -1,144 +1,70 @@
-"""Wrong queries and settings: what a user is told, whole, and that nothing was touched."""
+"""Wrong queries and settings: what a user is told, whole, and that nothing was touched.
+
+`wrong.txt` has the cases: a title, a statement, and the error. `python -m tests.surfaces.test_wrong` writes the errors
+anew; the diff is reviewed like code.
+"""
 
 from __future__ import annotations
 
+import io
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+
 import pytest
 
+from ferrisstreams.cli.main import app
 from tests.surfaces.applications import TRADES
-from tests.surfaces.conftest import Ferris
 
-SINK = "CREATE STREAM big WITH ('connector' = 'file', 'path' = 'big.jsonl'{}) AS SELECT symbol FROM trades;"
-
-#: What follows the declared source on line 5, and the whole error.
-WRONG = {
-    "a column that does not exist": (
-        "SELECT symbl FROM trades;",
-        """\
-wrong.sql:5:8: there is no column symbl [E1101]
-  SELECT symbl FROM trades;
-         ^^^^^
-hint: did you mean symbol?
-""",
-    ),
-    "a stream that does not exist": (
-        "SELECT symbol FROM trade;",
-        """\
-wrong.sql:5:20: there is no stream trade [E1101]
-  SELECT symbol FROM trade;
-                     ^^^^^
-hint: did you mean trades?
-""",
-    ),
-    "a bracket that is missing": (
-        "SELECT count(* FROM trades;",
-        """\
-wrong.sql:5:16: expecting ) [E1001]
-  SELECT count(* FROM trades;
-                 ^^^^
-hint: look at what stands before this place
-""",
-    ),
-    "a column that is not grouped": (
-        "SELECT symbol, count(*) AS n FROM trades;",
-        """\
-wrong.sql:5:8: symbol is neither in GROUP BY nor inside an aggregate [E1102]
-  SELECT symbol, count(*) AS n FROM trades;
-         ^^^^^^
-hint: add symbol to GROUP BY, or write any_value(symbol)
-""",
-    ),
-    "a window without a length": (
-        "SELECT count(*) AS n FROM trades GROUP BY TUMBLE(ts, '5 parsecs');",
-        """\
-wrong.sql:5:54: '5 parsecs' is not a length of fixed size [E1102]
-  SELECT count(*) AS n FROM trades GROUP BY TUMBLE(ts, '5 parsecs');
-                                                       ^^^^^^^^^^^
-hint: write a number and a unit from microseconds to weeks, such as INTERVAL '5' MINUTE, '5 minutes' or 5m
-""",
-    ),
-    "a join": (
-        "SELECT t.symbol FROM trades t JOIN trades u ON t.symbol = u.symbol;",
-        """\
-wrong.sql:5:36: a join is not supported [E1201]
-  SELECT t.symbol FROM trades t JOIN trades u ON t.symbol = u.symbol;
-                                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-hint: one query reads one stream: joins are not there yet
-""",
-    ),
-    "a file of the machine": (
-        "SELECT * FROM read_csv('/etc/passwd');",
-        """\
-wrong.sql:5:15: the table function read_csv is not callable [E1202]
-  SELECT * FROM read_csv('/etc/passwd');
-                ^^^^^^^^^^^^^^^^^^^^^^^
-hint: declare a stream: CREATE STREAM … WITH (connector = 'file')
-""",
-    ),
-    "a setting of the engine": (
-        "SET memory_limit = '1GB';",
-        """\
-wrong.sql:5:1: SET is not callable from an application [E1202]
-  SET memory_limit = '1GB';
-  ^^^
-hint: settings belong into WITH (…), the configuration file, or --set
-""",
-    ),
-    "a key that does not exist": (
-        SINK.format(", 'bacth.size' = 5"),
-        """\
-wrong.sql:5:67: unknown setting 'bacth.size' for connector 'file' [E3001]
-  CREATE STREAM big WITH ('connector' = 'file', 'path' = 'big.jsonl', 'bacth.size' = 5) AS SELECT symbol FROM trades;
-                                                                    ^^^^^^^^^^^^^^^^
-hint: did you mean 'batch.size'?
-""",
-    ),
-    "a duration without its unit": (
-        SINK.format(", 'commit.interval' = 500"),
-        """\
-wrong.sql:5:67: 'commit.interval' = '500' does not fit: expected a duration with its unit: 500ms, 500s, 500m, 500h or 500d [E3002]
-  CREATE STREAM big WITH ('connector' = 'file', 'path' = 'big.jsonl', 'commit.interval' = 500) AS SELECT symbol FROM trades;
-                                                                    ^^^^^^^^^^^^^^^^^^^^^^^
-hint: hybrid: the longest epoch.
-""",
-    ),
-    "a strategy that does not exist": (
-        SINK.format(", 'failure_strategy' = 'Ignore'"),
-        "",
-    ),
-    "a connector that does not exist": (
-        SINK.replace("'file'", "'fiel'").format(""),
-        "",
-    ),
-}
+CASES = Path(__file__).with_name("wrong.txt")
+SINK = "CREATE STREAM big WITH ('connector' = 'file', 'path' = 'big.jsonl') AS SELECT symbol FROM trades;"
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_wrong_application_is_told_what_where_and_what_to_do(what: str, ferris: Ferris) -> None:
-    statement, expected = WRONG[what]
-    ferris.write(wrong__sql=f"{TRADES}\n{statement}\n")
-    ran = ferris("run", "wrong.sql")
-    assert (ran.code, ran.out, ran.err) == (1, "", expected)
-    assert [path.name for path in ferris.folder.iterdir()] == ["wrong.sql"]
+def cases() -> Iterator[tuple[str, str, str]]:
+    """Title, statement and error of each case."""
+    for part in re.split(r"^# ", CASES.read_text("utf-8"), flags=re.M)[1:]:
+        title, statement, *error = part.rstrip().split("\n")
+        yield title, statement, "\n".join(error)
+
+
+def told(folder: Path, statement: str, *options: str) -> str:
+    """What is told of a wrong application, whose statement stands on line 5. The command runs in this process."""
+    (folder / "wrong.sql").write_text(f"{TRADES}\n{statement}\n", "utf-8")
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit, match="1"):
+        app(["run", "wrong.sql", *options])
+    assert not out.getvalue()
+    assert [path.name for path in folder.iterdir()] == ["wrong.sql"]
+    return err.getvalue().rstrip("\n")
+
+
+@pytest.mark.parametrize(("statement", "error"), [pytest.param(*case, id=title) for title, *case in cases()])
+def test_wrong_application_is_told_what_where_and_what_to_do(statement: str, error: str, tmp_path: Path) -> None:
+    assert told(tmp_path, statement) == error
 
 
 @pytest.mark.parametrize(
-    ("setting", "expected"),
+    ("setting", "error"),
     [
-        (
-            "bacth.size=5",
-            "",
-        ),
-        (
-            "batch.size=0",
-            "",
-        ),
-        (
-            "watermark.idle_timeout=5",
-            "",
-        ),
+        ("bacth.size=5", r"--set: unknown setting 'bacth.size'.* \[E3001\]\nhint: did you mean 'batch.size'\?"),
+        ("batch.size=0", r"--set: 'batch.size' = '0' does not fit: expected .* at least 1 \[E3002\]\nhint: .*"),
+        ("commit.interval=5", r"--set: 'commit.interval' = '5' does not fit: .* unit: 5ms, .* \[E3002\]\nhint: .*"),
     ],
 )
-def test_wrong_setting_of_the_command_line_is_told_alike(setting: str, expected: str, ferris: Ferris) -> None:
-    ferris.write(app__sql=f"{TRADES}\n{SINK.format('')}\n", trades__jsonl="")
-    ran = ferris("run", "app.sql", "--set", setting)
-    assert (ran.code, ran.out, ran.err) == (1, "", expected)
+def test_wrong_setting_of_the_command_line_is_told_alike(setting: str, error: str, tmp_path: Path) -> None:
+    assert re.fullmatch(error, told(tmp_path, SINK, "--set", setting))
+
+
+def rewrite() -> None:
+    """Put what is told now into the file."""
+    parts = []
+    for title, statement, _ in cases():
+        with tempfile.TemporaryDirectory() as folder:
+            parts.append(f"# {title}\n{statement}\n{told(Path(folder), statement)}\n")
+    CASES.write_text("\n".join(parts), "utf-8")
+
+
+if __name__ == "__main__":
+    rewrite()
