@@ -26,10 +26,13 @@ Statement: TypeAlias = exp.Expression | str
 _DECIMAL_AVERAGE = (
     """CREATE MACRO ferris_digits(sign, digits, scale) AS
          sign || left(digits, length(digits) - scale) || '.' || right(digits, scale)""",
+    # lpad cuts what is longer than it is told.
+    """CREATE MACRO ferris_padded(digits, scale) AS
+         lpad(digits, CAST(greatest(length(digits), scale + 1) AS INTEGER), '0')""",
     """CREATE MACRO ferris_divide(u, n, unit, scale) AS
          ferris_digits(CASE WHEN u < 0 THEN '-' ELSE '' END,
-           lpad(CAST(abs(u) // n * unit + (2 * (abs(u) % n) * unit + n) // (2 * n) AS VARCHAR),
-             scale + 1, '0'), scale)""",
+           ferris_padded(CAST(abs(u) // n * unit + (2 * (abs(u) % n) * unit + n) // (2 * n) AS VARCHAR), scale),
+           scale)""",
     """CREATE MACRO ferris_average(t, n, decimals, scale) AS
          ferris_divide(CAST(replace(t, '.', '') AS HUGEINT), n,
            CAST(rpad('1', CAST(1 + scale - decimals AS INTEGER), '0') AS HUGEINT), scale)""",
