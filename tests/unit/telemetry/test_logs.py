@@ -7,7 +7,7 @@ import pytest
 
 from ferrisstreams.connectors.base import SourceProgress
 from ferrisstreams.runtime.observer import ProgressEvent
-from ferrisstreams.telemetry.logs import PROGRESS_SECONDS, LogObserver, whole_seconds, log_to_standard_error
+from ferrisstreams.telemetry.logs import PROGRESS_SECONDS, LogObserver, log_to_standard_error, whole_seconds
 
 
 def test_event_is_one_json_object_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
