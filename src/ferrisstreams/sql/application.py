@@ -10,14 +10,23 @@ from pathlib import PurePath
 from ferrisstreams.config.values import Property
 from ferrisstreams.duck.engine import Connection, Engine, EngineSettings
 from ferrisstreams.errors import SqlError
-from ferrisstreams.plan.nodes import ApplicationPlan, Emit, JobPlan, Sink, SinkSpec, SourceSpec
+from ferrisstreams.plan.nodes import (
+    WINDOW_START,
+    ApplicationPlan,
+    Emit,
+    JobPlan,
+    Sink,
+    SinkSpec,
+    SourceSpec,
+    WindowKind,
+)
 from ferrisstreams.plan.rewrites import canonical
 from ferrisstreams.schema import EventTime, Schema
 from ferrisstreams.sql.binder import Binder, Names
 from ferrisstreams.sql.catalog import Catalog, ResolveReference, Stream
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.functions import load_functions
-from ferrisstreams.sql.relations import Relation, plan_message_key, scan_in
+from ferrisstreams.sql.relations import Relation, aggregate_in, plan_message_key, scan_in
 from ferrisstreams.sql.source_text import SourceText, Span
 from ferrisstreams.sql.sources import declare_source, is_about, is_time_key
 from ferrisstreams.sql.statements import DeclareStream, EmitWritten, Script, StreamAs, View, parse_statements, too_deep
@@ -90,6 +99,7 @@ class _Application:
             )
         spec = self._sink(context, statement, scan_in(relation.plan).source.name)
         sink = Sink(relation.plan, spec, aggregate.emit if aggregate is not None else None, plan_message_key(relation))
+        _refuse_keyless_changes(context, statement, sink)
         plan = canonical(sink)
         assert isinstance(plan, Sink)
         job = JobPlan(
@@ -138,9 +148,30 @@ class _Application:
         return tuple(dict.fromkeys((*relation.depends_on, *names)))
 
 
+def _refuse_keyless_changes(context: Context, statement: StreamAs, sink: Sink) -> None:
+    """New values without the columns that they belong to cannot be folded into an answer."""
+    late = statement.properties.get("late.data.strategy")
+    changes = sink.facts.changes or (sink.emit is not None and late is not None and late.value == "update")
+    changelog = statement.properties.get("changelog")
+    aggregate = aggregate_in(sink)
+    session = aggregate is not None and aggregate.window is not None and aggregate.window.kind is WindowKind.SESSION
+    retract = changelog.value == "retract" if changelog is not None else session
+    if not changes or retract or sink.facts.key is not None or aggregate is None:
+        return
+    wanted = [key.expression.sql("duckdb").replace('"', "") for key in aggregate.keys] + (
+        [WINDOW_START] if aggregate.window is not None else []
+    )
+    raise context.error(
+        statement.query,
+        "this result changes, and the columns that tell its rows apart are not selected",
+        "E1203",
+        f"select what is grouped ({', '.join(wanted)}), or use EMIT FINAL, or WITH ('changelog' = 'retract')",
+    )
+
+
 def _written_source(job: JobPlan, spec: SinkSpec) -> SourceSpec:
-    """The output of a job as a source of later ones. Rows of a stateless job keep their event time and its order only
-    as far as they are read again in full, so the delay is zero."""
+    """The output of a job as a source of later ones. Rows of a stateless job keep their event time; the delay is for
+    the reader to give, and zero without."""
     column = job.plan.facts.event_time
     time = EventTime(column) if column is not None else None
     return SourceSpec(spec.name, job.plan.schema, time, spec.properties, spec.position)
