@@ -21,8 +21,9 @@ from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.watermarks import Watermarks
 
-#: Reclaiming costs a durable transaction: at most one in this time.
+#: Reclaiming costs a durable transaction: one in this time, or in this many epochs, whichever comes first.
 RECLAIM_INTERVAL_MS = 1_000.0
+RECLAIM_EPOCHS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Commit:
         self._marks: dict[str, JsonValue] = {}
         self._since_ms = parts.clock.monotonic_ms()
         self._reclaimed_ms = self._since_ms
+        self._reclaimed_epoch = 0
         self._rows = 0
         self._dirty = False
         self.epoch = 1
@@ -183,9 +185,10 @@ class Commit:
         self._parts.faults.reach("after_confirm")
 
     def _reclaim(self) -> None:
-        if self._since_ms - self._reclaimed_ms < RECLAIM_INTERVAL_MS:
+        recent = self._since_ms - self._reclaimed_ms < RECLAIM_INTERVAL_MS
+        if recent and self.epoch - self._reclaimed_epoch < RECLAIM_EPOCHS:
             return
-        self._reclaimed_ms = self._since_ms
+        self._reclaimed_ms, self._reclaimed_epoch = self._since_ms, self.epoch
         self._parts.store.begin()
         self._parts.pipeline.reclaim()
         self._parts.store.forget_before(self.epoch - 1)

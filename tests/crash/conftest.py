@@ -1,0 +1,126 @@
+"""Jobs that are killed: each in a folder of its own, with the same input."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+ROWS = 30_000
+
+_SOURCE = """
+CREATE STREAM events (id BIGINT, k VARCHAR, v BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '2' SECOND)
+WITH (connector='file', path='events.jsonl', 'batch.size'=500, 'batch.strategy'='fixed_size');
+"""
+
+#: Each query has results whose bytes do not depend on how rows are cut into batches.
+QUERIES = {
+    "copy": "SELECT id, k, v * 2 AS twice, at FROM events WHERE v % 3 <> 0",
+    "tumbling": """SELECT window_start, k, count(*) AS n, sum(v) AS total, first(id) AS head, last(id) AS tail
+        FROM events GROUP BY k, TUMBLE(at, INTERVAL '10' SECOND)""",
+    "hopping": """SELECT window_start, k, count(*) AS n, max(v) AS most, arg_max(id, v) AS best FROM events
+        WHERE v > 10 GROUP BY k, HOP(at, INTERVAL '4' SECOND, INTERVAL '12' SECOND)""",
+    "sessions": """SELECT window_start, window_end, k, count(*) AS n, string_agg(id::VARCHAR, '-') AS ids
+        FROM events WHERE v < 40 GROUP BY k, SESSION(at, INTERVAL '300' MILLISECOND)""",
+    "changes": "SELECT k, count(*) AS n, count(DISTINCT v) AS kinds FROM events GROUP BY k EMIT CHANGES",
+    "letters": "SELECT id, CAST(if(id % 2000 < 3, k, '7') AS INTEGER) AS number FROM events WHERE v >= 50",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its code (-9: killed) and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def summary(self) -> dict[str, object]:
+        return json.loads(self.out.splitlines()[-1])["jobs"][0]
+
+
+class Killable:
+    """One application in a folder, run by the real command in a real process."""
+
+    def __init__(self, folder: Path, query: str) -> None:
+        self.folder = folder
+        self.output = folder / "out.jsonl"
+        self._app = folder / "app.sql"
+        settings = "'commit.policy'='per_batch', 'failure_strategy'='send_to_dlq', 'dlq.max_consecutive'=1000000"
+        self._app.write_text(
+            f"{_SOURCE}\nCREATE STREAM out AS {query}\nWITH (connector='file', path='out.jsonl', {settings});\n"
+        )
+
+    def start(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", str(self._app), "-o", "json"]
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, fault: str | None = None) -> Ended:
+        process = self.start({"FERRIS_FAULT": fault} if fault else None)
+        out, err = process.communicate(timeout=120)
+        return Ended(process.returncode, out, err)
+
+    def audit(self) -> Ended:
+        command = [sys.executable, "-m", "ferrisstreams.cli.main", "audit", str(self._app)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def letters(self) -> list[str]:
+        """The original rows of all dead letters, in their order."""
+        path = self.folder / "app.out.dlq.jsonl"
+        return [json.loads(line)["value"] for line in path.read_text().splitlines()]
+
+
+def write_events(path: Path, seed: int) -> None:
+    """Rows with disorder, some late, some that do not decode."""
+    chance = random.Random(seed)
+    begin = datetime(2024, 1, 1, tzinfo=UTC)
+    with path.open("w") as file:
+        for number in range(ROWS):
+            at = begin + timedelta(milliseconds=10 * number - chance.choice([0, 0, 0, 500, 1500, 4000]))
+            row = {"id": number, "k": f"k{chance.randrange(7)}", "v": chance.randrange(100), "at": at.isoformat()}
+            file.write((json.dumps(row) if number % 2900 != 1450 else '{"id": "broken"}') + "\n")
+
+
+@pytest.fixture(scope="session")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("events") / "events.jsonl"
+    write_events(path, seed=7)
+    return path
+
+
+@dataclass(frozen=True)
+class Twins:
+    """An application that ran undisturbed, with its end, and the same one still to be run."""
+
+    undisturbed: Killable
+    expected: Ended
+    killed: Killable
+
+
+@pytest.fixture
+def twins(request: pytest.FixtureRequest, events: Path, tmp_path: Path) -> Twins:
+    made = []
+    for name in ("undisturbed", "killed"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "events.jsonl").write_bytes(events.read_bytes())
+        made.append(Killable(folder, QUERIES[request.param]))
+    ended = made[0].run()
+    assert ended.code == 0, ended.err
+    return Twins(made[0], ended, made[1])
