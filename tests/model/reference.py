@@ -121,6 +121,8 @@ class Model:
     def take(self, partition: str, row: Row | None) -> str:
         """Give the row its outcome."""
         self.state.away.discard(partition)
+        if self.query.window is None and not self.query.changes:
+            self.state.judged.clear()  # the next bounded end gives the whole result again
         outcome = self._judge(partition, row)
         self.state.positions[partition] += 1
         self.state.ledger.update((outcome, "read"))
@@ -190,7 +192,7 @@ class Model:
         """Emit what this batch made ripe or changed, then forget what nothing can change any more."""
         query, state = self.query, self.state
         active = [seen - query.delay for name, seen in state.seen.items() if name not in state.away]
-        state.watermark = min(active, default=state.watermark)
+        state.watermark = max(state.watermark, min(active, default=NEVER))  # it never goes back
         groups = self._groups()
         self._retract(groups)
         fresh = {group for group, rows in groups.items() if rows[-1].number >= state.settled}
@@ -200,20 +202,18 @@ class Model:
             wait = 0 if query.late == "update" else query.lateness
             ripe = {group for group in groups if _end(group) + wait <= state.watermark}
             self._emit({group for group in ripe if group in fresh or group not in state.judged}, groups)
-        else:
-            state.judged -= fresh  # the bounded end emits them, also a later one on grown input
         state.settled = state.arrived
         if query.window is not None:
             self._close(groups, state.watermark - query.lateness)
 
     def end(self) -> None:
-        """The bounded end, after the last batch: every window closes; the watermark stays what it was."""
+        """The bounded end, after the last batch: windows that wait are emitted and closed; the watermark stays."""
         query, state = self.query, self.state
         groups = self._groups()
         if not query.keys and query.window is None and query.calls and not groups:
             groups = {(None, None, ()): []}
         self._emit({group for group in groups if group not in state.judged}, groups)
-        if query.window is not None:
+        if query.window is not None and not query.changes:
             self._close(groups, max((_end(group) for group in groups), default=NEVER))
 
     def commit(self) -> None:

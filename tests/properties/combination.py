@@ -178,7 +178,8 @@ def draw_window(draw: Draw, name: WindowName) -> Hop | Session | None:
         case "tumble":
             return Hop(size, size)
         case "hop":
-            return Hop(size * draw.pick((2, 1, 3)), draw.pick((size, 2 * SECOND, 5 * SECOND)))
+            size *= draw.pick((2, 1, 3))
+            return Hop(size, min(size, draw.pick((5, 2, 3)) * SECOND))
         case "session":
             return Session(draw.pick((4, 2, 8)) * SECOND)
 

@@ -13,7 +13,7 @@ import time
 
 from ferrisstreams.testing.chance import Chance
 from tests.properties.combination import SHAPES, draw_combination
-from tests.properties.laws import DisagreementError, check, draw_schedules
+from tests.properties.laws import DisagreementError, check, check_grown, draw_schedules
 
 SCHEDULES = 6
 
@@ -24,6 +24,7 @@ def run(seed: int) -> str | None:
     combination = draw_combination(draw, draw.pick(SHAPES))
     try:
         check(combination, draw_schedules(draw, len(combination.inputs), SCHEDULES))
+        check_grown(combination, draw_schedules(draw, len(combination.inputs), 1)[0], draw.below(11))
     except DisagreementError as disagreement:
         return str(disagreement)
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,8 +14,8 @@ import pyarrow as pa
 
 from ferrisstreams.errors import FerrisError
 from ferrisstreams.runtime.faults import FAULT_POINTS
-from ferrisstreams.testing.compare import final_rows
-from ferrisstreams.testing.doubles import Cuts
+from ferrisstreams.testing.compare import final_rows, fold_by_key
+from ferrisstreams.testing.doubles import Cuts, Records
 from ferrisstreams.testing.execute import Prepared, Ran, execute, prepare
 from ferrisstreams.testing.schedules import CrashPoint, Schedule, all_schedules
 from tests.model.aggregates import Value
@@ -34,7 +35,7 @@ class DisagreementError(AssertionError):
 
 def check(combination: Combination, schedules: Sequence[Schedule]) -> None:
     """Raises `DisagreementError`, with the query, the records and both answers."""
-    model, accepted = play(combination)
+    model, accepted = play(combination, Model(combination.query, list(combination.inputs)), combination.inputs)
     expected = sorted(fold(model.state.output).values(), key=repr) if combination.calls else stateless(model)
     batch = batch_answer(combination, accepted)
     if not same_rows(expected, batch, loose=True):
@@ -47,10 +48,26 @@ def check(combination: Combination, schedules: Sequence[Schedule]) -> None:
         check_schedule(combination, prepared, schedule, model)
 
 
-def check_schedule(combination: Combination, prepared: Prepared, schedule: Schedule, model: Model) -> None:
-    ran = execute(prepared, schedule)
+def check_grown(combination: Combination, schedule: Schedule, part: int) -> None:
+    """The job ends with the first `part` tenths of each partition, and then goes on with the rest."""
+    beginnings = {name: rows[: len(rows) * part // 10] for name, rows in combination.inputs.items()}
+    model, _ = play(combination, Model(combination.query, list(combination.inputs)), beginnings)
+    play(combination, model, combination.inputs)
+    prepared = prepare(combination.case())
+    counts = {name: len(rows) for name, rows in beginnings.items()}
+    lines = {name: lines[: counts[name]] for name, lines in prepared.records.partitions.items()}
+    check_schedule(combination, prepared, schedule, model, replace(prepared.records, partitions=lines))
+
+
+def check_schedule(
+    combination: Combination, prepared: Prepared, schedule: Schedule, model: Model, first: Records | None = None
+) -> None:
+    ran = execute(prepared, schedule, first)
     expected = sorted(fold(model.state.output).values(), key=repr) if combination.calls else stateless(model)
-    got = str(ran.error) if ran.error else [tuple(map(plain, row)) for row in final_rows(prepared, ran)[1]]
+    columns, rows = final_rows(prepared, ran)
+    if first is not None and combination.calls and combination.query.window is None:
+        rows = fold_by_key(columns, rows, prepared.key or ())  # each end gives the whole result again
+    got = str(ran.error) if ran.error else [tuple(map(plain, row)) for row in rows]
     if isinstance(got, str) or not same_rows(expected, got):
         raise DisagreementError(shown(combination, "model", expected, f"engine, {schedule}", got))
     wrong = ledger_difference(model.state.ledger, ran, depends_on_cut=prepared.changes)
@@ -76,13 +93,15 @@ def _crashing(draw: Draw) -> Schedule:
 # -- the model
 
 
-def play(combination: Combination) -> tuple[Model, list[tuple[Row, int, int, int]]]:
+def play(
+    combination: Combination, model: Model, inputs: Mapping[str, Sequence[Row | None]]
+) -> tuple[Model, list[tuple[Row, int, int, int]]]:
     """The model at the end, and the rows that it took, with partition, position and below what they were late."""
     query = combination.query
-    model = Model(query, list(combination.inputs))
     accepted = []
-    for place, (name, rows) in enumerate(combination.inputs.items()):
-        for position, row in enumerate(rows):
+    for place, (name, rows) in enumerate(inputs.items()):
+        for position in range(model.state.positions[name], len(rows)):
+            row = rows[position]
             bound = max(model.state.seen[name] - query.delay - query.lateness, model.state.closed_through)
             if model.take(name, row) in ("absorbed", "emitted"):
                 assert row is not None

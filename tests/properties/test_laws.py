@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.properties.combination import SHAPES, Shape, draw_combination
 from tests.properties.draw import HypothesisDraw
-from tests.properties.laws import check, draw_schedules
+from tests.properties.laws import check, check_grown, draw_schedules
 
 SCHEDULES = 4
 EXAMPLES = 29  # of each of nine shapes, under four schedules: more than a thousand
@@ -21,3 +21,13 @@ def test_engine_model_and_duckdb_agree_on_answer_and_ledger(shape: Shape, data: 
     draw = HypothesisDraw(data)
     combination = draw_combination(draw, shape)
     check(combination, draw_schedules(draw, len(combination.inputs), SCHEDULES))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@settings(max_examples=10, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_finished_job_goes_on_with_grown_input_as_the_model_does(shape: Shape, data: st.DataObject) -> None:
+    draw = HypothesisDraw(data)
+    combination = draw_combination(draw, shape)
+    (schedule,) = draw_schedules(draw, len(combination.inputs), 1)
+    check_grown(combination, schedule, draw.below(11))

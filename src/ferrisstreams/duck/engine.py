@@ -95,6 +95,8 @@ class Engine:
         run("SET threads = $threads", {"threads": settings.threads})
         run("SET ieee_floating_point_ops = false")
         run("SET error_on_division_by_zero = false")
+        # It takes an expression that stands in two TRYs out of both, where it raises.
+        run("SET disabled_optimizers = 'common_subexpressions'")
         run("SET autoinstall_known_extensions = false")
         run("SET autoload_known_extensions = false")
         run("SET temp_directory = $path", {"path": settings.temp_directory or ""})

@@ -98,15 +98,19 @@ def prepare(case: Case) -> Prepared:
     )
 
 
-def execute(prepared: Prepared, schedule: Schedule) -> Ran:
-    """Run the case, crash by crash, to the end. An error of the job is in the result."""
+def execute(prepared: Prepared, schedule: Schedule, first: Records | None = None) -> Ran:
+    """Run the case, crash by crash, to the end. An error of the job is in the result.
+
+    With `first` the job ends once with these records alone (each partition a beginning of the case's), and then goes
+    on with all of them.
+    """
     sink, letters = CollectingSink(), CollectingSink()
     clock = ManualClock(_START_US)
     with TemporaryDirectory(prefix="ferris-test-") as folder:
         environment = Environment(
             application="test",
             folder=Path(folder),
-            state_root=Path(folder) if schedule.durable else None,
+            state_root=Path(folder) if schedule.durable or first is not None else None,
             overrides=_overrides(prepared.case, schedule),
             clock=clock,
             stand_ins=StandIns(
@@ -117,6 +121,8 @@ def execute(prepared: Prepared, schedule: Schedule) -> Ran:
         )
         faults: list[Faults] = [*(CrashAt(crash.point, crash.hit) for crash in schedule.crashes), NoFaults()]
         try:
+            if first is not None:
+                _to_the_end(prepared.plan, _over(environment, first, schedule, clock), [NoFaults()])
             result = _to_the_end(prepared.plan, environment, faults)
         except FerrisError as error:
             return Ran((), (), {}, (), error)
@@ -128,6 +134,14 @@ def execute(prepared: Prepared, schedule: Schedule) -> Ran:
         letters=tuple(_letter(json.loads(line)) for line in letters.lines),
         error=result.error,
     )
+
+
+def _over(environment: Environment, records: Records, schedule: Schedule, clock: ManualClock) -> Environment:
+    """The same surroundings with other records."""
+    stand_ins = environment.stand_ins
+    assert stand_ins is not None
+    source = replace(stand_ins, source=lambda block: RecordSource(records, schedule.cuts, block, clock))
+    return replace(environment, stand_ins=source)
 
 
 def _to_the_end(plan: JobPlan, environment: Environment, faults: list[Faults]) -> JobResult:

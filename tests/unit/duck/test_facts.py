@@ -267,6 +267,15 @@ def test_try_is_refused_around_volatile_functions_subqueries_and_aggregates(con:
         con.execute(f"SELECT TRY({expression})")
 
 
+def test_optimizer_takes_a_common_expression_out_of_try(con: Connection) -> None:
+    con.execute("CREATE TABLE t AS SELECT * FROM (VALUES ('1'), ('x')) v(a)")
+    twice = "SELECT TRY(a::BIGINT), TRY(a::BIGINT + 1) FROM t"
+    with pytest.raises(duckdb.ConversionException):
+        con.execute(twice)
+    con.execute("SET disabled_optimizers = 'common_subexpressions'")
+    assert con.execute(twice).fetchall() == [(1, 2), (None, None)]
+
+
 # -- closed in
 
 
