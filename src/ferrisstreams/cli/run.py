@@ -74,7 +74,7 @@ def observing(rows_on_stdout: bool) -> AbstractContextManager[Observer]:
 
 def _run_here(application: Application, options: RunOptions, worker: bool, rows_on_stdout: bool) -> list[JobSummary]:
     watching = nullcontext(_WorkerObserver(application)) if worker else observing(rows_on_stdout)
-    with stopping_on_signal(application.stop, _kill_self, quiet=worker), watching as observer:
+    with stopping_on_signal(application.stop, _kill_self), watching as observer:
         result = application.run(options=options, observer=observer)
     for job in result.jobs:
         if job.error is not None:
