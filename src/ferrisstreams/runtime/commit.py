@@ -92,7 +92,13 @@ class Commit:
             self.run()
 
     def _restore(self, last: EpochRow) -> None:
-        content = last.content
+        self._restore_progress(last.content)
+        self._parts.pipeline.restore(_mapping(last.content["pipeline"]))
+        self._marks = _mapping(last.content["marks"])
+        self._last = last
+        self.epoch = last.epoch + 1
+
+    def _restore_progress(self, content: dict[str, JsonValue]) -> None:
         progress = self._progress
         progress.positions.clear()
         progress.positions.update(_mapping(content["positions"]))
@@ -103,10 +109,6 @@ class Commit:
             setattr(progress.ledger, name, value)
         progress.watermarks.restore(content["watermarks"])
         progress.finished = bool(content["finished"])
-        self._parts.pipeline.restore(_mapping(content["pipeline"]))
-        self._marks = _mapping(content["marks"])
-        self._last = last
-        self.epoch = last.epoch + 1
 
     # --- while running ----------------------------------------------------------------------------------------------
 
@@ -140,6 +142,8 @@ class Commit:
         self._parts.sink.rollback(self._marks.get("sink"))
         if self._parts.dead_letters is not None:
             self._parts.dead_letters.rollback(self._marks.get("dead_letters"))
+        if self._last is not None:
+            self._restore_progress(self._last.content)
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
