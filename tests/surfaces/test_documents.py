@@ -1,7 +1,8 @@
 """Pages say what is true: their files are written, their SQL is run, their sessions are repeated.
 
-A block ```` ```sql name ```` (or json) writes a file of that name, and one of SQL without a name is checked. In a block
-```` ```console ````, `$ ferris …` and `$ cat …` are run, and what follows must come out; `...` stands for anything.
+A block ```` ```sql name ```` (or json) writes a file of that name. One of SQL without a name is checked, one of `test`
+is run. In a block ```` ```console ````, `$ ferris …` and `$ cat …` are run, and what follows must come out; `...` stands
+for anything.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from scripts.reference import configuration_page, errors_page
 from tests.surfaces.conftest import Ferris
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/sql.md", "docs/configuration.md")
+PAGES = ("README.md", "docs/sql.md", "docs/configuration.md", "docs/testing.md")
 
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
 
@@ -33,6 +34,10 @@ def test_page_is_what_happens(page: str, ferris: Ferris) -> None:
         elif language == "sql":
             ran = ferris("check", "-", stdin=text)
             assert ran.code == 0, text + ran.err
+        elif language == "test":
+            (ferris.folder / "page.test").write_text(text, "utf-8")
+            ran = ferris("test", "page.test")
+            assert ran.code == 0, ran.out + ran.err
 
 
 def repeat(session: str, ferris: Ferris) -> None:
