@@ -11,10 +11,10 @@ import tempfile
 
 
 class MemoryFile:
-    """A growable file in memory with a path (`/proc/<pid>/fd/<n>`; where the system has no such files, a temporary file).
+    """A growable file in memory with a path (`/proc/<pid>/fd/<n>`; elsewhere a temporary file).
 
-    `view(n)` gives `n` writable bytes from the start; `truncate(n)` sets the length that a reader of `path` sees. What was
-    written stays valid until the next `view`.
+    `view(n)` gives `n` writable bytes from the start; `truncate(n)` sets the length that a reader of `path` sees. What
+    was written stays valid until the next `view`.
     """
 
     def __init__(self) -> None:

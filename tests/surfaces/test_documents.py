@@ -1,8 +1,8 @@
 """Pages say what is true: their files are written, their SQL is run, their sessions are repeated.
 
 A block ```` ```sql name ```` (or json) writes a file of that name. One of SQL without a name is checked, one of `test`
-is run. In a block ```` ```console ````, `$ ferris …` and `$ cat …` are run, and what follows must come out; `...` stands
-for anything.
+is run. In a block ```` ```console ````, `$ ferris …` and `$ cat …` are run, and what follows must come out; `...`
+stands for anything.
 """
 
 from __future__ import annotations
