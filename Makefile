@@ -21,7 +21,7 @@ demo: setup ## run the example jobs: a window over real flights, then one over a
 	@sh examples/demo.sh
 
 test: setup lint ## all checks: style, types, layers, and every test
-	$(VENV)/python -m pytest -n 2 -q
+	$(VENV)/python -m pytest -n 2 --dist worksteal -q
 
 check: ## exactly what CI runs
 	@sh .ci/run

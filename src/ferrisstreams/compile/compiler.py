@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -19,7 +20,7 @@ from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, ju
 from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.duck.engine import Connection, Engine, column
 from ferrisstreams.duck.state_log import StateLog
-from ferrisstreams.errors import ConfigError, InternalError
+from ferrisstreams.errors import ConfigError, InternalError, SqlError
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
 from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
 from ferrisstreams.operators.calls import replace_arguments
@@ -129,9 +130,35 @@ def retracts(aggregate: Aggregate | None, settings: CompileSettings) -> bool:
 def compile_plan(sink: Sink, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
     """The pipeline of a canonical plan. Raises ConfigError where settings and plan contradict."""
     parts = take_plan_apart(sink)
+    _refuse_reserved(parts, retracts(parts.aggregate, settings))
     if parts.aggregate is None:
         return _compile_stateless(parts, engine, decoder, settings)
     return _AggregateCompiler(parts, parts.aggregate, engine, decoder, settings).compile()
+
+
+#: Names that the statements of a stage give to their own columns.
+_RESERVED = re.compile(
+    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place)|_(computed|agg|key|k|a|p)\d+",
+    re.IGNORECASE,
+)
+
+
+def _refuse_reserved(parts: PlanParts, retract: bool) -> None:
+    """Raises SqlError for columns of the source or of the result that are named like the engine's own."""
+    source = parts.scan.source
+    declared = [(column.name, source.position) for column in source.schema]
+    for name, position in [*declared, *((named.name, named.position) for named in parts.project.columns)]:
+        if _RESERVED.fullmatch(name):
+            raise SqlError(
+                f"the column name {name} is reserved for the engine", "E1103", "give the column another name", position
+            )
+    if retract and any(named.name.lower() == "op" for named in parts.project.columns):
+        raise SqlError(
+            "the column op is what a changelog of retractions is written in",
+            "E1103",
+            "give the column another name, or write 'changelog' = 'append'",
+            source.position,
+        )
 
 
 def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:

@@ -8,8 +8,8 @@ over the table with the failing rows marked. Whether a row fails depends on that
 - a row fails in WHERE only if no conjunct rejects it (NULL rejects) and one raises;
 - a row fails in the columns only if it passed WHERE.
 
-What a statement yields besides the columns: `_row`, `_outcome` (0 kept, 1 late, 2 filtered, 3 failed), `_ts` (event
-time in microseconds, when the source has one), and `_closed` (up to where the row's partition was closed at this row).
+What a statement yields besides the columns: `_row`, `_outcome` (0 kept, 1 late, 2 filtered, 3 failed), `_event_us`
+(event time, when the source has one), and `_closed` (up to where the row's partition was closed at this row).
 The bounds of a batch are parameters, so that the text of a statement is built once.
 """
 
@@ -67,7 +67,7 @@ def parameter(name: str) -> exp.Expression:
 
 
 def with_computed(shape: RowShape, scan: exp.Select) -> exp.Select:
-    """The scan with `computed` columns and `_ts`."""
+    """The scan with `computed` columns and `_event_us`."""
     extra = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.computed]
     if shape.time is not None:
         extra.append(exp.alias_(_time(shape.time), TIME))

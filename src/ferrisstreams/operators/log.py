@@ -18,7 +18,7 @@ BATCH_NUMBER = "batch_number"
 
 START, STOP = "_start", "_stop"
 OUTCOME, ROWS, SEEN, LATE_WINDOWS = "_outcome", "_rows", "_seen", "_late_windows"
-TIME, CLOSED, LAST_START = "_ts", "_closed", "_last_start"
+TIME, CLOSED, LAST_START = "_event_us", "_closed", "_last_start"
 
 #: Parameters of ordered aggregates: the partition's name and the number of its rows before the batch.
 PARTITION, ROW_BASE = "partition", "row_base"
