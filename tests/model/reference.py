@@ -210,7 +210,7 @@ class Model:
         """The bounded end, after the last batch: windows that wait are emitted and closed; the watermark stays."""
         query, state = self.query, self.state
         groups = self._groups()
-        if not query.keys and query.window is None and query.calls and not groups:
+        if not query.keys and query.window is None and query.calls and not groups and not state.output:
             groups = {(None, None, ()): []}
         self._emit({group for group in groups if group not in state.judged}, groups)
         if query.window is not None and not query.changes:
