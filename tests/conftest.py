@@ -1,8 +1,14 @@
-"""Options of all tests."""
+"""Options of all tests, and the broker of the run."""
 
 from __future__ import annotations
 
+import re
+import uuid
+
 import pytest
+
+from ferrisstreams.testing.broker import Cluster
+from tests.kafka_broker import begin_run, end_run, run_cluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,3 +27,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--schedule-seed", type=int, default=0, help="which sample of schedules the cases of *.test files run under"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        begin_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        end_run()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Cluster:
+    """A real broker, shared by all tests of the run: topics are named uniquely."""
+    return run_cluster()
+
+
+@pytest.fixture
+def topic_name(request: pytest.FixtureRequest) -> str:
+    """A name that no other test uses."""
+    return f"{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())[:60]}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,120 @@
+"""Topics of a cluster: what there is, and making them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from ferrisstreams.clock import Clock, SystemClock
+from ferrisstreams.connectors.kafka.translation import error_of, kafka_error, translated
+from ferrisstreams.errors import FatalConnectorError, TransientError
+
+#: How long the cluster may take for one request.
+REQUEST_TIMEOUT_SECONDS = 15.0
+_SETTLE_NAP_MS = 20.0
+_SETTLE_NAPS_MAX = 500
+
+#: Of the client's properties those that say how to reach a cluster.
+_CONNECTION_PREFIXES = ("bootstrap.", "sasl.", "ssl.", "security.", "client.", "socket.", "broker.")
+
+
+@dataclass(frozen=True, slots=True)
+class NewTopicSettings:
+    """A topic to be made; `config` are the topic's own settings (`retention.ms`). The broker's default replication."""
+
+    partitions: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+class Topics:
+    """Administration of topics. `properties` are the client's; only those of the connection are used.
+
+    A change is seen by the next question of the same object.
+    """
+
+    def __init__(self, properties: Mapping[str, str], clock: Clock | None = None) -> None:
+        self._admin = AdminClient(connection_properties(properties))
+        self._clock = clock or SystemClock()
+
+    def partitions(self, topic: str) -> int | None:
+        """How many partitions a topic has; None when there is no such topic. Raises ConnectorError."""
+        with translated(f"ask for the topic {topic}"):
+            found = self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS).topics.get(topic)
+        if found is None or not found.partitions:
+            return None
+        return len(found.partitions)
+
+    def names(self) -> list[str]:
+        """All topics but the cluster's own. Raises ConnectorError."""
+        with translated("list the topics"):
+            return sorted(
+                name
+                for name in self._admin.list_topics(timeout=REQUEST_TIMEOUT_SECONDS).topics
+                if not name.startswith("__")
+            )
+
+    def create(self, topic: str, settings: NewTopicSettings) -> bool:
+        """Make a topic; False when it is there already. Raises ConnectorError."""
+        new = NewTopic(topic, settings.partitions, config=dict(settings.config))
+        waiting = self._admin.create_topics([new], operation_timeout=REQUEST_TIMEOUT_SECONDS)
+        try:
+            waiting[topic].result()
+        except KafkaException as raised:
+            error = error_of(raised)
+            if error.name() == "TOPIC_ALREADY_EXISTS":
+                return False
+            raise kafka_error(error, f"make the topic {topic}") from raised
+        self._settle(topic, settings.partitions)
+        return True
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic. Raises ConnectorError."""
+        with translated(f"delete the topic {topic}"):
+            self._admin.delete_topics([topic], operation_timeout=REQUEST_TIMEOUT_SECONDS)[topic].result()
+        self._settle(topic, None)
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Give a topic more partitions. Raises ConnectorError."""
+        with translated(f"give the topic {topic} more partitions"):
+            self._admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
+        self._settle(topic, partitions)
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Delete the records of a partition before `offset`. Raises ConnectorError."""
+        upto = TopicPartition(topic, partition, offset)
+        with translated(f"delete records of the topic {topic}"):
+            for waiting in self._admin.delete_records([upto]).values():
+                waiting.result()
+
+    def _settle(self, topic: str, partitions: int | None) -> None:
+        """Wait until the brokers' metadata shows the change, which follows the answer."""
+        for _ in range(_SETTLE_NAPS_MAX):
+            if self.partitions(topic) == partitions:
+                return
+            self._clock.sleep_ms(_SETTLE_NAP_MS)
+        raise TransientError(f"Kafka: the change of the topic {topic} does not show", "E4102")
+
+
+def connection_properties(properties: Mapping[str, str]) -> dict[str, str | int | float | bool]:
+    """Those of a client's properties that say how to reach the cluster."""
+    return {name: value for name, value in properties.items() if name.startswith(_CONNECTION_PREFIXES)}
+
+
+def require_topic(topics: Topics, topic: str, create: NewTopicSettings | None) -> int:
+    """The number of partitions of a topic, which is made when `create` says so. Raises FatalConnectorError E4103."""
+    found = topics.partitions(topic)
+    if found is not None:
+        return found
+    if create is None:
+        known = ", ".join(topics.names()[:10]) or "none"
+        raise FatalConnectorError(
+            f"Kafka: there is no topic {topic} (there are: {known})",
+            "E4103",
+            "check 'topic', or let the job make it with 'create.topic' = 'true'",
+        )
+    topics.create(topic, create)
+    return create.partitions
