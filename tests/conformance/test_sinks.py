@@ -113,3 +113,20 @@ def test_mark_of_another_kind_is_refused(world: World) -> None:
     with pytest.raises(StateError):
         sink.rollback("elsewhere")
     sink.close()
+
+
+def test_decided_rows_are_there_after_confirm_or_the_next_open(world: World) -> None:
+    sink = world.make()
+    sink.open(None)
+    first = write(world, sink, 1)
+    sink.confirm(first)
+    sink.confirm(first)
+    world.expect([1])
+    second = write(world, sink, 2)
+    sink.close()
+    again = world.make()
+    again.open(second)
+    world.expect([1, 2])
+    again.confirm(second)
+    world.expect([1, 2])
+    again.close()

@@ -70,6 +70,12 @@ class Sink(Protocol):
     def flush(self) -> JsonValue:
         """Make all that was written durable and return its mark."""
 
+    def confirm(self, mark: JsonValue) -> None:
+        """Told after the epoch of `mark` is decided: publish what waited for that (rename files). Never told before.
+
+        A crash may come before it, so `open` does the same for its mark; doing it twice changes nothing.
+        """
+
     def rollback(self, mark: JsonValue) -> None:
         """Take back what was written after `mark`."""
 

@@ -23,6 +23,9 @@ class BlackholeSink:
     def flush(self) -> JsonValue:
         return self.rows
 
+    def confirm(self, mark: JsonValue) -> None:
+        """Nothing waits."""
+
     def rollback(self, mark: JsonValue) -> None:
         self.rows = row_mark(mark)
 

@@ -134,6 +134,9 @@ class MemorySink:
     def flush(self) -> JsonValue:
         return self.rows
 
+    def confirm(self, mark: JsonValue) -> None:
+        """The rows are in their place already."""
+
     def rollback(self, mark: JsonValue) -> None:
         left = row_mark(mark)
         if left > self.rows:

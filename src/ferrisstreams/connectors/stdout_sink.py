@@ -33,6 +33,9 @@ class StdoutSink:
             raise _write_error(error) from error
         return None
 
+    def confirm(self, mark: JsonValue) -> None:
+        """What was written is out already."""
+
     def rollback(self, mark: JsonValue) -> None:
         """What was written stays: this sink delivers at least once."""
 

@@ -3,7 +3,7 @@
 1. Drain. The epoch's batches have gone through every stage; outputs and dead letters are handed to the sinks.
 2. Prepare. Flush the sinks: written and on disk. Then commit the state rows and the epoch row, and read it back.
 3. Decide. With the state file as decider, step 2 was the decision. Tell the source.
-4. Confirm. The epoch is final: marks and positions are remembered for a rollback.
+4. Confirm. The epoch is final: marks and positions are remembered for a rollback, and the sinks publish what waited.
 5. Reclaim. Give back what is closed, in a transaction of its own that can be done again.
 """
 
@@ -186,6 +186,10 @@ class Commit:
         self.batches = 0
         self._dirty = False
         self._since_ms = self._parts.clock.monotonic_ms()
+        # Last: should a sink fail here, the epoch stands all the same, and `open` publishes at the next start.
+        self._parts.sink.confirm(self._marks["sink"])
+        if self._parts.dead_letters is not None:
+            self._parts.dead_letters.confirm(self._marks["dead_letters"])
         self._parts.faults.reach("after_confirm")
 
     def _reclaim(self) -> None:

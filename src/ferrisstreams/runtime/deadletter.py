@@ -42,6 +42,9 @@ class DeadLetters:
     def flush(self) -> JsonValue:
         return self._sink.flush()
 
+    def confirm(self, mark: JsonValue) -> None:
+        self._sink.confirm(mark)
+
     def rollback(self, mark: JsonValue) -> None:
         self._sink.rollback(mark)
 

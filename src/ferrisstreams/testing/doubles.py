@@ -150,6 +150,9 @@ class CollectingSink:
     def flush(self) -> JsonValue:
         return len(self._payloads)
 
+    def confirm(self, mark: JsonValue) -> None:
+        pass
+
     def rollback(self, mark: JsonValue) -> None:
         del self._payloads[int(str(mark or 0)) :]
 
