@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from ferrisstreams.errors import CODES
 from ferrisstreams.memory_file import MemoryFile
@@ -31,6 +31,9 @@ class Limit:
     fill: bool = False
 
 
+#: Headers of a message, in order; a name may stand twice.
+Headers: TypeAlias = "tuple[tuple[str, bytes | None], ...]"
+
 Stage: TypeAlias = Literal["decode", "evaluate", "late", "encode", "write"]
 
 
@@ -38,12 +41,12 @@ Stage: TypeAlias = Literal["decode", "evaluate", "late", "encode", "write"]
 class Rejected:
     """A row that failed (or is late): a value, not an exception.
 
-    `value` is the record's original bytes (for an output row: the row as JSON), `position` where it stands in words
-    (`trades.jsonl byte 1024`), `row` its ordinal in the fetch (-1 for an output row), `partition` and `offset` where to
-    read it again.
+    `value` is the record's original bytes (for an output row: the row as JSON; None: a message without a value),
+    `position` where it stands in words (`trades.jsonl byte 1024`), `row` its ordinal in the fetch (-1 for an output
+    row), `partition` and `offset` where to read it again. Of a message also its key, headers and timestamp.
     """
 
-    value: bytes
+    value: bytes | None
     code: str
     message: str
     stage: Stage
@@ -53,6 +56,9 @@ class Rejected:
     row: int = -1
     expression: str = ""
     truncated: bool = False
+    key: bytes | None = None
+    headers: Headers = ()
+    timestamp_ms: int | None = None
 
     def __post_init__(self) -> None:
         assert self.code in CODES
@@ -60,11 +66,52 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """One record as fetched: its bytes, its byte offset (or row number) and its position in words."""
+    """One record as fetched: its bytes, its byte offset (or row number, or offset) and its position in words.
 
-    value: bytes
+    Of a message also its key, headers and timestamp (None where it has none).
+    """
+
+    value: bytes | None
     offset: int
     position: str
+    key: bytes | None = None
+    headers: Headers = ()
+    timestamp_ms: int | None = None
+
+
+class Messages(Protocol):
+    """The records of a fetch of messages one by one, by their ordinal. Valid as long as the fetch.
+
+    What is not `values` and `joined` is made when it is asked for: most batches do without.
+    """
+
+    @property
+    def values(self) -> Sequence[bytes | None]:
+        """The value of every message."""
+
+    @property
+    def joined(self) -> bytes | None:
+        """The values with a newline after each, as the memory file holds them; None when a value is null or larger
+        than `value_bytes_max`: then the memory file is empty."""
+
+    @property
+    def value_bytes_max(self) -> int:
+        """A larger value is a row error."""
+
+    def record(self, row: int) -> RawRecord:
+        """All there is of one message."""
+
+    def keys(self) -> list[bytes | None]:
+        """The key of every message."""
+
+    def offsets(self) -> list[int]:
+        """The offset of every message."""
+
+    def timestamps_ms(self) -> list[int | None]:
+        """The record time of every message, in milliseconds since 1970 UTC."""
+
+    def headers(self) -> list[Headers]:
+        """The headers of every message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +130,9 @@ class Fetch:
     the place in words (`trades.jsonl`), `offset` is the place of the first record there (bytes for files, else rows).
     `position` is the partition's position after all of them: finishing this fetch lets us commit it. `oversized` are
     records that the source refused to load because they pass the size limit, and `caught_up` says that nothing more was
-    there at this moment. `header` is the header line of a CSV file, without its newline.
+    there at this moment; with `more`, other partitions have records that wait in the source. `header` is the header
+    line of a CSV file, without its newline. `messages` are the single records, where they are messages: then a value is
+    one record, whatever newlines it holds.
     """
 
     partition: str
@@ -94,14 +143,28 @@ class Fetch:
     caught_up: bool = False
     oversized: tuple[Rejected, ...] = ()
     header: bytes | None = None
+    more: bool = False
+    messages: Messages | None = None
+
+    @property
+    def nothing_waits(self) -> bool:
+        """Whether the source had nothing more at all."""
+        return self.caught_up and not self.more
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Encoded output: `rows` rows as bytes (each ending with its terminator), or as an Arrow table for memory sinks."""
+    """Encoded output: `rows` rows as bytes (each ending with its terminator), or as an Arrow table for memory sinks.
+
+    For a sink of messages: `values` is one a row instead of `data`, which is empty then; `keys` and `headers` likewise,
+    None when no row has one.
+    """
 
     data: bytes | pa.Table
     rows: int
+    values: Sequence[bytes | None] | None = None
+    keys: Sequence[bytes | None] | None = None
+    headers: Sequence[Headers] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ CODES: Mapping[str, str] = {
     "E2108": "a record that is larger than the limit",
     "E2109": "a row without an event time",
     "E2110": "a row too far ahead of the clock",
+    "E2111": "a record without a value in a stream",
     "E2201": "an expression that fails on a row",
     "E2301": "a row that is late",
     "E2401": "an output row that cannot be encoded",
@@ -136,6 +137,10 @@ class FatalConnectorError(ConnectorError):
 
 class FencedError(ConnectorError):
     """Another instance owns the job. The job stops and touches nothing."""
+
+
+class UnknownOutcomeError(ConnectorError):
+    """Nobody acts: it cannot be told whether a commit has happened. The runtime asks the decider before it goes on."""
 
 
 class StateError(FerrisError):

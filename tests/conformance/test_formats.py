@@ -8,12 +8,14 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from confluent_kafka import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch
 from ferrisstreams.connectors.framing import CsvFraming, LineFraming
+from ferrisstreams.connectors.kafka.messages import KafkaMessages
 from ferrisstreams.duck.engine import DataError
 from ferrisstreams.formats.base import ROW, Decoder
 from ferrisstreams.formats.registry import decoder, encoder
@@ -270,3 +272,98 @@ def test_junk_never_raises_anything_but_rejections(bench: Bench, name: FormatNam
     reader = decoder(bench.engine, SCHEMA, DecodeSettings(name, header=False))
     framing = LineFraming() if name == "json" else CsvFraming(",", '"')
     assert len(_outcomes(bench, reader, text)) == len(list(framing.spans(text)))
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+#: Values of single messages: the lines, and what only a message can be.
+JSON_VALUES: list[bytes | None] = [
+    *JSON_LINES,
+    None,
+    b'{"id":1,\n "ts":"2024-01-01",\r\n "f":2}\n',
+    b'{"id":1,"ts":"2024-01-01"}\n{"id":2,"ts":"2024-01-01"}',
+    b'{"id":1,"ts":"2024-01-01","x":"a\nb"}',
+    b"\n",
+    b"{}\n{}",
+    b'{"id":1,"ts":"2024-01-01","x":"' + b"x" * 2000 + b'"}',
+]
+CSV_VALUES: list[bytes | None] = [
+    *CSV_LINES,
+    None,
+    b'1,"2024-01-01",,,\r\n',
+    b'"1","2024-01-01",1.1,"2","eA=="',
+    b"1,2024-01-01,,,\n2,2024-01-01,,,",
+    b'"1',
+    b'2024"',
+    b"\n",
+    b"1,2024-01-01,,," + b" " * 2000,
+]
+
+
+def _message_outcomes(bench: Bench, reader: Decoder, values: list[bytes | None]) -> list[Outcome]:
+    messages = KafkaMessages(
+        [
+            Message(topic="t", partition=0, offset=7 + 2 * row, key=b"k%d" % row, value=value, headers=[("h", b"\xff")])
+            for row, value in enumerate(values)
+        ],
+        value_bytes_max=1000,
+    )
+    bench.block.write(messages.joined or b"")
+    fetch = Fetch("t-0", bench.block, "t-0", 7, 7 + 2 * len(values), caught_up=True, messages=messages)
+    try:
+        good = bench.engine.work.table(reader.scan(fetch)).to_pylist()
+        rejected = []
+    except DataError:
+        diagnosis = reader.diagnose(fetch)
+        good = bench.engine.work.table(exp.select("*").from_(diagnosis.relation)).to_pylist()
+        rejected = list(diagnosis.rejected)
+    rows: dict[int, Outcome] = {row.pop(ROW): ("good", tuple(row.values())) for row in good}
+    for bad in rejected:
+        assert (bad.value, bad.key, bad.offset) == (values[bad.row], b"k%d" % bad.row, 7 + 2 * bad.row)
+        assert (bad.headers, bad.position) == ((("h", b"\xff"),), f"t-0 offset {bad.offset}")
+        rows[bad.row] = (bad.code, (bad.message,))
+    assert sorted(rows) == list(range(len(values)))
+    return [rows[row] for row in range(len(values))]
+
+
+@dataclass(frozen=True)
+class MessageCorpus:
+    reader: Decoder
+    alone: dict[bytes | None, Outcome]
+
+
+@pytest.fixture(scope="module", params=["json", "csv"])
+def message_corpus(request: pytest.FixtureRequest, bench: Bench) -> MessageCorpus:
+    name = request.param
+    reader = decoder(bench.engine, SCHEMA, DecodeSettings(name, event_time="ts", header=False))
+    values = JSON_VALUES if name == "json" else CSV_VALUES
+    return MessageCorpus(reader, {value: _message_outcomes(bench, reader, [value])[0] for value in values})
+
+
+@settings(slow_enough, max_examples=60)
+@given(data=st.data())
+def test_outcome_of_a_message_depends_on_it_alone(
+    bench: Bench, message_corpus: MessageCorpus, data: st.DataObject
+) -> None:
+    values = sorted(message_corpus.alone, key=lambda value: value or b"")
+    chosen = data.draw(st.lists(st.sampled_from(values), max_size=12))
+    if chosen:
+        expected = [message_corpus.alone[value] for value in chosen]
+        assert _message_outcomes(bench, message_corpus.reader, chosen) == expected
+
+
+def test_messages_have_the_outcome_that_they_deserve(bench: Bench) -> None:
+    reader = decoder(bench.engine, SCHEMA, DecodeSettings("json"))
+    values = JSON_VALUES[-7:]
+    found = [outcome for outcome, _ in _message_outcomes(bench, reader, values)]
+    assert found == ["E2111", "good", "E2101", "E2101", "E2101", "E2101", "E2108"]
+    csv = decoder(bench.engine, SCHEMA, DecodeSettings("csv", header=False))
+    found = [outcome for outcome, _ in _message_outcomes(bench, csv, CSV_VALUES[-8:])]
+    assert found == ["E2111", "good", "good", "E2101", "E2101", "E2106", "E2106", "E2108"]
+
+
+def test_line_of_a_file_and_message_have_the_same_outcome(bench: Bench, corpus: Corpus) -> None:
+    for line, outcomes in corpus.alone.items():
+        if len(outcomes) == 1 and b"\n" not in line and len(line) < 1000:
+            (found,) = _message_outcomes(bench, corpus.reader, [line])
+            assert found[0] == outcomes[0][0], line

@@ -71,6 +71,9 @@ class FetchRows:
                 position=record.position,
                 row=failure.row,
                 expression=failure.expression,
+                key=record.key,
+                headers=record.headers,
+                timestamp_ms=record.timestamp_ms,
             )
             for failure, record in zip(failures, records, strict=True)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,3 +82,47 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give everything back. Called once, also after an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedOffset:
+    """What a group has committed for a partition: the next offset to read, and the text that was committed with it."""
+
+    offset: int
+    metadata: str
+
+
+class Transactions(Protocol):
+    """Transactions of one producer, which all sinks of a job on one cluster share; the decider of the job's epochs.
+
+    Call order: `init` once, then `begin`, the sinks' writes and flushes, and `commit` or `abort`, again and again.
+    A producer whose commit has an unknown outcome or that is fenced is of no more use: `close` it and make a new one.
+
+    Raises TransientError and FatalConnectorError for what takes the epoch back (`abort` first), FencedError when
+    another producer of the same transactional id has begun or the broker has timed the transaction out.
+    """
+
+    def read_committed(self, partitions: Sequence[str]) -> Mapping[str, CommittedOffset]:
+        """What the job's group has committed for these partitions (`topic-0`), leaving out those without.
+
+        Answers at once, also before `init` and while a transaction is open, whose offsets it does not show.
+        """
+
+    def init(self) -> None:
+        """Fence older producers of the same transactional id: their open transaction is settled when this returns."""
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+
+    def commit(self, positions: Mapping[str, int], token: str) -> None:
+        """Commit what was written since `begin`, and with it, in the job's group, `positions` (the next offset of each
+        partition, `topic-0`), every one with `token` as its metadata. The partitions must be of this cluster.
+
+        Raises UnknownOutcomeError when it cannot be told whether it was committed.
+        """
+
+    def abort(self) -> None:
+        """Take back what was written since `begin`; nothing to do outside of a transaction."""
+
+    def close(self) -> None:
+        """Give everything back; an open transaction is left to the broker, or to the next `init`."""

@@ -15,6 +15,7 @@ from ferrisstreams.formats.csv_judge import CsvJudge
 from ferrisstreams.formats.diagnosis import Diagnoser
 from ferrisstreams.formats.expressions import any_of, call, data_type, number, table_function, text, type_map
 from ferrisstreams.formats.json_text import iso_text, json_text, unencodable
+from ferrisstreams.formats.messages import csv_framed
 from ferrisstreams.formats.reading import (
     RAW,
     fetched_block,
@@ -85,6 +86,8 @@ class CsvDecoder:
         as a row when there is one column.
         """
         if block.read(0, min(len(_BOM), block.length)) == _BOM:
+            return True
+        if not csv_framed(fetch, self._settings.quote):
             return True
         if fetch.caught_up and not self._framing.whole(block.read()):
             return True

@@ -39,7 +39,8 @@ class CsvJudge:
         self._texts, self._judged = f"_fields_{number_}", f"_judged_csv_{number_}"
 
     def suspects(self, records: Sequence[bytes]) -> bool:
-        return False
+        # A message may hold several records, or none.
+        return any(b"\n" in record or b"\r" in record or not record.strip() for record in records)
 
     def lines(self, records: Sequence[bytes]) -> bytes:
         # A line to skip first: a byte order mark is nothing special behind it.

@@ -19,6 +19,7 @@ from ferrisstreams.connectors.framing import Framing
 from ferrisstreams.duck.engine import Connection, DataError, arrow_table, column
 from ferrisstreams.errors import InternalError
 from ferrisstreams.formats.base import ROW
+from ferrisstreams.formats.reading import raw_records
 from ferrisstreams.memory_file import MemoryFile
 
 #: Records of one piece: two of the engine's vectors, so that one bad record costs the judge 4096 and not the block.
@@ -73,48 +74,65 @@ class Diagnoser:
     def run(self, fetch: Fetch, block: MemoryFile) -> Diagnosis:
         """The block is overwritten meanwhile, and holds the same bytes again afterwards."""
         data = block.read()
-        spans = list(self._framing.spans(data))
-        records = [data[start:end].rstrip(b"\r\n") for start, end in spans]
+        records, faults = self._records(fetch, data)
         self._connection.execute(f"DROP TABLE IF EXISTS {self._staging}")
-        faults: dict[int, Fault] = {}
         try:
             self._create_staging(block)
-            for first in range(0, len(records), _PIECE_RECORDS):
-                places = range(first, min(first + _PIECE_RECORDS, len(records)))
-                faults |= self._piece(block, records, places)
+            left = [place for place in range(len(records)) if place not in faults]
+            for first in range(0, len(left), _PIECE_RECORDS):
+                faults |= self._piece(block, records, left[first : first + _PIECE_RECORDS])
         finally:
             block.write(data)
         ordered = exp.select("*").from_(self._staging).order_by(column(ROW))
         self._connection.execute(create_table(self._relation, ordered))
+        failed = sorted(faults)
         rejected = [
             Rejected(
-                value=records[place],
+                value=record.value,
                 code=faults[place].code,
                 message=faults[place].message,
                 stage="decode",
                 partition=fetch.partition,
-                offset=fetch.offset + spans[place][0],
-                position=f"{fetch.origin} byte {fetch.offset + spans[place][0]}",
+                offset=record.offset,
+                position=record.position,
                 row=place,
+                key=record.key,
+                headers=record.headers,
+                timestamp_ms=record.timestamp_ms,
             )
-            for place in sorted(faults)
+            for place, record in zip(failed, raw_records(fetch, self._framing, failed), strict=True)
         ]
         return Diagnosis(self._relation, rejected)
 
-    def _piece(self, block: MemoryFile, records: Sequence[bytes], places: range) -> dict[int, Fault]:
-        piece = records[places.start : places.stop]
+    def _records(self, fetch: Fetch, data: bytes) -> tuple[list[bytes], dict[int, Fault]]:
+        """All records without a newline at their end, and the faults of those that hold nothing to look at."""
+        if fetch.messages is None:
+            return [data[start:end].rstrip(b"\r\n") for start, end in self._framing.spans(data)], {}
+        most = fetch.messages.value_bytes_max
+        faults: dict[int, Fault] = {}
+        for place, value in enumerate(fetch.messages.values):
+            if value is None:
+                faults[place] = Fault("E2111", "the record has no value; a stream has no deletions (a table has)")
+            elif len(value) > most:
+                faults[place] = Fault(
+                    "E2108", f"the record has {len(value)} bytes, more than max.record.bytes = {most}"
+                )
+        return [(value or b"").rstrip(b"\r\n") for value in fetch.messages.values], faults
+
+    def _piece(self, block: MemoryFile, records: Sequence[bytes], places: Sequence[int]) -> dict[int, Fault]:
+        piece = [records[place] for place in places]
         if not self._judge.suspects(piece) and self._insert(block, records, places) is None:
             return {}
         judgement = self._judge.judge(piece)
         if judgement.settled is not None:
             settled = sorted(judgement.settled_rows)
-            self._insert_rows(judgement.settled, settled, [places.start + place for place in settled])
+            self._insert_rows(judgement.settled, settled, [places[place] for place in settled])
         good = [
-            places.start + place
+            places[place]
             for place in range(len(piece))
             if place not in judgement.faults and place not in judgement.settled_rows
         ]
-        faults = {places.start + place: fault for place, fault in judgement.faults.items()}
+        faults = {places[place]: fault for place, fault in judgement.faults.items()}
         return faults | self._insert_or_halve(block, records, good)
 
     def _insert_or_halve(self, block: MemoryFile, records: Sequence[bytes], places: Sequence[int]) -> dict[int, Fault]:

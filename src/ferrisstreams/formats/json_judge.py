@@ -55,12 +55,13 @@ class JsonJudge:
         self._tables = _Tables(*(f"_{name}_{number_}" for name in names))
 
     def suspects(self, records: Sequence[bytes]) -> bool:
-        # The plain reader takes the line `null` as a row of NULLs.
-        return any(record.strip() == b"null" for record in records)
+        # The plain reader takes the line `null` as a row of NULLs, and a message may hold several lines, or none.
+        return any(not (bare := record.strip()) or bare == b"null" or b"\n" in record for record in records)
 
     def lines(self, records: Sequence[bytes]) -> bytes:
-        # A newline first: a byte order mark is nothing special there.
-        return b"\n" + b"\n".join(records) + b"\n"
+        # A newline first: a byte order mark is nothing special there. Newlines inside of a record that is valid stand
+        # between its tokens.
+        return b"\n" + b"\n".join(record.replace(b"\n", b" ") for record in records) + b"\n"
 
     def judge(self, records: Sequence[bytes]) -> Judgement:
         tables = self._tables

@@ -12,6 +12,7 @@ from ferrisstreams.duck.engine import Engine
 from ferrisstreams.formats.diagnosis import Diagnoser
 from ferrisstreams.formats.expressions import number, table_function, text, type_map
 from ferrisstreams.formats.json_judge import JsonJudge
+from ferrisstreams.formats.messages import json_framed
 from ferrisstreams.formats.reading import (
     RAW,
     ReadColumn,
@@ -46,7 +47,7 @@ class JsonLinesDecoder:
 
     def scan(self, fetch: Fetch) -> exp.Select:
         block = fetched_block(fetch)
-        if block.read(0, min(len(_BOM), block.length)) == _BOM:
+        if block.read(0, min(len(_BOM), block.length)) == _BOM or not json_framed(fetch):
             return scan_nothing(self._columns)
         key = block.path, _object_bytes(block.length)
         if key not in self._scans:

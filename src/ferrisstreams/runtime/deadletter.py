@@ -76,7 +76,11 @@ def letter(row: Rejected, context: LetterContext, now_us: int) -> dict[str, Json
     }
     if row.truncated:
         headers["ferris.value.truncated"] = "true"
-    return {"key": None, "value": base64.b64encode(row.value).decode(), "headers": headers}
+    return {"key": _base64(row.key), "value": _base64(row.value), "headers": headers}
+
+
+def _base64(value: bytes | None) -> str | None:
+    return base64.b64encode(value).decode() if value is not None else None
 
 
 class ConsecutiveLimit:

@@ -31,7 +31,7 @@ class FailurePolicy:
 def fail_on(rejected: Sequence[Rejected]) -> RowError:
     """The error of a job whose strategy is to fail: it names the first row."""
     first = rejected[0]
-    shown = first.value[:200].decode("utf-8", "replace")
+    shown = (first.value or b"")[:200].decode("utf-8", "replace")
     return RowError(
         f"{first.position}: {first.message}\n  {shown}",
         "E6001",

@@ -97,11 +97,11 @@ class Task:
             fetch.partition, outcome.tally.seen_us, fetch.caught_up, parts.clock.monotonic_ms()
         )
         self._commit.batch_done(rows)
-        if self._commit.due(fetch.caught_up):
+        if self._commit.due(fetch.nothing_waits):
             self._advance()
             self._commit.run()
         self._tell()
-        return not self._done(fetch.caught_up)
+        return not self._done(fetch.nothing_waits)
 
     # --- private ----------------------------------------------------------------------------------------------------
 

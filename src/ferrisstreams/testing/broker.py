@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Self
 
 from ferrisstreams.clock import SystemClock
-from ferrisstreams.connectors.kafka.records import Headers, Record, read_records, write_records
+from ferrisstreams.connectors.kafka.records import Record, read_records, write_records
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings, Topics
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.testing.broker_jars import broker_jars, require
 
-__all__ = ["Broker", "Cluster", "Headers", "Record"]
+__all__ = ["Broker", "Cluster", "Record"]
 
 _HEAP = ("-Xmx512m", "-XX:+UseSerialGC")
 _NAP_MS = 50.0

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka._types import HeadersType
 
+from ferrisstreams.batch import Headers
+from ferrisstreams.connectors.kafka.messages import header_pairs
 from ferrisstreams.connectors.kafka.topics import REQUEST_TIMEOUT_SECONDS, connection_properties
 from ferrisstreams.connectors.kafka.translation import kafka_error, translated
 from ferrisstreams.errors import TransientError
@@ -17,8 +18,6 @@ _BATCH_RECORDS = 10_000
 #: Waits of the client; an empty answer is not the end of a topic.
 _POLL_SECONDS = 0.1
 _POLLS_MAX = 300
-
-Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +109,3 @@ def write_records(properties: Mapping[str, str], topic: str, records: Iterable[R
         raise kafka_error(failures[0], f"write to the topic {topic}")
     if left:
         raise TransientError(f"Kafka: {left} records of the topic {topic} were not taken", "E4101")
-
-
-def header_pairs(headers: HeadersType | None) -> Headers:
-    """Headers as the client gives them, in order."""
-    pairs = headers.items() if isinstance(headers, dict) else headers or ()
-    return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)
