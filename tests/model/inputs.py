@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from hypothesis import strategies as st
 
-from tests.model.reference import Call, Hop, Model, Query, Row, RowFailedError, Session
+from tests.model.reference import Call, Cumulate, Hop, Model, Query, Row, RowFailedError, Session
 
 SECOND = 1_000_000
 Inputs: TypeAlias = Mapping[str, Sequence[Row | None]]
@@ -90,6 +90,7 @@ STEPS = st.lists(
 )
 WINDOWS = st.one_of(
     st.sampled_from([Hop(10 * SECOND, 10 * SECOND), Hop(10 * SECOND, 5 * SECOND), Hop(4 * SECOND, 7 * SECOND)]),
+    st.sampled_from([Cumulate(12 * SECOND, 4 * SECOND), Cumulate(9 * SECOND, 1 * SECOND)]),
     st.integers(1, 12).map(lambda n: Session(n * SECOND)),
 )
 CALLS = st.lists(
@@ -110,7 +111,7 @@ CALLS = st.lists(
 
 
 def queries(
-    windows: st.SearchStrategy[Hop | Session | None] = WINDOWS,
+    windows: st.SearchStrategy[Hop | Cumulate | Session | None] = WINDOWS,
     late: st.SearchStrategy[str] = st.sampled_from(["drop", "dead_letter", "update"]),  # noqa: B008
 ) -> st.SearchStrategy[Query]:
     """Aggregates over the columns ts, k and v, in event time."""

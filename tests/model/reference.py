@@ -39,6 +39,19 @@ class Hop:
 
 
 @dataclass(frozen=True)
+class Cumulate:
+    """Every `[start, end)` with a start at a multiple of `size` and an end each `step` behind it, up to `size`."""
+
+    size: int
+    step: int
+
+    def of(self, ts: int) -> list[tuple[int, int]]:
+        start = ts - ts % self.size
+        ends = range(ts - ts % self.step + self.step, start + self.size + 1, self.step)
+        return [(start, end) for end in ends]
+
+
+@dataclass(frozen=True)
 class Session:
     gap: int
 
@@ -60,7 +73,7 @@ class Query:
     time: str | None = None
     delay: int = 0
     where: tuple[Expression, ...] = ()
-    window: Hop | Session | None = None
+    window: Hop | Cumulate | Session | None = None
     keys: tuple[Expression, ...] = ()
     calls: tuple[Call, ...] = ()
     having: Callable[[tuple[Value, ...]], Value] | None = None
@@ -152,7 +165,7 @@ class Model:
         if not query.calls:
             self._write(1, (None, None, ()), key)
             return "emitted"
-        if isinstance(query.window, Hop):
+        if isinstance(query.window, Hop | Cumulate):
             state.ledger["late_windows"] += len(query.window.of(ts)) - len(windows)
         order = (ts, sorted(state.positions).index(partition), state.positions[partition])
         state.kept += [Kept(order, state.arrived, window, key, arguments) for window in windows]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.model.inputs import INPUTS, SECOND, STEPS, Inputs, Step, play, queries
-from tests.model.reference import NEVER, Call, Change, Hop, Model, Query, Row, Session, fold, session
+from tests.model.reference import NEVER, Call, Change, Cumulate, Hop, Model, Query, Row, Session, fold, session
 
 OUTCOMES = ("dead_lettered", "skipped", "late", "filtered", "absorbed", "emitted")
 TUMBLE = Hop(10 * SECOND, 10 * SECOND)
@@ -113,6 +113,10 @@ def windows_by_enumeration(query: Query, row: Row, bound: int) -> list[tuple[int
             return [None] if row["ts"] >= bound else []
         case Hop(size, slide):
             every = [(start, start + size) for start in range(-20 * slide, 60 * SECOND, slide)]
+            return [(start, end) for start, end in every if start <= row["ts"] < end and end > bound]
+        case Cumulate(size, step):
+            starts = range(-20 * size, 60 * SECOND, size)
+            every = [(start, start + length) for start in starts for length in range(step, size + 1, step)]
             return [(start, end) for start, end in every if start <= row["ts"] < end and end > bound]
         case None:
             return [None]

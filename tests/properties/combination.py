@@ -12,7 +12,7 @@ from typing import Literal
 
 from ferrisstreams.testing.case import Case, Expectation, RawRecords, StreamInput
 from tests.model.aggregates import Value
-from tests.model.reference import Call, Expression, Hop, Query, Row, Session
+from tests.model.reference import Call, Cumulate, Expression, Hop, Query, Row, Session
 from tests.properties.draw import Draw
 from tests.properties.expressions import (
     AGGREGATES,
@@ -33,7 +33,7 @@ EPOCH = datetime(1970, 1, 1)
 START_US = 1_704_067_200_000_000
 
 Having = Callable[[tuple[Value, ...]], Value]
-WindowName = Literal["none", "tumble", "hop", "session"]
+WindowName = Literal["none", "tumble", "hop", "session", "cumulate"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,11 @@ class Shape:
 
 SHAPES = (
     Shape("none", stateless=True),
-    *(Shape(window, changes) for window in ("none", "tumble", "hop", "session") for changes in (False, True)),
+    *(
+        Shape(window, changes)
+        for window in ("none", "tumble", "hop", "session", "cumulate")
+        for changes in (False, True)
+    ),
 )
 
 
@@ -106,7 +110,7 @@ class Combination:
         return given
 
 
-def window_sql(window: Hop | Session | None) -> str:
+def window_sql(window: Hop | Cumulate | Session | None) -> str:
     match window:
         case Session(gap):
             return f"SESSION(ts, INTERVAL '{gap // SECOND}' SECOND)"
@@ -114,6 +118,8 @@ def window_sql(window: Hop | Session | None) -> str:
             return f"TUMBLE(ts, INTERVAL '{size // SECOND}' SECOND)"
         case Hop(size, slide):
             return f"HOP(ts, INTERVAL '{slide // SECOND}' SECOND, INTERVAL '{size // SECOND}' SECOND)"
+        case Cumulate(size, step):
+            return f"CUMULATE(ts, INTERVAL '{step // SECOND}' SECOND, INTERVAL '{size // SECOND}' SECOND)"
         case None:
             return ""
 
@@ -170,7 +176,7 @@ def draw_combination(draw: Draw, shape: Shape) -> Combination:
     return Combination(query, _texts(keys), tuple(sql for _, sql, _ in chosen), _texts(where), having, inputs)
 
 
-def draw_window(draw: Draw, name: WindowName) -> Hop | Session | None:
+def draw_window(draw: Draw, name: WindowName) -> Hop | Cumulate | Session | None:
     size = draw.pick((5, 10, 3, 7)) * SECOND
     match name:
         case "none":
@@ -180,6 +186,8 @@ def draw_window(draw: Draw, name: WindowName) -> Hop | Session | None:
         case "hop":
             size *= draw.pick((2, 1, 3))
             return Hop(size, min(size, draw.pick((5, 2, 3)) * SECOND))
+        case "cumulate":
+            return Cumulate(size * draw.pick((2, 3, 1)), size)
         case "session":
             return Session(draw.pick((4, 2, 8)) * SECOND)
 

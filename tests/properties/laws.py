@@ -19,7 +19,7 @@ from ferrisstreams.testing.doubles import Cuts, Records
 from ferrisstreams.testing.execute import Prepared, Ran, execute, prepare
 from ferrisstreams.testing.schedules import CrashPoint, Schedule, all_schedules
 from tests.model.aggregates import Value
-from tests.model.reference import Hop, Model, Row, Session, fold
+from tests.model.reference import Cumulate, Hop, Model, Row, Session, fold
 from tests.properties.combination import EPOCH, Combination, record
 from tests.properties.draw import Draw
 
@@ -166,6 +166,11 @@ def _windows(combination: Combination) -> str:
             rows = f"SELECT *, unnest({starts}) AS window_start, row_number() OVER () AS _n FROM taken"
             rows = f"SELECT *, window_start + {size} AS window_end FROM ({rows})"
             return f"SELECT * FROM ({rows}) WHERE ts < window_end AND window_end > _bound"
+        case Cumulate(size, step):
+            ends = f"range(ts - ts % {step} + {step}, ts - ts % {size} + {size} + 1, {step})"
+            rows = f"SELECT *, unnest({ends}) AS window_end, row_number() OVER () AS _n FROM taken"
+            rows = f"SELECT *, ts - ts % {size} AS window_start FROM ({rows})"
+            return f"SELECT * FROM ({rows}) WHERE window_end > _bound"
         case Session(gap):
             part = f"PARTITION BY {', '.join(combination.keys)}" if combination.keys else ""
             numbered = "SELECT *, row_number() OVER () AS _n FROM taken"

@@ -25,7 +25,7 @@ _WATERMARK = re.compile(
     """,
     re.I | re.X,
 )
-_WINDOW = re.compile(r"\b(TUMBLE|HOP|SESSION)\s*\(((?:[^()]|\([^()]*\))*)\)", re.I)
+_WINDOW = re.compile(r"\b(TUMBLE|HOP|SESSION|CUMULATE)\s*\(((?:[^()]|\([^()]*\))*)\)", re.I)
 #: DuckDB keeps this word for itself; here it may name a column.
 _AT = re.compile(r"(?<![\w\"'])at\b(?!\s+TIME\b)(?![\"'])", re.I)
 _EMIT = re.compile(r"\s+EMIT\s+(FINAL|CHANGES)\s*;?\s*$", re.I)
@@ -78,7 +78,7 @@ class _Oracle:
         if self._query.upper().startswith("CREATE"):
             raise Inapplicable("not a SELECT")
         windows = _WINDOW.findall(self._query)
-        if len(windows) > 1 or re.search(r"\bWINDOW\s+(TUMB|HOP|SLID|SESS)", self._query, re.I):
+        if len(windows) > 1 or re.search(r"\bWINDOW\s+(TUMB|HOP|SLID|SESS|CUMU)", self._query, re.I):
             raise Inapplicable("another spelling of a window")
         self._window: tuple[str, list[str]] | None = None
         if windows:
@@ -176,6 +176,8 @@ class _Oracle:
             case "HOP", [_, slide, _size]:
                 last = f"time_bucket({slide}, {self._time}, {_ORIGIN}) + {_size}"
                 return f"epoch_us({last}) <= _bound"
+            case "CUMULATE", [_, _, size]:
+                return f"epoch_us(time_bucket({size}, {self._time}, {_ORIGIN}) + {size}) <= _bound"
             case "SESSION", _:
                 return f"epoch_us({self._time}) < _bound"
         raise Inapplicable("another spelling of a window")
@@ -197,6 +199,12 @@ class _Oracle:
                 rows = f"SELECT *, unnest({starts}) AS window_start FROM ({rows})"
                 rows = f"SELECT *, window_start + {size} AS window_end FROM ({rows})"
                 rows = f"SELECT * FROM ({rows}) WHERE epoch_us(window_end) > _bound AND {self._time} < window_end"
+            case "CUMULATE", [_, step, size]:
+                begin = f"time_bucket({size}, {self._time}, {_ORIGIN})"
+                first = f"time_bucket({step}, {self._time}, {_ORIGIN}) + {step}"
+                ends = f"generate_series({first}, {begin} + {size}, {step})"
+                rows = f"SELECT *, {begin} AS window_start, unnest({ends}) AS window_end FROM ({rows})"
+                rows = f"SELECT * FROM ({rows}) WHERE epoch_us(window_end) > _bound"
             case "SESSION", [_, gap]:
                 rows = self._sessions(rows, gap)
             case _:

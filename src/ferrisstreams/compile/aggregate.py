@@ -204,7 +204,7 @@ class AggregatePipeline:
         after = parts.group.touched(parts.log, low, high, before=False)
         if self._emission.retract:
             before = parts.group.touched(parts.log, low, high, before=True)
-            after = differences(before, after, parts.shape, self._emission.windowed)
+            after = differences(before, after, parts.shape, parts.group.identity)
         self._emit(after, {BATCH_NUMBER: parameters[BATCH_NUMBER]}, outcome)
 
     def _changing(self) -> tuple[int, int]:

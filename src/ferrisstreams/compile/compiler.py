@@ -25,6 +25,7 @@ from ferrisstreams.formats.base import ROW, Decoder, Encoder
 from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
 from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import OP
+from ferrisstreams.operators.cumulate_log import CumulateLog
 from ferrisstreams.operators.log import (
     BATCH_NUMBER,
     LATE_WINDOWS,
@@ -274,6 +275,8 @@ class _AggregateCompiler:
             return KeyedLog(self._shape)
         if window.kind is WindowKind.SESSION:
             return SessionLog(self._shape, window.size_us)
+        if window.kind is WindowKind.CUMULATE:
+            return CumulateLog(self._shape, window)
         return WindowLog(self._shape, window)
 
     def _unit_us(self) -> int:

@@ -20,18 +20,18 @@ def as_inserts(rows: exp.Select) -> exp.Select:
     return exp.select(exp.alias_(exp.Literal.string("+I"), OP), "*").from_(rows.subquery("inserted"))
 
 
-def differences(before: exp.Select, after: exp.Select, shape: LogShape, windowed: bool) -> exp.Select:
+def differences(before: exp.Select, after: exp.Select, shape: LogShape, bounds: Sequence[str]) -> exp.Select:
     """What turns `before` into `after`: rows of either with `_op`, an old value right before its new one.
 
-    Rows of the same keys (and `_start`, with a window) are the same row; equal values make no change.
+    Rows of the same keys and `bounds` of the window (none without one) are the same row; equal values make no change.
     """
-    names = [*((START, STOP) if windowed else ()), *shape.keys, *(p.name for p in shape.aggregates.partials)]
-    identity = [*((START,) if windowed else ()), *shape.keys]
+    names = [*((START, STOP) if bounds else ()), *shape.keys, *(p.name for p in shape.aggregates.partials)]
+    identity = [*bounds, *shape.keys]
     sides = [
         _side(_BEFORE, _AFTER, names, identity, ("-U", "-D")),
         _side(_AFTER, _BEFORE, names, identity, ("+U", "+I")),
     ]
-    order = [column(name) for name in (*((STOP, START) if windowed else ()), *shape.keys)]
+    order = [column(name) for name in (*((STOP, START) if bounds else ()), *shape.keys)]
     minus_first = exp.Ordered(this=column(OP), desc=True)
     changed = exp.select("*").from_(exp.union(*sides, distinct=False).subquery("changed"))
     with_before = changed.order_by(*order, minus_first).with_(_BEFORE, as_=before, materialized=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from sqlglot import exp
 
@@ -37,7 +37,10 @@ class GroupLog(Protocol):
     """The state of one aggregate: partial results by group, and the queries that are asked of them.
 
     Queries give the merged partials with `_start` and `_stop` (with a window), in order of (end, start, keys).
+    `identity` are the bounds that tell the windows of one key apart; none without a window.
     """
+
+    identity: ClassVar[tuple[str, ...]]
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         """Projected rows to partial results by outcome and group, with `_rows`, `_seen` and `_late_windows`."""
@@ -103,6 +106,8 @@ def semi(rows: exp.Select, other: exp.Select, names: Sequence[str]) -> exp.Selec
 
 class KeyedLog:
     """Groups without a window: one pane, one slice."""
+
+    identity: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, shape: LogShape) -> None:
         self._shape = shape

@@ -7,6 +7,7 @@ gap are one session. All pieces have one slice; what is closed is left out when 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from sqlglot import exp
 
@@ -32,7 +33,9 @@ _PIECE, _NEW, _ORDINAL = "_piece", "_new", "_ordinal"
 
 
 class SessionLog:
-    """Groups by keys and session."""
+    """Groups by keys and session. A session keeps its start when it grows."""
+
+    identity: ClassVar[tuple[str, ...]] = (START,)
 
     def __init__(self, shape: LogShape, gap_us: int) -> None:
         self._shape = shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from sqlglot import exp
 
 from ferrisstreams.duck.engine import column
@@ -38,6 +40,8 @@ FROM = "_from"
 
 class WindowLog:
     """Groups by slice and keys. A hopping window also keeps from which window on a partial counts."""
+
+    identity: ClassVar[tuple[str, ...]] = (START,)
 
     def __init__(self, shape: LogShape, window: Window) -> None:
         self._shape = shape

@@ -56,8 +56,9 @@ def floor_us(value: int, width: int, origin: int) -> int:
 
 
 def last_start(window: Window, time: exp.Expression) -> exp.Expression:
-    """Start of the last window that holds `time`."""
-    return floor_to(time, window.slide_us, window.origin_us)
+    """Start of the last window that holds `time`; of cumulating ones, of all of them."""
+    width = window.size_us if window.kind is WindowKind.CUMULATE else window.slide_us
+    return floor_to(time, width, window.origin_us)
 
 
 def first_start(window: Window, time: exp.Expression) -> exp.Expression:

@@ -163,6 +163,8 @@ def window_text(window: Window) -> str:
             text = f"tumbling {length_text(window.size_us)}"
         case WindowKind.HOP:
             text = f"hopping {length_text(window.size_us)} every {length_text(window.slide_us)}"
+        case WindowKind.CUMULATE:
+            text = f"cumulating {length_text(window.size_us)} in steps of {length_text(window.slide_us)}"
         case WindowKind.SESSION:
             text = f"session with a gap of {length_text(window.size_us)}"
     origin = f", from {length_text(window.origin_us)} after the epoch" if window.origin_us else ""

@@ -52,11 +52,13 @@ class WindowKind(Enum):
     TUMBLE = "tumble"
     HOP = "hop"
     SESSION = "session"
+    CUMULATE = "cumulate"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`[start, end)` in event time. Tumbling: `size_us` = `slide_us`. A session: `size_us` is the gap.
+    """`[start, end)` in event time. Tumbling: `size_us` = `slide_us`. A session: `size_us` is the gap. Cumulating: the
+    windows of one `size_us` begin together and end every `slide_us`.
 
     Boundaries are `origin_us` plus a multiple of `slide_us`, in microseconds since 1970 UTC.
     """
@@ -161,7 +163,9 @@ class Aggregate:
     @property
     def facts(self) -> Facts:
         keys = tuple(key.name for key in self.keys)
-        if self.window is not None:
+        if self.window is not None and self.window.kind is WindowKind.CUMULATE:
+            keys = (WINDOW_END, *keys)  # many windows begin together
+        elif self.window is not None:
             keys = (WINDOW_START, WINDOW_END, *keys)
         return Facts(changes=self.emit is Emit.CHANGES, event_time=None, key=keys)
 

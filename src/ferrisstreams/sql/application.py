@@ -11,6 +11,7 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.duck.engine import Connection, Engine, EngineSettings
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import (
+    WINDOW_END,
     WINDOW_START,
     ApplicationPlan,
     Emit,
@@ -158,9 +159,9 @@ def _refuse_keyless_changes(context: Context, statement: StreamAs, sink: Sink) -
     retract = changelog.value == "retract" if changelog is not None else session
     if not changes or retract or sink.facts.key is not None or aggregate is None:
         return
-    wanted = [key.expression.sql("duckdb").replace('"', "") for key in aggregate.keys] + (
-        [WINDOW_START] if aggregate.window is not None else []
-    )
+    wanted = [key.expression.sql("duckdb").replace('"', "") for key in aggregate.keys]
+    if aggregate.window is not None:
+        wanted.append(WINDOW_END if aggregate.window.kind is WindowKind.CUMULATE else WINDOW_START)
     raise context.error(
         statement.query,
         "this result changes, and the columns that tell its rows apart are not selected",

@@ -9,32 +9,28 @@ from sqlglot import exp
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import Position, SqlError
-from ferrisstreams.plan.expressions import column, column_name, conjuncts
+from ferrisstreams.plan.expressions import column, conjuncts
 from ferrisstreams.plan.nodes import (
-    WINDOW_END,
-    WINDOW_START,
     Emit,
     Filter,
     Named,
     Plan,
     Scan,
-    Window,
 )
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.aggregation import Grouping, name_keys, uses_aggregate
 from ferrisstreams.sql.catalog import Catalog, Stream
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import describe, type_of
-from ferrisstreams.sql.relations import Relation, nullable, project, scan_in, traced
+from ferrisstreams.sql.relations import Relation, nullable, project
 from ferrisstreams.sql.resolve import EDGE, Scope, refuse_clauses, resolve
 from ferrisstreams.sql.select_list import Item, SelectList
 from ferrisstreams.sql.sources import with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
-from ferrisstreams.sql.syntax import MessageKey, StreamWindow, span_of
-from ferrisstreams.sql.windows import WrittenWindow, read_window
+from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, MessageKey, span_of
+from ferrisstreams.sql.window_binding import bind_window, window_and_group, with_grace
 
 _SELECT = frozenset({"expressions", "from_", "where", "group", "having", "windows", "with_"})
-_EDGE_NAMES = frozenset({"window_start", "window_end", "_window_start", "_window_end", "windowstart", "windowend"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +133,7 @@ class Binder:
             raise self._table_function(item.this)
         if not isinstance(item.this, exp.Identifier):
             raise self.context.error(item, "this is no stream", "E1001", "read a stream by its name")
-        self._refuse_clauses(item, frozenset({"this", "alias"}))
+        self._refuse_clauses(item, frozenset({"this", "alias", TABLE_WINDOW, TABLE_WINDOW_KEYS}))
         name = name_of(item.this)
         if item.this.meta_get("string"):
             return self._scan(self.catalog.reference(self.context, name)), name
@@ -195,7 +191,7 @@ class Binder:
     # SELECT
 
     def _select(self, node: exp.Select, source: Relation, qualifier: Name | None) -> Relation:
-        window, group = self._window_and_group(node)
+        window, group = window_and_group(self.context, node)
         later = tuple(item.alias for item in node.expressions if isinstance(item, exp.Alias))
         scope = Scope(source.plan.schema, qualifier, window, later=later)
         select_list = SelectList(self.context, scope)
@@ -236,37 +232,6 @@ class Binder:
             )
 
     # GROUP BY
-
-    def _window_and_group(self, node: exp.Select) -> tuple[WrittenWindow | None, list[exp.Expr]]:
-        """The window, wherever it is written, and the other expressions of GROUP BY."""
-        clauses = node.args.get("windows") or []
-        written = [item for item in clauses if isinstance(item, StreamWindow)]
-        if len(written) < len(clauses):
-            raise self.context.error(
-                clauses[0],
-                "a named window is not supported",
-                "E1201",
-                "aggregate in a window of time: WINDOW TUMBLING(1m)",
-            )
-        group = node.args.get("group")
-        others: list[exp.Expr] = []
-        if group is not None:
-            self._refuse_clauses(group, frozenset({"expressions", "all"}))
-            written = [*[item for item in group.expressions if isinstance(item, StreamWindow)], *written]
-            others = [item for item in group.expressions if not isinstance(item, StreamWindow)]
-            if group.args.get("all"):
-                others = [item for item in node.expressions if not self._is_aggregate_item(item)]
-        if len(written) > 1:
-            raise self.context.error(written[1], "a query has one window", "E1201", "write a stream for each window")
-        if not written:
-            return None, others
-        window = read_window(self.context, written[0])
-        if window.key is not None:
-            others.append(window.key)
-        return window, [item for item in others if not _is_edge_name(item)]
-
-    def _is_aggregate_item(self, item: exp.Expr) -> bool:
-        return uses_aggregate(self.context, [item]) or isinstance(item, exp.Star)
 
     def _keys(self, group: Sequence[exp.Expr], scope: Scope, items: Sequence[Item]) -> tuple[Named, ...]:
         trees = []
@@ -320,7 +285,10 @@ class Binder:
                 "E1201",
                 "write the inner one as a stream of its own (CREATE STREAM … AS SELECT …) and read that",
             )
-        window = self._bound_window(scope.window, source, scope) if scope.window is not None else None
+        window = None
+        if scope.window is not None:
+            window = bind_window(self.context, scope.window, source, scope)
+            source = replace(source, plan=with_grace(self.context, scope.window, source.plan, self.properties))
         emit = self.emit.emit if self.emit is not None else (Emit.FINAL if window is not None else Emit.CHANGES)
         grouping = Grouping(self.context, keys, window is not None)
         above = [replace(item, tree=grouping.above(item.tree)) for item in items]
@@ -345,36 +313,6 @@ class Binder:
                 "E1201",
                 "use EMIT FINAL, or filter where the output is read",
             )
-
-    def _bound_window(self, written: WrittenWindow, source: Relation, scope: Scope) -> Window:
-        scan = scan_in(source.plan)
-        time = scan.source.event_time
-        if time is None:
-            raise self.context.error(
-                written.node,
-                f"the window needs an event time, and {scan.source.name} has none",
-                "E1201",
-                "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')",
-            )
-        for reserved in (WINDOW_START, WINDOW_END):
-            if scan.source.schema.get(reserved) is not None:
-                raise self.context.error(
-                    written.node,
-                    f"{scan.source.name} has a column {reserved}, as the window has",
-                    "E1103",
-                    "declare the column under another name",
-                )
-        if written.time is not None:
-            tree = resolve(self.context, Scope(scope.schema, scope.qualifier), written.time)
-            name = column_name(tree)
-            if name is None or traced(source.plan, name) != time.column:
-                raise self.context.error(
-                    written.time,
-                    f"the window's time is not {time.column}, the event time of {scan.source.name}",
-                    "E1201",
-                    f"write {time.column}, or leave the column out",
-                )
-        return written.over(time.column)
 
     def _finished(self, source: Relation, plan: Plan, items: Sequence[Item], names: Sequence[str]) -> Relation:
         """The projection of the select list, whose trees are over `plan`, on top of it."""
@@ -405,7 +343,3 @@ def _flat(group: Sequence[exp.Expr]) -> list[exp.Expr]:
         else:
             found.append(node)
     return found
-
-
-def _is_edge_name(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Column) and not node.table and not node.this.quoted and node.name.lower() in _EDGE_NAMES

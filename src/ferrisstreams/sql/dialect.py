@@ -7,57 +7,36 @@ DuckDB is asked. Only aggregates that other code recognises by class keep their 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import ClassVar, NoReturn, cast
+from typing import ClassVar, cast
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
-from sqlglot.errors import ParseError
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
-from ferrisstreams.sql.durations import is_unit
 from ferrisstreams.sql.refusals import refused_create, refused_statement
-from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.syntax import (
     CreateStream,
     CreateView,
     EmitClause,
     MessageKey,
-    NamedArgument,
     RefusedSyntaxError,
     SelectAlone,
     StreamColumn,
     StreamProperty,
-    StreamWindow,
     WatermarkFor,
-    WindowBound,
     mark,
     token_span,
 )
-
-#: Windows as functions in GROUP BY, and as `WINDOW …` clauses.
-WINDOW_FUNCTIONS = ("TUMBLE", "HOP", "SESSION", "CUMULATE")
-WINDOW_CLAUSES = ("TUMBLING", "HOPPING", "SLIDING", "SESSION", "CUMULATING", "TUMBLE", "HOP")
-WINDOW_BOUNDS = tuple(f"{kind}_{end}" for kind in ("TUMBLE", "HOP", "SESSION") for end in ("START", "END"))
-
-_NAMED_ARGUMENTS = (("SIZE",), ("ADVANCE", "BY"), ("GRACE", "PERIOD"), ("RETENTION",))
+from ferrisstreams.sql.window_parser import WINDOW_BOUNDS, WINDOW_FUNCTIONS, WindowParser
 
 #: Calls whose arguments have a syntax of their own.
 _SPECIAL_CALLS = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "OVERLAY")
 _TYPED_AGGREGATES = ("COUNT", "SUM", "AVG")
 
 
-class LocatedParseError(ParseError):
-    """sqlglot's error with the offsets of the token that it is about; `at_end` when the statement ended too early."""
-
-    def __init__(self, message: str, span: Span, at_end: bool) -> None:
-        super().__init__(message, [{"description": message}])
-        self.span = span
-        self.at_end = at_end
-
-
-class FerrisParser(DuckDBParser):
+class FerrisParser(WindowParser):
     FUNCTIONS: ClassVar = {name: DuckDBParser.FUNCTIONS[name] for name in _TYPED_AGGREGATES}
 
     FUNCTION_PARSERS: ClassVar = {
@@ -82,10 +61,6 @@ class FerrisParser(DuckDBParser):
         trees = self._parse(lambda parser: cast(FerrisParser, parser)._parse_stream_statement(), tokens, text)
         assert isinstance(trees[0], exp.Expression)
         return trees[0]
-
-    def raise_error(self, message: str, token: Token | None = None) -> NoReturn:
-        at = token or self._curr or self._prev
-        raise LocatedParseError(message, token_span(at) if at else Span(0, 0), not token and not self._curr)
 
     # Statements
 
@@ -286,62 +261,6 @@ class FerrisParser(DuckDBParser):
         mark(value, first, token)
         return value
 
-    # Windows
-
-    def _parse_windows(self) -> list[exp.Expr] | None:
-        """`WINDOW TUMBLING(1m)`, or standard SQL's named windows."""
-        if self._next.text.upper() not in WINDOW_CLAUSES:
-            return self._parse_window_clause()
-        self._advance()
-        first = self._curr
-        self._advance()
-        if not self._match(TokenType.L_PAREN, advance=False):
-            self._fail_expected(f"( after {first.text.upper()}")
-        items = self._parse_wrapped_items(self._parse_window_argument)
-        window = _window(first, items, clause=True)
-        mark(window, first, self._prev)
-        return [window]
-
-    def _parse_window_function(self) -> StreamWindow:
-        name = self._tokens[self._index - 2]
-        window = _window(name, self._parse_window_arguments(), clause=False)
-        mark(window, name)
-        return window
-
-    def _parse_window_bound(self) -> WindowBound:
-        name = self._tokens[self._index - 2]
-        bound = WindowBound(this=name.text.upper(), expressions=self._parse_window_arguments())
-        mark(bound, name)
-        return bound
-
-    def _parse_window_arguments(self) -> list[exp.Expression]:
-        items = [] if self._match(TokenType.R_PAREN, advance=False) else self._parse_items(self._parse_window_argument)
-        if not self._match(TokenType.R_PAREN, advance=False):
-            self._fail_expected(")")
-        return items
-
-    def _parse_window_argument(self) -> exp.Expression:
-        for words in _NAMED_ARGUMENTS:
-            first = self._curr
-            if self._next.token_type not in (TokenType.COMMA, TokenType.R_PAREN) and self._match_text_seq(*words):
-                named = NamedArgument(this=" ".join(words), expression=self._parse_window_value())
-                mark(named, first, self._prev)
-                return named
-        return self._parse_window_value()
-
-    def _parse_window_value(self) -> exp.Expression:
-        number = self._curr
-        if number.token_type == TokenType.NUMBER and is_unit(self._next.text):
-            self._advance(2)
-            interval = exp.Interval(this=exp.Literal.string(number.text), unit=exp.var(_full_unit(self._prev.text)))
-            mark(interval, number, self._prev)
-            return interval
-        value = self._parse_disjunction()
-        if not isinstance(value, exp.Expression):
-            self._fail_expected("a column, or a length such as INTERVAL '1' MINUTE or 1m")
-        mark(value, number, self._prev)
-        return value
-
     # What sqlglot reads otherwise
 
     def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
@@ -386,14 +305,8 @@ class FerrisParser(DuckDBParser):
         wildcard: bool = False,
         fast: bool = False,
     ) -> exp.Table | exp.Dot | None:
-        word = self._curr.text.upper()
-        if self._next.token_type == TokenType.L_PAREN and word in ("TABLE", *WINDOW_FUNCTIONS):
-            raise RefusedSyntaxError(
-                token_span(self._curr),
-                "a window as a table function is not supported",
-                "E1201",
-                "write the window into GROUP BY: GROUP BY key, TUMBLE(ts, INTERVAL '1' MINUTE)",
-            )
+        if self._next.token_type == TokenType.L_PAREN and self._curr.text.upper() in ("TABLE", *WINDOW_FUNCTIONS):
+            return self._parse_windowed_table()
         return super()._parse_table_parts(schema, is_db_reference, wildcard, fast)
 
     def _parse_primary(self) -> exp.Expr | None:
@@ -426,54 +339,6 @@ class FerrisParser(DuckDBParser):
         if call is not None:
             mark(call, first)
         return call
-
-    # Parts
-
-    def _parse_name(self, what: str) -> exp.Identifier:
-        name = self._parse_id_var(any_token=False)
-        if not isinstance(name, exp.Identifier):
-            self._fail_expected(what)
-        return name
-
-    def _expect(self, kind: TokenType, what: str) -> None:
-        if not self._match(kind):
-            self._fail_expected(what)
-
-    def _fail_expected(self, what: str) -> NoReturn:
-        if self._curr:
-            self.raise_error(f"Expected {what}, not {self._curr.text!r}")
-        self.raise_error(f"Expected {what}, but the statement ends here")
-
-    def _parse_items(self, item: Callable[[], exp.Expression]) -> list[exp.Expression]:
-        """One item or more, with commas between."""
-        items = [item()]
-        while self._match(TokenType.COMMA):
-            items.append(item())
-        return items
-
-    def _parse_wrapped_items(self, item: Callable[[], exp.Expression]) -> list[exp.Expression]:
-        self._expect(TokenType.L_PAREN, "(")
-        if self._match(TokenType.R_PAREN, advance=False):
-            self._fail_expected("at least one item in the parentheses")
-        items = self._parse_items(item)
-        self._expect(TokenType.R_PAREN, ", or )")
-        return items
-
-
-def _window(name: Token, arguments: list[exp.Expression], clause: bool) -> StreamWindow:
-    return StreamWindow(
-        this=name.text.upper(),
-        expressions=[item for item in arguments if not isinstance(item, NamedArgument)],
-        named=[item for item in arguments if isinstance(item, NamedArgument)],
-        clause=clause,
-    )
-
-
-def _full_unit(word: str) -> str:
-    return _SHORT_UNITS.get(word.lower(), word.upper())
-
-
-_SHORT_UNITS = {"ms": "MILLISECOND", "s": "SECOND", "m": "MINUTE", "h": "HOUR", "d": "DAY"}
 
 
 class FerrisGenerator(DuckDBGenerator):

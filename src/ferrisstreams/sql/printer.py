@@ -12,9 +12,10 @@ from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.sql.dialect import Ferris
 from ferrisstreams.sql.durations import duration_of, interval_of
 from ferrisstreams.sql.statements import DeclareStream, Name, Script, Statement, StreamAs, View
-from ferrisstreams.sql.syntax import StreamWindow, WindowBound
+from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, WindowBound
+from ferrisstreams.sql.window_binding import is_edge
 
-_CANONICAL_WINDOWS = {"TUMBLING": "TUMBLE", "HOPPING": "HOP", "SLIDING": "HOP"}
+_CANONICAL_WINDOWS = {"TUMBLING": "TUMBLE", "HOPPING": "HOP", "SLIDING": "HOP", "CUMULATING": "CUMULATE"}
 
 
 def print_script(script: Script) -> str:
@@ -87,6 +88,7 @@ def _canonical(tree: exp.Expression) -> exp.Expression:
     holder = exp.Tuple(expressions=[tree.copy()])
     for select in list(holder.find_all(exp.Select)):
         _move_window(select)
+        _name_bounds(select)
     for bound in list(holder.find_all(WindowBound)):
         bound.replace(exp.column(WINDOW_START if str(bound.this).endswith("START") else WINDOW_END))
     for window in list(holder.find_all(StreamWindow)):
@@ -103,20 +105,39 @@ def _canonical(tree: exp.Expression) -> exp.Expression:
 
 def _move_window(select: exp.Select) -> None:
     windows = [item for item in select.args.get("windows") or [] if isinstance(item, StreamWindow)]
-    if not windows:
+    source = select.args.get("from_")
+    table = source.this if source is not None and source.this.args.get(TABLE_WINDOW) is not None else None
+    if not windows and table is None:
         return
     select.set("windows", None)
     group = select.args.get("group") or exp.Group()
     select.set("group", group)
+    if table is not None:
+        windows.insert(0, table.args[TABLE_WINDOW])
+        table.set(TABLE_WINDOW, None)
+        table.set(TABLE_WINDOW_KEYS, None)
+        group.set("expressions", [item for item in group.expressions if not is_edge(item)])
     for window in windows:
         group.append("expressions", window)
+
+
+def _name_bounds(select: exp.Select) -> None:
+    """The other names of the window's bounds become `window_start` and `window_end`."""
+    group = select.args.get("group")
+    if group is None or not any(isinstance(item, StreamWindow) for item in group.expressions):
+        return
+    for item in (*select.expressions, *group.expressions, select.args.get("having")):
+        for node in list(item.find_all(exp.Column)) if item is not None else []:
+            if is_edge(node):
+                name = WINDOW_START if node.name.lower().endswith("start") else WINDOW_END
+                node.replace(exp.column(name))
 
 
 def _window(window: StreamWindow) -> exp.Expression:
     """The canonical call. A clause writes the size first, the function the slide."""
     spelling = str(window.this)
     arguments = [_length(argument) for argument in window.expressions]
-    if window.args.get("clause") and spelling in ("SLIDING", "HOPPING", "HOP"):
+    if window.args.get("clause") and spelling in ("SLIDING", "HOPPING", "HOP", "CUMULATING"):
         at = 1 if window.expressions and duration_of(window.expressions[0]) is None else 0
         arguments[at : at + 2] = reversed(arguments[at : at + 2])
     named = sorted(window.args.get("named") or [], key=lambda item: _NAMED_ORDER.index(str(item.this)))

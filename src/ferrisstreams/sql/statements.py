@@ -14,8 +14,9 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import Emit
 from ferrisstreams.sql.annotations import application_annotations, job_annotations
-from ferrisstreams.sql.dialect import Ferris, FerrisParser, LocatedParseError
+from ferrisstreams.sql.dialect import Ferris, FerrisParser
 from ferrisstreams.sql.lexer import Annotation, Piece, split
+from ferrisstreams.sql.located_parser import LocatedParseError
 from ferrisstreams.sql.source_text import SourceText, Span, lowered
 from ferrisstreams.sql.syntax import (
     CreateStream,

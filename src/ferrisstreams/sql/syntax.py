@@ -63,6 +63,11 @@ class StreamWindow(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "expressions": False, "named": False, "clause": False}
 
 
+#: Arguments that a table of FROM carries when it is a window's table function: the `StreamWindow`, and the keys of a
+#: session's PARTITION BY.
+TABLE_WINDOW, TABLE_WINDOW_KEYS = "window", "window_keys"
+
+
 class NamedArgument(exp.Expression):
     """`SIZE 1 MINUTE`: `this` is the name, `expression` the duration."""
 

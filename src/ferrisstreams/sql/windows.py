@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -16,12 +16,15 @@ _KINDS = {
     "TUMBLE": WindowKind.TUMBLE, "TUMBLING": WindowKind.TUMBLE,
     "HOP": WindowKind.HOP, "HOPPING": WindowKind.HOP, "SLIDING": WindowKind.HOP,
     "SESSION": WindowKind.SESSION,
+    "CUMULATE": WindowKind.CUMULATE, "CUMULATING": WindowKind.CUMULATE,
 }  # fmt: skip
 
 _USAGE = {
     "TUMBLE": "write TUMBLE(ts, INTERVAL '1' MINUTE)",
     "HOP": "write HOP(ts, slide, size), such as HOP(ts, INTERVAL '1' MINUTE, INTERVAL '5' MINUTE)",
     "SESSION": "write SESSION(ts, INTERVAL '30' SECOND)",
+    "CUMULATE": "write CUMULATE(ts, step, size), such as CUMULATE(ts, INTERVAL '10' MINUTE, INTERVAL '1' DAY)",
+    "CUMULATING": "write WINDOW CUMULATING(size, step), such as WINDOW CUMULATING(1d, 10m)",
     "TUMBLING": "write WINDOW TUMBLING(1m) or WINDOW TUMBLING (SIZE 1 MINUTE)",
     "HOPPING": "write WINDOW HOPPING(size, slide) or WINDOW HOPPING (SIZE 5 MINUTES, ADVANCE BY 1 MINUTE)",
     "SLIDING": "write WINDOW SLIDING(size, slide), such as WINDOW SLIDING(5m, 1m)",
@@ -32,12 +35,17 @@ _ARGUMENT_NAMES = {"TUMBLING": ("SIZE",), "HOPPING": ("SIZE", "ADVANCE BY")}
 #: A row is copied into each of its windows; more than this is surely a slip of units.
 _WINDOWS_OF_A_ROW_MAX = 10_000
 
-_GRACE = "set it where the query's rows go: WITH ('allowed.lateness' = '10 seconds')"
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    length_us: int
+    node: exp.Expression
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenWindow:
-    """A window as written: `time` is its column when there is one, `key` the third argument of SESSION."""
+    """A window as written: `time` is its column when there is one, `key` the third argument of SESSION, `grace` its
+    GRACE PERIOD, which is the allowed lateness."""
 
     kind: WindowKind
     size_us: int
@@ -46,6 +54,7 @@ class WrittenWindow:
     time: exp.Expression | None
     key: exp.Expression | None
     node: exp.Expression
+    grace: Grace | None = None
 
     def over(self, time: str) -> Window:
         return Window(self.kind, time, self.size_us, self.slide_us, self.origin_us)
@@ -57,15 +66,11 @@ class WrittenWindow:
 def read_window(context: Context, node: StreamWindow) -> WrittenWindow:
     """The window of a GROUP BY function or of a WINDOW clause. Raises `SqlError`."""
     spelling = str(node.this)
-    if spelling in ("CUMULATE", "CUMULATING"):
-        raise context.error(
-            node,
-            "CUMULATE is not supported",
-            "E1201",
-            "use HOP(ts, step, size), or TUMBLE(ts, step) and add up afterwards",
-        )
     reader = _Reader(context, spelling, node)
-    return reader.read(list(node.expressions), node.args.get("named") or [], bool(node.args.get("clause")))
+    named = [item for item in node.args.get("named") or [] if str(item.this) != "GRACE PERIOD"]
+    grace = [item for item in node.args.get("named") or [] if str(item.this) == "GRACE PERIOD"]
+    window = reader.read(list(node.expressions), named, bool(node.args.get("clause")))
+    return replace(window, grace=reader.grace(grace)) if grace else window
 
 
 def read_bound(context: Context, node: WindowBound, window: WrittenWindow | None) -> str:
@@ -105,6 +110,10 @@ class _Reader:
                 size_us, slide_us = self._hop_lengths(arguments, by_name, clause)
                 origin_us = self._origin(arguments) % slide_us
                 return WrittenWindow(kind, size_us, slide_us, origin_us, time, None, self.node)
+            case WindowKind.CUMULATE:
+                size_us, step_us = self._cumulate_lengths(arguments, clause)
+                origin_us = self._origin(arguments) % size_us
+                return WrittenWindow(kind, size_us, step_us, origin_us, time, None, self.node)
             case WindowKind.SESSION:
                 lengths = self._lengths(arguments, 1)
                 key = arguments.pop(0) if arguments else None
@@ -126,12 +135,35 @@ class _Reader:
             raise self._error(f"each row would be in {size // slide} windows", "E1201", "choose a longer slide")
         return size, slide
 
+    def _cumulate_lengths(self, arguments: list[exp.Expression], clause: bool) -> tuple[int, int]:
+        """Size and step. As a function the step stands first, in the clause the size."""
+        if len(arguments) < 2:
+            raise self._misused(f"{self.spelling} needs a size and a step")
+        first, second = self._lengths(arguments, 2)
+        size, step = (first, second) if clause else (second, first)
+        if size % step:
+            raise self._misused("the size of a cumulating window is a multiple of its step")
+        if size // step > _WINDOWS_OF_A_ROW_MAX:
+            raise self._error(f"a row could be in {size // step} windows", "E1201", "choose a longer step")
+        return size, step
+
+    def grace(self, written: list[exp.Expression]) -> Grace:
+        """The one GRACE PERIOD. Zero is one."""
+        if len(written) > 1:
+            raise self.context.error(written[1], "GRACE PERIOD is given twice", "E1103", "keep one of them")
+        length = duration_of(written[0].expression)
+        if length is None:
+            raise self.context.error(
+                written[0], "GRACE PERIOD is a length of fixed size", "E1102", "write GRACE PERIOD 10 SECONDS"
+            )
+        return Grace(length, written[0])
+
     def _named(self, named: list[exp.Expression]) -> dict[str, int]:
         found: dict[str, int] = {}
         for item in named:
             name = str(item.this)
-            if name in ("GRACE PERIOD", "RETENTION"):
-                hint = _GRACE if name == "GRACE PERIOD" else "leave it out: state is kept until the window closes"
+            if name == "RETENTION":
+                hint = "leave it out: state is kept until the window closes"
                 raise self.context.error(item, f"{name} is not supported", "E1201", hint)
             allowed = _ARGUMENT_NAMES.get(self.spelling, ())
             if name not in allowed or name in found:
@@ -162,10 +194,16 @@ class _Reader:
             return 0
         origin = arguments.pop(0)
         self._no_more(arguments)
+        offset = duration_of(origin) if isinstance(origin, exp.Interval) else None
+        if offset is not None:
+            return offset
         literal = origin.this if isinstance(origin, exp.Cast) else origin
         if not isinstance(literal, exp.Literal) or not literal.is_string:
             raise self.context.error(
-                origin, "an origin is a timestamp literal", "E1102", "write TIMESTAMP '2024-01-01 00:00:00'"
+                origin,
+                "an origin is a timestamp literal or an interval",
+                "E1102",
+                "write TIMESTAMP '2024-01-01 00:00:00'",
             )
         rows = self.context.connection.rows("SELECT epoch_us(TRY_CAST($text AS TIMESTAMP))", {"text": literal.name})
         if rows[0][0] is None:

@@ -1,0 +1,175 @@
+"""The window of a query: where it is written, over which time it goes, and how long it waits for late rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from sqlglot import exp
+
+from ferrisstreams.config.kinds import parse_duration_ms
+from ferrisstreams.config.values import Property
+from ferrisstreams.errors import SqlError
+from ferrisstreams.plan.expressions import column_name
+from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Plan, Scan, Window
+from ferrisstreams.sql.aggregation import uses_aggregate
+from ferrisstreams.sql.context import Context
+from ferrisstreams.sql.relations import Relation, scan_in, traced
+from ferrisstreams.sql.resolve import Scope, refuse_clauses, resolve
+from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, span_of
+from ferrisstreams.sql.windows import Grace, WrittenWindow, read_window
+
+LATENESS = "allowed.lateness"
+
+_EDGE_NAMES = frozenset({"window_start", "window_end", "_window_start", "_window_end", "windowstart", "windowend"})
+_EVENT_TIME = "_event_time"
+
+
+def window_and_group(context: Context, node: exp.Select) -> tuple[WrittenWindow | None, list[exp.Expr]]:
+    """The window, wherever it is written, and the other expressions of GROUP BY. Raises `SqlError`."""
+    written = _in_clauses(context, node)
+    group = node.args.get("group")
+    others: list[exp.Expr] = []
+    if group is not None:
+        refuse_clauses(context, group, frozenset({"expressions", "all"}))
+        written = [*[item for item in group.expressions if isinstance(item, StreamWindow)], *written]
+        others = [item for item in group.expressions if not isinstance(item, StreamWindow)]
+        if group.args.get("all"):
+            others = [item for item in node.expressions if not _aggregates(context, item)]
+    table = _windowed_table(node)
+    if table is not None:
+        _check_table_window(context, table, others)
+        written = [table.args[TABLE_WINDOW], *written]
+    if len(written) > 1:
+        raise context.error(written[1], "a query has one window", "E1201", "write a stream for each window")
+    if not written:
+        return None, others
+    window = read_window(context, written[0])
+    if window.key is not None:
+        others.append(window.key)
+    return window, [item for item in others if not is_edge(item)]
+
+
+def _in_clauses(context: Context, node: exp.Select) -> list[StreamWindow]:
+    clauses = node.args.get("windows") or []
+    written = [item for item in clauses if isinstance(item, StreamWindow)]
+    if len(written) < len(clauses):
+        raise context.error(
+            clauses[0], "a named window is not supported", "E1201", "aggregate in a window of time: WINDOW TUMBLING(1m)"
+        )
+    return written
+
+
+def _aggregates(context: Context, item: exp.Expr) -> bool:
+    return uses_aggregate(context, [item]) or isinstance(item, exp.Star)
+
+
+def is_edge(node: exp.Expr) -> bool:
+    """True for `window_start`, `window_end` and their other names."""
+    return isinstance(node, exp.Column) and not node.this.quoted and node.name.lower() in _EDGE_NAMES
+
+
+# Table functions
+
+
+def _windowed_table(node: exp.Select) -> exp.Expr | None:
+    clause = node.args.get("from_")
+    item = clause.this if clause is not None else None
+    return item if isinstance(item, exp.Table) and item.args.get(TABLE_WINDOW) is not None else None
+
+
+def _check_table_window(context: Context, table: exp.Expr, group: Sequence[exp.Expr]) -> None:
+    """A window of FROM is a window of GROUP BY when the query groups by its bounds, and by a session's keys."""
+    window = table.args[TABLE_WINDOW]
+    if not any(is_edge(item) for item in group):
+        raise context.error(
+            window,
+            "the rows of a window are not grouped by it",
+            "E1201",
+            "add GROUP BY window_start, window_end: rows without an aggregate need no window",
+        )
+    keys = table.args[TABLE_WINDOW_KEYS]
+    if str(window.this) != "SESSION":
+        if keys:
+            raise context.error(
+                keys[0], f"PARTITION BY has no meaning in {window.this}", "E1102", "leave it out, and group by the key"
+            )
+        return
+    grouped = [item for item in group if not is_edge(item)]
+    if {_plain(item) for item in keys} != {_plain(item) for item in grouped}:
+        listed = ", ".join(item.sql("duckdb") for item in grouped)
+        raise context.error(
+            window,
+            "the sessions are not those of the groups",
+            "E1201",
+            f"write SESSION(TABLE name PARTITION BY {listed}, …)" if listed else "leave PARTITION BY out",
+        )
+
+
+def _plain(node: exp.Expr) -> str:
+    return node.name.lower() if isinstance(node, exp.Column) else node.sql("duckdb").lower()
+
+
+# Time
+
+
+def bind_window(context: Context, written: WrittenWindow, source: Relation, scope: Scope) -> Window:
+    """The window over the event time of its source. Raises `SqlError`."""
+    scan = scan_in(source.plan)
+    time = scan.source.event_time
+    if time is None:
+        raise context.error(
+            written.node,
+            f"the window needs an event time, and {scan.source.name} has none",
+            "E1201",
+            "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')",
+        )
+    for reserved in (WINDOW_START, WINDOW_END):
+        if scan.source.schema.get(reserved) is not None:
+            raise context.error(
+                written.node,
+                f"{scan.source.name} has a column {reserved}, as the window has",
+                "E1103",
+                "declare the column under another name",
+            )
+    if written.time is not None and not _is_event_time(written.time, scope):
+        tree = resolve(context, Scope(scope.schema, scope.qualifier), written.time)
+        name = column_name(tree)
+        if name is None or traced(source.plan, name) != time.column:
+            raise context.error(
+                written.time,
+                f"the window's time is not {time.column}, the event time of {scan.source.name}",
+                "E1201",
+                f"write {time.column}, or leave the column out",
+            )
+    return written.over(time.column)
+
+
+def _is_event_time(node: exp.Expression, scope: Scope) -> bool:
+    """`_event_time`, in any case, names the event time whatever its column is called."""
+    return isinstance(node, exp.Column) and node.name.lower() == _EVENT_TIME and scope.schema.get(node.name) is None
+
+
+def with_grace(context: Context, written: WrittenWindow, plan: Plan, properties: Mapping[str, Property]) -> Plan:
+    """The plan whose scan waits as long as GRACE PERIOD says. Raises `SqlError` where a property of the scan or of the
+    job (`properties`) says otherwise."""
+    if written.grace is None:
+        return plan
+    if not isinstance(plan, Scan):
+        return replace(plan, input=with_grace(context, written, plan.input, properties))
+    source = plan.source
+    given = source.properties.get(LATENESS) or properties.get(LATENESS)
+    if given is not None and not _same(given, written.grace):
+        raise SqlError(
+            f"GRACE PERIOD and {LATENESS} give different lengths", "E3003", "keep one of them", given.position
+        )
+    position = context.source.position(span_of(written.grace.node) or context.statement)
+    waiting = {**source.properties, LATENESS: Property(f"{written.grace.length_us / 1000}ms", position)}
+    return replace(plan, source=replace(source, properties=waiting))
+
+
+def _same(given: Property, grace: Grace) -> bool:
+    try:
+        return parse_duration_ms(given.value) * 1000 == grace.length_us
+    except ValueError:
+        return True  # no length at all: the settings say so
