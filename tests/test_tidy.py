@@ -42,7 +42,7 @@ BANNED_CALLS = {
     "eval": ("nothing", ()),
     "exec": ("nothing", ()),
 }
-BANNED_IMPORTS = {"random": ("a column of the engine; only the jitter of retries is drawn", ("runtime/failures.py",))}
+BANNED_IMPORTS = {"random": ("a column of the engine; only the jitter of retries is drawn", ("runtime/retry.py",))}
 
 #: The field's words, each in one sense only. Others may stand in the glossary beside them.
 GLOSSARY = """

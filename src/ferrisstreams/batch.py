@@ -44,6 +44,7 @@ class Rejected:
     `value` is the record's original bytes (for an output row: the row as JSON; None: a message without a value),
     `position` where it stands in words (`trades.jsonl byte 1024`), `row` its ordinal in the fetch (-1 for an output
     row), `partition` and `offset` where to read it again. Of a message also its key, headers and timestamp.
+    `attempts` says how often it was tried, `first_failed_us` when it first failed (wall time; None: just now).
     """
 
     value: bytes | None
@@ -59,6 +60,8 @@ class Rejected:
     key: bytes | None = None
     headers: Headers = ()
     timestamp_ms: int | None = None
+    attempts: int = 1
+    first_failed_us: int | None = None
 
     def __post_init__(self) -> None:
         assert self.code in CODES

@@ -14,7 +14,7 @@ from ferrisstreams.compile.aggregate import (
     Emission,
     chunk_bounds,
 )
-from ferrisstreams.compile.payload import Lines, Reduction
+from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.stage import Retries, RowStage
@@ -66,13 +66,17 @@ _UNTIMED_SLICE_US = 1
 
 @dataclass(frozen=True, slots=True)
 class CompileSettings:
-    """What settings decide about a plan. `changelog` is None (choose), `append` or `retract`; `encoder` None: Arrow."""
+    """What settings decide about a plan. `changelog` is None (choose), `append` or `retract`; `encoder` None: Arrow.
+
+    `retries` are those of input rows, `output_retries` those of output rows.
+    """
 
     encoder: Encoder | None
     allowed_lateness_us: int = 0
     late_strategy: str = "drop"
     changelog: str | None = None
     retries: Retries = lambda: iter(())
+    output_retries: Retries = lambda: iter(())
     max_ahead_us: int | None = None
 
 
@@ -170,13 +174,13 @@ def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, setti
     name = time.column if time else None
     shape = RowShape(parts.above, columns, parts.scan.computed, name)
     reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None)
-    output = _output_stage(engine.work, shape, reduction, settings.retries)
+    stage = _row_stage(engine.work, shape, reduction, settings.retries)
+    output = OutputStage(stage, reduction, settings.output_retries)
     return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us), output)
 
 
-def _output_stage(work: Connection, shape: RowShape, reduction: Reduction, retries: Retries) -> OutputStage:
-    stage = RowStage(work, shape, reduction.reduce, lambda text, bound: reduction.run(work, text, bound), retries)
-    return OutputStage(stage, reduction)
+def _row_stage(work: Connection, shape: RowShape, reduction: Reduction, retries: Retries) -> RowStage[Written]:
+    return RowStage(work, shape, reduction.reduce, lambda text, bound: reduction.run(work, text, bound), retries)
 
 
 def _reduction(settings: CompileSettings, columns: tuple[Named, ...], schema: Schema, timed: bool) -> Reduction:
@@ -302,7 +306,9 @@ class _AggregateCompiler:
         if retract:
             columns = (Named("op", column(OP)), *columns)
         reduction = _reduction(self._settings, columns, self._parts.project.schema, timed=False)
-        return _output_stage(self._engine.work, RowShape(self._parts.above, columns), reduction, lambda: iter(()))
+        retries = self._settings.output_retries
+        stage = _row_stage(self._engine.work, RowShape(self._parts.above, columns), reduction, retries)
+        return OutputStage(stage, reduction, retries)
 
     def _emission(self, retract: bool) -> Emission:
         strategy = self._settings.late_strategy

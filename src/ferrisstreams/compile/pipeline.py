@@ -16,7 +16,7 @@ from ferrisstreams.compile.payload import Parameters, Reduction, Written
 from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, SEEN
 from ferrisstreams.compile.sources import Ahead, FetchRows, output_letter
-from ferrisstreams.compile.stage import Failure, Ran, Result, Rows, RowStage
+from ferrisstreams.compile.stage import Failure, Ran, Result, Retries, Rows, RowStage, Tried
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW, Decoder
 from ferrisstreams.operators.log import BATCH_NUMBER, OUTCOME, PARTITION, ROW_BASE
@@ -103,13 +103,17 @@ class Input:
 class OutputStage:
     """Rows to payload, with what could not be made or encoded."""
 
-    def __init__(self, stage: RowStage[Written], reduction: Reduction) -> None:
+    def __init__(self, stage: RowStage[Written], reduction: Reduction, retries: Retries) -> None:
         self._stage = stage
         self._reduction = reduction
+        self._retries = retries
 
     def run(self, rows: Rows, parameters: Parameters, outcome: Outcome) -> Ran[Written]:
         """Adds payload, counts and unencodable rows to `outcome`."""
         ran = self._stage.run(rows, parameters)
+        tried = Tried()
+        while ran.result.unencodable and tried.again(self._retries):
+            ran = self._stage.run(rows, parameters)
         written = ran.result
         outcome.tally = written.tally
         outcome.produced += written.tally.kept
@@ -117,10 +121,12 @@ class OutputStage:
             outcome.payloads.append(written.payload)
         if written.unencodable:
             found = self._stage.ask(ran, self._reduction.unencodable, parameters)
-            outcome.output_rejected += [
-                output_letter(str(value), "E2401", "the row has a value that the format cannot hold")
-                for _, value in found
-            ]
+            outcome.output_rejected += tried.stamp(
+                [
+                    output_letter(str(value), "E2401", "the row has a value that the format cannot hold")
+                    for _, value in found
+                ]
+            )
         return ran
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from sqlglot import exp
@@ -27,8 +27,32 @@ REASONS_MAX = 50
 
 Result = TypeVar("Result")
 
-#: Waits before each new attempt of a batch that failed; without any, a failing batch is diagnosed at once.
-Retries = Callable[[], Iterator[None]]
+#: Waits before each new attempt of a batch that failed, and gives the wall time (us) of that failure; without any
+#: attempts left, the batch is diagnosed.
+Retries = Callable[[], Iterator[int]]
+
+
+class Tried:
+    """How often a batch was tried, and when it first failed."""
+
+    def __init__(self) -> None:
+        self._attempts = 1
+        self._first_us: int | None = None
+        self._waits: Iterator[int] | None = None
+
+    def again(self, retries: Retries) -> bool:
+        """After a failure: wait for the next attempt; False when there is none."""
+        self._waits = self._waits or retries()
+        failed_us = next(self._waits, None)
+        if failed_us is None:
+            return False
+        self._attempts += 1
+        self._first_us = failed_us if self._first_us is None else self._first_us
+        return True
+
+    def stamp(self, rejected: Sequence[Rejected]) -> list[Rejected]:
+        """The rows that failed in the end, with how often they were tried."""
+        return [replace(row, attempts=self._attempts, first_failed_us=self._first_us) for row in rejected]
 
 
 class Rows(Protocol):
@@ -84,16 +108,15 @@ class RowStage(Generic[Result]):
     def run(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
         relation, statement = self._plain(rows.scan())
-        for _ in self._attempts():
+        tried = Tried()
+        while True:
             try:
                 return Ran(self._fetch(statement, parameters), relation, marked=False)
             except DataError:
-                continue
-        return self._diagnose(rows, parameters)
-
-    def _attempts(self) -> Iterator[None]:
-        yield
-        yield from self._retries()
+                if not tried.again(self._retries):
+                    break
+        ran = self._diagnose(rows, parameters)
+        return replace(ran, rejected=tuple(tried.stamp(ran.rejected)))
 
     def _plain(self, scan: exp.Select) -> tuple[exp.Select, str]:
         """The scan with computed columns, and the statement over it; built once as long as the scan is the same."""

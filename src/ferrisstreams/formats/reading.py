@@ -109,16 +109,13 @@ def scan_nothing(columns: Sequence[ReadColumn]) -> exp.Select:
 
 
 def raw_records(fetch: Fetch, framing: Framing, rows: Sequence[int]) -> list[RawRecord]:
-    """The records with these ordinals: lines without their newline, messages as they are."""
+    """The records with these ordinals: lines without their newline and otherwise byte for byte, messages as they are."""
     if fetch.messages is not None:
         return [fetch.messages.record(row) for row in rows]
     data = fetched_block(fetch).read()
     spans = list(framing.spans(data))
-    found = (spans[row] for row in rows)
-    return [
-        RawRecord(data[start:end].rstrip(b"\r\n"), fetch.offset + start, f"{fetch.origin} byte {fetch.offset + start}")
-        for start, end in found
-    ]
+    found = ((data[slice(*spans[row])], fetch.offset + spans[row][0]) for row in rows)
+    return [RawRecord(record.removesuffix(b"\n"), at, f"{fetch.origin} byte {at}") for record, at in found]
 
 
 def fetched_block(fetch: Fetch) -> MemoryFile:

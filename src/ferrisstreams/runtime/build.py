@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from ferrisstreams.plan.nodes import JobPlan, SourceSpec
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext
 from ferrisstreams.runtime.faults import Faults, NoFaults
 from ferrisstreams.runtime.identity import JobIdentity
+from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.settings import JobSettings, failure_policy, settings_of
 from ferrisstreams.schema import Schema
@@ -105,7 +107,7 @@ class JobBuilder:
 
     def compile_settings(self) -> CompileSettings:
         source = self.settings.source
-        policy = failure_policy(source)
+        inputs, outputs = failure_policy(source), failure_policy(self.settings.job)
         ahead_ms = source.optional_number("watermark.max_ahead")
         clock = self.environment.clock
         return CompileSettings(
@@ -113,7 +115,8 @@ class JobBuilder:
             allowed_lateness_us=int(source.duration_ms("allowed.lateness") * 1000),
             late_strategy=source.text("late.data.strategy"),
             changelog=self.settings.job.optional_text("changelog"),
-            retries=lambda: policy.waits(clock),
+            retries=lambda: inputs.waits(clock),
+            output_retries=lambda: outputs.waits(clock),
             max_ahead_us=int(ahead_ms * 1000) if ahead_ms is not None else None,
         )
 
@@ -184,14 +187,13 @@ class JobBuilder:
         if not self.needs_dead_letters:
             return None
         version = self.plan.annotations.get("version")
-        policy = failure_policy(self.settings.source)
         context = LetterContext(
             job=f"{self.identity.application}.{self.identity.job}",
             version=str(version.value) if version else "",
             connector=self.settings.source_connector,
-            attempts=policy.retries + 1,
         )
-        return DeadLetters(self._dead_letter_sink(), context)
+        final = self.letter_mark() if self.environment.stand_ins is None else None
+        return DeadLetters(self._dead_letter_sink(), context, final)
 
     def _dead_letter_sink(self) -> Sink:
         if self.environment.stand_ins is not None:
@@ -207,6 +209,10 @@ class JobBuilder:
         if self.settings.sink_connector == "file":
             folder = self.path(self.settings.job.optional_text("path"), f"sink {self.plan.name}").parent
         return folder / self.identity.dead_letter_file
+
+    def letter_mark(self) -> LetterMark:
+        path = self.dead_letter_path()
+        return LetterMark(path, os.path.relpath(path, self.environment.folder.absolute()))
 
     def path(self, path: str | None, owner: str) -> Path:
         """A path of the application, absolute."""

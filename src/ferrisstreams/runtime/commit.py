@@ -163,7 +163,8 @@ class Commit:
         return EpochRow(self.epoch, content)
 
     def _prepare(self, row: EpochRow) -> None:
-        marks: dict[str, JsonValue] = {"sink": self._parts.sink.flush()}
+        # A place that is not written to now keeps its mark: the next run may write there again.
+        marks: dict[str, JsonValue] = {**self._marks, "sink": self._parts.sink.flush()}
         if self._parts.dead_letters is not None:
             marks["dead_letters"] = self._parts.dead_letters.flush()
         row.content["marks"] = marks

@@ -11,39 +11,50 @@ from datetime import UTC, datetime
 from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.base import Sink
 from ferrisstreams.errors import CODES, FerrisError
+from ferrisstreams.runtime.letter_mark import LetterMark
 
 
 @dataclass(frozen=True, slots=True)
 class LetterContext:
-    """What every letter of a job says: the job, its source's connector, and how often a row is tried."""
+    """What every letter of a job says: the job and its source's connector."""
 
     job: str
     version: str
     connector: str
-    attempts: int
 
 
 class DeadLetters:
     """Letters of a job, written through a sink with marks so that each is there once."""
 
-    def __init__(self, sink: Sink, context: LetterContext) -> None:
+    def __init__(self, sink: Sink, context: LetterContext, final: LetterMark | None = None) -> None:
         self._sink = sink
         self._context = context
+        self._final = final
 
     def open(self, mark: JsonValue) -> None:
+        """Go on behind `mark`; the letters may have another place than when it was set, which begins empty."""
+        if self._final is not None and not self._final.covers(mark):
+            mark = None
         self._sink.open(mark)
+        if self._final is not None and mark is None:
+            self._final.reset()
+        self._publish(mark)
 
     def write(self, rejected: Sequence[Rejected], now_us: int) -> None:
-        """Append these rows as letters."""
-        lines = [json.dumps(letter(row, self._context, now_us), ensure_ascii=False) for row in rejected]
-        if lines:
+        """Append these rows as letters; few of them are text in memory at a time."""
+        for start in range(0, len(rejected), _LETTERS_AT_ONCE):
+            rows = rejected[start : start + _LETTERS_AT_ONCE]
+            lines = [json.dumps(letter(row, self._context, now_us), ensure_ascii=False) for row in rows]
             self._sink.write(Payload(("\n".join(lines) + "\n").encode(), len(lines)))
 
     def flush(self) -> JsonValue:
-        return self._sink.flush()
+        mark = self._sink.flush()
+        return self._final.placed(mark) if self._final is not None else mark
 
     def confirm(self, mark: JsonValue) -> None:
+        """The letters up to this mark are final."""
         self._sink.confirm(mark)
+        self._publish(mark)
 
     def rollback(self, mark: JsonValue) -> None:
         self._sink.rollback(mark)
@@ -51,10 +62,13 @@ class DeadLetters:
     def close(self) -> None:
         self._sink.close()
 
+    def _publish(self, mark: JsonValue) -> None:
+        if self._final is not None and mark is not None:
+            self._final.write(mark)
+
 
 def letter(row: Rejected, context: LetterContext, now_us: int) -> dict[str, JsonValue]:
     """A dead letter as JSON: key and value in base64, and headers whose names other tools read too."""
-    at = datetime.fromtimestamp(now_us / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     headers: dict[str, JsonValue] = {
         "__connect.errors.topic": row.partition,
         "__connect.errors.partition": "0",
@@ -69,18 +83,33 @@ def letter(row: Rejected, context: LetterContext, now_us: int) -> dict[str, Json
         "ferris.code": row.code,
         "ferris.expression": row.expression,
         "ferris.position": row.position,
-        "ferris.attempts": str(context.attempts),
-        "ferris.first_failed_at": at,
-        "ferris.last_failed_at": at,
+        "ferris.attempts": str(row.attempts),
+        "ferris.first_failed_at": _time(now_us if row.first_failed_us is None else row.first_failed_us),
+        "ferris.last_failed_at": _time(now_us),
         "ferris.kind": "output" if row.row < 0 and row.offset < 0 else "input",
     }
     if row.truncated:
         headers["ferris.value.truncated"] = "true"
-    return {"key": _base64(row.key), "value": _base64(row.value), "headers": headers}
+    if row.timestamp_ms is not None:
+        headers["ferris.record.timestamp"] = _time(row.timestamp_ms * 1000)
+    own: list[JsonValue] = [[name, _base64(value)] for name, value in row.headers]
+    found: dict[str, JsonValue] = {"key": _base64(row.key), "value": _base64(row.value), "headers": headers}
+    return found | ({"record_headers": own} if own else {})
 
 
 def _base64(value: bytes | None) -> str | None:
     return base64.b64encode(value).decode() if value is not None else None
+
+
+def _time(time_us: int) -> str:
+    at = datetime.fromtimestamp(time_us / 1_000_000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def failing_ordinals(rejected: Sequence[Rejected]) -> list[int]:
+    """Which rows of a fetch failed, counted from 0; records that were too large to load count as its first rows."""
+    unloaded = sum(row.row < 0 for row in rejected)
+    return [*range(unloaded), *(row.row + unloaded for row in rejected if row.row >= 0)]
 
 
 class ConsecutiveLimit:
@@ -113,6 +142,9 @@ class ConsecutiveLimit:
                 "look at the first dead letters, or raise dlq.max_ratio",
             )
 
+
+#: Letters that are text in memory at the same time: their values may be large.
+_LETTERS_AT_ONCE = 256
 
 #: Rows read before the ratio of dead letters is judged.
 _RATIO_ROWS_MIN = 100

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ferrisstreams.batch import Rejected
 from ferrisstreams.clock import Clock
 from ferrisstreams.errors import RowError
+from ferrisstreams.runtime.retry import wait_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,12 @@ class FailurePolicy:
     backoff_ms: float = 0.0
     backoff_max_ms: float = 0.0
 
-    def waits(self, clock: Clock) -> Iterator[None]:
-        """Before each new attempt: exponential backoff with full jitter."""
+    def waits(self, clock: Clock) -> Iterator[int]:
+        """Before each new attempt: the wall time (us) of the failure, after the wait."""
         for attempt in range(self.retries):
-            longest = min(self.backoff_max_ms, self.backoff_ms * 2**attempt)
-            clock.sleep_ms(random.uniform(0, longest))
-            yield
+            failed_us = clock.now_us()
+            clock.sleep_ms(wait_ms(attempt, self.backoff_ms, self.backoff_max_ms))
+            yield failed_us
 
 
 def fail_on(rejected: Sequence[Rejected]) -> RowError:

@@ -11,7 +11,7 @@ from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import FatalConnectorError, FerrisError
 from ferrisstreams.runtime.batching import Strategy
 from ferrisstreams.runtime.commit import Commit, CommitParts, Progress
-from ferrisstreams.runtime.deadletter import ConsecutiveLimit
+from ferrisstreams.runtime.deadletter import ConsecutiveLimit, failing_ordinals
 from ferrisstreams.runtime.failures import FailurePolicy, RejectionLog, fail_on
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
 
@@ -145,14 +145,13 @@ class Task:
             self._report(rejected)
             if policy.route == "fail":
                 raise fail_on(rejected)
-            if policy.route == "dlq":
-                self._letters(rejected)
-                ledger.dead_lettered += len(rejected)
-            else:
+            if policy.route == "skip":
                 ledger.skipped += len(rejected)
         if policy.route == "dlq":
-            failed = [row.row for row in rejected if row.row >= 0]
-            self._settings.limit.observe(failed, rows, ledger.read, ledger.dead_lettered)
+            ledger.dead_lettered += len(rejected)
+            # Judged first: a source of which everything fails fills no disk with letters.
+            self._settings.limit.observe(failing_ordinals(rejected), rows, ledger.read, ledger.dead_lettered)
+            self._letters(rejected)
 
     def _write(self, outcome: Outcome) -> None:
         """Hand outputs to the sink; output rows that failed follow the sink's strategy."""
