@@ -16,6 +16,7 @@ from ferrisstreams.cli.arguments import (
     TestArguments,
     takes,
 )
+from ferrisstreams.cli.dlq_commands import dlq_app
 
 app = typer.Typer(
     name="ferris",
@@ -73,6 +74,9 @@ def audit(arguments: AuditArguments) -> None:
     from ferrisstreams.cli.audit import run_audit
 
     raise typer.Exit(run_audit(arguments))
+
+
+app.add_typer(dlq_app, name="dlq")
 
 
 @app.command(epilog="Example:  ferris version")

@@ -132,6 +132,8 @@ JOB_KEYS = (
         "failed. Default: off."),
     Key("dlq.max_consecutive", integer(1), 1_000, _JOB, "The job fails when so many rows in a row become dead "
         "letters."),
+    Key("dlq.max_replays", integer(0), 3, _JOB, "A record that became a dead letter again after so many replays is "
+        "quarantined: ferris dlq replay leaves it."),
     Key("state.dir", TEXT, None, _JOB, "Where state is kept. Default: .ferris beside the application file."),
     Key("memory.limit", SIZE, None, _JOB, "Memory of the engine. Default: 80 % of the machine's."),
 )  # fmt: skip

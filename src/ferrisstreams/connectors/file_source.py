@@ -62,7 +62,7 @@ class FileSource:
         self._block = block
         self._clock = clock
         self._framing = framing_of(settings)
-        self._folder = _fixed_folder(settings.path)
+        self._folder = fixed_folder(settings.path)
         self._partitions: dict[str, _Partition] = {}
         self._reader: FileReader | None = None
         self._header: bytes | None = None
@@ -305,7 +305,7 @@ def source_paths(settings: FileSourceSettings) -> list[str]:
     return sorted(found for found in glob.glob(path, recursive=True) if not os.path.isdir(found))
 
 
-def _fixed_folder(path: str) -> str:
+def fixed_folder(path: str) -> str:
     """The folder above the first part of a glob that is not fixed."""
     folder = os.path.dirname(path)
     while glob.has_magic(folder):

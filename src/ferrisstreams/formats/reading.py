@@ -109,7 +109,7 @@ def scan_nothing(columns: Sequence[ReadColumn]) -> exp.Select:
 
 
 def raw_records(fetch: Fetch, framing: Framing, rows: Sequence[int]) -> list[RawRecord]:
-    """The records with these ordinals: lines without their newline and otherwise byte for byte, messages as they are."""
+    """The records with these ordinals: lines but for their newline, messages as they are."""
     if fetch.messages is not None:
         return [fetch.messages.record(row) for row in rows]
     data = fetched_block(fetch).read()

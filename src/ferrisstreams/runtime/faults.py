@@ -23,6 +23,12 @@ FAULT_POINTS = (
 )
 
 
+#: The points of a replay of dead letters.
+REPLAY_POINTS = ("after_replay_intent", "after_replay_write", "after_purge")
+
+_POINTS = (*FAULT_POINTS, *REPLAY_POINTS)
+
+
 class Crash(BaseException):
     """A simulated kill: nothing may catch it but the test."""
 
@@ -41,12 +47,12 @@ class CrashAt:
     """Raises `Crash` at the `hit`-th time (from 1) that `point` is reached."""
 
     def __init__(self, point: str, hit: int = 1) -> None:
-        assert point in FAULT_POINTS, point
+        assert point in _POINTS, point
         self._point = point
         self._left = hit
 
     def reach(self, point: str) -> None:
-        assert point in FAULT_POINTS, point
+        assert point in _POINTS, point
         if point == self._point:
             self._left -= 1
             if self._left == 0:
@@ -68,6 +74,6 @@ def faults_from(text: str | None) -> Faults:
     if not text:
         return NoFaults()
     point, _, hit = text.partition(":")
-    if point not in FAULT_POINTS or not (hit or "1").isdigit():
-        raise ConfigError(f"FERRIS_FAULT={text} names no fault point", "E3002", f"one of {', '.join(FAULT_POINTS)}")
+    if point not in _POINTS or not (hit or "1").isdigit():
+        raise ConfigError(f"FERRIS_FAULT={text} names no fault point", "E3002", f"one of {', '.join(_POINTS)}")
     return KillAt(point, int(hit or "1"))

@@ -23,6 +23,7 @@ from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.session.application import Application, RunOptions
+from ferrisstreams.session.dlq_journal import Journal
 
 #: Bytes of a source that are looked at in one piece.
 _PIECE_BYTES = 16 * 1024 * 1024
@@ -182,10 +183,10 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | s
 def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
     if not builder.needs_dead_letters:
         return [] if ledger.dead_lettered == 0 else ["dead letters were written under other settings"]
-    counts = {"input": 0, "output": 0, "late": 0}
+    counts = {"input": 0, "output": 0, "late": 0, **_purged(builder)}
     path = builder.dead_letter_path()
     with open(path, "rb") as file:
-        for line in file:
+        for line in filter(bytes.strip, file):
             headers = json.loads(line)["headers"]
             counts["late" if headers["ferris.stage"] == "late" else headers["ferris.kind"]] += 1
     mark = _mapping(_mapping(last.content["marks"])["dead_letters"])
@@ -199,6 +200,15 @@ def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check 
     if builder.settings.source.text("late.data.strategy") == "dead_letter":
         checks.append(Check("letters of late rows = late", ledger.late, counts["late"]))
     return checks
+
+
+def _purged(builder: JobBuilder) -> Mapping[str, int]:
+    """How many letters of each kind were erased by `ferris dlq purge`."""
+    journal = Journal(builder.letter_mark().journal_path, writing=False)
+    try:
+        return journal.purged_counts()
+    finally:
+        journal.close()
 
 
 def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:

@@ -1,0 +1,130 @@
+"""Opens the dead letters of an application's jobs, and finds the place that they can be replayed to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferrisstreams.connectors.file_source import FileSourceSettings, fixed_folder
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.observer import Silent
+from ferrisstreams.session.application import Application, RunOptions
+from ferrisstreams.session.dlq import DeadLetterQueue
+from ferrisstreams.session.dlq_append import length_and_end
+from ferrisstreams.session.dlq_file import FileLetters, ReplayTarget
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQueue:
+    """The queue, where replayed records go (`target`, when asked for), and what is not final yet."""
+
+    queue: DeadLetterQueue
+    target: str
+    bytes_not_final: int
+
+
+@contextmanager
+def open_to_read(application: Application, options: RunOptions, job: JobPlan) -> Iterator[OpenQueue | None]:
+    """The letters of a job; None when it has none."""
+    with _builder(application, options, job) as builder:
+        if not builder.dead_letter_path().exists():
+            yield None
+            return
+        store = FileLetters(builder.dead_letter_path(), builder.letter_mark(), builder.environment.faults)
+        yield from _opened(builder, store, "")
+
+
+@contextmanager
+def open_to_change(
+    application: Application, options: RunOptions, job: JobPlan, to: str | None = None, replaying: bool = False
+) -> Iterator[OpenQueue | None]:
+    """The letters of a job, held alone. With `replaying` they can be sent: to the file `to`, else to the job's source.
+
+    Raises ConfigError where they cannot go there, StateError E5001 where another process holds them.
+    """
+    with _builder(application, options, job) as builder:
+        if not builder.dead_letter_path().exists():
+            yield None
+            return
+        target = _target(application, options, builder, to) if replaying else None
+        store = FileLetters(
+            builder.dead_letter_path(), builder.letter_mark(), builder.environment.faults, writing=True, target=target
+        )
+        yield from _opened(builder, store, str(target.path) if target else "")
+
+
+def _opened(builder: JobBuilder, store: FileLetters, target: str) -> Iterator[OpenQueue]:
+    queue = DeadLetterQueue(builder.plan.name, store, builder.settings.job.integer("dlq.max_replays"))
+    try:
+        yield OpenQueue(queue, target, store.bytes_not_final)
+    finally:
+        queue.close()
+
+
+@contextmanager
+def _builder(application: Application, options: RunOptions, job: JobPlan) -> Iterator[JobBuilder]:
+    builder = JobBuilder(job, application.environment(options, Silent()))
+    try:
+        yield builder
+    finally:
+        builder.block.close()
+
+
+# --- where replayed records go ----------------------------------------------------------------------------------------
+
+
+def _target(application: Application, options: RunOptions, builder: JobBuilder, to: str | None) -> ReplayTarget:
+    path = Path(to).absolute() if to is not None else _source_file(builder)
+    _refuse_written(application, options, path)
+    if path.exists() and not path.is_file():
+        raise _unfit(f"{path} is not a regular file", "give --to another file")
+    origin = str(path)
+    if builder.settings.source_connector == "file":
+        origin = os.path.relpath(path, fixed_folder(builder.file_source_settings().path))
+    return ReplayTarget(path, origin)
+
+
+def _source_file(builder: JobBuilder) -> Path:
+    """The file of the job's source, when records can be appended to it."""
+    connector = builder.settings.source_connector
+    if connector != "file":
+        raise _unfit(
+            f"the source of {builder.plan.name} ({connector}) takes no records back", "give --to a file to send them to"
+        )
+    settings = builder.file_source_settings()
+    path = Path(settings.path)
+    if not path.exists():
+        raise _unfit(
+            f"the source of {builder.plan.name} is {path}, which is not one file that there is",
+            "give --to one of the files that the source reads, or another one",
+        )
+    _refuse_unfinished(path, settings)
+    return path
+
+
+def _refuse_unfinished(path: Path, settings: FileSourceSettings) -> None:
+    """A line that another program is writing must not be ended by ours."""
+    if settings.watch and path.is_file() and length_and_end(path)[1] not in (b"", b"\n"):
+        raise _unfit(
+            f"the last line of {path} is not finished: a program is writing to it", "try again, or give --to a file"
+        )
+
+
+def _refuse_written(application: Application, options: RunOptions, path: Path) -> None:
+    """A file that a job writes is cut back to the job's mark: what others append is lost or breaks it."""
+    for job in application.plan.jobs:
+        with _builder(application, options, job) as builder:
+            written = [builder.dead_letter_path()]
+            if builder.settings.sink_connector == "file":
+                written.append(builder.path(builder.settings.job.optional_text("path"), "sink"))
+        if any(os.path.realpath(path) == os.path.realpath(one) for one in written):
+            raise _unfit(f"{path} is written by the job {job.name}", "give --to a file that no job writes")
+
+
+def _unfit(what: str, hint: str) -> ConfigError:
+    return ConfigError(f"dead letters cannot be replayed: {what}", "E4006", hint)
