@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferrisstreams.batch import Rejected
@@ -64,9 +64,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+#: Each example waits for the disk a few times.
+OFTEN = settings(max_examples=40, deadline=None)
+
 RECORDS = st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"\r")), max_size=20)
 
 
+@OFTEN
 @given(
     values=RECORDS,
     before=st.sampled_from([b"", b"{}\n", b"{}"]),
@@ -156,6 +160,7 @@ def test_letters_of_an_epoch_that_is_not_final_are_left_out(folder: Path) -> Non
     assert queue.target.read_bytes() == b"final\n"
 
 
+@OFTEN
 @given(values=RECORDS, hits=st.lists(st.integers(1, 3), max_size=3))
 def test_purged_letters_are_gone_and_no_byte_moves(values: list[bytes], hits: list[int]) -> None:
     with TemporaryDirectory() as name:
