@@ -74,6 +74,9 @@ class FileSink:
         except OSError as error:
             raise _write_error(self._settings.path, error) from error
         status = os.fstat(self._opened())
+        if self._inode_there() != status.st_ino:
+            # Written it is, but into a file that nobody can find any more.
+            raise _lost(self._settings.path, "was deleted or replaced while the job was writing to it")
         return {"length": status.st_size, "inode": status.st_ino}
 
     def confirm(self, mark: JsonValue) -> None:
@@ -101,6 +104,13 @@ class FileSink:
         self._cut(self._first)
         if self._first == 0:
             self._write(self._settings.header)
+
+    def _inode_there(self) -> int | None:
+        """The inode of what the path names now."""
+        try:
+            return os.stat(self._settings.path).st_ino
+        except OSError:
+            return None
 
     def _foreign_bytes(self) -> int:
         """Bytes in the target that are not our header alone (which a crash before the first mark leaves there)."""
