@@ -71,7 +71,8 @@ def default_text(key: Key) -> str:
 def key_row(key: Key) -> str:
     owner = " and ".join(scope.value for scope in key.scopes)
     owner += f" ({', '.join(key.connectors)})" if key.connectors else ""
-    aliases = f" Also written {', '.join(f'`{alias}`' for alias in key.aliases)}." if key.aliases else ""
+    others = ", ".join(f"`{name}`" for name in key.other_names)
+    aliases = f" Also written {others}." if others else ""
     return f"| `{key.name}` | {owner} | {key.kind.name} | {default_text(key)} | {key.sentence}{aliases} |"
 
 

@@ -18,7 +18,12 @@ def check(file: str) -> None:
     application = open_application(file)
     for warning in application.check():
         sys.stderr.write(f"warning: {warning}\n")
-    names = [job.name for job in application.plan.jobs]
+    for job in application.plan.open_jobs:
+        sys.stderr.write(
+            f"warning: job {job.name}: the columns of {job.source.name} are known when it is read; "
+            "names and types were not checked\n"
+        )
+    names = [*(job.name for job in application.plan.jobs), *(job.name for job in application.plan.open_jobs)]
     jobs = (
         f"1 job ({names[0]})" if len(names) == 1 else f"{len(names)} jobs ({', '.join(names)})" if names else "no job"
     )

@@ -31,6 +31,7 @@ def run(arguments: RunArguments) -> int:
     options = run_options(arguments)
     try:
         application = open_application(arguments.file, text)
+        application.refuse_open_jobs()
     except Exception as error:
         return _refuse(error, arguments)
     jobs = choose(application, arguments.job)

@@ -31,9 +31,9 @@ def _text(value: str | bool | int | float) -> str:
 
 def _parse_flag(value: str | bool | int | float) -> bool:
     match _text(value).lower():
-        case "true":
+        case "true" | "yes" | "on" | "enabled" | "1":
             return True
-        case "false":
+        case "false" | "no" | "off" | "disabled" | "0":
             return False
     raise ValueError("expected true or false")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from ferrisstreams.config.aliases import ALIASES
 from ferrisstreams.config.kinds import (
     ANY_TEXT,
     CHARACTER,
@@ -46,6 +47,11 @@ class Key:
     sentence: str
     connectors: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+
+    @property
+    def other_names(self) -> tuple[str, ...]:
+        """All names that are not `name`."""
+        return self.aliases + ALIASES.get(self.name, ())
 
     @property
     def per_side(self) -> bool:
@@ -91,13 +97,16 @@ TIME_KEYS = (
     Key("watermark.max_ahead", DURATION, None, _SOURCE, "A row further ahead of the clock than this is a row error. "
         "Default: off."),
     Key("allowed.lateness", DURATION, 0.0, _TIMED, "How long after its end a window still takes rows."),
-    Key("late.data.strategy", choice("drop", "dead_letter", "update"), "drop", _TIMED, "What becomes of late rows: "
+    Key("late.data.strategy", choice("drop", "dead_letter", "update",
+        update_previous="update", update_previous_window="update"), "drop", _TIMED, "What becomes of late rows: "
         "counted, counted and kept as dead letters, or windows emitted again within the allowed lateness."),
 )  # fmt: skip
 
 BATCH_KEYS = (
     Key("batch.enable", FLAG, True, _TIMED, "false: one row a batch."),
-    Key("batch.strategy", choice("fixed_size", "time_window", "adaptive_size", "memory_based", "low_latency"), None,
+    Key("batch.strategy", choice("fixed_size", "time_window", "adaptive_size", "memory_based", "low_latency",
+        fixedsize="fixed_size", timewindow="time_window", adaptivesize="adaptive_size", memorybased="memory_based",
+        lowlatency="low_latency", count_based="fixed_size", time_based="time_window"), None,
         _TIMED, "What ends a batch. Default: memory_based for bounded files, fixed_size elsewhere."),
     Key("batch.size", integer(1), 10_000, _TIMED, "fixed_size: rows in a batch."),
     Key("batch.timeout", DURATION, 100.0, _TIMED, "fixed_size, adaptive_size, memory_based: the longest wait."),
@@ -112,7 +121,8 @@ BATCH_KEYS = (
 )  # fmt: skip
 
 JOB_KEYS = (
-    Key("job.mode", choice("exactly_once", "at_least_once", transactional="exactly_once", simple="at_least_once"), None,
+    Key("job.mode", choice("exactly_once", "at_least_once", transactional="exactly_once", simple="at_least_once",
+        true="exactly_once", false="at_least_once"), None,
         _JOB, "Delivery. Default: exactly_once where the sink can take back what it wrote."),
     Key("commit.policy", choice("per_record", "per_batch", "hybrid"), "hybrid", _JOB, "When an epoch ends: after each "
         "row, after each batch, or when the source has nothing more queued and at the interval at the latest."),

@@ -89,6 +89,33 @@ def resolve(properties: Mapping[str, Property], scopes: tuple[Scope, ...], conne
     return Settings(values)
 
 
+def find_key(written: str, connector: str | None = None) -> Key | None:
+    """The key of this name or alias, in any case; with a prefix `source.` also of a job's key that sources have."""
+    name = written.lower()
+    keys = [key for key in KEYS if connector is None or not key.connectors or connector in key.connectors]
+    return next((key for key in keys if _is_called(key, name)), None)
+
+
+def canonical_name(written: str, connector: str | None = None) -> str | None:
+    """The one name that `fmt` writes for a key; None when there is no such key."""
+    key = find_key(written, connector)
+    if key is None:
+        return None
+    if key.name.endswith("*"):
+        return key.name[:-1] + written[len(key.name) - 1 :]
+    return f"source.{key.name}" if _is_per_side(key, written.lower()) else key.name
+
+
+def _is_called(key: Key, name: str) -> bool:
+    if name == key.name or name in key.other_names or _is_per_side(key, name):
+        return True
+    return key.name.endswith("*") and name.startswith(key.name[:-1]) and len(name) >= len(key.name)
+
+
+def _is_per_side(key: Key, name: str) -> bool:
+    return key.per_side and name == f"source.{key.name}"
+
+
 def parse_value(key: Key, written: str, prop: Property) -> SettingValue:
     """The typed value of one property. Raises ConfigError E3002."""
     try:
@@ -104,12 +131,11 @@ def _find(
 ) -> tuple[Key, str]:
     name = written.lower()
     for key in known.values():
-        if name == key.name or name in key.aliases:
-            return key, key.name
-        if key.name.endswith("*") and name.startswith(key.name[:-1]) and len(name) >= len(key.name):
-            return key, key.name[:-1] + written[len(key.name) - 1 :]
-        if key.per_side and Scope.JOB in scopes and name == f"source.{key.name}":
-            return key, name
+        if _is_per_side(key, name):
+            if Scope.JOB in scopes:
+                return key, name
+        elif _is_called(key, name):
+            return key, key.name if not key.name.endswith("*") else key.name[:-1] + written[len(key.name) - 1 :]
     raise _unknown(written, known, connector, prop)
 
 

@@ -24,7 +24,7 @@ WINDOW_END = "window_end"
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A declared source."""
+    """A source. Its schema has no columns as long as they are not known."""
 
     name: str
     schema: Schema
@@ -208,6 +208,17 @@ class JobPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job that is not bound yet: the columns of its `source` are known only when it is read."""
+
+    name: str
+    sink: SinkSpec
+    source: SourceSpec
+    annotations: Mapping[str, Property]
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationPlan:
     """All jobs of an application, in the order of the text. `name` is `@app`, else the file's stem."""
 
@@ -215,3 +226,4 @@ class ApplicationPlan:
     jobs: tuple[JobPlan, ...]
     annotations: Mapping[str, Property]
     warnings: tuple[str, ...] = ()
+    open_jobs: tuple[OpenJob, ...] = ()

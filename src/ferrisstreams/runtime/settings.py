@@ -10,7 +10,7 @@ from ferrisstreams.config.resolve import Settings, resolve
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import SINKS, SOURCES
 from ferrisstreams.errors import ConfigError
-from ferrisstreams.plan.nodes import JobPlan, SourceSpec
+from ferrisstreams.plan.nodes import JobPlan, OpenJob, SourceSpec
 from ferrisstreams.runtime.failures import FailurePolicy
 
 #: Annotations of a job and the key that each one sets.
@@ -37,18 +37,28 @@ class JobSettings:
 
 def settings_of(plan: JobPlan, source: SourceSpec, overrides: Mapping[str, Property]) -> JobSettings:
     """Type and check every setting of a job. `overrides` (command line) win. Raises ConfigError."""
-    own = {**_from_annotations(plan), **plan.plan.spec.properties}
-    sink_connector = _connector(own, "stdout" if plan.plan.spec.anonymous else None, SINKS, f"sink {plan.name}")
+    return _settings(OpenJob(plan.name, plan.plan.spec, source, plan.annotations, plan.position), overrides)
+
+
+def check_open(job: OpenJob) -> None:
+    """Check the settings of a job that is not bound. Raises ConfigError."""
+    _settings(job, {})
+
+
+def _settings(job: OpenJob, overrides: Mapping[str, Property]) -> JobSettings:
+    source = job.source
+    own = {**_from_annotations(job.annotations), **job.sink.properties}
+    sink_connector = _connector(own, "stdout" if job.sink.anonymous else None, SINKS, f"sink {job.name}")
     source_connector = _connector(source.properties, None, SOURCES, f"source {source.name}")
     for_job, for_source = _split_overrides(overrides, source_connector, sink_connector)
-    job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector)
+    of_job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector)
     given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector)
-    return JobSettings(_narrowed(job, given), job, source_connector, sink_connector)
+    return JobSettings(_narrowed(of_job, given), of_job, source_connector, sink_connector)
 
 
-def _from_annotations(plan: JobPlan) -> dict[str, Property]:
+def _from_annotations(annotations: Mapping[str, Property]) -> dict[str, Property]:
     found = {}
-    for name, prop in plan.annotations.items():
+    for name, prop in annotations.items():
         if name in _ANNOTATION_KEYS:
             found[_ANNOTATION_KEYS[name]] = prop
         elif name not in _DESCRIPTIVE:

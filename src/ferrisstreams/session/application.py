@@ -17,6 +17,8 @@ from ferrisstreams.runtime.faults import faults_from
 from ferrisstreams.runtime.identity import STATE_DIR
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import Observer, Silent
+from ferrisstreams.runtime.settings import check_open
+from ferrisstreams.session.columns import columns_of
 from ferrisstreams.sql.application import parse_application
 
 __all__ = ["Application", "JobResult", "Result", "RunOptions"]
@@ -64,12 +66,14 @@ class Application:
         """Parse a text; `path` names it in errors, and relative paths in it are relative to its folder."""
         named = Path(path)
         folder = named.parent if not path.startswith("<") else Path()
-        return cls(parse_application(text, path), folder.absolute())
+        return cls(parse_application(text, path, infer=columns_of), folder.absolute())
 
     def check(self) -> list[str]:
         """Check every job without opening anything; the warnings. Raises FerrisError."""
         for job in self.plan.jobs:
             Job(job, self.environment(RunOptions(), Silent())).check()
+        for open_job in self.plan.open_jobs:
+            check_open(open_job)
         return list(self.plan.warnings)
 
     def explain(self, job: str | None = None, form: str = "text") -> str:
@@ -90,6 +94,7 @@ class Application:
     def run(self, *, options: RunOptions | None = None, observer: Observer | None = None) -> Result:
         """Run the jobs one after another in this process, each before those that read its output."""
         options = options or RunOptions()
+        self.refuse_open_jobs()
         results = []
         for plan in in_order(self._chosen(options.jobs)):
             self._running = Job(plan, self.environment(options, observer or Silent()))
@@ -98,6 +103,16 @@ class Application:
             results.append(self._running.run())
         self._running = None
         return Result(tuple(results))
+
+    def refuse_open_jobs(self) -> None:
+        """Raises ConfigError when the columns of a source are not known, so that its job cannot run."""
+        for job in self.plan.open_jobs:
+            raise ConfigError(
+                f"the columns of {job.source.name} are not known",
+                "E3004",
+                f"declare them: CREATE STREAM {job.source.name} (columns) WITH (…)",
+                job.position,
+            )
 
     def stop(self) -> None:
         """Ask the running job to end after its current batch, and the following ones to end at once."""

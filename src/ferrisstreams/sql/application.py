@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from ferrisstreams.config.registry import Scope
+from ferrisstreams.config.resolve import find_key
 from ferrisstreams.config.values import Property
 from ferrisstreams.duck.engine import Connection, Engine, EngineSettings
 from ferrisstreams.errors import SqlError
@@ -16,6 +18,7 @@ from ferrisstreams.plan.nodes import (
     ApplicationPlan,
     Emit,
     JobPlan,
+    OpenJob,
     Sink,
     SinkSpec,
     SourceSpec,
@@ -24,15 +27,14 @@ from ferrisstreams.plan.nodes import (
 from ferrisstreams.plan.rewrites import canonical
 from ferrisstreams.schema import EventTime, Schema
 from ferrisstreams.sql.binder import Binder, Names
-from ferrisstreams.sql.catalog import Catalog, ResolveReference, Stream
-from ferrisstreams.sql.context import Context
+from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, InferColumns, ResolveReference, Stream
+from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.functions import load_functions
+from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.relations import Relation, aggregate_in, plan_message_key, scan_in
 from ferrisstreams.sql.source_text import SourceText, Span
 from ferrisstreams.sql.sources import declare_source, is_about, is_time_key
 from ferrisstreams.sql.statements import DeclareStream, EmitWritten, Script, StreamAs, View, parse_statements, too_deep
-
-_INLINE_SUFFIXES = (".type", ".config_file")
 
 
 def parse_application(
@@ -41,16 +43,18 @@ def parse_application(
     *,
     resolve_reference: ResolveReference | None = None,
     tables: Mapping[str, Schema] | None = None,
+    infer: InferColumns | None = None,
 ) -> ApplicationPlan:
     """Parse and bind a whole application; every plan is canonical (see `plan.rewrites`).
 
     `resolve_reference` gives the schema of a string reference such as `FROM 'trades.jsonl'`; without it such a
-    reference is refused. `tables` are streams in memory, by name. Raises `SqlError` with an exact position.
+    reference is inferred as others are. `tables` are streams in memory, by name. `infer` gives the columns of sources
+    that declare none; jobs whose columns it does not know yet are `open_jobs`. Raises `SqlError` with an exact place.
     """
     script = parse_statements(text, path)
     engine = Engine(EngineSettings())
     try:
-        catalog = Catalog(resolve_reference)
+        catalog = Catalog(resolve_reference, infer)
         catalog.add_tables(tables or {})
         return _Application(script, engine.work, catalog).bind()
     finally:
@@ -63,6 +67,7 @@ class _Application:
     connection: Connection
     catalog: Catalog
     jobs: list[JobPlan] = field(default_factory=list)
+    open_jobs: list[OpenJob] = field(default_factory=list)
 
     def bind(self) -> ApplicationPlan:
         for statement in self.script.statements:
@@ -70,26 +75,33 @@ class _Application:
             with _depth_checked(self.script.source, statement.span):
                 match statement:
                     case DeclareStream():
-                        _refuse_inline(context, statement.properties)
-                        self.catalog.add(context, statement.name, Stream(declare_source(context, statement)))
+                        source = declare_source(context, self.catalog, statement)
+                        self.catalog.add(context, statement.name, Stream(source))
                     case View():
                         self._view(context, statement)
                     case StreamAs():
                         self._job(context, statement)
         named = self.script.annotations.get("app")
         name = str(named.value) if named is not None else PurePath(self.script.source.path).stem
-        return ApplicationPlan(name, tuple(self.jobs), self.script.annotations, self.script.warnings)
+        return ApplicationPlan(
+            name, tuple(self.jobs), self.script.annotations, self.script.warnings, tuple(self.open_jobs)
+        )
 
     def _view(self, context: Context, statement: View) -> None:
         """A view is bound once where it stands, so that its errors are seen although nothing reads it. Its reader
         decides how it is emitted."""
         final = EmitWritten(Emit.FINAL, statement.span)
-        Binder(context, self.catalog, final, {}).query(statement.query, Names())
+        with suppress(ColumnsUnknownError):
+            Binder(context, self.catalog, final, {}).query(statement.query, Names())
         self.catalog.add(context, statement.name, statement)
 
     def _job(self, context: Context, statement: StreamAs) -> None:
-        _refuse_inline(context, statement.properties)
-        relation = Binder(context, self.catalog, statement.emit, statement.properties).query(statement.query, Names())
+        binder = Binder(context, self.catalog, statement.emit, statement.properties)
+        try:
+            relation = binder.query(statement.query, Names())
+        except ColumnsUnknownError as unknown:
+            self._open_job(context, statement, unknown.source)
+            return
         aggregate = relation.aggregate
         if aggregate is None and statement.emit is not None and statement.emit.emit is Emit.FINAL:
             raise context.error(
@@ -115,31 +127,52 @@ class _Application:
         if statement.name is not None:
             self.catalog.add(context, statement.name, Stream(_written_source(job, spec), job.name))
 
+    def _open_job(self, context: Context, statement: StreamAs, source: SourceSpec) -> None:
+        """A job whose columns are not known: its settings can be checked, its names and types cannot."""
+        spec = self._sink(context, statement, source.name)
+        name = self._job_name(context, statement, spec)
+        place = context.source.position(statement.span)
+        self.open_jobs.append(OpenJob(name, spec, source, statement.annotations, place))
+        if statement.name is not None:
+            properties = _read_as_source(spec.properties)
+            written = SourceSpec(spec.name, Schema(()), None, properties, spec.position)
+            self.catalog.add(context, statement.name, Stream(written, name))
+
     def _sink(self, context: Context, statement: StreamAs, source: str) -> SinkSpec:
         properties = {
             key: value
             for key, value in statement.properties.items()
             if not is_time_key(key) and not is_about(source, key)
         }
+        for key, value in properties.items():
+            owner, _, part = key.rpartition(".")
+            if owner and part in (CONNECTOR, CONFIG_FILE):
+                raise SqlError(
+                    f"{owner} is neither read nor written here", "E3001", did_you_mean(owner, [source]), value.position
+                )
         if statement.name is not None:
             position = context.source.position(statement.name.span)
             return SinkSpec(statement.name.text, properties, False, position)
-        anonymous = sum(1 for job in self.jobs if job.plan.spec.anonymous)
+        specs = [*(job.plan.spec for job in self.jobs), *(job.sink for job in self.open_jobs)]
+        anonymous = sum(1 for spec in specs if spec.anonymous)
         name = "select" if anonymous == 0 else f"select_{anonymous + 1}"
         return SinkSpec(name, properties, True, context.source.position(statement.span))
 
     def _job_name(self, context: Context, statement: StreamAs, spec: SinkSpec) -> str:
         written = statement.annotations.get("name")
         name = str(written.value) if written is not None else spec.name
-        if any(job.name.lower() == name.lower() for job in self.jobs):
+        if any(other.lower() == name.lower() for other in self._job_names()):
             position = written.position if written is not None else spec.position
             raise SqlError(f"two jobs are named {name}", "E1103", "name one of them with -- @name: …", position)
         return name
 
+    def _job_names(self) -> list[str]:
+        return [*(job.name for job in self.jobs), *(job.name for job in self.open_jobs)]
+
     def _depends_on(self, context: Context, statement: StreamAs, relation: Relation) -> tuple[str, ...]:
         written = statement.annotations.get("depends_on")
         names = [part.strip() for part in str(written.value).split(",")] if written is not None else []
-        known = [job.name for job in self.jobs]
+        known = self._job_names()
         for name in names:
             if name not in known:
                 assert written is not None
@@ -175,18 +208,19 @@ def _written_source(job: JobPlan, spec: SinkSpec) -> SourceSpec:
     the reader to give, and zero without."""
     column = job.plan.facts.event_time
     time = EventTime(column) if column is not None else None
-    return SourceSpec(spec.name, job.plan.schema, time, spec.properties, spec.position)
+    return SourceSpec(spec.name, job.plan.schema, time, _read_as_source(spec.properties), spec.position)
 
 
-def _refuse_inline(context: Context, properties: Mapping[str, Property]) -> None:
-    for key, value in properties.items():
-        if key.lower().endswith(_INLINE_SUFFIXES):
-            raise SqlError(
-                f"the inline form ({key}) is not supported",
-                "E1201",
-                "declare the source with CREATE STREAM name (columns) WITH (…); a query's WITH configures its own sink",
-                value.position,
-            )
+def _read_as_source(properties: Mapping[str, Property]) -> dict[str, Property]:
+    """Of a sink's properties those that its reader needs as well: where the records are, and how they are written."""
+    connector = properties.get(CONNECTOR)
+    kind = str(connector.value).lower() if connector is not None else None
+    keys = {key: find_key(key, kind) for key in properties}
+    return {
+        name: properties[name]
+        for name, key in keys.items()
+        if key is not None and Scope.SOURCE in key.scopes and Scope.JOB not in key.scopes
+    }
 
 
 @contextmanager

@@ -19,13 +19,14 @@ from ferrisstreams.plan.nodes import (
 )
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.aggregation import Grouping, name_keys, uses_aggregate
-from ferrisstreams.sql.catalog import Catalog, Stream
+from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, Stream
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import describe, type_of
+from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.relations import Relation, nullable, project
 from ferrisstreams.sql.resolve import EDGE, Scope, refuse_clauses, resolve
 from ferrisstreams.sql.select_list import Item, SelectList
-from ferrisstreams.sql.sources import with_job_properties
+from ferrisstreams.sql.sources import inline_source, source_properties, with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, MessageKey, span_of
 from ferrisstreams.sql.window_binding import bind_window, window_and_group, with_grace
@@ -143,6 +144,9 @@ class Binder:
         return self._declared(name), name
 
     def _declared(self, name: Name) -> Relation:
+        given = source_properties(name.text, self.properties)
+        if CONNECTOR in given or CONFIG_FILE in given:
+            return self._scan(inline_source(self.context, self.catalog, name, given))
         found = self.catalog.find(self.context, name)
         match found:
             case View():
@@ -152,6 +156,8 @@ class Binder:
 
     def _scan(self, stream: Stream) -> Relation:
         source = with_job_properties(stream.source, self.properties, stream.job is not None)
+        if not len(source.schema):
+            raise ColumnsUnknownError(source)
         return Relation(Scan(source, source.schema), (), (stream.job,) if stream.job is not None else ())
 
     def _table_function(self, call: exp.Func) -> SqlError:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.plan.nodes import SourceSpec
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.context import Context, did_you_mean
+from ferrisstreams.sql.references import KAFKA_SCHEME, kafka_source
+from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, View
 
 #: Gives the schema of a string reference (`FROM 'trades.jsonl'`).
 ResolveReference: TypeAlias = Callable[[str], Schema]
+
+#: Gives the columns of a source that declares none, from its schema or a sample of its records. None: they are known
+#: only when it is read. Raises `FerrisError` when there are none to be found.
+InferColumns: TypeAlias = Callable[[SourceSpec], Schema | None]
 
 _FORMATS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv"}
 
@@ -26,11 +32,20 @@ class Stream:
     job: str | None = None
 
 
+class ColumnsUnknownError(Exception):
+    """A query reads a source whose columns are not known yet."""
+
+    def __init__(self, source: SourceSpec) -> None:
+        super().__init__(source.name)
+        self.source = source
+
+
 @dataclass(slots=True)
 class Catalog:
     """The names declared so far, in the order of the text."""
 
     resolve_reference: ResolveReference | None
+    infer: InferColumns | None = None
     entries: dict[str, Stream | View] = field(default_factory=dict)
 
     def add(self, context: Context, name: Name, entry: Stream | View) -> None:
@@ -44,24 +59,39 @@ class Catalog:
         for name, schema in tables.items():
             self.entries[name] = Stream(SourceSpec(name, schema, None, {"connector": Property("memory")}))
 
-    def find(self, context: Context, name: Name) -> Stream | View:
-        """What a table reference means. Raises `SqlError` with the nearest name."""
+    def lookup(self, name: Name) -> Stream | View | None:
+        """What a table reference means; None when nothing has this name."""
         found = self.entries.get(name.text)
         if found is None and not name.quoted:
             found = next((entry for other, entry in self.entries.items() if name.matches(other)), None)
+        return found
+
+    def find(self, context: Context, name: Name) -> Stream | View:
+        """What a table reference means. Raises `SqlError` with the nearest name."""
+        found = self.lookup(name)
         if found is None:
             known = list(self.entries)
             hint = did_you_mean(name.text, known) or "declare it before with CREATE STREAM name (columns) WITH (…)"
             raise context.error(name.span, f"there is no stream {name.text}", "E1101", hint)
         return found
 
+    def columns_of(self, context: Context, source: SourceSpec, place: Span) -> Schema:
+        """The columns of a source that declares none; no columns when they are not known yet. Raises `SqlError`."""
+        if self.infer is None:
+            raise context.error(
+                place,
+                f"the columns of {source.name} are not declared",
+                "E1201",
+                "declare them: CREATE STREAM name (columns) WITH (connector = 'file', path = …)",
+            )
+        return self.infer(source) or Schema(())
+
     def reference(self, context: Context, name: Name) -> Stream:
         """The stream of a string reference such as `'trades.jsonl'`."""
         text = name.text
-        if text.startswith("kafka://"):
-            raise context.error(
-                name.span, "reading Kafka is not supported yet", "E1201", "read a file: FROM 'trades.jsonl'"
-            )
+        if text.lower().startswith(KAFKA_SCHEME):
+            spec = kafka_source(context, name)
+            return Stream(replace(spec, schema=self.columns_of(context, spec, name.span)))
         path = text.removeprefix("file://")
         suffix = next((suffix for suffix in _FORMATS if path.lower().endswith(suffix)), None)
         if suffix is None or (path == text and "://" in text):
@@ -71,17 +101,13 @@ class Catalog:
                 "E1201",
                 "a reference ends with .jsonl, .json or .csv, or begins with file://; quote a name with double quotes",
             )
-        if self.resolve_reference is None:
-            raise context.error(
-                name.span,
-                "a file without declared columns cannot be read here",
-                "E1201",
-                "declare it: CREATE STREAM name (columns) WITH (connector = 'file', path = …)",
-            )
         place = context.source.position(name.span)
         properties = {
             "connector": Property("file", place),
             "path": Property(path, place),
             "format": Property(_FORMATS[suffix], place),
         }
-        return Stream(SourceSpec(text, self.resolve_reference(text), None, properties, place))
+        if self.resolve_reference is not None:
+            return Stream(SourceSpec(text, self.resolve_reference(text), None, properties, place))
+        spec = SourceSpec(text, Schema(()), None, properties, place)
+        return Stream(replace(spec, schema=self.columns_of(context, spec, name.span)))

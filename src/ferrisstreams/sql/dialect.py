@@ -7,6 +7,7 @@ DuckDB is asked. Only aggregates that other code recognises by class keep their 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 from sqlglot import exp
@@ -34,6 +35,15 @@ from ferrisstreams.sql.window_parser import WINDOW_BOUNDS, WINDOW_FUNCTIONS, Win
 #: Calls whose arguments have a syntax of their own.
 _SPECIAL_CALLS = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "OVERLAY")
 _TYPED_AGGREGATES = ("COUNT", "SUM", "AVG")
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What stands behind a query."""
+
+    properties: list[exp.Expression]
+    emit: EmitClause | None = None
+    into: exp.Identifier | None = None
 
 
 class FerrisParser(WindowParser):
@@ -74,8 +84,8 @@ class FerrisParser(WindowParser):
 
     def _parse_select_alone(self) -> SelectAlone:
         query = self._parse_query()
-        emit, properties = self._parse_tail([])
-        return self.expression(SelectAlone(query=query, emit=emit, properties=properties))
+        tail = self._parse_tail([])
+        return self.expression(SelectAlone(query=query, emit=tail.emit, properties=tail.properties, into=tail.into))
 
     def _parse_create_stream_or_view(self) -> exp.Expression:
         create = self._prev
@@ -113,22 +123,24 @@ class FerrisParser(WindowParser):
         if declared:
             columns = self._parse_wrapped_items(self._parse_declaration)
         properties = self._parse_property_lists([])
-        query = emit = None
+        query: exp.Expression | None = None
+        tail = Tail(properties)
         if self._match(TokenType.ALIAS):
             if declared:
                 self.raise_error("A stream made by AS SELECT takes its columns from the query", self._prev)
             query = self._parse_query()
-            emit, properties = self._parse_tail(properties)
-        elif not declared:
+            tail = self._parse_tail(properties)
+        elif not declared and not properties:
             self._fail_expected("the columns in parentheses, or AS and a query")
         return self.expression(
             CreateStream(
                 this=name,
                 columns=[item for item in columns if isinstance(item, StreamColumn)],
                 watermarks=[item for item in columns if isinstance(item, WatermarkFor)],
-                properties=properties,
+                properties=tail.properties,
                 query=query,
-                emit=emit,
+                emit=tail.emit,
+                into=tail.into,
             )
         )
 
@@ -140,18 +152,22 @@ class FerrisParser(WindowParser):
             self._fail_expected("a query (SELECT …)")
         return query
 
-    def _parse_tail(self, properties: list[exp.Expression]) -> tuple[EmitClause | None, list[exp.Expression]]:
-        """EMIT and WITH after a query, in any order."""
-        emit: EmitClause | None = None
+    def _parse_tail(self, properties: list[exp.Expression]) -> Tail:
+        """INTO, EMIT and WITH after a query, in any order."""
+        tail = Tail(properties)
         while True:
             if self._is_emit():
-                if emit is not None:
+                if tail.emit is not None:
                     self.raise_error("EMIT is written twice")
-                emit = self._parse_emit()
+                tail = replace(tail, emit=self._parse_emit())
             elif self._match(TokenType.WITH, advance=False):
-                properties = self._parse_property_lists(properties)
+                tail = replace(tail, properties=self._parse_property_lists(tail.properties))
+            elif self._match(TokenType.INTO):
+                if tail.into is not None:
+                    self.raise_error("INTO is written twice", self._prev)
+                tail = replace(tail, into=self._parse_name("a name for the sink after INTO"))
             else:
-                return emit, properties
+                return tail
 
     def _is_emit(self) -> bool:
         return bool(self._curr.text.upper() == "EMIT" and self._curr.token_type == TokenType.VAR)

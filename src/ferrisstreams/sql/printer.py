@@ -48,8 +48,9 @@ def _declaration(statement: DeclareStream) -> str:
         expression = _canonical(statement.watermark.expression).sql("duckdb")
         lines.append(f"WATERMARK FOR {_name(statement.watermark.column)} AS {expression}")
     columns = ",\n".join(f"  {line}" for line in lines)
+    declared = f" (\n{columns}\n)" if lines else ""
     properties = f" {_with(statement.properties)}" if statement.properties else ""
-    return f"CREATE STREAM {_name(statement.name)} (\n{columns}\n){properties}"
+    return f"CREATE STREAM {_name(statement.name)}{declared}{properties}"
 
 
 def _annotations(annotations: Mapping[str, Property]) -> str:

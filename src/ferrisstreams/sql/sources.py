@@ -13,14 +13,17 @@ from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import SourceSpec
 from ferrisstreams.schema import Column, EventTime, Schema
+from ferrisstreams.sql.catalog import Catalog, Stream
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.durations import duration_of, parse_duration
 from ferrisstreams.sql.inference import explain_bind_error
-from ferrisstreams.sql.statements import DeclareStream, Name, Watermark
+from ferrisstreams.sql.inline import CONNECTOR
+from ferrisstreams.sql.statements import DeclareStream, Name, View, Watermark
 
 FIELD = "event.time.field"
 STRATEGY = "watermark.strategy"
 DELAY = "watermark.max_out_of_orderness"
+TIME_FORMAT = "event.time.format"
 
 _KNOWN_KEYS = frozenset(all_names())
 _TIME_KEYS = ("event.time.", "watermark.", "timestamp.format")
@@ -31,14 +34,52 @@ _TIMESTAMPS = (
 )  # fmt: skip
 
 
-def declare_source(context: Context, statement: DeclareStream) -> SourceSpec:
+def declare_source(context: Context, catalog: Catalog, statement: DeclareStream) -> SourceSpec:
     """The source that a declaration describes. Raises `SqlError`."""
-    schema = _schema(context, statement)
+    schema = _schema(context, statement) if statement.columns else _found_columns(context, catalog, statement)
+    if not len(schema):
+        place = context.source.position(statement.name.span)
+        return SourceSpec(statement.name.text, schema, None, statement.properties, place)
     watermark = statement.watermark
     declared = _from_watermark(context, watermark, schema) if watermark is not None else None
     time = _event_time(declared, schema, statement.properties)
     position = context.source.position(statement.name.span)
     return SourceSpec(statement.name.text, schema, time, statement.properties, position)
+
+
+def _found_columns(context: Context, catalog: Catalog, statement: DeclareStream) -> Schema:
+    place = context.source.position(statement.name.span)
+    bare = SourceSpec(statement.name.text, Schema(()), None, statement.properties, place)
+    return timed_schema(catalog.columns_of(context, bare, statement.name.span), statement.properties)
+
+
+def timed_schema(schema: Schema, properties: Mapping[str, Property]) -> Schema:
+    """Inferred columns with the event time as TIMESTAMP, where `event.time.format` says how it is written."""
+    field = properties.get(FIELD)
+    if field is None or TIME_FORMAT not in properties:
+        return schema
+    name = str(field.value).lower()
+    return Schema(
+        tuple(replace(column, type="TIMESTAMP") if column.name.lower() == name else column for column in schema)
+    )
+
+
+def inline_source(context: Context, catalog: Catalog, name: Name, given: Mapping[str, Property]) -> Stream:
+    """The source that a job configures in its own properties: `given` without their prefix. Raises `SqlError`.
+
+    A stream that is known already lends its columns, and the job that writes it.
+    """
+    known = catalog.lookup(name)
+    place = context.source.position(name.span)
+    if isinstance(known, View):
+        position = given[CONNECTOR].position if CONNECTOR in given else place
+        raise SqlError(
+            f"{name.text} is a view: it has no connector", "E3003", "configure the streams that it reads", position
+        )
+    if known is not None:
+        return replace(known, source=replace(known.source, properties=given))
+    bare = SourceSpec(name.text, Schema(()), None, given, place)
+    return Stream(replace(bare, schema=timed_schema(catalog.columns_of(context, bare, name.span), given)))
 
 
 def _schema(context: Context, statement: DeclareStream) -> Schema:
@@ -88,6 +129,8 @@ def with_job_properties(source: SourceSpec, properties: Mapping[str, Property], 
     if not given:
         return source
     merged = {**source.properties, **given}
+    if not len(source.schema):
+        return replace(source, properties=merged)
     declared = source.event_time
     if declared is not None and (written_by_job or FIELD in source.properties):
         merged = {FIELD: Property(declared.column), **merged}

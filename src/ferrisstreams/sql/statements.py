@@ -15,6 +15,7 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import Emit
 from ferrisstreams.sql.annotations import application_annotations, job_annotations
 from ferrisstreams.sql.dialect import Ferris, FerrisParser
+from ferrisstreams.sql.inline import Owners, modernised, modernised_declaration
 from ferrisstreams.sql.lexer import Annotation, Piece, split
 from ferrisstreams.sql.located_parser import LocatedParseError
 from ferrisstreams.sql.source_text import SourceText, Span, lowered
@@ -62,7 +63,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class DeclareStream:
-    """`CREATE STREAM name (columns) WITH (…)`: a source."""
+    """`CREATE STREAM name (columns) WITH (…)`: a source; without columns they are found in its records."""
 
     name: Name
     columns: tuple[ColumnDeclaration, ...]
@@ -157,11 +158,31 @@ def _statement(source: SourceText, piece: Piece, annotations: Mapping[str, Prope
         case CreateStream() if tree.args.get("query") is None:
             return _declaration(source, tree, span)
         case CreateStream() | SelectAlone():
-            name = name_of(tree.this) if isinstance(tree, CreateStream) else None
-            return StreamAs(name, tree.args["query"], _emit(tree), _properties(source, tree), annotations, span)
+            return _job(source, tree, annotations, span)
         case _:
             assert isinstance(tree, CreateView)
             return View(name_of(tree.this), tree.args["query"], span)
+
+
+def _job(
+    source: SourceText, tree: CreateStream | SelectAlone, annotations: Mapping[str, Property], span: Span
+) -> StreamAs:
+    """A job. `INTO name` names the sink that the properties are about, and a job that has no name otherwise."""
+    into = tree.args.get("into")
+    sink = name_of(into) if into is not None else None
+    name = name_of(tree.this) if isinstance(tree, CreateStream) else sink
+    query = tree.args["query"]
+    written = sink if sink is not None else name
+    owners = Owners(written.text if written is not None else None, _tables(query))
+    topic = sink.text if sink is not None and name is not None and sink.text != name.text else None
+    properties = modernised(_properties(source, tree), owners, topic)
+    return StreamAs(name, query, _emit(tree), properties, annotations, span)
+
+
+def _tables(query: exp.Expression) -> tuple[str, ...]:
+    """The names that a query reads, also those of its own WITH."""
+    found = [table.name for table in query.find_all(exp.Table) if isinstance(table.this, exp.Identifier)]
+    return tuple(dict.fromkeys(found))
 
 
 def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
@@ -258,7 +279,9 @@ def _declaration(source: SourceText, tree: CreateStream, span: Span) -> DeclareS
     if len(watermarks) > 1:
         raise source.error(span_of(watermarks[1]) or span, "a stream has one watermark", "E1103", "remove one of them")
     watermark = _watermark(watermarks[0]) if watermarks else None
-    return DeclareStream(name_of(tree.this), tuple(columns), watermark, _properties(source, tree), span)
+    stream = name_of(tree.this)
+    properties = modernised_declaration(_properties(source, tree), stream.text)
+    return DeclareStream(stream, tuple(columns), watermark, properties, span)
 
 
 def _watermark(tree: WatermarkFor) -> Watermark:

@@ -14,7 +14,7 @@ from ferrisstreams.sql.source_text import Span
 
 
 class CreateStream(exp.Expression):
-    """`this` is the name; `columns` and `watermarks` for a declaration, `query` and `emit` for a job."""
+    """`this` is the name; `columns` and `watermarks` for a declaration, `query`, `emit` and `into` for a job."""
 
     arg_types: ClassVar[dict[str, bool]] = {
         "this": True,
@@ -23,6 +23,7 @@ class CreateStream(exp.Expression):
         "properties": False,
         "query": False,
         "emit": False,
+        "into": False,
     }
 
 
@@ -31,7 +32,7 @@ class CreateView(exp.Expression):
 
 
 class SelectAlone(exp.Expression):
-    arg_types: ClassVar[dict[str, bool]] = {"query": True, "emit": False, "properties": False}
+    arg_types: ClassVar[dict[str, bool]] = {"query": True, "emit": False, "properties": False, "into": False}
 
 
 class StreamColumn(exp.Expression):
