@@ -63,6 +63,7 @@ CODES: Mapping[str, str] = {
     "E5003": "state and the outside do not agree",
     "E5004": "a state file of another format version",
     "E5005": "a state file that cannot be opened",
+    "E5006": "state that another instance of the job has left behind",
     # Failures of a job.
     "E6001": "a row failed under FailBatch",
     "E6002": "too many dead letters",

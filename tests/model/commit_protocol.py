@@ -43,8 +43,8 @@ class Transaction:
 @dataclass(frozen=True)
 class World:
     """Epochs are numbers from 1. `state` is the last epoch row of the state file and `confirmed` whether that is
-    written there; `file` and `topic` are the epochs whose output they hold, in order. `old`: the last prepare is so long
-    ago that the broker may have forgotten offsets."""
+    written there; `file` and `topic` are the epochs whose output they hold, in order. `old`: the last prepare is so
+    long ago that the broker may have forgotten offsets."""
 
     step: str = "dead"
     epoch: int = 1  # of the running process

@@ -127,6 +127,8 @@ JOB_KEYS = (
     Key("commit.policy", choice("per_record", "per_batch", "hybrid"), "hybrid", _JOB, "When an epoch ends: after each "
         "row, after each batch, or when the source has nothing more queued and at the interval at the latest."),
     Key("commit.interval", DURATION, 1_000.0, _JOB, "hybrid: the longest epoch."),
+    Key("commit.heartbeat", DURATION, 3_600_000.0, _JOB, "How often an idle job commits its positions again, so that "
+        "the broker does not forget them."),
     Key("commit.rows", integer(1), None, _JOB, "hybrid: the most rows of an epoch."),
     Key("failure_strategy", choice("log_and_continue", "send_to_dlq", "fail_batch", "retry_with_backoff",
         send_to_d_l_q="send_to_dlq", sendtodlq="send_to_dlq", send_to_dlq="send_to_dlq"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,9 @@ class Source(Protocol):
 
     def partitions(self) -> Positions:
         """Position of every partition that is known and not finished, as of the last poll."""
+
+    def pinned(self) -> Positions:
+        """Right after `open`: where partitions begin that must begin there again, though nothing of them was read."""
 
     @property
     def ended(self) -> bool:
@@ -95,15 +98,17 @@ class CommittedOffset:
 class Transactions(Protocol):
     """Transactions of one producer, which all sinks of a job on one cluster share; the decider of the job's epochs.
 
-    Call order: `init` once, then `begin`, the sinks' writes and flushes, and `commit` or `abort`, again and again.
-    A producer whose commit has an unknown outcome or that is fenced is of no more use: `close` it and make a new one.
+    Call order: `committed` (touches nothing), `init`, `committed` again; then for each epoch `begin`, the sinks' writes
+    and flushes, `send`, `commit`. A producer whose commit has an unknown outcome or that is fenced is of no more use:
+    `close` it and make a new one.
 
     Raises TransientError and FatalConnectorError for what takes the epoch back (`abort` first), FencedError when
     another producer of the same transactional id has begun or the broker has timed the transaction out.
     """
 
-    def read_committed(self, partitions: Sequence[str]) -> Mapping[str, CommittedOffset]:
-        """What the job's group has committed for these partitions (`topic-0`), leaving out those without.
+    def committed(self) -> Mapping[str, CommittedOffset]:
+        """What the job's group has committed, by partition (`topic-0`): those of its sources on this cluster, or the
+        one that stands for them.
 
         Answers at once, also before `init` and while a transaction is open, whose offsets it does not show.
         """
@@ -112,14 +117,14 @@ class Transactions(Protocol):
         """Fence older producers of the same transactional id: their open transaction is settled when this returns."""
 
     def begin(self) -> None:
-        """Begin a transaction."""
+        """Begin a transaction. The broker hears of it with the first write."""
 
-    def commit(self, positions: Mapping[str, int], token: str) -> None:
-        """Commit what was written since `begin`, and with it, in the job's group, `positions` (the next offset of each
-        partition, `topic-0`), every one with `token` as its metadata. The partitions must be of this cluster.
+    def send(self, positions: Positions, epoch: int, token: str) -> None:
+        """Put into the transaction, in the job's group, the next offset of each partition, every one with `token` as its
+        metadata. Where the source is not on this cluster, the number of the epoch on one partition stands for it."""
 
-        Raises UnknownOutcomeError when it cannot be told whether it was committed.
-        """
+    def commit(self) -> None:
+        """Make the transaction final. Raises UnknownOutcomeError when it cannot be told whether it is."""
 
     def abort(self) -> None:
         """Take back what was written since `begin`; nothing to do outside of a transaction."""

@@ -64,6 +64,9 @@ class DatagenSource:
     def partitions(self) -> Positions:
         return {} if self.ended else {_PARTITION: self._next}
 
+    def pinned(self) -> Positions:
+        return {}
+
     @property
     def ended(self) -> bool:
         return self._settings.rows is not None and self._next >= self._settings.rows

@@ -113,6 +113,10 @@ class FileSource:
     def partitions(self) -> Positions:
         return {name: p.position.to_json() for name, p in self._partitions.items() if not p.ended}
 
+    def pinned(self) -> Positions:
+        """Files begin at their first byte."""
+        return {}
+
     @property
     def ended(self) -> bool:
         return not self._settings.watch and all(p.ended for p in self._partitions.values())

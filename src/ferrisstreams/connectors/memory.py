@@ -76,6 +76,9 @@ class MemorySource:
     def partitions(self) -> Positions:
         return {} if self.ended else {_PARTITION: self._next}
 
+    def pinned(self) -> Positions:
+        return {}
+
     @property
     def ended(self) -> bool:
         return not self._open and self._next >= self._total()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import STATE_SCHEMA, Engine, column
+from ferrisstreams.duck.engine import STATE_SCHEMA, Connection, Engine, column
 
 #: Live panes that the width aims at. Each costs a table; more make every emission read more tables.
 PANES_LIVE_MAX = 64
@@ -97,6 +97,20 @@ def _interval(name: str) -> Interval:
     return Interval(int(start), int(stop))
 
 
+def delete_epoch(state: Connection, epoch: int) -> None:
+    """Take the rows of an epoch out of all panes, in the open transaction. None of them may have been compacted."""
+    for name in _pane_names(state):
+        state.execute(exp.delete(exp.table_(name, db=STATE_SCHEMA)).where(column(EPOCH).eq(epoch)))
+
+
+def _pane_names(state: Connection) -> list[str]:
+    found = state.rows(
+        f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}'"
+        " AND starts_with(table_name, 'pane_')"
+    )
+    return [str(row[0]) for row in found]
+
+
 class StateLog:
     """The log of one operator. `columns` are names and types of what is kept, the first of them `_slice` (BIGINT).
 
@@ -123,11 +137,7 @@ class StateLog:
 
     def load(self) -> None:
         """Read which panes there are, and begin with an empty delta: at start."""
-        found = self._state.rows(
-            f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}'"
-            " AND starts_with(table_name, 'pane_')"
-        )
-        self._names = {_interval(str(row[0])): str(row[0]) for row in found}
+        self._names = {_interval(name): name for name in _pane_names(self._state)}
         self._rows = {pane: self._count(name) for pane, name in self._names.items()}
         self._compact_at = {pane: COMPACT_GROWTH * rows for pane, rows in self._rows.items()}
         self._next = 1 + max((int(name.split("_")[1]) for name in self._names.values()), default=0)

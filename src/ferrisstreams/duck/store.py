@@ -12,18 +12,23 @@ from dataclasses import dataclass
 
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.duck.engine import STATE_SCHEMA, Connection
+from ferrisstreams.duck.state_log import delete_epoch
 from ferrisstreams.errors import InternalError, StateError
 
 #: Raised whenever the tables of a state file mean something else than before.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
-    """An epoch: its number and all that it made durable (positions, watermarks, ledger, marks), as JSON."""
+    """An epoch: its number and all that it made durable (positions, watermarks, ledger, marks), as JSON.
+
+    `confirmed`: it is known to be final. The last row of a job whose epochs an outside system decides may not be.
+    """
 
     epoch: int
     content: dict[str, JsonValue]
+    confirmed: bool = True
 
 
 class StateStore:
@@ -43,7 +48,9 @@ class StateStore:
             f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.meta"
             " (format_version INTEGER, state_id VARCHAR, fingerprint VARCHAR, description VARCHAR)"
         )
-        self._state.execute(f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.epochs (epoch BIGINT, content VARCHAR)")
+        self._state.execute(
+            f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.epochs (epoch BIGINT, content VARCHAR, confirmed BOOLEAN)"
+        )
         found = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.meta")
         if not found:
             self.state_id = secrets.token_hex(8)
@@ -79,8 +86,8 @@ class StateStore:
 
     def last(self) -> EpochRow | None:
         """The last epoch."""
-        rows = self._state.rows(f"SELECT epoch, content FROM {STATE_SCHEMA}.epochs ORDER BY epoch DESC LIMIT 1")
-        return EpochRow(int(str(rows[0][0])), json.loads(str(rows[0][1]))) if rows else None
+        rows = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.epochs ORDER BY epoch DESC LIMIT 1")
+        return EpochRow(int(str(rows[0][0])), json.loads(str(rows[0][1])), bool(rows[0][2])) if rows else None
 
     def begin(self) -> None:
         """Open the epoch's transaction, once."""
@@ -92,14 +99,25 @@ class StateStore:
         """Write the epoch row, commit, read it back. After an error the process must stop and reconcile at start."""
         self.begin()
         self._state.execute(
-            f"INSERT INTO {STATE_SCHEMA}.epochs VALUES ($epoch, $content)",
-            {"epoch": row.epoch, "content": json.dumps(row.content)},
+            f"INSERT INTO {STATE_SCHEMA}.epochs VALUES ($epoch, $content, $confirmed)",
+            {"epoch": row.epoch, "content": json.dumps(row.content), "confirmed": row.confirmed},
         )
         self._state.execute("COMMIT")
         self._open = False
         last = self.last()
         if last is None or last.epoch != row.epoch:
             raise InternalError(f"the state's COMMIT of epoch {row.epoch} kept nothing")
+
+    def confirm(self, epoch: int) -> None:
+        """Write down, in the open transaction, that the epoch is final."""
+        self._state.execute(f"UPDATE {STATE_SCHEMA}.epochs SET confirmed = true WHERE epoch = $epoch", {"epoch": epoch})
+
+    def delete(self, epoch: int) -> None:
+        """Take an epoch that was prepared and not decided back: its row and its rows in all panes."""
+        self.begin()
+        delete_epoch(self._state, epoch)
+        self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs WHERE epoch = $epoch", {"epoch": epoch})
+        self.finish()
 
     def forget_before(self, epoch: int) -> None:
         """Delete the rows of older epochs."""

@@ -12,7 +12,7 @@ from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.compile.compiler import CompileSettings, compile_plan, output_schema, take_plan_apart
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.config.values import Property
-from ferrisstreams.connectors.base import Sink, Source
+from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.connectors.blackhole import BlackholeSink
 from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
@@ -46,6 +46,7 @@ class StandIns:
     source: Callable[[MemoryFile], Source]
     sink: Sink
     dead_letters: Sink
+    transactions: Transactions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,12 @@ class JobBuilder:
         )
         final = self.letter_mark() if self.environment.stand_ins is None else None
         return DeadLetters(self._dead_letter_sink(), context, final)
+
+    def transactions(self) -> Transactions | None:
+        """What decides the job's epochs; None: the state file."""
+        if self.environment.stand_ins is not None:
+            return self.environment.stand_ins.transactions
+        return None
 
     def _dead_letter_sink(self) -> Sink:
         if self.environment.stand_ins is not None:

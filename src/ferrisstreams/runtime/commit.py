@@ -1,10 +1,15 @@
-"""The commit of an epoch, in five steps, with the state file as decider.
+"""The commit of an epoch, in five steps. The state file decides, or, where outputs are in transactions, their system.
 
 1. Drain. The epoch's batches have gone through every stage; outputs and dead letters are handed to the sinks.
 2. Prepare. Flush the sinks: written and on disk. Then commit the state rows and the epoch row, and read it back.
-3. Decide. With the state file as decider, step 2 was the decision. Tell the source.
+3. Decide. With the state file as decider, step 2 was the decision. Else the positions go into the transaction, each
+   with the token of the epoch, and the transaction is committed.
 4. Confirm. The epoch is final: marks and positions are remembered for a rollback, and the sinks publish what waited.
+   The row of the next epoch, a reclaim, an idle moment or an orderly stop write it down.
 5. Reclaim. Give back what is closed, in a transaction of its own that can be done again.
+
+After an error or a crash the job goes on as at start: what is final is asked of the decider (`runtime/reconcile.py`),
+an epoch that is not is deleted, and the files are cut to their marks.
 """
 
 from __future__ import annotations
@@ -14,11 +19,13 @@ from dataclasses import dataclass
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.clock import Clock
 from ferrisstreams.compile.pipeline import Pipeline
-from ferrisstreams.connectors.base import Sink, Source
+from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.duck.store import EpochRow, StateStore
+from ferrisstreams.errors import FencedError, FerrisError, UnknownOutcomeError
 from ferrisstreams.runtime.deadletter import DeadLetters
 from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.runtime.ledger import Ledger
+from ferrisstreams.runtime.reconcile import Token, final_epoch, newest
 from ferrisstreams.runtime.watermarks import Watermarks
 
 #: Reclaiming costs a durable transaction: one in this time, or in this many epochs, whichever comes first.
@@ -28,11 +35,15 @@ RECLAIM_EPOCHS = 50
 
 @dataclass(frozen=True, slots=True)
 class CommitPolicy:
-    """When an epoch ends: `per_record`, `per_batch`, or `hybrid` by what is queued, time and rows."""
+    """When an epoch ends: `per_record`, `per_batch`, or `hybrid` by what is queued, time and rows.
+
+    While idle, the token is committed again every `heartbeat_ms`, so that the system outside does not forget it.
+    """
 
     name: str = "hybrid"
     interval_ms: float = 1_000.0
     rows: int | None = None
+    heartbeat_ms: float = 3_600_000.0
 
 
 @dataclass(slots=True)
@@ -48,6 +59,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class CommitParts:
+    """The components of a job. `transactions` decides its epochs where outputs are in them; None: the state file."""
+
     source: Source
     sink: Sink
     dead_letters: DeadLetters | None
@@ -55,6 +68,7 @@ class CommitParts:
     store: StateStore
     clock: Clock
     faults: Faults
+    transactions: Transactions | None = None
 
 
 class Commit:
@@ -69,16 +83,25 @@ class Commit:
         self._since_ms = parts.clock.monotonic_ms()
         self._reclaimed_ms = self._since_ms
         self._reclaimed_epoch = 0
+        self._told_ms = self._since_ms
         self._rows = 0
         self._dirty = False
+        self._prepared = False
+        self._written = True
         self.epoch = 1
         self.batches = 0
 
     # --- at start ---------------------------------------------------------------------------------------------------
 
-    def recover(self, last: EpochRow | None) -> None:
-        """Go on from the last epoch: positions, watermarks, ledger, pipeline; cut the sinks back to their marks."""
+    def recover(self, last: EpochRow | None, adopt: bool = False) -> None:
+        """Go on from the last final epoch: positions, watermarks, ledger, pipeline; cut the sinks back to their marks.
+
+        `adopt`: without state, begin where the positions outside say, when there are some.
+        """
         parts = self._parts
+        parts.faults.reach("after_open")
+        if parts.transactions is not None:
+            last = self._settle(parts.transactions, last, adopt)
         parts.pipeline.restore({})
         if last is not None:
             self._restore(last)
@@ -87,15 +110,50 @@ class Commit:
         if parts.dead_letters is not None:
             parts.dead_letters.open(self._marks.get("dead_letters"))
         parts.source.open(self._progress.positions)
+        for partition, position in parts.source.pinned().items():
+            self._progress.positions.setdefault(partition, position)
+        self._begin()
         # A new sink gets a mark before anything is written: a crash in the first epoch is told from a foreign file.
         if last is None or "sink" not in self._marks:
             self.run()
+
+    def _settle(self, transactions: Transactions, last: EpochRow | None, adopt: bool) -> EpochRow | None:
+        """What is final, by the token outside. A state that cannot be right is refused before it fences anyone."""
+        self._final(transactions, last)
+        transactions.init()
+        self._parts.faults.reach("after_init")
+        final = self._final(transactions, last)
+        if last is not None and final < last.epoch:
+            self._parts.store.delete(last.epoch)
+            last = self._parts.store.last()
+        committed = transactions.committed()
+        if last is None:
+            if adopt:
+                self._progress.positions.update({name: found.offset for name, found in committed.items()})
+        elif newest(found.metadata for found in committed.values()) is None:
+            self._recommit(transactions, last)
+        return last
+
+    def _final(self, transactions: Transactions, last: EpochRow | None) -> int:
+        token = newest(found.metadata for found in transactions.committed().values())
+        return final_epoch(last, self._parts.store.state_id, token, self._parts.clock.now_us())
+
+    def _recommit(self, transactions: Transactions, row: EpochRow) -> None:
+        """Give the token of a final epoch to the system outside again."""
+        transactions.begin()
+        transactions.send(_mapping(row.content["positions"]), row.epoch, self._token(row.epoch))
+        transactions.commit()
+        self._told_ms = self._parts.clock.monotonic_ms()
+
+    def _token(self, epoch: int) -> str:
+        return str(Token(self._parts.store.state_id, epoch))
 
     def _restore(self, last: EpochRow) -> None:
         self._restore_progress(last.content)
         self._parts.pipeline.restore(_mapping(last.content["pipeline"]))
         self._marks = _mapping(last.content["marks"])
         self._last = last
+        self._written = last.confirmed
         self.epoch = last.epoch + 1
 
     def _restore_progress(self, content: dict[str, JsonValue]) -> None:
@@ -132,18 +190,48 @@ class Commit:
         """The five steps."""
         row = self._drain()
         self._prepare(row)
-        self._decide()
+        self._decide(row)
         self._confirm(row)
         self._reclaim()
 
-    def rollback(self) -> None:
-        """Take the open epoch back: state rows, files, positions; the source is sent to where the last epoch ended."""
-        self._parts.store.rollback()
-        self._parts.sink.rollback(self._marks.get("sink"))
-        if self._parts.dead_letters is not None:
-            self._parts.dead_letters.rollback(self._marks.get("dead_letters"))
+    def idle(self) -> None:
+        """Nothing is going on: write down that the last epoch is final, and keep the token fresh."""
+        transactions, last = self._parts.transactions, self._last
+        if self._dirty or transactions is None or last is None:
+            return
+        self.settle()
+        if self._parts.clock.monotonic_ms() - self._told_ms >= self._policy.heartbeat_ms:
+            transactions.abort()
+            self._recommit(transactions, last)
+            self._begin()
+
+    def settle(self) -> None:
+        """Write down that the last epoch is final, unless it is written."""
+        if self._written or self._last is None:
+            return
+        self._parts.store.begin()
+        self._parts.store.confirm(self._last.epoch)
+        self._parts.store.finish()
+        self._written = True
+
+    def rollback(self, error: FerrisError) -> None:
+        """Take the open epoch back: state rows, files, positions; the next start goes on where the last epoch ended.
+
+        Nothing is touched where the outcome is not known, or another instance may own the job.
+        """
+        parts = self._parts
+        parts.store.rollback()
         if self._last is not None:
             self._restore_progress(self._last.content)
+        if isinstance(error, (FencedError, UnknownOutcomeError)):
+            return
+        if parts.transactions is not None:
+            parts.transactions.abort()
+        if self._prepared:
+            parts.store.delete(self.epoch)
+        parts.sink.rollback(self._marks.get("sink"))
+        if parts.dead_letters is not None:
+            parts.dead_letters.rollback(self._marks.get("dead_letters"))
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
@@ -157,10 +245,9 @@ class Commit:
             "watermarks": progress.watermarks.snapshot(),
             "pipeline": self._parts.pipeline.snapshot(),
             "finished": progress.finished,
-            "confirmed": True,
             "at_us": self._parts.clock.now_us(),
         }
-        return EpochRow(self.epoch, content)
+        return EpochRow(self.epoch, content, confirmed=self._parts.transactions is None)
 
     def _prepare(self, row: EpochRow) -> None:
         # A place that is not written to now keeps its mark: the next run may write there again.
@@ -172,16 +259,27 @@ class Commit:
         self._parts.store.begin()
         self._parts.pipeline.prepare(row.epoch)
         self._parts.store.commit(row)
+        self._prepared = self._parts.transactions is not None
         self._parts.faults.reach("after_prepare")
 
-    def _decide(self) -> None:
-        self._parts.source.commit(self._progress.positions)
+    def _decide(self, row: EpochRow) -> None:
+        parts = self._parts
+        if parts.transactions is not None:
+            parts.transactions.send(self._progress.positions, row.epoch, self._token(row.epoch))
+            parts.faults.reach("after_offsets")
+            parts.transactions.commit()
+            parts.faults.reach("after_transaction")
+            self._told_ms = parts.clock.monotonic_ms()
+        else:
+            parts.source.commit(self._progress.positions)
 
     def _confirm(self, row: EpochRow) -> None:
         self._parts.faults.reach("before_confirm")
         self._parts.pipeline.confirm()
         self._last = row
         self._marks = _mapping(row.content["marks"])
+        self._prepared = False
+        self._written = row.confirmed
         self.epoch = row.epoch + 1
         self._rows = 0
         self.batches = 0
@@ -191,7 +289,13 @@ class Commit:
         self._parts.sink.confirm(self._marks["sink"])
         if self._parts.dead_letters is not None:
             self._parts.dead_letters.confirm(self._marks["dead_letters"])
+        self._begin()
         self._parts.faults.reach("after_confirm")
+
+    def _begin(self) -> None:
+        """From here on, what the sinks write belongs to the next epoch. Nothing goes out before the first write."""
+        if self._parts.transactions is not None:
+            self._parts.transactions.begin()
 
     def _reclaim(self) -> None:
         recent = self._since_ms - self._reclaimed_ms < RECLAIM_INTERVAL_MS
@@ -199,6 +303,8 @@ class Commit:
             return
         self._reclaimed_ms, self._reclaimed_epoch = self._since_ms, self.epoch
         self._parts.store.begin()
+        self._parts.store.confirm(self.epoch - 1)
+        self._written = True
         self._parts.pipeline.reclaim()
         self._parts.store.forget_before(self.epoch - 1)
         self._parts.faults.reach("during_reclaim")

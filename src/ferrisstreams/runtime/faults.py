@@ -23,10 +23,13 @@ FAULT_POINTS = (
 )
 
 
+#: Points of a job whose epochs are decided by transactions, besides: the names of the model in `tests/model`.
+TRANSACTION_POINTS = ("after_open", "after_init", "after_offsets", "after_transaction")
+
 #: The points of a replay of dead letters.
 REPLAY_POINTS = ("after_replay_intent", "after_replay_write", "after_purge")
 
-_POINTS = (*FAULT_POINTS, *REPLAY_POINTS)
+_POINTS = (*FAULT_POINTS, *TRANSACTION_POINTS, *REPLAY_POINTS)
 
 
 class Crash(BaseException):

@@ -11,7 +11,7 @@ from ferrisstreams.batch import JsonValue
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.store import StateStore
-from ferrisstreams.errors import FerrisError, StateError
+from ferrisstreams.errors import ConnectorError, FerrisError, StateError
 from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.batching import choose_strategy
@@ -20,6 +20,7 @@ from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Prog
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.ledger import Ledger
+from ferrisstreams.runtime.reopening import Reopening, RetryPolicy
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.runtime.task import Task, TaskSettings
 from ferrisstreams.runtime.watermarks import Watermarks
@@ -52,11 +53,11 @@ class Job:
         self._engine: Engine | None = None
         self._task: Task | None = None
         self._parts: CommitParts | None = None
+        self._commit: Commit | None = None
         self._stopped = False
-        settings = take_plan_apart(plan.plan).scan.source.event_time
-        idle_ms = self._builder.settings.source.optional_number("watermark.idle_timeout")
-        watermarks = Watermarks(settings.delay_us if settings else 0, idle_ms)
-        self.progress = Progress({}, {}, Ledger(), watermarks)
+        self._started_ms = 0.0
+        self._read_before: int | None = None
+        self.progress = self._beginning()
 
     def check(self) -> None:
         """Everything that can be known without opening source and sink. Raises FerrisError."""
@@ -71,9 +72,11 @@ class Job:
     def open(self) -> None:
         """Build all components and go on where the last epoch ended. Raises FerrisError."""
         builder, environment = self._builder, self._environment
-        self._engine = environment.engine or self._open_engine()
+        if self._engine is None:
+            self._engine = environment.engine or self._open_engine()
         store = StateStore(self._engine.state)
         last = store.load(fingerprint(self.plan.plan), description(self.plan))
+        self.progress = self._beginning()
         self._parts = CommitParts(
             source=builder.source(),
             sink=builder.sink(),
@@ -82,11 +85,16 @@ class Job:
             store=store,
             clock=environment.clock,
             faults=environment.faults,
+            transactions=builder.transactions(),
         )
-        commit = Commit(self._parts, self._commit_policy(), self.progress)
+        self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         strategy = choose_strategy(builder.settings.source, builder.bounded_file())
-        self._task = Task(self._parts, commit, self.progress, strategy, self._task_settings(), environment.observer)
+        self._task = Task(
+            self._parts, self._commit, self.progress, strategy, self._task_settings(), environment.observer
+        )
         self._task.recover(last)
+        if self._read_before is None:
+            self._read_before = self.progress.ledger.read
         if self._stopped:
             self._task.stop()
 
@@ -98,19 +106,34 @@ class Job:
     def run(self) -> JobResult:
         """Run to the end and close. A failure of the job is in the result; a bug of ours is raised."""
         clock = self._environment.clock
-        started_ms = clock.monotonic_ms()
+        self._started_ms = clock.monotonic_ms()
         error: FerrisError | None = None
         state = "failed"
         try:
             try:
-                self.open()
-                started_ms = clock.monotonic_ms()
-                state = self.task.run()
+                state = self._run_to_the_end()
             finally:
                 self.close()
         except FerrisError as raised:
             error, state = raised, "failed"
-        return self._result(state, (clock.monotonic_ms() - started_ms) / 1000, error)
+        return self._result(state, (clock.monotonic_ms() - self._started_ms) / 1000, error)
+
+    def _run_to_the_end(self) -> str:
+        """Where an outside system fails for a while, all is given back, and the job goes on as at start."""
+        reopening = Reopening(self._retry_policy(), self._environment.clock, self._environment.observer)
+        opened = False
+        while True:
+            try:
+                self.open()
+                if not opened:
+                    self._started_ms = self._environment.clock.monotonic_ms()
+                opened = True
+                return self.task.run()
+            except ConnectorError as error:
+                self._close_parts()
+                if self._stopped:
+                    raise
+                reopening.wait(self.plan.name, error, self._commit.epoch if self._commit is not None else 0)
 
     def stop(self) -> None:
         """Ask the job to end after the current batch."""
@@ -120,18 +143,40 @@ class Job:
 
     def close(self) -> None:
         """Give everything back."""
-        if self._parts is not None:
-            self._parts.source.close()
-            self._parts.sink.close()
-            if self._parts.dead_letters is not None:
-                self._parts.dead_letters.close()
-            self._parts = None
+        self._close_parts()
         if self._engine is not None and self._environment.engine is None:
             self._engine.close()
         self._engine = None
         self._builder.block.close()
 
     # --- private ----------------------------------------------------------------------------------------------------
+
+    def _close_parts(self) -> None:
+        """Give everything outside back; the engine with its state stays."""
+        if self._parts is None:
+            return
+        parts, self._parts = self._parts, None
+        parts.store.rollback()
+        parts.source.close()
+        parts.sink.close()
+        if parts.dead_letters is not None:
+            parts.dead_letters.close()
+        if parts.transactions is not None:
+            parts.transactions.close()
+
+    def _beginning(self) -> Progress:
+        time = take_plan_apart(self.plan.plan).scan.source.event_time
+        idle_ms = self._builder.settings.source.optional_number("watermark.idle_timeout")
+        return Progress({}, {}, Ledger(), Watermarks(time.delay_us if time else 0, idle_ms))
+
+    def _retry_policy(self) -> RetryPolicy:
+        job = self._builder.settings.job
+        return RetryPolicy(
+            job.integer("max_retries"),
+            job.duration_ms("retry_backoff"),
+            job.duration_ms("retry_backoff.max"),
+            endless=job.text("failure_strategy") == "retry_with_backoff",
+        )
 
     def _open_engine(self) -> Engine:
         root = self._environment.state_root
@@ -155,7 +200,10 @@ class Job:
     def _commit_policy(self) -> CommitPolicy:
         job = self._builder.settings.job
         return CommitPolicy(
-            job.text("commit.policy"), job.duration_ms("commit.interval"), job.optional_integer("commit.rows")
+            job.text("commit.policy"),
+            job.duration_ms("commit.interval"),
+            job.optional_integer("commit.rows"),
+            job.duration_ms("commit.heartbeat"),
         )
 
     def _task_settings(self) -> TaskSettings:
@@ -167,8 +215,16 @@ class Job:
             output_failures=failure_policy(job),
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
             once=self._environment.once,
-            rows_max=self._environment.rows_max,
+            rows_max=self._rows_left(),
         )
+
+    def _rows_left(self) -> int | None:
+        most = self._environment.rows_max
+        return most if most is None else most - self._rows_read()
+
+    def _rows_read(self) -> int:
+        """Rows of this run, those of epochs that were taken back not counted."""
+        return self.progress.ledger.read - (self._read_before or 0) if self._read_before is not None else 0
 
     def _result(self, state: str, seconds: float, error: FerrisError | None) -> JobResult:
         progress = self.progress
@@ -176,7 +232,7 @@ class Job:
             name=self.plan.name,
             state=state,
             seconds=seconds,
-            rows=self._task.rows_read if self._task is not None else 0,
+            rows=self._rows_read(),
             ledger=progress.ledger,
             watermark=iso_time(progress.watermarks.current_us()),
             positions=dict(progress.positions),

@@ -62,8 +62,8 @@ class Task:
         return self._read
 
     def recover(self, last: EpochRow | None) -> None:
-        """Go on where the last epoch ended."""
-        self._commit.recover(last)
+        """Go on where the last epoch ended; a job that keeps no state may begin at positions that are kept outside."""
+        self._commit.recover(last, adopt=self._settings.stateless)
 
     def stop(self) -> None:
         """Ask the loop to end after the current batch; the epoch is committed."""
@@ -75,8 +75,8 @@ class Task:
             while not self._stop and self.run_once():
                 pass
             return self._end()
-        except FerrisError:
-            self._commit.rollback()
+        except FerrisError as error:
+            self._commit.rollback(error)
             raise
 
     def run_once(self) -> bool:
@@ -183,6 +183,7 @@ class Task:
         self._advance()
         if self._commit.due(caught_up=True):
             self._commit.run()
+        self._commit.idle()
         self._tell()
         return not self._done(caught_up=True)
 
@@ -202,6 +203,7 @@ class Task:
             self._commit.batch_done(0)
         if self._commit.due(caught_up=True):
             self._commit.run()
+        self._commit.settle()
         self._tell(force=True)
         return "finished" if ended else "stopped"
 

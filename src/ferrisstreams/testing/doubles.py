@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions
 from ferrisstreams.clock import ManualClock
-from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.base import CommittedOffset, SourceProgress
+from ferrisstreams.errors import UnknownOutcomeError
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.testing.chance import Chance
 
@@ -100,6 +101,9 @@ class RecordSource:
     def partitions(self) -> Positions:
         return {name: position for name, position in self._next.items() if self._left(name)}
 
+    def pinned(self) -> Positions:
+        return {}
+
     @property
     def ended(self) -> bool:
         return not any(self._left(name) for name in self._next)
@@ -155,6 +159,74 @@ class CollectingSink:
 
     def rollback(self, mark: JsonValue) -> None:
         del self._payloads[int(str(mark or 0)) :]
+
+    def close(self) -> None:
+        pass
+
+
+class TransactionalSink(CollectingSink):
+    """A sink whose payloads belong to a transaction: no mark covers them, the `TransactionLog` takes them back."""
+
+    def open(self, mark: JsonValue) -> None:
+        pass
+
+    def flush(self) -> JsonValue:
+        return None
+
+    def rollback(self, mark: JsonValue) -> None:
+        pass
+
+    @property
+    def length(self) -> int:
+        """Payloads, those of an open transaction included."""
+        return len(self._payloads)
+
+    def cut(self, length: int) -> None:
+        """Forget what was written after so many payloads."""
+        del self._payloads[length:]
+
+
+class TransactionLog:
+    """Transactions over sinks in memory. It outlives the job, as a broker does.
+
+    `lost_answers`: so many commits in a row are made, and reported as if nobody knew.
+    """
+
+    def __init__(self, *sinks: TransactionalSink, lost_answers: int = 0) -> None:
+        self._sinks = sinks
+        self._lost_answers = lost_answers
+        self._committed: dict[str, CommittedOffset] = {}
+        self._sent: dict[str, CommittedOffset] = {}
+        self._lengths: list[int] | None = None
+
+    def committed(self) -> Mapping[str, CommittedOffset]:
+        return dict(self._committed)
+
+    def init(self) -> None:
+        self.abort()
+
+    def begin(self) -> None:
+        assert self._lengths is None, "a transaction is open"
+        self._lengths = [sink.length for sink in self._sinks]
+        self._sent = {}
+
+    def send(self, positions: Positions, epoch: int, token: str) -> None:
+        known = {name: CommittedOffset(int(str(position)), token) for name, position in positions.items()}
+        self._sent = known or {"": CommittedOffset(epoch, token)}
+
+    def commit(self) -> None:
+        assert self._lengths is not None, "no transaction is open"
+        self._committed.update(self._sent)
+        self._lengths = None
+        if self._lost_answers:
+            self._lost_answers -= 1
+            raise UnknownOutcomeError("no answer to the commit", "E4104")
+
+    def abort(self) -> None:
+        if self._lengths is not None:
+            for sink, length in zip(self._sinks, self._lengths, strict=True):
+                sink.cut(length)
+        self._lengths = None
 
     def close(self) -> None:
         pass

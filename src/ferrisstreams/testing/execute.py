@@ -22,7 +22,7 @@ from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.case import Case, Content, RawRecords, StreamInput
 from ferrisstreams.testing.cells import json_text
-from ferrisstreams.testing.doubles import CollectingSink, Records, RecordSource
+from ferrisstreams.testing.doubles import CollectingSink, Records, RecordSource, TransactionalSink, TransactionLog
 from ferrisstreams.testing.schedules import Schedule
 
 #: When cases happen, unless they say otherwise: 2024-01-01T00:00:00Z.
@@ -104,7 +104,7 @@ def execute(prepared: Prepared, schedule: Schedule, first: Records | None = None
     With `first` the job ends once with these records alone (each partition a beginning of the case's), and then goes
     on with all of them.
     """
-    sink, letters = CollectingSink(), CollectingSink()
+    sink, letters, log = _sinks(schedule)
     clock = ManualClock(_START_US)
     with TemporaryDirectory(prefix="ferris-test-") as folder:
         environment = Environment(
@@ -117,6 +117,7 @@ def execute(prepared: Prepared, schedule: Schedule, first: Records | None = None
                 source=lambda block: RecordSource(prepared.records, schedule.cuts, block, clock),
                 sink=sink,
                 dead_letters=letters,
+                transactions=log,
             ),
         )
         faults: list[Faults] = [*(CrashAt(crash.point, crash.hit) for crash in schedule.crashes), NoFaults()]
@@ -134,6 +135,13 @@ def execute(prepared: Prepared, schedule: Schedule, first: Records | None = None
         letters=tuple(_letter(json.loads(line)) for line in letters.lines),
         error=result.error,
     )
+
+
+def _sinks(schedule: Schedule) -> tuple[CollectingSink, CollectingSink, TransactionLog | None]:
+    if not schedule.transactional:
+        return CollectingSink(), CollectingSink(), None
+    sink, letters = TransactionalSink(), TransactionalSink()
+    return sink, letters, TransactionLog(sink, letters)
 
 
 def _over(environment: Environment, records: Records, schedule: Schedule, clock: ManualClock) -> Environment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ferrisstreams.runtime.faults import FAULT_POINTS
+from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
 from ferrisstreams.testing.chance import Chance
 from ferrisstreams.testing.doubles import Cuts
 
@@ -22,13 +22,15 @@ class CrashPoint:
 class Schedule:
     """One way to run a job; `crashes` happen one after another, each in the run after the one before.
 
-    `durable` keeps state in a file. Every schedule must give the same folded output and the same ledger.
+    `transactional`: outputs are in transactions, which decide the epochs. `durable` keeps state in a file. Every
+    schedule must give the same folded output and the same ledger.
     """
 
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
     cuts: Cuts = field(default_factory=Cuts)
     crashes: tuple[CrashPoint, ...] = ()
+    transactional: bool = False
 
     @property
     def durable(self) -> bool:
@@ -58,7 +60,8 @@ def fixed(rows: int) -> Schedule:
 
 def all_schedules(partitions: int) -> list[Schedule]:
     """Every schedule for a source of so many partitions."""
-    return [ONE_ROW, ALL_AT_ONCE, *_STRATEGIES, *_random_cuts(), *_interleaved(partitions), *_crashing()]
+    plain = [ONE_ROW, ALL_AT_ONCE, *_STRATEGIES, *_random_cuts(), *_interleaved(partitions), *_crashing()]
+    return [*plain, *_transactional()]
 
 
 def _random_cuts() -> list[Schedule]:
@@ -87,6 +90,21 @@ def _crashing() -> list[Schedule]:
         for first, second in zip(FAULT_POINTS, (*FAULT_POINTS[3:], *FAULT_POINTS[:3]), strict=True)
     ]
     return single + double
+
+
+def _transactional() -> list[Schedule]:
+    calm = Schedule("transactions", {**_EACH_BATCH, "batch.size": "2"}, transactional=True)
+    crashing = [
+        Schedule(
+            f"transactions, crash at {point} {hit}",
+            {**_EACH_BATCH, "batch.size": size},
+            crashes=(CrashPoint(point, hit),),
+            transactional=True,
+        )
+        for point in (*TRANSACTION_POINTS, "after_write", "after_flush", "after_prepare", "before_confirm")
+        for hit, size in ((1, "1"), (2, "2"), (3, "1"))
+    ]
+    return [calm, *crashing]
 
 
 def sampled(partitions: int, seed: Sequence[object], count: int) -> list[Schedule]:
