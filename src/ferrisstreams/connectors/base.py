@@ -120,7 +120,7 @@ class Transactions(Protocol):
         """Begin a transaction. The broker hears of it with the first write."""
 
     def send(self, positions: Positions, epoch: int, token: str) -> None:
-        """Put into the transaction, in the job's group, the next offset of each partition, every one with `token` as its
+        """Put into the transaction, in the job's group, the next offset of each partition, each with `token` as its
         metadata. Where the source is not on this cluster, the number of the epoch on one partition stands for it."""
 
     def commit(self) -> None:

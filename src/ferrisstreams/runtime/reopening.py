@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 from ferrisstreams.clock import Clock
 from ferrisstreams.errors import ConnectorError, FencedError, TransientError, UnknownOutcomeError
 from ferrisstreams.runtime.observer import Observer
+from ferrisstreams.runtime.retry import wait_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,16 @@ class Reopening:
         match error:
             case FencedError() if self._fenced == 0:
                 self._fenced += 1
-                longest_ms = 0.0
+                wait = 0.0
             case TransientError() | UnknownOutcomeError() if self._policy.endless or self._may_try():
-                # The exponent is bounded: an outage of days is more than a thousand attempts.
-                doubled = self._policy.backoff_ms * 2 ** min(self._attempts, 30)
-                longest_ms = min(self._policy.backoff_max_ms, doubled)
+                wait = wait_ms(self._attempts, self._policy.backoff_ms, self._policy.backoff_max_ms)
                 self._attempts += 1
             case _:
                 raise error
-        wait_ms = random.uniform(0, longest_ms)
         self._observer.event(
-            "job_reopens", job=job, code=error.code, message=error.message, attempt=self._attempts, wait_ms=wait_ms
+            "job_reopens", job=job, code=error.code, message=error.message, attempt=self._attempts, wait_ms=wait
         )
-        self._clock.sleep_ms(wait_ms)
+        self._clock.sleep_ms(wait)
 
     def _may_try(self) -> bool:
         return self._attempts < self._policy.retries

@@ -102,7 +102,7 @@ class RecordSource:
         return {name: position for name, position in self._next.items() if self._left(name)}
 
     def pinned(self) -> Positions:
-        return {}
+        return dict(self._next)
 
     @property
     def ended(self) -> bool:
@@ -201,6 +201,10 @@ class TransactionLog:
 
     def committed(self) -> Mapping[str, CommittedOffset]:
         return dict(self._committed)
+
+    def forget(self) -> None:
+        """What a broker does with the offsets of a group that has been away for long."""
+        self._committed.clear()
 
     def init(self) -> None:
         self.abort()

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from ferrisstreams.runtime.faults import FAULT_POINTS
+from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
 from ferrisstreams.testing.schedules import all_schedules, sampled
 
 
 def test_every_fault_point_has_a_schedule() -> None:
     points = {crash.point for schedule in all_schedules(1) for crash in schedule.crashes}
-    assert points == set(FAULT_POINTS)
+    assert points == {*FAULT_POINTS, *TRANSACTION_POINTS}
 
 
 def test_name_of_a_schedule_is_its_own() -> None:

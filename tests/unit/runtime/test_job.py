@@ -1,0 +1,131 @@
+"""A job whose epochs are decided by transactions: lost answers, foreign state, tokens that the broker forgot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from ferrisstreams.clock import ManualClock
+from ferrisstreams.errors import StateError
+from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.faults import Crash, CrashAt
+from ferrisstreams.runtime.job import Job, JobResult
+from ferrisstreams.sql.application import parse_application
+from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
+
+APPLICATION = """
+CREATE STREAM s (k TEXT, v INT) WITH (connector='file', path='in.jsonl');
+CREATE STREAM out AS SELECT {columns} FROM s {group} WITH
+(connector='file', path='out.jsonl', 'commit.policy'='per_batch', 'batch.strategy'='fixed_size', 'batch.size'=2);
+"""
+ROWS = [b'{"k": "a", "v": %d}' % number for number in range(9)]
+
+
+@dataclass
+class Outside:
+    """What outlives a job: the sink, the transactions, the folder of its state."""
+
+    folder: Path
+    log: TransactionLog
+    sink: TransactionalSink
+    clock: ManualClock = field(default_factory=lambda: ManualClock(1_700_000_000_000_000))
+
+    def job(self, aggregate: bool = False, state: str = "state", fault: str | None = None) -> Job:
+        columns, group = ("k, sum(v) AS v", "GROUP BY k EMIT CHANGES") if aggregate else ("k, v", "")
+        plan = parse_application(APPLICATION.format(columns=columns, group=group), "app.sql").jobs[0]
+        environment = Environment(
+            "app",
+            self.folder,
+            state_root=self.folder / state,
+            clock=self.clock,
+            stand_ins=StandIns(
+                source=lambda block: RecordSource(Records({"p-0": ROWS}), Cuts(), block, self.clock),
+                sink=self.sink,
+                dead_letters=TransactionalSink(),
+                transactions=self.log,
+            ),
+        )
+        return Job(plan, replace(environment, faults=CrashAt(fault, 3)) if fault else environment)
+
+    def run(self, aggregate: bool = False, state: str = "state") -> JobResult:
+        return self.job(aggregate, state).run()
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Outside:
+    sink = TransactionalSink()
+    return Outside(tmp_path, TransactionLog(sink), sink)
+
+
+def expected() -> list[bytes]:
+    return [b'{"k":"a","v":%d}' % number for number in range(9)]
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_commit_whose_answer_is_lost_is_asked_for_and_not_made_again(tmp_path: Path, lost: int) -> None:
+    sink = TransactionalSink()
+    outside = Outside(tmp_path, TransactionLog(sink, lost_answers=lost), sink)
+    result = outside.run()
+    assert result.error is None
+    assert sink.lines == expected()
+    assert result.ledger.read == result.ledger.written == result.rows == 9
+
+
+def test_second_run_finds_nothing_new(outside: Outside) -> None:
+    assert outside.run().error is None
+    again = outside.run()
+    assert (again.state, again.rows, again.ledger.written) == ("finished", 0, 9)
+    assert outside.sink.lines == expected()
+
+
+@pytest.mark.parametrize("aggregate", [True, False], ids=["state", "stateless"])
+def test_missing_state_is_refused_and_nothing_is_touched(outside: Outside, aggregate: bool) -> None:
+    outside.run(aggregate)
+    before = dict(outside.log.committed()), outside.sink.lines
+    result = outside.run(aggregate, state="elsewhere")
+    assert isinstance(result.error, StateError)
+    assert result.error.code == "E5003"
+    assert (dict(outside.log.committed()), outside.sink.lines) == before
+
+
+def test_older_state_is_refused(outside: Outside) -> None:
+    with pytest.raises(Crash):
+        outside.job(fault="after_confirm").run()
+    copied = outside.folder / "copy" / "app" / "out"
+    copied.mkdir(parents=True)
+    for file in (outside.folder / "state" / "app" / "out").glob("state.duckdb*"):
+        (copied / file.name).write_bytes(file.read_bytes())
+    outside.run()
+    result = outside.run(state="copy")
+    assert isinstance(result.error, StateError)
+    assert result.error.code == "E5006"
+    assert outside.sink.lines == expected()
+
+
+def test_forgotten_token_is_given_again(outside: Outside) -> None:
+    outside.run()
+    kept = dict(outside.log.committed())
+    outside.log.forget()
+    assert outside.run().error is None
+    assert dict(outside.log.committed()) == kept
+    assert outside.sink.lines == expected()
+
+
+def test_stateless_job_begins_where_the_group_says(outside: Outside) -> None:
+    outside.log.begin()
+    outside.log.send({"p-0": 4}, 1, "another tool")
+    outside.log.commit()
+    assert outside.run().error is None
+    assert outside.sink.lines == expected()[4:]
+    assert [found.offset for found in outside.log.committed().values()] == [9]
+
+
+def test_job_with_state_does_not(outside: Outside) -> None:
+    outside.log.begin()
+    outside.log.send({"p-0": 4}, 1, "another tool")
+    outside.log.commit()
+    result = outside.run(aggregate=True)
+    assert result.error is None
+    assert result.ledger.read == 9
