@@ -8,10 +8,10 @@ SEED ?= 1
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint bench fuzz docs lock clean
+.PHONY: help setup demo test check lint bench bench-kafka fuzz docs lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with everything in it (nothing to do when it is there)
 	@test -n "$(PYTHON)" || { echo "setup: Python 3.11 or later is needed (make PYTHON=...)" >&2; exit 1; }
@@ -34,6 +34,9 @@ lint: setup ## style, types and layers alone
 
 bench: setup ## measure, and write docs/benchmarks.md (about six minutes)
 	$(VENV)/python -m benchmarks
+
+bench-kafka: setup ## measure over Kafka beside its rivals, half an hour (make bench-kafka QUICK=1: some minutes)
+	$(VENV)/python -m benchmarks.kafka $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 fuzz: setup ## random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
 	$(VENV)/python -m tests.properties.fuzz --seed $(SEED) --minutes $(MINUTES)

@@ -1,0 +1,168 @@
+"""`make bench-kafka`: every system in turn, round by round, and `docs/benchmarks-kafka.md`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.kafka import install, latency, recovery, systems
+from benchmarks.kafka.data import Data, Work
+from benchmarks.kafka.figures import Figures
+from benchmarks.kafka.plan import FEW_KEYS, FULL, MANY_KEYS, QUICK, Plan
+from benchmarks.kafka.report import Circumstances, page
+from benchmarks.kafka.results import Results, Row, Section
+from benchmarks.kafka.run import Bench, System
+from benchmarks.kafka.topics import fill
+from ferrisstreams.testing.broker import Broker
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks-kafka.md"
+
+#: No latency is measured above this rate: producer, broker and reader share the machine with the system.
+PACED_RATE_MAX = 100_000
+#: Of a system whose rate is not known.
+PACED_RATE_UNKNOWN = 10_000
+
+
+class Session:
+    """The sections in the order in which they are run; `results` grow on the way."""
+
+    def __init__(self, bench: Bench, plan: Plan) -> None:
+        self.results = Results()
+        self.loads: list[float] = []
+        self._bench = bench
+        self._plan = plan
+        self._filled: set[str] = set()
+
+    def run(self) -> None:
+        self._rates()
+        self._warm()
+        self._strategies()
+        self._latencies()
+        self._recoveries()
+
+    def _rates(self) -> None:
+        plan, usual = self._plan, (systems.OURS, systems.OURS_PLAIN, systems.FLINK)
+        streams = (systems.KAFKA_STREAMS, systems.KAFKA_STREAMS_PLAIN)
+        few, few_slow = plan.few(plan.records), plan.few(plan.slow_records)
+        many, many_slow = plan.many(plan.records), plan.many(plan.slow_records)
+        filtered = _section("F: filter and projection", (*usual, *streams, systems.BARE), few)
+        windowed = _section(f"W: windows, {FEW_KEYS:,} keys", (*usual, *streams), few)
+        wide = _section(f"W: windows, {MANY_KEYS:,} keys", (*usual, systems.KAFKA_STREAMS), many)
+        planned = [
+            (filtered, Work.FILTER, few_slow, few),
+            (windowed, Work.WINDOW, few_slow, few),
+            (wide, Work.WINDOW, many_slow, many),
+        ]
+        for section, _, slow, _ in planned:
+            section.rows.append(Row(systems.QUIX, slow.records))
+            self.results.rates.append(section)
+        for turn in range(plan.rounds):
+            for section, work, slow, data in planned:
+                # Every second round goes the other way, so that no system always follows the same one.
+                for row in section.rows if turn % 2 == 0 else reversed(section.rows):
+                    self._measure(row, slow if row.records == slow.records else data, work)
+
+    def _warm(self) -> None:
+        data = self._plan.few(self._plan.warm_records)
+        for title, work in (("F, a long run", Work.FILTER), (f"W, a long run, {FEW_KEYS:,} keys", Work.WINDOW)):
+            section = _section(title, (systems.OURS, systems.FLINK, systems.KAFKA_STREAMS), data)
+            self.results.rates.append(section)
+            for row in section.rows:
+                self._measure(row, data, work)
+
+    def _strategies(self) -> None:
+        plan = self._plan
+        data, few = plan.few(plan.strategy_records), plan.few(plan.unbatched_records)
+        section = _section("Batch strategies of FerrisStreams, F", (systems.OURS, *systems.STRATEGIES), data)
+        section.rows.append(Row(systems.UNBATCHED, few.records))
+        self.results.strategies.append(section)
+        for row in section.rows:
+            self._measure(row, few if row.system is systems.UNBATCHED else data, Work.FILTER)
+
+    def _latencies(self) -> None:
+        rates = {row.system.title: row.taken for row in reversed(self.results.rates[0].rows)}
+        for system in (
+            *(systems.OURS, systems.OURS_PLAIN, systems.KAFKA_STREAMS, systems.KAFKA_STREAMS_PLAIN),
+            *(systems.FLINK, systems.FLINK_PLAIN, systems.QUIX, systems.BARE, systems.BARE_PLAIN),
+        ):
+            known = [one.rate for one in rates.get(system.title, [])]
+            rate = min(PACED_RATE_MAX, int(sorted(known)[len(known) // 2] / 2) if known else PACED_RATE_UNKNOWN)
+            row: Row[latency.Latency] = Row(system, rate)
+            self.results.latencies.append(row)
+            self._say(f"latency of {_name(system)} at {rate:,} records/s")
+            say(row.attempt(partial(latency.measure, self._bench, system, rate, self._plan.latency_seconds)))
+
+    def _recoveries(self) -> None:
+        keys = self._plan.recovery_keys
+        for system in (systems.OURS, systems.FLINK, systems.KAFKA_STREAMS, systems.QUIX):
+            row: Row[recovery.Recovery] = Row(system, keys)
+            self.results.recoveries.append(row)
+            self._say(f"recovery of {_name(system)} with {keys:,} keys")
+            say(row.attempt(partial(recovery.measure, self._bench, system, keys)))
+
+    def _measure(self, row: Row[Figures], data: Data, work: Work) -> None:
+        if data.topic not in self._filled:
+            self._say(f"writing {data.records:,} records of {data.keys:,} keys")
+            fill(self._bench.bootstrap, data)
+            self._filled.add(data.topic)
+        self._say(f"{_name(row.system)}, {work.value}, {data.records:,} records, {data.keys:,} keys")
+        say(row.attempt(partial(self._bench.measure, row.system, data, work)))
+
+    def _say(self, text: str) -> None:
+        self.loads.append(os.getloadavg()[0])
+        say(text)
+
+
+def _section(title: str, chosen: Sequence[System], data: Data) -> Section[Figures]:
+    return Section(title, [Row(system, data.records) for system in chosen])
+
+
+def _name(system: System) -> str:
+    return f"{system.title} ({system.guarantee.value})"
+
+
+def say(text: str) -> None:
+    print(f"bench-kafka: {text}", file=sys.stderr, flush=True)
+
+
+def install_rivals() -> None:
+    """All of them before anything is measured; one that cannot be installed is named here and in its rows."""
+    for name, rival in (("Flink", install.flink), ("Kafka Streams", install.kafka_streams), ("Quix", install.quix)):
+        try:
+            rival()
+        except install.InstallError as absent:
+            say(f"{name} is not installed: {absent}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench-kafka", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few records, one round, printed only")
+    parser.add_argument("--rounds", type=int, help="instead of the plan's")
+    given = parser.parse_args()
+    plan = QUICK if given.quick else FULL
+    if given.rounds:
+        plan = dataclasses.replace(plan, rounds=given.rounds)
+    install_rivals()
+    began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    with tempfile.TemporaryDirectory(prefix="ferris-bench-kafka-") as name, Broker(Path(name, "broker")) as broker:
+        session = Session(Bench(broker.bootstrap_servers, Path(name)), plan)
+        try:
+            session.run()
+        finally:
+            # What was measured before an interruption is worth keeping; rows that were not reached say so.
+            seen = Circumstances(f"Measured from {began}", session.loads or [os.getloadavg()[0]], os.cpu_count() or 1)
+            text = page(session.results, plan, seen)
+            if not given.quick:
+                PAGE.write_text(text, "utf-8")
+            print(text)
+
+
+if __name__ == "__main__":
+    main()

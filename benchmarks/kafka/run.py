@@ -1,0 +1,148 @@
+"""One run of one system: start it on a full topic, watch the output topic, check the answer, take the figures."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from benchmarks.kafka.data import Data, Work, windows_of
+from benchmarks.kafka.figures import Figures, Span, figures, span_of_rows, span_of_windows
+from benchmarks.kafka.process import Watched
+from benchmarks.kafka.topics import OUTPUT, Output, reader, topics_of
+from ferrisstreams.connectors.kafka.topics import NewTopicSettings
+
+#: An output that has not grown for this long has stopped.
+STALL_SECONDS = 90.0
+
+
+class Guarantee(Enum):
+    EXACTLY_ONCE = "exactly_once"
+    AT_LEAST_ONCE = "at_least_once"
+
+
+class Tuned(Enum):
+    """What a system's settings are for."""
+
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+
+
+class RunError(Exception):
+    """A system did not do the work; the text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a system is told. `name` is its identity: group, application, transactions."""
+
+    bootstrap: str
+    source: str
+    sink: str
+    work: Work
+    guarantee: Guarantee
+    name: str
+    state: Path
+    tuned: Tuned = Tuned.THROUGHPUT
+    resume: bool = False
+
+    def arguments(self) -> list[str]:
+        """The order in the form that the rivals' programs take."""
+        return [
+            f"bootstrap={self.bootstrap}",
+            f"source={self.source}",
+            f"sink={self.sink}",
+            f"work={self.work.value}",
+            f"guarantee={self.guarantee.value}",
+            f"name={self.name}",
+            f"state={self.state}",
+            f"tuned={self.tuned.value}",
+            f"resume={'true' if self.resume else 'false'}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How a system is started."""
+
+    words: Sequence[str | Path]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A system under test. `command` raises InstallError; `group` is where it commits its positions.
+
+    `decodes` is False for the bare loop, whose output is the input's records.
+    """
+
+    title: str
+    guarantee: Guarantee
+    command: Callable[[Order], Command]
+    works: tuple[Work, ...] = (Work.FILTER, Work.WINDOW)
+    group: Callable[[Order], str] = lambda order: order.name
+    decodes: bool = True
+
+
+class Bench:
+    """A broker's address and a folder; gives every run topics and state of its own, and removes them."""
+
+    def __init__(self, bootstrap: str, folder: Path) -> None:
+        self.bootstrap = bootstrap
+        self._folder = folder
+
+    @contextmanager
+    def order(self, system: System, source: str, work: Work, tuned: Tuned = Tuned.THROUGHPUT) -> Iterator[Order]:
+        """An order with a new output topic. Afterwards all topics with the run's name are gone, and its state."""
+        name = f"run-{uuid.uuid4().hex[:12]}"
+        state = self._folder / name
+        state.mkdir(parents=True)
+        topics = topics_of(self.bootstrap)
+        topics.create(f"{name}-output", NewTopicSettings(1, OUTPUT))
+        try:
+            yield Order(self.bootstrap, source, f"{name}-output", work, system.guarantee, name, state, tuned)
+        finally:
+            for topic in topics.names():
+                if name in topic:
+                    topics.delete(topic)
+            shutil.rmtree(state, ignore_errors=True)
+
+    def measure(self, system: System, data: Data, work: Work) -> Figures:
+        """Let a system do a work. Raises RunError when it ends, stops, or gives a wrong answer, and InstallError."""
+        wanted = data.outputs(work)
+        with self.order(system, data.topic, work) as order, reader(self.bootstrap, order.sink) as output:
+            watched = start(system, order)
+            try:
+                if output.wait(1, lambda: watched.ended() is not None, STALL_SECONDS) == 0:
+                    raise RunError(how(watched, "nothing came out"))
+                first_seconds = watched.seconds()
+                output.wait(wanted, lambda: watched.ended() is not None, STALL_SECONDS)
+                found = output.read(wanted, STALL_SECONDS / 2)
+                wrong = data.difference(work, found.values, identities_only=not system.decodes)
+                if wrong is not None:
+                    raise RunError(how(watched, f"wrong: {wrong}"))
+            finally:
+                watched.end()
+            return figures(span(found, data, work), watched.samples, first_seconds)
+
+
+def start(system: System, order: Order) -> Watched:
+    command = system.command(order)
+    return Watched(command.words, order.state, command.environment)
+
+
+def span(found: Output, data: Data, work: Work) -> Span:
+    """The measured part of an output."""
+    if work is Work.FILTER:
+        return span_of_rows(found.times_ms, data.records)
+    return span_of_windows(found.times_ms, windows_of(found.values), data.record_of_window)
+
+
+def how(watched: Watched, what: str) -> str:
+    """What went wrong, with the exit code and the end of the log when the system has ended by itself."""
+    ended = watched.ended()
+    return what if ended is None else f"it ended with {ended}; {what}\n{watched.tail()}"
