@@ -17,6 +17,7 @@ from ferrisstreams.cli.arguments import (
     takes,
 )
 from ferrisstreams.cli.dlq_commands import dlq_app
+from ferrisstreams.cli.state_commands import state_app
 
 app = typer.Typer(
     name="ferris",
@@ -77,6 +78,7 @@ def audit(arguments: AuditArguments) -> None:
 
 
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(state_app, name="state")
 
 
 @app.command(epilog="Example:  ferris version")

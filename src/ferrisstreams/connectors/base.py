@@ -113,6 +113,9 @@ class Transactions(Protocol):
         Answers at once, also before `init` and while a transaction is open, whose offsets it does not show.
         """
 
+    def forget(self) -> None:
+        """Let the system forget what the job has committed: the next run begins anew. Never while the job runs."""
+
     def init(self) -> None:
         """Fence older producers of the same transactional id: their open transaction is settled when this returns."""
 

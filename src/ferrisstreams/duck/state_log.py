@@ -103,6 +103,12 @@ def delete_epoch(state: Connection, epoch: int) -> None:
         state.execute(exp.delete(exp.table_(name, db=STATE_SCHEMA)).where(column(EPOCH).eq(epoch)))
 
 
+def count_rows(state: Connection) -> int:
+    """Rows of all panes."""
+    tables = [exp.table_(name, db=STATE_SCHEMA) for name in _pane_names(state)]
+    return sum(int(str(state.rows(exp.select("count(*)").from_(table))[0][0])) for table in tables)
+
+
 def _pane_names(state: Connection) -> list[str]:
     found = state.rows(
         f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}'"

@@ -13,17 +13,16 @@ from pathlib import Path
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.connectors.file_source import FileSourceSettings, framing_of, source_paths
 from ferrisstreams.connectors.framing import Framing
-from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.duck.store import EpochRow, StateStore
+from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import InternalError, StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
-from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.dlq_journal import Journal
+from ferrisstreams.session.state import open_state
 
 #: Bytes of a source that are looked at in one piece.
 _PIECE_BYTES = 16 * 1024 * 1024
@@ -73,7 +72,7 @@ def audit(application: Application, options: RunOptions) -> list[AuditReport]:
 def _audit(plan: JobPlan, builder: JobBuilder) -> AuditReport:
     if plan.plan.spec.anonymous:
         return AuditReport(plan.name, 0, (), ("a SELECT alone keeps no state: there is nothing to compare with",))
-    last = _last_epoch(plan, builder)
+    last = _last_epoch(builder)
     ledger = Ledger.from_json(last.content["ledger"])
     checks = [*_sums(ledger)]
     notes: list[str] = []
@@ -83,18 +82,11 @@ def _audit(plan: JobPlan, builder: JobBuilder) -> AuditReport:
     return AuditReport(plan.name, last.epoch, tuple(checks), tuple(notes))
 
 
-def _last_epoch(plan: JobPlan, builder: JobBuilder) -> EpochRow:
-    path = builder.state_folder() / STATE_FILE
-    if not path.exists():
-        raise StateError(f"job {plan.name} has no state at {path}", "E5003", "run it first, or give --state-dir")
-    engine = Engine(EngineSettings(str(path)))
-    try:
-        last = StateStore(engine.state).last()
-    finally:
-        engine.close()
-    if last is None:
-        raise StateError(f"job {plan.name} has not committed anything yet", "E5003", "run it first")
-    return last
+def _last_epoch(builder: JobBuilder) -> EpochRow:
+    with open_state(builder) as state:
+        if state.last is None:
+            raise StateError(f"job {builder.plan.name} has not committed anything yet", "E5003", "run it first")
+        return state.last
 
 
 def _sums(ledger: Ledger) -> list[Check]:

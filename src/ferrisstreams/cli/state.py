@@ -1,0 +1,75 @@
+"""`ferris state`: what jobs keep, shown and given up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import typer
+
+from ferrisstreams.cli.application import choose, open_application
+from ferrisstreams.cli.arguments import Output, parse_settings
+from ferrisstreams.cli.state_commands import ResetArguments, ShowArguments
+from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.session.application import Application, RunOptions
+from ferrisstreams.session.state import StateReport, builder_of, reset, show, state_file
+
+
+def run_show(arguments: ShowArguments) -> int:
+    """The exit code: 0. Raises StateError where a job has no state."""
+    application, options, jobs = _chosen(arguments)
+    reports = [show(application, options, job) for job in jobs]
+    if arguments.output is Output.JSON:
+        print(json.dumps({"jobs": [asdict(report) for report in reports]}))
+    else:
+        print("\n\n".join("\n".join(_lines(report)) for report in reports))
+    return 0
+
+
+def run_reset(arguments: ResetArguments) -> int:
+    """The exit code: 0 done, 1 the answer was no."""
+    application, options, jobs = _chosen(arguments)
+    if not arguments.yes and not sys.stdin.isatty():
+        raise typer.BadParameter("a reset gives state up for good: say --yes", param_hint="--yes")
+    for job in jobs:
+        with builder_of(application, options, job) as builder:
+            question = f"give up the state of {job.name} ({state_file(builder).parent})?"
+        if not arguments.yes and not typer.confirm(question, err=True):
+            return 1
+        done = reset(application, options, job) or ["nothing to do"]
+        print("\n".join(f"{job.name}: {what}" for what in done))
+    return 0
+
+
+def _chosen(arguments: ShowArguments | ResetArguments) -> tuple[Application, RunOptions, list[JobPlan]]:
+    """The application, and its jobs that keep state."""
+    application = open_application(arguments.file)
+    options = RunOptions(
+        overrides=parse_settings(arguments.settings),
+        state_dir=str(arguments.state_dir) if arguments.state_dir else None,
+    )
+    jobs = [job for job in choose(application, arguments.job) if not job.plan.spec.anonymous]
+    if not jobs:
+        raise typer.BadParameter("a SELECT alone keeps no state", param_hint="FILE")
+    return application, options, jobs
+
+
+def _lines(report: StateReport) -> Iterator[str]:
+    confirmed = "" if report.confirmed else " (not yet confirmed)"
+    rows: list[tuple[str, object]] = [
+        ("job", report.job),
+        ("state", report.path),
+        ("state id", report.state_id),
+        ("bytes", f"{report.bytes:,}"),
+        ("rows", f"{report.rows:,}"),
+        ("epoch", f"{report.epoch}{confirmed}"),
+        ("committed at", report.committed_at or "never"),
+        ("watermark", report.watermark or "none yet"),
+    ]
+    if report.token is not None:
+        rows.append(("epoch outside", report.token))
+    rows += [(f"position of {name}", json.dumps(position)) for name, position in report.positions.items()]
+    width = max(len(name) for name, _ in rows)
+    return (f"{name:<{width}}  {value}" for name, value in rows)

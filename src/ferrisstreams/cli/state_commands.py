@@ -1,0 +1,54 @@
+"""The commands of `ferris state`. What each does is in a module that is imported when needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from ferrisstreams.cli.arguments import File, Job, Output, OutputForm, Settings, StateDir, takes
+
+state_app = typer.Typer(
+    help="Look at what jobs keep, build it again, give it up.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example:  ferris state show app.sql",
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+@dataclass(frozen=True)
+class ShowArguments:
+    file: File
+    job: Job = None
+    settings: Settings = None
+    state_dir: StateDir = None
+    output: OutputForm = Output.TABLE
+
+
+@dataclass(frozen=True)
+class ResetArguments:
+    file: File
+    job: Job = None
+    settings: Settings = None
+    state_dir: StateDir = None
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+
+
+@state_app.command(epilog="Example:  ferris state show app.sql --job minutes")
+@takes(ShowArguments)
+def show(arguments: ShowArguments) -> None:
+    """Show each job's last epoch, positions, watermark, and how large its state is."""
+    from ferrisstreams.cli.state import run_show
+
+    raise typer.Exit(run_show(arguments))
+
+
+@state_app.command(epilog="Example:  ferris state reset app.sql --job minutes --yes")
+@takes(ResetArguments)
+def reset(arguments: ResetArguments) -> None:
+    """Give a job's state and positions up: it begins anew, and writes again what it has written."""
+    from ferrisstreams.cli.state import run_reset
+
+    raise typer.Exit(run_reset(arguments))

@@ -1,0 +1,157 @@
+"""What a job keeps of itself, looked at, or given up so that the job begins anew."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.connectors.base import CommittedOffset
+from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.duck.state_log import count_rows
+from ferrisstreams.duck.store import EpochRow, StateStore
+from ferrisstreams.errors import StateError
+from ferrisstreams.plan.fingerprint import fingerprint
+from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.identity import STATE_FILE
+from ferrisstreams.runtime.job import description, iso_time
+from ferrisstreams.runtime.observer import Silent
+from ferrisstreams.runtime.reconcile import Token, newest
+from ferrisstreams.session.application import Application, RunOptions
+
+
+@dataclass(frozen=True, slots=True)
+class StateReport:
+    """The state of a job: where it is, how large, and what its last epoch says. `epoch` 0: nothing is committed.
+
+    `token` is the last epoch that the decider outside knows, None where the state file decides or there is none.
+    """
+
+    job: str
+    path: str
+    bytes: int
+    state_id: str
+    epoch: int
+    confirmed: bool
+    committed_at: str | None
+    rows: int
+    watermark: str | None
+    positions: Mapping[str, JsonValue]
+    ledger: Mapping[str, JsonValue]
+    token: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenState:
+    """The state of a job, held alone: no job runs over it meanwhile."""
+
+    builder: JobBuilder
+    engine: Engine
+    store: StateStore
+    last: EpochRow | None
+
+
+@contextmanager
+def builder_of(application: Application, options: RunOptions, plan: JobPlan) -> Iterator[JobBuilder]:
+    """The components of a job, none of them opened."""
+    builder = JobBuilder(plan, application.environment(options, Silent()))
+    try:
+        yield builder
+    finally:
+        builder.block.close()
+
+
+@contextmanager
+def open_state(builder: JobBuilder) -> Iterator[OpenState]:
+    """Raises StateError: there is none (E5003), another process holds it (E5001), it is another plan's (E5002)."""
+    path = state_file(builder)
+    if not path.exists():
+        raise StateError(
+            f"job {builder.plan.name} has no state at {path}", "E5003", "run it first, or give --state-dir"
+        )
+    engine = Engine(EngineSettings(str(path)))
+    try:
+        store = StateStore(engine.state)
+        last = store.load(fingerprint(builder.plan.plan), description(builder.plan))
+        yield OpenState(builder, engine, store, last)
+    finally:
+        engine.close()
+
+
+def state_file(builder: JobBuilder) -> Path:
+    """Where the job's state is, or would be."""
+    return builder.state_folder() / STATE_FILE
+
+
+def show(application: Application, options: RunOptions, plan: JobPlan) -> StateReport:
+    """The state of one job. Raises StateError where it has none."""
+    with builder_of(application, options, plan) as builder, open_state(builder) as state:
+        content: Mapping[str, JsonValue] = state.last.content if state.last is not None else {}
+        watermarks = content.get("watermarks")
+        job_us = watermarks.get("job") if isinstance(watermarks, Mapping) else None
+        token = newest(found.metadata for found in committed(builder).values())
+        return StateReport(
+            job=plan.name,
+            path=str(state_file(builder)),
+            bytes=sum(file.stat().st_size for file in state_file(builder).parent.glob("**/*") if file.is_file()),
+            state_id=state.store.state_id,
+            epoch=state.last.epoch if state.last is not None else 0,
+            confirmed=state.last is None or state.last.confirmed,
+            committed_at=iso_time(int(str(content["at_us"]))) if content else None,
+            rows=count_rows(state.engine.state),
+            watermark=iso_time(int(str(job_us))) if job_us is not None else None,
+            positions=_mapping(content.get("positions")),
+            ledger=_mapping(content.get("ledger")),
+            token=token.epoch if isinstance(token, Token) else None,
+        )
+
+
+def committed(builder: JobBuilder) -> Mapping[str, CommittedOffset]:
+    """What the decider outside knows of the job; nothing where the state file decides."""
+    transactions = builder.transactions()
+    if transactions is None:
+        return {}
+    try:
+        return transactions.committed()
+    finally:
+        transactions.close()
+
+
+def reset(application: Application, options: RunOptions, plan: JobPlan) -> list[str]:
+    """Give the job's state up: it begins anew. What was done, in words. Raises StateError E5001 while it runs."""
+    done = []
+    with builder_of(application, options, plan) as builder:
+        folder = builder.state_folder()
+        if folder.exists():
+            _require_free(builder)
+            shutil.rmtree(folder)
+            done.append(f"deleted {folder}")
+        transactions = builder.transactions()
+        if transactions is not None:
+            try:
+                if transactions.committed():
+                    transactions.forget()
+                    done.append(f"forgot the positions that are kept outside for {plan.name}")
+            finally:
+                transactions.close()
+    return done
+
+
+def _require_free(builder: JobBuilder) -> None:
+    """Opening it is what says whether another process has it; a state that cannot be read may go."""
+    path = state_file(builder)
+    if not path.exists():
+        return
+    try:
+        Engine(EngineSettings(str(path))).close()
+    except StateError as error:
+        if error.code == "E5001":
+            raise
+
+
+def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+    return value if isinstance(value, Mapping) else {}
