@@ -1,7 +1,8 @@
 """Write `requirements.lock`: every package that the checkout needs, pinned, with the hashes of its wheels.
 
-The versions are resolved once, by pip, for the Python that runs this. The hashes are asked of the registry for each
-platform below, without downloading a wheel. The file names no registry: pip uses the one that it is configured for.
+The versions are resolved once, by pip, for the Python that runs this; 3.11 needs every package. The hashes are asked of
+the registry for each platform below, without downloading a wheel. The file names no registry: pip uses the one that it
+is configured for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import tomllib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from packaging.markers import Marker
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -49,6 +53,18 @@ def wanted() -> list[str]:
 
 def main() -> None:
     pins = sorted(f"{p['metadata']['name'].lower()}=={p['metadata']['version']}" for p in pip_report(wanted()))
+    LOCK.write_text(HEADER + "".join(locked(pins)))
+
+
+def markers() -> dict[str, Marker]:
+    """Of the packages that only some Pythons need, which ones (`python_version < '3.14'`)."""
+    asked = [Requirement(text) for text in wanted()]
+    return {requirement.name.lower(): requirement.marker for requirement in asked if requirement.marker is not None}
+
+
+def locked(pins: list[str]) -> list[str]:
+    """The lines of the file for these packages."""
+    only = markers()
     hashes: dict[str, set[str]] = defaultdict(set)
     with tempfile.TemporaryDirectory() as target:
         for python in PYTHONS:
@@ -57,11 +73,21 @@ def main() -> None:
                 for tag in tags:
                     options += ["--platform", tag]
                 print(f"{python} {tags[0]}", file=sys.stderr)
-                for package in pip_report(pins, *options):
+                for package in pip_report([pin for pin in pins if is_for(pin, python, only)], *options):
                     name = f"{package['metadata']['name'].lower()}=={package['metadata']['version']}"
                     hashes[name].add(package["download_info"]["archive_info"]["hashes"]["sha256"])
-    lines = [" \\\n    ".join([pin, *(f"--hash=sha256:{h}" for h in sorted(hashes[pin]))]) for pin in pins]
-    LOCK.write_text(HEADER + "\n".join(lines) + "\n")
+    lines = []
+    for pin in pins:
+        marker = only.get(pin.split("==")[0])
+        head = f"{pin} ; {marker}" if marker is not None else pin
+        lines.append(" \\\n    ".join([head, *(f"--hash=sha256:{h}" for h in sorted(hashes[pin]))]) + "\n")
+    return lines
+
+
+def is_for(pin: str, python: str, only: dict[str, Marker]) -> bool:
+    """Whether this Python needs the package."""
+    marker = only.get(pin.split("==")[0])
+    return marker is None or marker.evaluate({"python_version": python, "python_full_version": f"{python}.0"})
 
 
 if __name__ == "__main__":

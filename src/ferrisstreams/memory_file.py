@@ -43,6 +43,14 @@ class MemoryFile:
         os.ftruncate(self._fd, length)
         self.length = length
 
+    def take(self, data: memoryview) -> int:
+        """Copy bytes to the beginning, by the system: how many there were. Raises OSError when it cannot read them."""
+        done = 0
+        while done < len(data):
+            with data[done:] as rest:
+                done += os.pwrite(self._fd, rest, done)
+        return done
+
     def write(self, data: bytes) -> None:
         """Replace the content."""
         if data:

@@ -11,7 +11,8 @@ from sqlglot import exp
 
 from ferrisstreams.batch import Limit
 from ferrisstreams.clock import ManualClock
-from ferrisstreams.connectors.file_source import FileSource, FileSourceSettings
+from ferrisstreams.connectors.file_settings import FileSourceSettings
+from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.duck.engine import DataError
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.formats.registry import decoder

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +16,10 @@ import pytest
 from ferrisstreams.batch import Fetch, Limit, Positions, RowRange
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.connectors.base import Source
+from ferrisstreams.connectors.compression import new_packer
 from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
-from ferrisstreams.connectors.file_source import FileSource, FileSourceSettings
+from ferrisstreams.connectors.file_settings import FileSourceSettings
+from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.connectors.framing import CsvFraming, Framing, LineFraming
 from ferrisstreams.connectors.memory import MemorySource
 from ferrisstreams.memory_file import MemoryFile
@@ -102,6 +107,87 @@ def csv_file(folder: Path, block: MemoryFile) -> World:
     return World(lambda: FileSource(settings, block, ManualClock()), list(records), CsvFraming(",", '"'), grow)
 
 
+def mapped_file(folder: Path, block: MemoryFile) -> World:
+    """The same file and the same answers."""
+    plain = one_file(folder, block)
+    settings = FileSourceSettings(str(folder / "a.jsonl"), mapped=True)
+    return World(lambda: FileSource(settings, block, ManualClock()), plain.expected, grow=plain.grow)
+
+
+def packed_file(folder: Path, block: MemoryFile, name: str, pack: Callable[[bytes], bytes]) -> World:
+    """Members that begin anywhere in a line, an empty one among them."""
+    path = folder / name
+    content = b"\xef\xbb\xbf" + b"\n \r\n".join(lines(25)) + b"\n\n"
+    cuts = [0, 3, 100, 100, 450, 451, len(content)]
+    path.write_bytes(b"".join(pack(content[a:b]) for a, b in itertools.pairwise(cuts)))
+
+    def grow() -> list[bytes]:
+        with path.open("ab") as file:
+            file.write(pack(b"\n".join(lines(30, 25))))
+        return lines(30, 25)
+
+    settings = FileSourceSettings(str(path))
+    return World(lambda: FileSource(settings, block, ManualClock()), list(lines(25)), grow=grow)
+
+
+def gzip_file(folder: Path, block: MemoryFile) -> World:
+    return packed_file(folder, block, "a.jsonl.gz", gzip.compress)
+
+
+def zstd_file(folder: Path, block: MemoryFile) -> World:
+    packer = new_packer("zstd")
+    return packed_file(folder, block, "a.jsonl.zst", lambda data: packer.pack(data) + packer.finish())
+
+
+def gzip_files(folder: Path, block: MemoryFile) -> World:
+    for name, first, stop in (("a", 0, 7), ("b", 7, 7), ("c", 7, 20)):
+        (folder / f"{name}.gz").write_bytes(gzip.compress(b"\n".join(lines(stop, first))))
+
+    def grow() -> list[bytes]:
+        (folder / "d.gz").write_bytes(gzip.compress(b"\n".join(lines(25, 20))))
+        return lines(25, 20)
+
+    settings = FileSourceSettings(str(folder / "*.gz"))
+    return World(lambda: FileSource(settings, block, ManualClock()), list(lines(20)), grow=grow)
+
+
+def latin_csv(folder: Path, block: MemoryFile) -> World:
+    path = folder / "a.csv"
+    records = [f'{i},"Zürich\n{i}",é' if i % 3 == 0 else f'{i},naïve,"ß,ÿ"' for i in range(20)]
+    path.write_bytes(("id,ört,z\r\n" + "\n".join(records) + "\n").encode("latin-1"))
+
+    def grow() -> list[bytes]:
+        with path.open("ab") as file:
+            file.write("99,ü,é".encode("latin-1"))
+        return ["99,ü,é".encode()]
+
+    settings = FileSourceSettings(str(path), framing="csv", header=True, encoding="latin-1")
+    expected: list[object] = [record.encode() for record in records]
+    return World(lambda: FileSource(settings, block, ManualClock()), expected, CsvFraming(",", '"'), grow)
+
+
+def elements(count: int) -> list[dict[str, object]]:
+    return [{"id": i, "text": 'a,]}"\\' * (i % 3), "deep": [[{"x": [[[[[[{}]]]]]]}]], "n": None} for i in range(count)]
+
+
+def json_array(folder: Path, block: MemoryFile) -> World:
+    """One array over many lines; its elements become lines."""
+    path = folder / "a.json"
+    path.write_text("\ufeff \n" + json.dumps(elements(25), indent=1) + "\n\n", "utf-8")
+    pieces = [json.dumps(element, indent=1).replace("\n", "\t ").encode() for element in elements(25)]
+    settings = FileSourceSettings(str(path), array=True)
+    return World(lambda: FileSource(settings, block, ManualClock()), list(pieces))
+
+
+def packed_array(folder: Path, block: MemoryFile) -> World:
+    path = folder / "a.json.gz"
+    content = json.dumps(elements(25)).encode()
+    path.write_bytes(gzip.compress(content[:333]) + gzip.compress(content[333:]))
+    settings = FileSourceSettings(str(path), array=True)
+    expected: list[object] = [json.dumps(element).encode() for element in elements(25)]
+    return World(lambda: FileSource(settings, block, ManualClock()), expected)
+
+
 def in_memory(folder: Path, block: MemoryFile) -> World:
     tables = [pa.table({"a": list(range(10))}), pa.table({"a": []}), pa.table({"a": list(range(10, 17))})]
 
@@ -116,7 +202,10 @@ def generated(folder: Path, block: MemoryFile) -> World:
     return World(lambda: DatagenSource(DatagenSettings(rows=40), ManualClock()), list(range(40)))
 
 
-WORLDS = [one_file, some_files, csv_file, in_memory, generated]
+WORLDS = [
+    *(one_file, some_files, csv_file, mapped_file, gzip_file, zstd_file, gzip_files, latin_csv, json_array),
+    *(packed_array, in_memory, generated),
+]
 
 
 @pytest.fixture(params=WORLDS, ids=lambda make: make.__name__)

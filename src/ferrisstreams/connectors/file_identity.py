@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import JsonValue
+from ferrisstreams.connectors.file_content import Content, RestartPoint
 from ferrisstreams.errors import FatalConnectorError, StateError
 
 #: How much of a file's beginning is hashed. Only bytes before the position count, because the rest may still change.
 _HEAD_BYTES_MAX = 1024
+_BEGINNING = RestartPoint()
 
 
 @dataclass(frozen=True, slots=True)
 class FilePosition:
-    """The next byte to read of a file. `whole` says that the file ended there when it was read.
+    """The next byte to read of a file's content. `whole` says that the file ended there when it was read.
 
-    `done` remembers the files of a glob that were read before: for each `digest` of its path and length, joined.
+    `raw` is how many bytes of the file had been read by then, and `restart` where unpacking can begin again: both say
+    nothing new about a file that is read as it is. `done` remembers the files of a glob that were read before: for each
+    `digest` of its path and length, joined; `before` the inodes of the files that had its name and were renamed.
     """
 
     path: str
@@ -28,6 +31,9 @@ class FilePosition:
     offset: int = 0
     whole: bool = False
     done: str = ""
+    raw: int = 0
+    restart: RestartPoint = _BEGINNING
+    before: tuple[int, ...] = ()
 
     def to_json(self) -> JsonValue:
         return {
@@ -37,6 +43,9 @@ class FilePosition:
             "offset": self.offset,
             "whole": self.whole,
             "done": self.done,
+            "raw": self.raw,
+            "restart": [self.restart.raw, self.restart.offset],
+            "before": list(self.before),
         }
 
     @staticmethod
@@ -50,16 +59,23 @@ class FilePosition:
                 "offset": int(offset),
                 "whole": bool(whole),
                 "done": str(done),
+                "raw": int(raw),
+                "restart": [int(restart_raw), int(restart_offset)],
+                "before": list(before),
             }:
-                return FilePosition(path, inode, head_bytes, head_sha, offset, whole, done)
+                restart = RestartPoint(restart_raw, restart_offset)
+                inodes = tuple(int(str(number)) for number in before)
+                return FilePosition(path, inode, head_bytes, head_sha, offset, whole, done, raw, restart, inodes)
         raise StateError(f"not a position in a file: {value!r}", "E5003", "the state belongs to another kind of source")
 
-    def at(self, fd: int, offset: int, whole: bool) -> FilePosition:
+    def at(self, content: Content, offset: int, whole: bool) -> FilePosition:
         """This file's position moved on to `offset`."""
-        if self.head_bytes == _HEAD_BYTES_MAX or self.head_bytes == offset:
-            return replace(self, offset=offset, whole=whole)
-        covered = min(_HEAD_BYTES_MAX, offset)
-        return replace(self, offset=offset, whole=whole, head_bytes=covered, head_sha=_sha(os.pread(fd, covered, 0)))
+        raw = content.raw_bytes(offset)
+        moved = replace(self, offset=offset, whole=whole, raw=raw, restart=content.restart_point(offset))
+        if self.head_bytes == _HEAD_BYTES_MAX or self.head_bytes == raw:
+            return moved
+        covered = min(_HEAD_BYTES_MAX, raw)
+        return replace(moved, head_bytes=covered, head_sha=_sha(os.pread(content.fd, covered, 0)))
 
 
 def digest(path: str, length: int) -> str:
@@ -67,54 +83,36 @@ def digest(path: str, length: int) -> str:
     return _sha(f"{length} {path}".encode())[:6]
 
 
-def open_file(path: str) -> int:
-    """A descriptor to read a regular file. Raises FatalConnectorError E4001."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise FatalConnectorError(
-                f"{path} is {kind}", "E4001", "give the path of a file, or a glob such as *.jsonl"
-            )
-        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError as error:
-        raise FatalConnectorError(f"{path} does not exist", "E4001", "check the path") from error
-    except PermissionError as error:
-        hint = "give this user the right to read it"
-        raise FatalConnectorError(f"{path} cannot be read: no permission", "E4001", hint) from error
-    except OSError as error:
-        raise read_error(path, error) from error
-
-
-def read_error(path: str, error: OSError) -> FatalConnectorError:
-    return FatalConnectorError(f"{path} cannot be read: {error.strerror}", "E4001", "check the path and the disk")
-
-
-def verify(position: FilePosition, fd: int, watched: bool) -> FilePosition:
+def verify(position: FilePosition, content: Content, watched: bool) -> FilePosition:
     """The position, with the open file's inode when nothing was read yet.
 
     Raises FatalConnectorError E4002 when the file is not the one that the position was taken in, or lost bytes.
     """
-    status = os.fstat(fd)
+    status = os.fstat(content.fd)
     if position.offset == 0:
         return replace(position, inode=status.st_ino)
-    if status.st_size < position.offset:
-        raise _changed(position, f"shrank to {status.st_size} bytes")
+    if status.st_size < position.raw:
+        raise changed(position, f"shrank to {status.st_size} bytes")
     if status.st_ino != position.inode:
-        raise _changed(position, "was replaced by another file")
-    if _sha(os.pread(fd, position.head_bytes, 0)) != position.head_sha:
-        raise _changed(position, "was rewritten: its beginning is not the same")
-    if not watched and _record_goes_on(fd, position.offset):
-        raise _changed(position, "went on within its last line, which was read as a record without a newline")
+        raise changed(position, "was replaced by another file")
+    if not same_head(position, content.fd):
+        raise changed(position, "was rewritten: its beginning is not the same")
+    if not watched and _record_goes_on(content, position.offset):
+        raise changed(position, "went on within its last line, which was read as a record without a newline")
     return position
 
 
-def _record_goes_on(fd: int, offset: int) -> bool:
-    around = os.pread(fd, 2, offset - 1)
+def same_head(position: FilePosition, fd: int) -> bool:
+    """Whether the file begins as the one of the position did."""
+    return _sha(os.pread(fd, position.head_bytes, 0)) == position.head_sha
+
+
+def _record_goes_on(content: Content, offset: int) -> bool:
+    around = content.part(offset - 1, offset + 1)
     return len(around) == 2 and around[:1] != b"\n" and around[1:] not in (b"\n", b"\r")
 
 
-def _changed(position: FilePosition, what: str) -> FatalConnectorError:
+def changed(position: FilePosition, what: str) -> FatalConnectorError:
     return FatalConnectorError(
         f"{position.path} {what}, but the job has read it up to byte {position.offset}",
         "E4002",

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, Rejected
 from ferrisstreams.clock import Clock
 from ferrisstreams.connectors.base import SourceProgress
-from ferrisstreams.connectors.file_identity import FilePosition, digest, open_file, verify
+from ferrisstreams.connectors.file_identity import FilePosition, digest, verify
+from ferrisstreams.connectors.file_moves import is_in_place, place_of
 from ferrisstreams.connectors.file_reader import FileReader, Oversized, Records
-from ferrisstreams.connectors.framing import CsvFraming, Framing, LineFraming
+from ferrisstreams.connectors.file_settings import (
+    FileSourceSettings,
+    fixed_folder,
+    framing_of,
+    open_content,
+    source_paths,
+)
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.memory_file import MemoryFile
 
 #: How often a watched folder is looked at while its files give records, and how long one nap is when they give none.
 _LIST_INTERVAL_MS = 1000.0
 _NAP_MS = 50.0
-#: How much of an oversized record a dead letter keeps.
-_OVERSIZED_KEPT_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class FileSourceSettings:
-    """`path` is absolute: a file or a glob. `header`: every file begins with a CSV header record.
-
-    A fetch is never larger than `record_bytes_max`; a record that is larger is rejected and passed over.
-    """
-
-    path: str
-    framing: Literal["lines", "csv"] = "lines"
-    header: bool = False
-    delimiter: str = ","
-    quote: str = '"'
-    watch: bool = False
-    record_bytes_max: int = 16 * 1024 * 1024
+#: The longest header record.
+_HEADER_BYTES_MAX = 64 * 1024
+#: How many files that had a watched file's name before are remembered, so that a glob does not find them anew.
+_BEFORE_MAX = 16
 
 
 @dataclass(slots=True)
@@ -78,10 +69,8 @@ class FileSource:
         self._close_reader()
         paths = self._list()
         if self._settings.watch:
-            self._partitions = {}
-            self._find_new(paths, positions)
-            for name in positions.keys() - self._partitions.keys():
-                _refuse_vanished(FilePosition.from_json(positions[name]))
+            self._partitions = {name: self._followed(name, given) for name, given in positions.items()}
+            self._follow(paths)
         else:
             name = self._name(self._settings.path)
             self._partitions = {name: _one_partition(name, paths, positions.get(name), self._settings.path)}
@@ -95,7 +84,7 @@ class FileSource:
         deadline = self._clock.monotonic_ms() + limit.wait_ms
         while True:
             if self._clock.monotonic_ms() - self._listed_ms >= _LIST_INTERVAL_MS:
-                self._find_new(self._list(), {})
+                self._follow(self._list())
             before = {name: partition.position for name, partition in self._partitions.items()}
             fetch = self._poll_in_turn(limit)
             left = deadline - self._clock.monotonic_ms()
@@ -105,7 +94,7 @@ class FileSource:
                 self._partitions[fetch.partition].position = before[fetch.partition]
                 self._turn -= 1
             else:
-                self._find_new(self._list(), {})
+                self._follow(self._list())
                 if left <= 0:
                     return self._poll_in_turn(limit)
             self._clock.sleep_ms(min(_NAP_MS, left))
@@ -122,7 +111,7 @@ class FileSource:
         return not self._settings.watch and all(p.ended for p in self._partitions.values())
 
     def progress(self) -> SourceProgress:
-        done = sum(p.skipped + p.position.offset for p in self._partitions.values())
+        done = sum(p.skipped + p.position.raw for p in self._partitions.values())
         if self._settings.watch:
             return SourceProgress(done, None, "bytes")
         paths = [path for p in self._partitions.values() for path in (p.position.path, *p.ahead)]
@@ -142,13 +131,39 @@ class FileSource:
     def _name(self, path: str) -> str:
         return os.path.relpath(path, self._folder)
 
-    def _find_new(self, paths: Sequence[str], positions: Positions) -> None:
+    def _followed(self, name: str, given: JsonValue) -> _Partition:
+        """A watched file at its position; one that was renamed before it was read whole comes first, and then this."""
+        position = FilePosition.from_json(given)
+        path = os.path.join(self._folder, name)
+        return _Partition(name, position, [path] if position.path != path else [])
+
+    def _follow(self, paths: Sequence[str]) -> None:
+        """Find out what became of the watched files: new ones, renamed ones, and ones that are gone."""
+        for partition in list(self._partitions.values()):
+            if not partition.ahead and not is_in_place(partition.position):
+                self._renamed(partition)
+        known = {name: p.position for name, p in self._partitions.items()}
+        read = {inode for position in known.values() for inode in (position.inode, *position.before)}
         for path in paths:
             name = self._name(path)
-            if name not in self._partitions:
-                given = positions.get(name)
-                position = FilePosition(path) if given is None else FilePosition.from_json(given)
-                self._partitions[name] = _Partition(name, replace(position, path=path))
+            if name not in known and os.stat(path).st_ino not in read:
+                self._partitions[name] = _Partition(name, FilePosition(path))
+
+    def _renamed(self, partition: _Partition) -> None:
+        """Go on in the file where it is now; then the one that has its name follows."""
+        position = partition.position
+        path = place_of(position)
+        if path is not None:
+            partition.position = replace(position, path=path)
+            partition.ahead = [position.path]
+        elif self._reading(position):
+            partition.ahead = [position.path]  # it has no name any more, but it is open
+        else:
+            _refuse_vanished(position)
+            if os.path.exists(position.path):
+                partition.position = _next_position(position, position.path)
+            else:
+                del self._partitions[partition.name]
 
     def _poll_in_turn(self, limit: Limit) -> Fetch | None:
         """The next partition that has records, each in its turn."""
@@ -165,7 +180,7 @@ class FileSource:
             gone = self._is_gone(partition.position)
             if not gone and (fetch := self._fetch(partition, self._open_reader(partition), limit)) is not None:
                 return fetch
-            if self._settings.watch and not gone:
+            if self._settings.watch and not (partition.ahead and os.path.exists(partition.ahead[0])):
                 return None
             if not partition.ahead:
                 partition.ended = True
@@ -174,25 +189,25 @@ class FileSource:
 
     def _is_gone(self, position: FilePosition) -> bool:
         """A file that was read whole and is gone has nothing more to give."""
-        return position.whole and not self._reading(position.path) and not os.path.exists(position.path)
+        return position.whole and not self._reading(position) and not os.path.exists(position.path)
 
     def _fetch(self, partition: _Partition, reader: FileReader, limit: Limit) -> Fetch | None:
-        settings, position = self._settings, partition.position
-        size = reader.size()
-        if size < position.offset:
-            verify(position, reader.fd, settings.watch)
+        settings, position, content = self._settings, partition.position, reader.content
+        if os.fstat(content.fd).st_size < position.raw:
+            verify(position, content, settings.watch)
         if settings.header and self._header is None:
             self._read_header(reader)
         found = None
         if self._header is not None or not settings.header:
-            found = reader.read(position.offset or self._first_record, size, limit, final=not settings.watch)
+            found = reader.read(position.offset or self._first_record, limit, final=not settings.watch)
         if found is None:
             if not settings.watch:
-                partition.position = position.at(reader.fd, size, whole=True)
+                partition.position = replace(position, whole=True, raw=os.fstat(content.fd).st_size)
             return None
+        whole = content.ends_at(found.stop)
         self._full = isinstance(found, Oversized) or found.full
-        partition.position = position.at(reader.fd, found.stop, whole=found.stop == size)
-        at_end = found.stop == size and not partition.ahead
+        partition.position = position.at(content, found.stop, whole)
+        at_end = whole and not partition.ahead
         partition.ended = at_end and not settings.watch
         return Fetch(
             partition=partition.name,
@@ -211,57 +226,72 @@ class FileSource:
         length = found.stop - found.start
         return (
             Rejected(
-                value=reader.bytes(found.start, min(found.stop, found.start + _OVERSIZED_KEPT_BYTES)),
+                value=found.head,
                 code="E2108",
                 message=f"a record of {length} bytes is larger than the limit of {self._settings.record_bytes_max}",
                 stage="decode",
                 partition=partition.name,
                 offset=found.start,
-                position=f"{self._name(reader.path)} byte {found.start}",
+                position=f"{self._name(reader.content.path)} byte {found.start}",
                 truncated=True,
             ),
         )
 
-    def _reading(self, path: str) -> bool:
-        return self._reader is not None and self._reader.path == path
+    def _reading(self, position: FilePosition) -> bool:
+        """Whether the file of the position is open, whatever its name is by now."""
+        if self._reader is None:
+            return False
+        content = self._reader.content
+        return content.path == position.path or os.fstat(content.fd).st_ino == position.inode
 
     def _open_reader(self, partition: _Partition) -> FileReader:
         """The reader of the partition's file; one file is open at a time, however many are watched."""
-        if self._reader is not None and self._reading(partition.position.path):
+        if self._reader is not None and self._reading(partition.position):
             return self._reader
         self._close_reader()
-        path, settings = partition.position.path, self._settings
-        reader = FileReader(path, open_file(path), self._framing, self._block, settings.record_bytes_max)
-        self._reader = reader
-        partition.position = verify(partition.position, reader.fd, settings.watch)
-        self._first_record = reader.content_start()
-        return reader
+        position, settings = partition.position, self._settings
+        content = open_content(position.path, settings, position.restart)
+        self._reader = FileReader(content, self._framing, self._block, settings.record_bytes_max)
+        partition.position = verify(position, content, settings.watch)
+        if position.offset == 0:
+            self._first_record = self._reader.content_start()
+        return self._reader
 
     def _close_reader(self) -> None:
         if self._reader is not None:
-            self._reader.close()
+            self._reader.content.close()
         self._reader = None
         self._header = None
         self._first_record = 0
 
     def _read_header(self, reader: FileReader) -> None:
         """Keep the header and where it ends, when the file has one by now."""
-        limit = Limit(rows=1, bytes=_OVERSIZED_KEPT_BYTES)
-        found = reader.read(reader.content_start(), reader.size(), limit, final=not self._settings.watch)
+        limit = Limit(rows=1, bytes=_HEADER_BYTES_MAX)
+        found = reader.read(reader.content_start(), limit, final=not self._settings.watch)
         if found is None:
             return
         if isinstance(found, Oversized):
             raise FatalConnectorError(
-                f"{reader.path} has a header of {found.stop - found.start} bytes", "E4005", "is it a CSV file?"
+                f"{reader.content.path} has a header of {found.stop - found.start} bytes", "E4005", "is it a CSV file?"
             )
         self._header = self._block.read().rstrip(b"\r\n")
         self._first_record = found.stop
 
     def _next_file(self, partition: _Partition) -> None:
         before = partition.position
-        partition.skipped += before.offset
-        done = before.done + digest(before.path, before.offset)
-        partition.position = FilePosition(partition.ahead.pop(0), done=done)
+        partition.skipped += before.raw
+        path = partition.ahead.pop(0)
+        if self._settings.watch:
+            self._close_reader()  # by its inode it may be the one that has just been read
+            partition.position = _next_position(before, path)
+            return
+        done = before.done + digest(before.path, before.raw)
+        partition.position = FilePosition(path, done=done)
+
+
+def _next_position(before: FilePosition, path: str) -> FilePosition:
+    """The beginning of the file that has taken the place of one that was renamed."""
+    return FilePosition(path, before=(*before.before, before.inode)[-_BEFORE_MAX:])
 
 
 def _one_partition(name: str, paths: list[str], given: JsonValue, pattern: str) -> _Partition:
@@ -294,27 +324,6 @@ def _refuse_vanished(position: FilePosition) -> None:
             "E4002",
             "bring the file back, or reset the job's state to read from the beginning",
         )
-
-
-def framing_of(settings: FileSourceSettings) -> Framing:
-    """How the records of these files are told apart."""
-    return CsvFraming(settings.delimiter, settings.quote) if settings.framing == "csv" else LineFraming()
-
-
-def source_paths(settings: FileSourceSettings) -> list[str]:
-    """The files that there are at this moment, in name order. One that is named is there even when it is missing."""
-    path = settings.path
-    if not glob.has_magic(path) or os.path.exists(path):
-        return [path] if os.path.exists(path) or not settings.watch else []
-    return sorted(found for found in glob.glob(path, recursive=True) if not os.path.isdir(found))
-
-
-def fixed_folder(path: str) -> str:
-    """The folder above the first part of a glob that is not fixed."""
-    folder = os.path.dirname(path)
-    while glob.has_magic(folder):
-        folder = os.path.dirname(folder)
-    return folder
 
 
 def _size(path: str) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from ferrisstreams.connectors.file_content import Encoding
+
 FormatName: TypeAlias = Literal["json", "csv", "arrow", "datagen"]
 
 
@@ -15,8 +17,8 @@ class DecodeSettings:
 
     `event_time` names the event-time column of a job that needs one: NULL there is a row error. `event_time_format` is
     for that column, `timestamp_format` for all TIMESTAMP columns: `iso8601`, `epoch_seconds`, `epoch_millis`,
-    `epoch_micros` or a strptime pattern. CSV: `header` says that files begin with one, `nulls` are the unquoted texts
-    that mean NULL. Datagen: `fields` by column, and `seed`.
+    `epoch_micros` or a strptime pattern. `encoding` is that of the file, whose bytes come in UTF-8. CSV: `header` says
+    that files begin with one, `nulls` are the unquoted texts that mean NULL. Datagen: `fields` by column, and `seed`.
     """
 
     format: FormatName
@@ -29,6 +31,7 @@ class DecodeSettings:
     nulls: tuple[str, ...] = ("",)
     fields: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    encoding: Encoding = "utf-8"
 
 
 @dataclass(frozen=True, slots=True)

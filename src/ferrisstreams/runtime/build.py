@@ -15,18 +15,20 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.connectors.blackhole import BlackholeSink
 from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
+from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
-from ferrisstreams.connectors.file_source import FileSource, FileSourceSettings
+from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.connectors.stdout_sink import StdoutSink
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats import registry as formats
 from ferrisstreams.formats.base import Encoder
-from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings, FormatName
+from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.plan.nodes import JobPlan, SourceSpec
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext
 from ferrisstreams.runtime.faults import Faults, NoFaults
+from ferrisstreams.runtime.files import encoding_of, format_of, has_header, source_files
 from ferrisstreams.runtime.identity import JobIdentity
 from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.runtime.observer import Observer, Silent
@@ -142,8 +144,8 @@ class JobBuilder:
         job = self.settings.job
         return formats.encoder(
             EncodeSettings(
-                format=self._format(job.text("format"), "sink"),
-                header=job.flag("header"),
+                format=format_of(job, "sink"),
+                header=has_header(job),
                 delimiter=job.text("delimiter"),
                 quote=job.text("quote"),
                 null=job.text("nulls"),
@@ -252,16 +254,7 @@ class JobBuilder:
     def file_source_settings(self) -> FileSourceSettings:
         """Of a file source."""
         settings = self.settings.source
-        csv = settings.text("format") == "csv"
-        return FileSourceSettings(
-            path=str(self.path(settings.optional_text("path"), f"source {self.spec.name}")),
-            framing="csv" if csv else "lines",
-            header=csv and settings.flag("header"),
-            delimiter=settings.text("delimiter"),
-            quote=settings.text("quote"),
-            watch=settings.flag("watch"),
-            record_bytes_max=settings.integer("max.record.bytes"),
-        )
+        return source_files(settings, str(self.path(settings.optional_text("path"), f"source {self.spec.name}")))
 
     def _decode_settings(self) -> DecodeSettings:
         settings = self.settings.source
@@ -283,21 +276,13 @@ class JobBuilder:
             case _:
                 return replace(
                     common,
-                    format=self._format(settings.text("format"), "source"),
-                    header=settings.flag("header"),
+                    format=format_of(settings, "source"),
+                    encoding=encoding_of(settings),
+                    header=has_header(settings),
                     delimiter=settings.text("delimiter"),
                     quote=settings.text("quote"),
                     nulls=(settings.text("nulls"),),
                 )
-
-    @staticmethod
-    def _format(name: str, kind: str) -> FormatName:
-        match name.lower():
-            case "json":
-                return "json"
-            case "csv":
-                return "csv"
-        raise ConfigError(f"unknown format '{name}' of a {kind}", "E3002", "one of json, csv")
 
     def _header(self) -> bytes:
         encoder = self.encoder()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferrisstreams.batch import JsonValue
-from ferrisstreams.connectors.file_source import FileSourceSettings, framing_of, source_paths
+from ferrisstreams.connectors.file_settings import FileSourceSettings, framing_of, source_paths
 from ferrisstreams.connectors.framing import Framing
 from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import InternalError, StateError

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ferrisstreams.connectors.file_source import FileSourceSettings, fixed_folder
+from ferrisstreams.connectors.file_settings import FileSourceSettings, fixed_folder
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder

@@ -8,7 +8,8 @@ import pytest
 
 from ferrisstreams.batch import Limit, Positions
 from ferrisstreams.clock import ManualClock
-from ferrisstreams.connectors.file_source import FileSource, FileSourceSettings
+from ferrisstreams.connectors.file_settings import FileSourceSettings
+from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.errors import FatalConnectorError, StateError
 from ferrisstreams.memory_file import MemoryFile
 

@@ -1,0 +1,74 @@
+"""What a file source is told: which files, how their records are told apart, and what is done to their bytes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from ferrisstreams.connectors.compression import compression_of
+from ferrisstreams.connectors.file_content import (
+    Content,
+    Encoding,
+    MappedContent,
+    PlainContent,
+    RestartPoint,
+    StreamContent,
+    StreamSettings,
+)
+from ferrisstreams.connectors.file_errors import open_file
+from ferrisstreams.connectors.framing import CsvFraming, Framing, LineFraming
+
+
+@dataclass(frozen=True, slots=True)
+class FileSourceSettings:
+    """`path` is absolute: a file or a glob. `header`: every file begins with a CSV header record.
+
+    A fetch is never larger than `record_bytes_max`; a record that is larger is rejected and passed over. `array`: each
+    file is one JSON array. `compression` None: as each file's name ends. `mapped`: through a memory map, for files that
+    are read as they are.
+    """
+
+    path: str
+    framing: Literal["lines", "csv"] = "lines"
+    header: bool = False
+    delimiter: str = ","
+    quote: str = '"'
+    watch: bool = False
+    record_bytes_max: int = 16 * 1024 * 1024
+    array: bool = False
+    compression: str | None = None
+    encoding: Encoding = "utf-8"
+    mapped: bool = False
+
+
+def framing_of(settings: FileSourceSettings) -> Framing:
+    """How the records of these files are told apart."""
+    return CsvFraming(settings.delimiter, settings.quote) if settings.framing == "csv" else LineFraming()
+
+
+def open_content(path: str, settings: FileSourceSettings, restart: RestartPoint) -> Content:
+    """One file's content. Raises FatalConnectorError E4001."""
+    compression = compression_of(path, settings.compression)
+    fd = open_file(path)
+    if compression != "none" or settings.encoding != "utf-8" or settings.array:
+        stream = StreamSettings(compression, settings.encoding, settings.array, growing=settings.watch)
+        return StreamContent(path, fd, stream, restart)
+    return MappedContent(path, fd) if settings.mapped else PlainContent(path, fd)
+
+
+def source_paths(settings: FileSourceSettings) -> list[str]:
+    """The files that there are at this moment, in name order. One that is named is there even when it is missing."""
+    path = settings.path
+    if not glob.has_magic(path) or os.path.exists(path):
+        return [path] if os.path.exists(path) or not settings.watch else []
+    return sorted(found for found in glob.glob(path, recursive=True) if not os.path.isdir(found))
+
+
+def fixed_folder(path: str) -> str:
+    """The folder above the first part of a glob that is not fixed."""
+    folder = os.path.dirname(path)
+    while glob.has_magic(folder):
+        folder = os.path.dirname(folder)
+    return folder

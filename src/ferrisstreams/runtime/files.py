@@ -1,0 +1,89 @@
+"""From a job's settings to those of its files: how a source's are read, and how a sink's can be read again."""
+
+from __future__ import annotations
+
+from ferrisstreams.config.resolve import Settings
+from ferrisstreams.connectors.compression import compression_of
+from ferrisstreams.connectors.file_content import ENCODINGS, Encoding
+from ferrisstreams.connectors.file_settings import FileSourceSettings
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.formats.settings import FormatName
+
+#: The names of formats, the predecessor's among them.
+_FORMATS: dict[str, FormatName] = {
+    "json": "json",
+    "jsonl": "json",
+    "jsonlines": "json",
+    "ndjson": "json",
+    "json_array": "json",
+    "csv": "csv",
+    "csv_no_header": "csv",
+}
+
+
+def format_of(settings: Settings, kind: str) -> FormatName:
+    """The format of a source or a sink. Raises ConfigError E3002."""
+    name = settings.text("format").lower()
+    known = [known for known in ("json", "json_array", "csv") if kind == "source" or known != "json_array"]
+    if name not in _FORMATS or (name == "json_array" and kind != "source"):
+        hint = f"one of {', '.join(known)}"
+        if name == "json_array":
+            hint = "a sink writes JSON lines: 'format' = 'json'"
+        prop = settings.property("format")
+        position = prop.position if prop else None
+        raise ConfigError(f"unknown format '{name}' of a {kind}", "E3002", hint, position)
+    return _FORMATS[name]
+
+
+def has_header(settings: Settings) -> bool:
+    """Whether a CSV file begins with the names of its columns."""
+    return settings.text("format").lower() == "csv" and settings.flag("header")
+
+
+def encoding_of(settings: Settings) -> Encoding:
+    name = settings.text("encoding")
+    return next(encoding for encoding in ENCODINGS if encoding.replace("-", "_") == name)
+
+
+def source_files(settings: Settings, path: str) -> FileSourceSettings:
+    """How the files of a source are read. Raises ConfigError E3003 for settings that contradict one another."""
+    array = settings.text("format").lower() == "json_array"
+    compression = settings.optional_text("compression")
+    mapped = settings.flag("mmap")
+    encoding = encoding_of(settings)
+    if mapped and (array or encoding != "utf-8" or compression_of(path, compression) != "none"):
+        what = "a JSON array" if array else "a text in another encoding" if encoding != "utf-8" else "a compressed file"
+        raise _contradiction(settings, "mmap", f"{what} is not read as it is: 'mmap' is not possible", "leave mmap out")
+    if array and settings.flag("watch"):
+        what = "a JSON array has an end: it cannot be followed with 'watch'"
+        raise _contradiction(settings, "watch", what, "leave watch out, or write JSON lines")
+    return FileSourceSettings(
+        path=path,
+        framing="csv" if format_of(settings, "source") == "csv" else "lines",
+        header=has_header(settings),
+        delimiter=settings.text("delimiter"),
+        quote=settings.text("quote"),
+        watch=settings.flag("watch"),
+        record_bytes_max=settings.integer("max.record.bytes"),
+        array=array,
+        compression=compression,
+        encoding=encoding,
+        mapped=mapped,
+    )
+
+
+def sink_files(settings: Settings, path: str) -> FileSourceSettings:
+    """How the files of a sink can be read again."""
+    return FileSourceSettings(
+        path=path,
+        framing="csv" if format_of(settings, "sink") == "csv" else "lines",
+        header=has_header(settings),
+        delimiter=settings.text("delimiter"),
+        quote=settings.text("quote"),
+        compression=compression_of(path, settings.optional_text("compression")),
+    )
+
+
+def _contradiction(settings: Settings, key: str, what: str, hint: str) -> ConfigError:
+    prop = settings.property(key)
+    return ConfigError(what, "E3003", hint, prop.position if prop else None)
