@@ -113,7 +113,7 @@ class Transactions(Protocol):
         Answers at once, also before `init` and while a transaction is open, whose offsets it does not show.
         """
 
-    def forget(self) -> None:
+    def forget_committed(self) -> None:
         """Let the system forget what the job has committed: the next run begins anew. Never while the job runs."""
 
     def init(self) -> None:

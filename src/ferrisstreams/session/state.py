@@ -134,7 +134,7 @@ def reset(application: Application, options: RunOptions, plan: JobPlan) -> list[
         if transactions is not None:
             try:
                 if transactions.committed():
-                    transactions.forget()
+                    transactions.forget_committed()
                     done.append(f"forgot the positions that are kept outside for {plan.name}")
             finally:
                 transactions.close()

@@ -202,7 +202,7 @@ class TransactionLog:
     def committed(self) -> Mapping[str, CommittedOffset]:
         return dict(self._committed)
 
-    def forget(self) -> None:
+    def forget_committed(self) -> None:
         """What a broker does with the offsets of a group that has been away for long."""
         self._committed.clear()
 

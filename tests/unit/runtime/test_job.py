@@ -107,7 +107,7 @@ def test_older_state_is_refused(outside: Outside) -> None:
 def test_forgotten_token_is_given_again(outside: Outside) -> None:
     outside.run()
     kept = dict(outside.log.committed())
-    outside.log.forget()
+    outside.log.forget_committed()
     assert outside.run().error is None
     assert dict(outside.log.committed()) == kept
     assert outside.sink.lines == expected()
