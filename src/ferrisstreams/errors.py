@@ -36,6 +36,7 @@ CODES: Mapping[str, str] = {
     "E2301": "a row that is late",
     "E2401": "an output row that cannot be encoded",
     "E2402": "an output expression that fails",
+    "E2403": "an output row that is larger than the sink takes",
     # Configuration: the operator of the job acts.
     "E3001": "a setting that is not known",
     "E3002": "a setting with a value that does not fit",
@@ -58,6 +59,7 @@ CODES: Mapping[str, str] = {
     "E4107": "a position that Kafka no longer holds",
     "E4108": "a request that Kafka refuses",
     "E4109": "a broker for tests that cannot be started",
+    "E4110": "a Kafka transaction whose outcome is not known",
     # State.
     "E5001": "a state file in use by another process",
     "E5002": "state that belongs to another plan",

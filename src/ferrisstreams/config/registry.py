@@ -36,8 +36,8 @@ class Scope(Enum):
 class Key:
     """A setting. `default` is typed (durations in ms, sizes in bytes; None: off or found out).
 
-    `connectors` narrows it to some connectors, `per_side` lets it also stand as `source.<key>` of a job; a name that
-    ends in `*` stands for any name with that beginning.
+    `connectors` narrows it to some connectors, `per_side` lets it also stand as `source.<key>` of a job; a name (or an
+    alias) that ends in `*` stands for any name with that beginning. An exact name goes before one with a `*`.
     """
 
     name: str
@@ -63,9 +63,10 @@ _SIDES = (Scope.SOURCE, Scope.SINK)
 _TIMED = (Scope.SOURCE, Scope.JOB)
 
 CONNECTOR_KEYS = (
-    Key("connector", TEXT, None, _SIDES, "What the stream is connected to: file, datagen, memory, stdout, blackhole."),
-    Key("format", TEXT, "json", _SIDES, "How a record is written: json (one object a line), csv, or of a source "
-        "json_array (a file is one array of objects)."),
+    Key("connector", TEXT, None, _SIDES, "What the stream is connected to: file, kafka, datagen, memory, stdout, "
+        "blackhole."),
+    Key("format", TEXT, "json", _SIDES, "How a record is written: json (one object a line or message), csv, or of a "
+        "source json_array (a file is one array of objects).", aliases=("value_format",)),
     Key("path", TEXT, None, _SIDES, "The file; of a source also a glob. Relative to the application file.", ("file",)),
     Key("watch", FLAG, False, _SOURCE, "Follow files as they grow and appear; without it the source is bounded.",
         ("file",), ("watching",)),
@@ -76,13 +77,28 @@ CONNECTOR_KEYS = (
     Key("mmap", FLAG, False, _SOURCE, "Read a file through a memory map.", ("file",)),
     Key("header", FLAG, True, _SIDES, "CSV: the first line of a file names the columns.", ("file", "stdout"),
         ("has_headers", "csv_has_header")),
-    Key("delimiter", CHARACTER, ",", _SIDES, "CSV: what stands between fields.", ("file", "stdout"),
+    Key("delimiter", CHARACTER, ",", _SIDES, "CSV: what stands between fields.", ("file", "kafka", "stdout"),
         ("csv_delimiter",)),
-    Key("quote", CHARACTER, '"', _SIDES, "CSV: what a field is quoted with.", ("file", "stdout")),
-    Key("nulls", ANY_TEXT, "", _SIDES, "CSV: the unquoted text that means NULL.", ("file", "stdout")),
-    Key("max.record.bytes", SIZE, 16 * MEGABYTE, _SOURCE, "A larger record is a row error.", ("file",)),
+    Key("quote", CHARACTER, '"', _SIDES, "CSV: what a field is quoted with.", ("file", "kafka", "stdout")),
+    Key("nulls", ANY_TEXT, "", _SIDES, "CSV: the unquoted text that means NULL.", ("file", "kafka", "stdout")),
+    Key("max.record.bytes", SIZE, 16 * MEGABYTE, _SOURCE, "A larger record is a row error.", ("file", "kafka")),
     Key("append", FLAG, False, _SINK, "A new job writes behind what a file holds already.", ("file",),
         ("append_if_exists",)),
+    Key("topic", TEXT, None, _SIDES, "The topic. Default: the name of the stream.", ("kafka",), ("kafka_topic",)),
+    Key("bootstrap.servers", TEXT, None, _SIDES, "Addresses of brokers, host:port, separated by commas.", ("kafka",),
+        ("brokers", "kafka.bootstrap.servers", "properties.bootstrap.servers")),
+    Key("startup", TEXT, "earliest", _SOURCE, "Where a new job begins: earliest, latest, "
+        "timestamp:2024-01-01T00:00:00Z (or milliseconds), offsets:0:42,1:7.", ("kafka",),
+        ("scan.startup.mode", "auto.offset.reset", "kafka.auto.offset.reset", "properties.auto.offset.reset")),
+    Key("group.id", TEXT, None, _SOURCE, "The group that the job's positions are committed to. No other consumer "
+        "may be in it. Default: <application>.<job>.", ("kafka",), ("kafka.group.id", "properties.group.id")),
+    Key("key", TEXT, None, _SINK, "The column that becomes the message key. Default: PRIMARY KEY, else the GROUP BY "
+        "columns, else the key of the source's message.", ("kafka",)),
+    Key("create.topic", FLAG, False, _SIDES, "Make the topic when it is not there.", ("kafka",)),
+    Key("partitions", integer(1, 100_000), 1, _SIDES, "create.topic: how many partitions a new topic gets.",
+        ("kafka",)),
+    Key("kafka.*", ANY_TEXT, None, _SIDES, "A property of the client (librdkafka), as it is.", ("kafka",),
+        ("properties.*",)),
     Key("rows", integer(0), None, _SOURCE, "How many rows to make; endless without.", ("datagen",)),
     Key("rate", number(0.001, 1e9), None, _SOURCE, "Rows a second; as fast as they are taken without.", ("datagen",)),
     Key("seed", integer(0), 0, _SOURCE, "The same seed makes the same rows.", ("datagen",)),
@@ -149,6 +165,8 @@ JOB_KEYS = (
         "the retries are spent."),
     Key("dlq.path", TEXT, None, _JOB, "The file of dead letters. Default: <application>.<job>.dlq.jsonl beside the "
         "sink."),
+    Key("dlq.topic", TEXT, None, _JOB, "The topic of dead letters. Default, where the sink is Kafka: "
+        "<application>.<job>.dlq on its cluster; it is made when it is not there."),
     Key("dlq.max_ratio", number(0, 1), None, _JOB, "The job fails when more than this part of the rows read has "
         "failed. Default: off."),
     Key("dlq.max_consecutive", integer(1), 1_000, _JOB, "The job fails when so many rows in a row become dead "

@@ -70,6 +70,10 @@ class Settings:
         assert isinstance(value, int | float), name
         return value
 
+    def properties_below(self, prefix: str) -> dict[str, Property]:
+        """The properties of all given keys that begin with `prefix`, by the rest of their names."""
+        return {k[len(prefix) :]: s.property for k, s in self.values.items() if k.startswith(prefix) and s.property}
+
     def below(self, prefix: str) -> dict[str, str]:
         """The texts of all keys that begin with `prefix`, without it."""
         return {k[len(prefix) :]: str(s.value) for k, s in self.values.items() if k.startswith(prefix)}
@@ -102,14 +106,13 @@ def canonical_name(written: str, connector: str | None = None) -> str | None:
     if key is None:
         return None
     if key.name.endswith("*"):
-        return key.name[:-1] + written[len(key.name) - 1 :]
+        return _full_name(key, written)
     return f"source.{key.name}" if _is_per_side(key, written.lower()) else key.name
 
 
 def _is_called(key: Key, name: str) -> bool:
-    if name == key.name or name in key.other_names or _is_per_side(key, name):
-        return True
-    return key.name.endswith("*") and name.startswith(key.name[:-1]) and len(name) >= len(key.name)
+    exact = name == key.name or name in key.other_names or _is_per_side(key, name)
+    return exact or rest_of(name, key) is not None
 
 
 def _is_per_side(key: Key, name: str) -> bool:
@@ -135,8 +138,21 @@ def _find(
             if Scope.JOB in scopes:
                 return key, name
         elif _is_called(key, name):
-            return key, key.name if not key.name.endswith("*") else key.name[:-1] + written[len(key.name) - 1 :]
+            return key, _full_name(key, written)
     raise _unknown(written, known, connector, prop)
+
+
+def rest_of(written: str, key: Key) -> str | None:
+    """What stands for the `*` of a key's name, or of one of its aliases; None when the name is another."""
+    for pattern in (key.name, *key.other_names):
+        if pattern.endswith("*") and written.lower().startswith(pattern[:-1]) and len(written) >= len(pattern):
+            return written[len(pattern) - 1 :]
+    return None
+
+
+def _full_name(key: Key, written: str) -> str:
+    rest = rest_of(written, key)
+    return key.name if rest is None else key.name[:-1] + rest
 
 
 def _unknown(written: str, known: Mapping[str, Key], connector: str | None, prop: Property) -> ConfigError:

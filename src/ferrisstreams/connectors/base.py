@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
 
 
 @dataclass(frozen=True, slots=True)
 class SourceProgress:
-    """How far a source is: `done` of `total` in `unit` (bytes, rows); `total` is None for an endless source."""
+    """How far a source is: `done` of `total` in `unit` (bytes, rows); `total` is None for an endless source.
+
+    `lag` is how many offsets lie between each partition's position and its end, where there is such a thing.
+    """
 
     done: int
     total: int | None
     unit: str
+    lag: Mapping[str, int] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -68,8 +72,8 @@ class Sink(Protocol):
     def open(self, mark: JsonValue) -> None:
         """Begin after `mark`; None for a new job. Cuts off what a crash left after it."""
 
-    def write(self, payload: Payload) -> None:
-        """Take a payload; it may be kept in memory until `flush`."""
+    def write(self, payload: Payload) -> Sequence[Rejected]:
+        """Take a payload; it may be kept in memory until `flush`. Rows that the sink cannot take are given back."""
 
     def flush(self) -> JsonValue:
         """Make all that was written durable and return its mark."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ferrisstreams.batch import JsonValue, Payload
+from collections.abc import Sequence
+
+from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.errors import StateError
 
 
@@ -17,8 +19,9 @@ class BlackholeSink:
     def open(self, mark: JsonValue) -> None:
         self.rollback(mark)
 
-    def write(self, payload: Payload) -> None:
+    def write(self, payload: Payload) -> Sequence[Rejected]:
         self.rows += payload.rows
+        return ()
 
     def flush(self) -> JsonValue:
         return self.rows

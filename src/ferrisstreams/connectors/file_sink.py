@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ferrisstreams.batch import JsonValue, Payload
+from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.errors import FatalConnectorError, InternalError, StateError
 
 #: Bytes that are gathered before they are handed to the system.
@@ -62,10 +63,11 @@ class FileSink:
         self._begin()
         self._sync_folder()
 
-    def write(self, payload: Payload) -> None:
+    def write(self, payload: Payload) -> Sequence[Rejected]:
         if not isinstance(payload.data, bytes):
             raise InternalError("a file sink takes bytes")
         self._write(payload.data)
+        return ()
 
     def flush(self) -> JsonValue:
         self._drain()

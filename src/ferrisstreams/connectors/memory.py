@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.connectors.base import SourceProgress
 from ferrisstreams.connectors.blackhole import row_mark
@@ -129,10 +129,11 @@ class MemorySink:
     def open(self, mark: JsonValue) -> None:
         self.rollback(mark)
 
-    def write(self, payload: Payload) -> None:
+    def write(self, payload: Payload) -> Sequence[Rejected]:
         if not isinstance(payload.data, pa.Table):
             raise InternalError("a memory sink takes tables")
         self.tables.append(payload.data)
+        return ()
 
     def flush(self) -> JsonValue:
         return self.rows

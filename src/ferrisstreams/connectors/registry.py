@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-SOURCES = ("file", "datagen", "memory")
-SINKS = ("file", "stdout", "memory", "blackhole")
+SOURCES = ("file", "kafka", "datagen", "memory")
+SINKS = ("file", "kafka", "stdout", "memory", "blackhole")

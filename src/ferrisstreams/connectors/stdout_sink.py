@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import BinaryIO
 
-from ferrisstreams.batch import JsonValue, Payload
+from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.errors import FatalConnectorError, InternalError
 
 
@@ -21,10 +22,11 @@ class StdoutSink:
     def open(self, mark: JsonValue) -> None:
         self._write(self._header)
 
-    def write(self, payload: Payload) -> None:
+    def write(self, payload: Payload) -> Sequence[Rejected]:
         if not isinstance(payload.data, bytes):
             raise InternalError("standard output takes bytes")
         self._write(payload.data)
+        return ()
 
     def flush(self) -> JsonValue:
         try:

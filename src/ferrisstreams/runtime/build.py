@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,10 @@ from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
 from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
 from ferrisstreams.connectors.file_source import FileSource
+from ferrisstreams.connectors.kafka.producer import KafkaProducer
+from ferrisstreams.connectors.kafka.sink import KafkaSink
+from ferrisstreams.connectors.kafka.source import KafkaSource, KafkaSourceSettings
+from ferrisstreams.connectors.kafka.topics import NewTopicSettings
 from ferrisstreams.connectors.stdout_sink import StdoutSink
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import ConfigError
@@ -26,10 +31,11 @@ from ferrisstreams.formats.base import Encoder
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.plan.nodes import JobPlan, SourceSpec
-from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext
+from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
 from ferrisstreams.runtime.faults import Faults, NoFaults
 from ferrisstreams.runtime.files import encoding_of, format_of, has_header, source_files
 from ferrisstreams.runtime.identity import JobIdentity
+from ferrisstreams.runtime.kafka_settings import kafka_producer_settings, kafka_source_settings, new_topic, source_topic
 from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.settings import JobSettings, failure_policy, settings_of
@@ -145,7 +151,7 @@ class JobBuilder:
         return formats.encoder(
             EncodeSettings(
                 format=format_of(job, "sink"),
-                header=has_header(job),
+                header=self.settings.sink_connector != "kafka" and has_header(job),
                 delimiter=job.text("delimiter"),
                 quote=job.text("quote"),
                 null=job.text("nulls"),
@@ -168,6 +174,8 @@ class JobBuilder:
                     DatagenSettings(settings.optional_integer("rows"), settings.optional_number("rate")),
                     self.environment.clock,
                 )
+            case "kafka":
+                return KafkaSource(self.kafka_source_settings(), self.block, self.environment.clock)
             case _:
                 return FileSource(self.file_source_settings(), self.block, self.environment.clock)
 
@@ -181,10 +189,31 @@ class JobBuilder:
                 return StdoutSink(header=self._header())
             case "blackhole":
                 return BlackholeSink()
+            case "kafka":
+                return KafkaSink(self.producer, self.sink_topic())
             case _:
                 job = self.settings.job
                 path = str(self.path(job.optional_text("path"), f"sink {self.plan.name}"))
                 return FileSink(FileSinkSettings(path, job.flag("append"), self.environment.overwrite, self._header()))
+
+    @cached_property
+    def producer(self) -> KafkaProducer:
+        """The one producer of the job's outputs and dead letters; it connects when it is used."""
+        topics: dict[str, NewTopicSettings | None] = {self.sink_topic(): new_topic(self.settings.job)}
+        if self.needs_dead_letters and (letters := self.dead_letter_topic()) is not None:
+            topics[letters] = NewTopicSettings()
+        kafka = self.settings.source_connector == "kafka"
+        read = source_topic(self.settings.source, self.spec.name) if kafka else None
+        settings = kafka_producer_settings(self.settings, self.plan.name, self.identity, topics, read)
+        return KafkaProducer(settings, self.environment.clock)
+
+    def sink_topic(self) -> str:
+        """The topic of a Kafka sink."""
+        return self.settings.job.optional_text("topic") or self.plan.plan.spec.name
+
+    def kafka_source_settings(self) -> KafkaSourceSettings:
+        """Of a Kafka source."""
+        return kafka_source_settings(self.settings.source, self.spec.name, self.identity, self.environment.once)
 
     def dead_letters(self) -> DeadLetters | None:
         if not self.needs_dead_letters:
@@ -195,6 +224,8 @@ class JobBuilder:
             version=str(version.value) if version else "",
             connector=self.settings.source_connector,
         )
+        if self.environment.stand_ins is None and (topic := self.dead_letter_topic()) is not None:
+            return DeadLetters(KafkaSink(self.producer, topic), context, form=as_messages)
         final = self.letter_mark() if self.environment.stand_ins is None else None
         return DeadLetters(self._dead_letter_sink(), context, final)
 
@@ -202,6 +233,23 @@ class JobBuilder:
         """What decides the job's epochs; None: the state file."""
         if self.environment.stand_ins is not None:
             return self.environment.stand_ins.transactions
+        if self.settings.sink_connector == "kafka" and self.producer.transactional:
+            return self.producer
+        return None
+
+    def dead_letter_topic(self) -> str | None:
+        """The topic of dead letters, on the sink's cluster; None: they go to a file. Raises ConfigError E3003."""
+        job = self.settings.job
+        given = job.property("dlq.topic")
+        if self.settings.sink_connector == "kafka":
+            return None if job.given("dlq.path") else job.optional_text("dlq.topic") or self.identity.dead_letter_topic
+        if given is not None:
+            raise ConfigError(
+                "'dlq.topic' without a Kafka sink: dead letters go to the cluster of the output",
+                "E3003",
+                "use 'dlq.path', which names a file",
+                given.position,
+            )
         return None
 
     def _dead_letter_sink(self) -> Sink:
@@ -277,8 +325,8 @@ class JobBuilder:
                 return replace(
                     common,
                     format=format_of(settings, "source"),
-                    encoding=encoding_of(settings),
-                    header=has_header(settings),
+                    encoding=encoding_of(settings) if connector == "file" else "utf-8",
+                    header=connector == "file" and has_header(settings),
                     delimiter=settings.text("delimiter"),
                     quote=settings.text("quote"),
                     nulls=(settings.text("nulls"),),

@@ -1,16 +1,19 @@
-"""Dead letters: rows that failed, with their original bytes and where they came from, in a file of JSON lines."""
+"""Dead letters: rows that failed, with their original bytes and where they came from.
+
+In a file a letter is a line of JSON, in a topic a message with the original key, value and headers and our headers.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.base import Sink
-from ferrisstreams.errors import CODES, FerrisError
+from ferrisstreams.errors import CODES, FatalConnectorError, FerrisError
 from ferrisstreams.runtime.letter_mark import LetterMark
 
 
@@ -26,10 +29,13 @@ class LetterContext:
 class DeadLetters:
     """Letters of a job, written through a sink with marks so that each is there once."""
 
-    def __init__(self, sink: Sink, context: LetterContext, final: LetterMark | None = None) -> None:
+    def __init__(
+        self, sink: Sink, context: LetterContext, final: LetterMark | None = None, form: LetterForm | None = None
+    ) -> None:
         self._sink = sink
         self._context = context
         self._final = final
+        self._form = form or as_lines
 
     def open(self, mark: JsonValue) -> None:
         """Go on behind `mark`; the letters may have another place than when it was set, which begins empty."""
@@ -44,8 +50,13 @@ class DeadLetters:
         """Append these rows as letters; few of them are text in memory at a time."""
         for start in range(0, len(rejected), _LETTERS_AT_ONCE):
             rows = rejected[start : start + _LETTERS_AT_ONCE]
-            lines = [json.dumps(letter(row, self._context, now_us), ensure_ascii=False) for row in rows]
-            self._sink.write(Payload(("\n".join(lines) + "\n").encode(), len(lines)))
+            refused = self._sink.write(self._form(rows, self._context, now_us))
+            if refused:
+                raise FatalConnectorError(
+                    f"a dead letter is not taken: {refused[0].message}",
+                    "E4106",
+                    "let the topic of dead letters take larger messages (max.message.bytes)",
+                )
 
     def flush(self) -> JsonValue:
         mark = self._sink.flush()
@@ -67,11 +78,46 @@ class DeadLetters:
             self._final.write(mark)
 
 
+#: How letters become a payload: rows, context and the time now in microseconds.
+LetterForm = Callable[[Sequence[Rejected], LetterContext, int], Payload]
+
+
+def as_lines(rows: Sequence[Rejected], context: LetterContext, now_us: int) -> Payload:
+    """Letters as JSON lines, for files."""
+    lines = [json.dumps(letter(row, context, now_us), ensure_ascii=False) for row in rows]
+    return Payload(("\n".join(lines) + "\n").encode(), len(lines))
+
+
+def as_messages(rows: Sequence[Rejected], context: LetterContext, now_us: int) -> Payload:
+    """Letters as messages: key, value and headers byte for byte, and behind them our headers."""
+    return Payload(
+        b"",
+        len(rows),
+        values=[row.value for row in rows],
+        keys=[row.key for row in rows],
+        headers=[
+            (*row.headers, *((name, value.encode()) for name, value in letter_headers(row, context, now_us).items()))
+            for row in rows
+        ],
+    )
+
+
 def letter(row: Rejected, context: LetterContext, now_us: int) -> dict[str, JsonValue]:
     """A dead letter as JSON: key and value in base64, and headers whose names other tools read too."""
-    headers: dict[str, JsonValue] = {
-        "__connect.errors.topic": row.partition,
-        "__connect.errors.partition": "0",
+    headers: dict[str, JsonValue] = {**letter_headers(row, context, now_us)}
+    own: list[JsonValue] = [[name, _base64(value)] for name, value in row.headers]
+    found: dict[str, JsonValue] = {"key": _base64(row.key), "value": _base64(row.value), "headers": headers}
+    return found | ({"record_headers": own} if own else {})
+
+
+def letter_headers(row: Rejected, context: LetterContext, now_us: int) -> dict[str, str]:
+    """What a letter says of its row."""
+    topic, partition = row.partition, "0"
+    if context.connector == "kafka" and row.partition:
+        topic, _, partition = row.partition.rpartition("-")
+    headers = {
+        "__connect.errors.topic": topic,
+        "__connect.errors.partition": partition,
         "__connect.errors.offset": str(row.offset),
         "__connect.errors.connector.name": context.connector,
         "__connect.errors.stage": row.stage,
@@ -92,9 +138,7 @@ def letter(row: Rejected, context: LetterContext, now_us: int) -> dict[str, Json
         headers["ferris.value.truncated"] = "true"
     if row.timestamp_ms is not None:
         headers["ferris.record.timestamp"] = _time(row.timestamp_ms * 1000)
-    own: list[JsonValue] = [[name, _base64(value)] for name, value in row.headers]
-    found: dict[str, JsonValue] = {"key": _base64(row.key), "value": _base64(row.value), "headers": headers}
-    return found | ({"record_headers": own} if own else {})
+    return headers
 
 
 def _base64(value: bytes | None) -> str | None:

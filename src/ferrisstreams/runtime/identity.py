@@ -40,3 +40,13 @@ class JobIdentity:
     def dead_letter_file(self) -> str:
         """The default name of the file of dead letters."""
         return f"{self.application}.{self.job}.dlq.jsonl"
+
+    @property
+    def group(self) -> str:
+        """The Kafka group that the job's positions are committed to."""
+        return f"{self.application}.{self.job}"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """The default name of the topic of dead letters."""
+        return f"{self.application}.{self.job}.dlq"

@@ -214,7 +214,8 @@ class Job:
             input_failures=failure_policy(self._builder.settings.source),
             output_failures=failure_policy(job),
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
-            once=self._environment.once,
+            # A Kafka source is bounded itself then: that a partition gives nothing at the moment is not its end.
+            once=self._environment.once and self._builder.settings.source_connector != "kafka",
             rows_max=self._rows_left(),
         )
 

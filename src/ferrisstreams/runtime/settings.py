@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ferrisstreams.config.registry import KEYS, Scope
-from ferrisstreams.config.resolve import Settings, resolve
+from ferrisstreams.config.registry import KEYS, Key, Scope
+from ferrisstreams.config.resolve import Settings, find_key, resolve
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import SINKS, SOURCES
 from ferrisstreams.errors import ConfigError
@@ -73,8 +73,6 @@ def _connector(properties: Mapping[str, Property], default: str | None, known: t
             raise ConfigError(f"{owner} has no 'connector'", "E3004", f"add 'connector' = one of {', '.join(known)}")
         return default
     name = str(prop.value).lower()
-    if name == "kafka":
-        raise ConfigError(f"{owner}: the kafka connector is not there yet", "E3002", "use file", prop.position)
     if name not in known:
         raise ConfigError(
             f"{owner}: unknown connector '{prop.value}'", "E3002", f"one of {', '.join(known)}", prop.position
@@ -89,18 +87,24 @@ def _split_overrides(
     for_job: dict[str, Property] = {}
     for_source: dict[str, Property] = {}
     for name, prop in overrides.items():
-        key = next((key for key in KEYS if name.lower() == key.name), None)
-        in_source = key is not None and Scope.SOURCE in key.scopes and (not key.connectors or source in key.connectors)
-        in_job = key is None or Scope.JOB in key.scopes or (Scope.SINK in key.scopes and not in_source)
-        if name in ("connector", "format", "path"):
+        key = find_key(name)
+        in_source = _may_stand(key, Scope.SOURCE, source)
+        in_sink = _may_stand(key, Scope.SINK, sink)
+        if name in ("connector", "format", "path") or (name == "topic" and in_source and in_sink):
             raise ConfigError(
                 f"--set {name} would change source and sink alike", "E3003", "change the application file"
             )
         if in_source:
             for_source[name] = prop
-        if in_job or not in_source:
+        # What is said of a cluster holds for both sides; of other keys that may stand on both, the source is meant.
+        both = key is not None and "kafka" in key.connectors
+        if not in_source or _may_stand(key, Scope.JOB, sink) or (in_sink and both):
             for_job[name] = prop
     return for_job, for_source
+
+
+def _may_stand(key: Key | None, scope: Scope, connector: str) -> bool:
+    return key is not None and scope in key.scopes and (not key.connectors or connector in key.connectors)
 
 
 def _narrowed(job: Settings, source: Settings) -> Settings:

@@ -156,17 +156,19 @@ class Task:
     def _write(self, outcome: Outcome) -> None:
         """Hand outputs to the sink; output rows that failed follow the sink's strategy."""
         ledger = self._progress.ledger
+        rejected = list(outcome.output_rejected)
         for payload in outcome.payloads:
-            self._parts.sink.write(payload)
-            ledger.written += payload.rows
+            refused = self._parts.sink.write(payload)
+            ledger.written += payload.rows - len(refused)
+            rejected += refused
         ledger.produced += outcome.produced
-        if outcome.output_rejected:
-            self._report(outcome.output_rejected)
+        if rejected:
+            self._report(rejected)
             if self._settings.output_failures.route == "fail":
-                raise fail_on(outcome.output_rejected)
+                raise fail_on(rejected)
             if self._settings.output_failures.route == "dlq":
-                self._letters(outcome.output_rejected)
-            ledger.output_rejected += len(outcome.output_rejected)
+                self._letters(rejected)
+            ledger.output_rejected += len(rejected)
         self._parts.faults.reach("after_write")
 
     def _advance(self) -> None:

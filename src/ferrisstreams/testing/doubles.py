@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.connectors.base import CommittedOffset, SourceProgress
 from ferrisstreams.errors import UnknownOutcomeError
@@ -148,8 +148,9 @@ class CollectingSink:
     def open(self, mark: JsonValue) -> None:
         self.rollback(mark)
 
-    def write(self, payload: Payload) -> None:
+    def write(self, payload: Payload) -> Sequence[Rejected]:
         self._payloads.append(payload)
+        return ()
 
     def flush(self) -> JsonValue:
         return len(self._payloads)

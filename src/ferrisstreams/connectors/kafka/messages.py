@@ -30,6 +30,14 @@ class KafkaMessages:
             return None
         return joined
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last offset."""
+        first, last = self._messages[0].offset(), self._messages[-1].offset()
+        assert first is not None
+        assert last is not None
+        return first, last
+
     def record(self, row: int) -> RawRecord:
         message = self._messages[row]
         offset = message.offset()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from ferrisstreams.clock import Clock, SystemClock
@@ -42,11 +43,15 @@ class Topics:
 
     def partitions(self, topic: str) -> int | None:
         """How many partitions a topic has; None when there is no such topic. Raises ConnectorError."""
-        with translated(f"ask for the topic {topic}"):
-            found = self._admin.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS).topics.get(topic)
-        if found is None or not found.partitions:
-            return None
-        return len(found.partitions)
+        # Not by `list_topics`: that makes a topic on clusters that make topics on demand.
+        waiting = self._admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)
+        try:
+            return len(waiting[topic].result().partitions)
+        except KafkaException as raised:
+            error = error_of(raised)
+            if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise kafka_error(error, f"ask for the topic {topic}") from raised
 
     def names(self) -> list[str]:
         """All topics but the cluster's own. Raises ConnectorError."""
@@ -83,12 +88,29 @@ class Topics:
             self._admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
         self._settle(topic, partitions)
 
+    def value_bytes_max(self, topic: str) -> int | None:
+        """The topic's `max.message.bytes`; None where the cluster does not tell. Raises ConnectorError."""
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        with translated(f"ask for the settings of the topic {topic}"):
+            found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)[resource].result()
+        entry = found.get("max.message.bytes")
+        return int(entry.value) if entry is not None and entry.value is not None else None
+
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Delete the records of a partition before `offset`. Raises ConnectorError."""
         upto = TopicPartition(topic, partition, offset)
         with translated(f"delete records of the topic {topic}"):
             for waiting in self._admin.delete_records([upto]).values():
                 waiting.result()
+
+    def forget_group(self, group: str) -> None:
+        """Delete a group with all that it has committed. Raises ConnectorError."""
+        try:
+            self._admin.delete_consumer_groups([group], request_timeout=REQUEST_TIMEOUT_SECONDS)[group].result()
+        except KafkaException as raised:
+            error = error_of(raised)
+            if error.code() != KafkaError.GROUP_ID_NOT_FOUND:
+                raise kafka_error(error, f"delete the group {group}") from raised
 
     def _settle(self, topic: str, partitions: int | None) -> None:
         """Wait until the brokers' metadata shows the change, which follows the answer."""
@@ -100,8 +122,9 @@ class Topics:
 
 
 def connection_properties(properties: Mapping[str, str]) -> dict[str, str | int | float | bool]:
-    """Those of a client's properties that say how to reach the cluster."""
-    return {name: value for name, value in properties.items() if name.startswith(_CONNECTION_PREFIXES)}
+    """Those of a client's properties that say how to reach the cluster, for a client that logs nothing by itself."""
+    own = {name: value for name, value in properties.items() if name.startswith(_CONNECTION_PREFIXES)}
+    return {**own, "log_level": "0"}
 
 
 def require_topic(topics: Topics, topic: str, create: NewTopicSettings | None) -> int:

@@ -1,0 +1,143 @@
+"""What all clients of a cluster have in common: their properties with origins, and what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+
+from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.kafka.translation import error_of, kafka_error
+from ferrisstreams.errors import ConfigError
+
+Side = Literal["consumer", "producer"]
+
+#: Errors that say why a cluster cannot be reached; the calls that fail then only say that they timed out.
+_REASONS = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._SSL,
+        KafkaError._RESOLVE,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+_VAGUE = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProperty:
+    """A property of the client and where it comes from: `given` by the user, `required` by delivery, `suggested`."""
+
+    value: str
+    origin: str
+
+
+class ClientReports:
+    """What a client reports beside its calls: why it cannot connect, and whether all brokers are down."""
+
+    def __init__(self) -> None:
+        self.reason: KafkaError | None = None
+        self.all_down = False
+
+    def told(self, error: KafkaError) -> None:
+        """The client's `error_cb`."""
+        if error.code() in _REASONS:
+            self.reason = error
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.all_down = True
+
+    @contextmanager
+    def translated(self, doing: str) -> Iterator[None]:
+        """Turns the client's exceptions into ours, with the reason where the exception does not say it."""
+        try:
+            yield
+        except KafkaException as raised:
+            error = error_of(raised)
+            if error.code() in _VAGUE and self.reason is not None:
+                error = self.reason
+            raise kafka_error(error, doing) from raised
+
+
+def merged(
+    given: Mapping[str, Property], required: Mapping[str, str], suggested: Mapping[str, str]
+) -> dict[str, ClientProperty]:
+    """The properties of a client. A suggestion never replaces what the user gave.
+
+    Raises ConfigError E3003 where the user contradicts what delivery requires.
+    """
+    result = {name: ClientProperty(value, "suggested") for name, value in suggested.items()}
+    result |= {name: ClientProperty(value, "required") for name, value in required.items()}
+    for name, prop in given.items():
+        value = property_text(prop)
+        if name in required and not same_value(value, required[name]):
+            raise ConfigError(
+                f"'kafka.{name}' = '{value}' contradicts what delivery needs: {required[name]}",
+                "E3003",
+                f"leave 'kafka.{name}' out",
+                prop.position,
+            )
+        result[name] = ClientProperty(value, "given")
+    return result
+
+
+def same_value(given: str, required: str) -> bool:
+    """Whether two texts of a property mean the same (`all` and `-1` are the same number of acknowledgements)."""
+    same = {"-1": "all", "1": "true", "0": "false"} if required in ("all", "true", "false") else {}
+    return same.get(given.lower(), given.lower()) == required
+
+
+def texts(properties: Mapping[str, ClientProperty]) -> dict[str, str]:
+    """The properties as the client takes them."""
+    return {name: prop.value for name, prop in properties.items()}
+
+
+def check_properties(side: Side, given: Mapping[str, Property]) -> None:
+    """Let the client itself look at the user's properties, without an address to connect to.
+
+    Raises ConfigError E3001 for one that it does not know, E3002 for a value that does not fit.
+    """
+    for name, prop in given.items():
+        if name in _REFUSED:
+            raise ConfigError(f"'kafka.{name}' cannot be set", "E3002", _REFUSED[name], prop.position)
+    kind = Consumer if side == "consumer" else Producer
+    reason = _refusal(kind, given)
+    if reason is None:
+        return
+    # All together first: some fit only beside others. Then the one that is to blame.
+    alone = ((name, _refusal(kind, {name: prop})) for name, prop in given.items())
+    name, found = next(((name, found) for name, found in alone if found is not None), (next(iter(given)), reason))
+    unknown = "No such configuration property" in found
+    raise ConfigError(
+        f"'kafka.{name}': {'there is no such property of the Kafka client' if unknown else reason}",
+        "E3001" if unknown else "E3002",
+        "the properties are those of librdkafka",
+        given[name].position,
+    )
+
+
+#: Properties that are no one's to set, and why.
+_REFUSED = {
+    "plugin.library.paths": "it would load foreign code into the process",
+    "enable.partition.eof": "the source relies on it",
+}
+
+
+def _refusal(kind: type[Consumer] | type[Producer], given: Mapping[str, Property]) -> str | None:
+    base = {"log_level": "0"} | ({"group.id": "check"} if kind is Consumer else {})
+    own = {name: property_text(prop) for name, prop in given.items() if name != "bootstrap.servers"}
+    try:
+        kind({**base, **own}).close()
+    except KafkaException as raised:
+        return error_of(raised).str()
+    except (TypeError, ValueError) as raised:
+        return str(raised)
+    return None
+
+
+def property_text(prop: Property) -> str:
+    """The value of a property as the client reads it."""
+    return str(prop.value).lower() if isinstance(prop.value, bool) else str(prop.value)

@@ -1,0 +1,316 @@
+"""The one producer of a job, shared by its output and its dead letters: with transactions, or without.
+
+With a transactional id it is the decider of the job's epochs: positions and token are committed to the job's group in
+the same transaction as the records. Without one a flush says that all records are taken by the brokers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from ferrisstreams.batch import Headers, Positions
+from ferrisstreams.clock import Clock, SystemClock
+from ferrisstreams.connectors.base import CommittedOffset
+from ferrisstreams.connectors.kafka.client import ClientReports
+from ferrisstreams.connectors.kafka.topics import (
+    REQUEST_TIMEOUT_SECONDS,
+    NewTopicSettings,
+    Topics,
+    connection_properties,
+    require_topic,
+)
+from ferrisstreams.connectors.kafka.translation import error_of, kafka_error
+from ferrisstreams.errors import ConnectorError, FencedError, TransientError, UnknownOutcomeError
+
+#: What delivery needs of the producer; a contradicting value of the user is refused.
+REQUIRED: Mapping[str, str] = {"acks": "all", "enable.idempotence": "true"}
+
+#: What a producer does better with. `murmur2_random` sends a key to the partition that Java's clients send it to.
+SUGGESTED: Mapping[str, str] = {
+    "linger.ms": "5",
+    "batch.num.messages": "10000",
+    "batch.size": "1000000",
+    "compression.type": "lz4",
+    "queue.buffering.max.messages": "500000",
+    "partitioner": "murmur2_random",
+}
+
+#: Set whatever the user says: in success no report is worth a Python object.
+_OWN: Mapping[str, str | bool] = {"delivery.report.only.error": True, "log_level": "0"}
+
+#: How long records may take to be taken by the brokers, and a transaction to be decided.
+_FLUSH_SECONDS = 60.0
+_COMMIT_SECONDS = 30.0
+#: A wait for room in the client's queue.
+_ROOM_SECONDS = 0.05
+_ROOM_WAITS_MAX = 1200
+#: Bytes of a record beside its value, its key and its headers, generously.
+_RECORD_OVERHEAD_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaProducerSettings:
+    """`properties` are the client's, `topics` those that are written, and how each is made when it is not there.
+
+    `group` is the job's; `transactional_id` None: at least once. `source_topic`: what the job reads of this cluster;
+    None: the first partition of the first of `topics` stands for its positions.
+    """
+
+    properties: Mapping[str, str]
+    topics: Mapping[str, NewTopicSettings | None]
+    group: str
+    transactional_id: str | None = None
+    transaction_timeout_ms: int = 60_000
+    source_topic: str | None = None
+
+
+class KafkaProducer:
+    """Satisfies `Transactions`. The first use connects, and so does the first one after `close`."""
+
+    def __init__(self, settings: KafkaProducerSettings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._reports = ClientReports()
+        self._client: Producer | None = None
+        self._group: Consumer | None = None
+        self._failure: tuple[KafkaError, str] | None = None
+        self._in_transaction = False
+        self._limits: dict[str, int] = {}
+
+    @property
+    def transactional(self) -> bool:
+        """Whether it writes in transactions."""
+        return self._settings.transactional_id is not None
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """See that all topics are there, and learn how large their records may be. Raises ConnectorError."""
+        if self._limits:
+            return
+        topics = Topics(self._settings.properties, self._clock)
+        own = int(self._settings.properties.get("message.max.bytes", _CLIENT_MESSAGE_BYTES_MAX))
+        for topic, create in self._settings.topics.items():
+            require_topic(topics, topic, create)
+            limit = topics.value_bytes_max(topic)
+            self._limits[topic] = min(own, limit if limit is not None else own) - _RECORD_OVERHEAD_BYTES
+
+    def record_bytes_max(self, topic: str) -> int:
+        """How large value, key and headers of a record may be together."""
+        return self._limits[topic]
+
+    def write(
+        self,
+        topic: str,
+        values: Sequence[bytes | str | None],
+        keys: Sequence[bytes | None] | None = None,
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
+        """Hand records over; they are delivered by `flush`. Raises ConnectorError when one before them has failed."""
+        self._raise_failure()
+        produce = self._producer.produce
+        if keys is None and headers is None:
+            for value in values:
+                try:
+                    produce(topic, value)
+                except BufferError:
+                    self._make_room()
+                    produce(topic, value)
+        else:
+            for row, value in enumerate(values):
+                key = keys[row] if keys is not None else None
+                named: list[tuple[str, str | bytes | None]] = list(headers[row]) if headers is not None else []
+                try:
+                    produce(topic, value, key, headers=named)
+                except BufferError:
+                    self._make_room()
+                    produce(topic, value, key, headers=named)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Until all records are taken by the brokers. Raises ConnectorError when one was not."""
+        left = self._producer.flush(_FLUSH_SECONDS)
+        self._raise_failure()
+        if left:
+            raise TransientError(
+                f"Kafka: {left} records are not taken within {_FLUSH_SECONDS:.0f} seconds", "E4101", _AWAY
+            )
+
+    def forget(self) -> None:
+        """Drop what is not yet sent, after a failure outside of a transaction."""
+        if self._client is not None and not self._in_transaction:
+            self._client.purge()
+            self._client.poll(0)
+            self._failure = None
+
+    def close(self) -> None:
+        self._limits.clear()
+        self._failure, self._in_transaction = None, False
+        if self._client is not None:
+            client, self._client = self._client, None
+            client.purge()
+            client.close()
+        if self._group is not None:
+            group, self._group = self._group, None
+            group.close()
+
+    # --- transactions -----------------------------------------------------------------------------------------------
+
+    def committed(self) -> Mapping[str, CommittedOffset]:
+        doing = f"read what the group {self._settings.group} has committed"
+        with self._reports.translated(doing):
+            found = self._reader.committed(self._group_partitions(), timeout=REQUEST_TIMEOUT_SECONDS)
+        for each in found:
+            if each.error is not None:
+                raise kafka_error(each.error, doing)
+        return {
+            f"{each.topic}-{each.partition}": CommittedOffset(each.offset, each.metadata or "")
+            for each in found
+            if each.offset >= 0
+        }
+
+    def _group_partitions(self) -> list[TopicPartition]:
+        topic = self._settings.source_topic
+        if topic is None:
+            return [_partition(self._stand_in)]
+        count = Topics(self._settings.properties, self._clock).partitions(topic)
+        return [TopicPartition(topic, number) for number in range(count or 0)]
+
+    @property
+    def _stand_in(self) -> str:
+        return f"{next(iter(self._settings.topics))}-0"
+
+    def forget_committed(self) -> None:
+        Topics(self._settings.properties, self._clock).forget_group(self._settings.group)
+
+    def init(self) -> None:
+        self.open()
+        self._call("begin to write in transactions", lambda: self._producer.init_transactions(_COMMIT_SECONDS))
+
+    def begin(self) -> None:
+        self._call("begin a transaction", self._producer.begin_transaction)
+        self._in_transaction = True
+
+    def send(self, positions: Positions, epoch: int, token: str) -> None:
+        shown = {name: int(str(position)) for name, position in positions.items()}
+        if self._settings.source_topic is None:
+            shown = {self._stand_in: epoch}
+        offsets = [_partition(name, offset, token) for name, offset in shown.items()]
+        group = self._reader.consumer_group_metadata()
+        self._call(
+            "add positions to the transaction",
+            lambda: self._producer.send_offsets_to_transaction(offsets, group, _COMMIT_SECONDS),
+        )
+
+    def commit(self) -> None:
+        deadline_ms = self._clock.monotonic_ms() + _COMMIT_SECONDS * 1000
+        while True:
+            left_ms = deadline_ms - self._clock.monotonic_ms()
+            try:
+                self._producer.commit_transaction(max(left_ms, 1.0) / 1000)
+                break
+            except KafkaException as raised:
+                error = error_of(raised)
+                if error.fatal() or error.txn_requires_abort() or not error.retriable():
+                    raise self._meaning(error, "commit a transaction") from raised
+                if left_ms <= 0:
+                    raise UnknownOutcomeError(
+                        f"Kafka: a transaction is not decided within {_COMMIT_SECONDS:.0f} seconds: {error.str()}",
+                        "E4110",
+                        _AWAY,
+                    ) from raised
+        self._in_transaction = False
+
+    def abort(self) -> None:
+        if not self._in_transaction:
+            return
+        self._in_transaction = False
+        self._failure = None
+        self._call("abort a transaction", lambda: self._producer.abort_transaction(_COMMIT_SECONDS))
+        self._failure = None
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _producer(self) -> Producer:
+        if self._client is None:
+            own: dict[str, str | int | bool] = {**self._settings.properties, **_OWN}
+            smallest = min(self._limits.values(), default=None)
+            if smallest is not None:
+                own["batch.size"] = min(int(own.get("batch.size", smallest)), smallest)
+            if self._settings.transactional_id is not None:
+                own["transactional.id"] = self._settings.transactional_id
+                own.setdefault("transaction.timeout.ms", self._settings.transaction_timeout_ms)
+            self._client = Producer({**own, "error_cb": self._reports.told, "on_delivery": self._delivered})
+        return self._client
+
+    @property
+    def _reader(self) -> Consumer:
+        """Asks for and stands for the job's group; it reads nothing."""
+        if self._group is None:
+            self._group = Consumer(
+                {
+                    **connection_properties(self._settings.properties),
+                    "group.id": self._settings.group,
+                    "enable.auto.commit": False,
+                    # A reader of committed offsets would wait for open transactions.
+                    "isolation.level": "read_uncommitted",
+                    "log_level": "0",
+                    "error_cb": self._reports.told,
+                }
+            )
+        return self._group
+
+    def _call(self, doing: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except KafkaException as raised:
+            raise self._meaning(error_of(raised), doing) from raised
+
+    def _meaning(self, error: KafkaError, doing: str) -> ConnectorError:
+        """What a failed call of a transaction means. A delivery that failed is the reason, where there was one."""
+        meant = kafka_error(error, doing)
+        if isinstance(meant, FencedError) or self._failure is None:
+            return meant
+        failed, topic = self._failure
+        return kafka_error(failed, f"write to the topic {topic}")
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        """Told of failures only. The first one is the reason; the others follow from it."""
+        if error is not None and self._failure is None and error.code() not in _PURGED:
+            self._failure = error, message.topic() or ""
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            error, topic = self._failure
+            raise kafka_error(error, f"write to the topic {topic}")
+
+    def _make_room(self) -> None:
+        """The client's queue is full: wait until the brokers have taken some."""
+        full = len(self._producer)
+        for _ in range(_ROOM_WAITS_MAX):
+            self._producer.poll(_ROOM_SECONDS)
+            self._raise_failure()
+            if len(self._producer) < full * 3 // 4:
+                return
+        raise TransientError("Kafka: the brokers take no records", "E4101", _AWAY)
+
+
+_AWAY = "is the broker running, and has it room?"
+
+#: What the client itself takes as the largest record unless told otherwise.
+_CLIENT_MESSAGE_BYTES_MAX = 1_000_000
+
+#: Reports of records that we dropped ourselves.
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+
+
+def _partition(name: str, offset: int = 0, metadata: str | None = None) -> TopicPartition:
+    """`topic-0` as the client names it."""
+    topic, _, number = name.rpartition("-")
+    if metadata is None:
+        return TopicPartition(topic, int(number))
+    return TopicPartition(topic, int(number), offset, metadata)

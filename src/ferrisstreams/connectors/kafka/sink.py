@@ -1,0 +1,90 @@
+"""A Kafka topic as a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ferrisstreams.batch import Headers, JsonValue, Payload, Rejected
+from ferrisstreams.connectors.kafka.producer import KafkaProducer
+from ferrisstreams.errors import InternalError
+
+
+class KafkaSink:
+    """Writes to one topic through the job's producer, whose transactions decide. By itself it takes nothing back.
+
+    Rows whose record is larger than the topic takes are given back by `write` as rejected.
+    """
+
+    exactly_once = False
+
+    def __init__(self, producer: KafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+
+    def open(self, mark: JsonValue) -> None:
+        self._producer.open()
+
+    def write(self, payload: Payload) -> Sequence[Rejected]:
+        values = payload.values
+        if values is None:
+            if not isinstance(payload.data, bytes):
+                raise InternalError("a Kafka sink takes bytes")
+            values = payload.data[:-1].split(b"\n") if payload.rows else []
+        rejected: list[Rejected] = []
+        # No record is larger than all of them together: the first look costs nothing.
+        most = self._producer.record_bytes_max(self._topic)
+        if payload.values is not None or payload.keys or payload.headers or len(payload.data) > most:
+            payload, values, rejected = self._without_oversized(payload, values, most)
+        self._producer.write(self._topic, values, payload.keys, payload.headers)
+        return rejected
+
+    def flush(self) -> JsonValue:
+        self._producer.flush()
+        return None
+
+    def confirm(self, mark: JsonValue) -> None:
+        """The transaction has published all."""
+
+    def rollback(self, mark: JsonValue) -> None:
+        self._producer.forget()
+
+    def close(self) -> None:
+        self._producer.close()
+
+    def _without_oversized(
+        self, payload: Payload, values: Sequence[bytes | None], most: int
+    ) -> tuple[Payload, Sequence[bytes | None], list[Rejected]]:
+        sizes = [len(value or b"") for value in values]
+        if payload.keys is not None:
+            sizes = [size + len(key or b"") for size, key in zip(sizes, payload.keys, strict=True)]
+        if payload.headers is not None:
+            sizes = [size + _bytes(named) for size, named in zip(sizes, payload.headers, strict=True)]
+        if max(sizes, default=0) <= most:
+            return payload, values, []
+        fitting = [row for row, size in enumerate(sizes) if size <= most]
+        rejected = [
+            Rejected(
+                value=values[row],
+                code="E2403",
+                message=f"the record has {size} bytes, more than the {most} that the topic {self._topic} takes",
+                stage="write",
+                partition="",
+                offset=-1,
+                position="output row",
+                key=payload.keys[row] if payload.keys is not None else None,
+            )
+            for row, size in enumerate(sizes)
+            if size > most
+        ]
+        kept = replace(
+            payload,
+            rows=len(fitting),
+            keys=[payload.keys[row] for row in fitting] if payload.keys is not None else None,
+            headers=[payload.headers[row] for row in fitting] if payload.headers is not None else None,
+        )
+        return kept, [values[row] for row in fitting], rejected
+
+
+def _bytes(headers: Headers) -> int:
+    return sum(len(name) + len(value or b"") for name, value in headers)

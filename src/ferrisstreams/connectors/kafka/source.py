@@ -1,0 +1,454 @@
+"""A Kafka topic as a source: all its partitions, assigned, read up to what is committed.
+
+A position is the next offset of a partition. Offsets have holes (control records, aborted and compacted records), so
+that a count of records never says where the end is: a bounded read ends when the client reports a partition's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from ferrisstreams.batch import Fetch, Limit, Positions
+from ferrisstreams.clock import Clock, SystemClock
+from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.kafka.buffer import Buffer
+from ferrisstreams.connectors.kafka.client import ClientReports
+from ferrisstreams.connectors.kafka.messages import KafkaMessages
+from ferrisstreams.connectors.kafka.startup import Startup
+from ferrisstreams.connectors.kafka.topics import REQUEST_TIMEOUT_SECONDS, NewTopicSettings, Topics, require_topic
+from ferrisstreams.connectors.kafka.translation import error_of, kafka_error
+from ferrisstreams.errors import FatalConnectorError, TransientError
+from ferrisstreams.memory_file import MemoryFile
+
+#: What the job needs of its consumer; a contradicting value of the user is refused.
+REQUIRED: Mapping[str, str] = {
+    "enable.auto.commit": "false",
+    "enable.auto.offset.store": "false",
+    "isolation.level": "read_committed",
+}
+
+#: What a consumer does better with. The fetcher sleeps for `fetch.queue.backoff.ms` when its queue is full, by default
+#: for a second; an empty fetch, which tells the end of a partition, is answered after `fetch.wait.max.ms`.
+SUGGESTED: Mapping[str, str] = {
+    "fetch.queue.backoff.ms": "5",
+    "fetch.wait.max.ms": "100",
+    "queued.min.messages": "100000",
+    "queued.max.messages.kbytes": "32768",
+}
+
+#: Set whatever the user says: positions are the job's own, and the client's log is not the job's.
+_OWN: Mapping[str, str] = {"auto.offset.reset": "error", "enable.partition.eof": "true", "log_level": "0"}
+
+#: How often the topic is asked whether it has more partitions.
+_DISCOVERY_INTERVAL_MS = 10_000.0
+_DISCOVERY_TIMEOUT_SECONDS = 2.0
+#: How long all brokers may be away before the source says so.
+_UNREACHABLE_MS = 30_000.0
+#: Messages and bytes that wait here at most beside a batch; the client has a queue of its own before that.
+_WAITING_RECORDS_MAX = 100_000
+_WAITING_BYTES_MAX = 64 << 20
+#: What one call of the client may give.
+_CONSUME_MAX = 100_000
+#: Bytes of a message until some have been seen.
+_MESSAGE_BYTES_GUESS = 200.0
+#: How often and how long a cluster is asked at the start before it counts as away.
+_CONNECT_ATTEMPTS = 4
+_CONNECT_SECONDS = 1.5
+#: The least that the client is asked for at a time when it need not be waited for.
+_CONSUME_MIN = 500
+#: A wait for the first record wakes when it comes: waiting longer than asked costs nothing but turns of the loop.
+_IDLE_WAIT_MS = 20.0
+#: Commits are behind a mark of a transaction: a position one before the end is as good as the end.
+_END_SLACK = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSourceSettings:
+    """`properties` are the client's, `group` is where positions are committed to. `bounded`: up to what is there at the
+    start. `create`: the topic is made when it is not there."""
+
+    topic: str
+    properties: Mapping[str, str]
+    group: str
+    startup: Startup = field(default_factory=Startup)
+    bounded: bool = False
+    create: NewTopicSettings | None = None
+    record_bytes_max: int = 16 << 20
+    discovery_interval_ms: float = _DISCOVERY_INTERVAL_MS
+
+
+@dataclass(slots=True)
+class _Partition:
+    """`next` is the position of what was given, `taken` of what the client gave us, `eof` the last reported end.
+
+    `end` bounds a bounded read: from there on it is `stopped`, and `done` when all before it was given.
+    """
+
+    start: int
+    next: int
+    taken: int
+    end: int | None = None
+    eof: int = -1
+    at_end: bool = False
+    stopped: bool = False
+    done: bool = False
+
+
+class KafkaSource:
+    """Reads one topic into `block`, one partition a fetch."""
+
+    def __init__(self, settings: KafkaSourceSettings, block: MemoryFile, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._block = block
+        self._clock = clock or SystemClock()
+        self._reports = ClientReports()
+        self._consumer: Consumer | None = None
+        self._partitions: dict[int, _Partition] = {}
+        self._buffer = Buffer()
+        self._message_bytes = _MESSAGE_BYTES_GUESS
+        self._discovered_ms = 0.0
+        self._heard_ms = 0.0
+        self._commit_error: KafkaError | None = None
+
+    # --- the contract -----------------------------------------------------------------------------------------------
+
+    def open(self, positions: Positions) -> None:
+        settings = self._settings
+        self._reports = ClientReports()
+        self._consumer = Consumer(
+            {
+                **settings.properties,
+                **_OWN,
+                "group.id": settings.group,
+                "error_cb": self._reports.told,
+                "on_commit": self._on_commit,
+            }
+        )
+        count = self._ask_partitions(self._consumer)
+        if not count:
+            topics = Topics(settings.properties, self._clock)
+            count = require_topic(topics, settings.topic, settings.create)
+        self._partitions = {partition: self._begin(self._consumer, partition, positions) for partition in range(count)}
+        self._assign(self._consumer)
+        self._discovered_ms = self._heard_ms = self._clock.monotonic_ms()
+
+    def poll(self, limit: Limit) -> Fetch | None:
+        consumer = self._opened
+        self._raise_commit_error()
+        self._discover(consumer)
+        rows = max(1, min(limit.rows, int(limit.bytes / self._message_bytes), _CONSUME_MAX))
+        began_ms = self._clock.monotonic_ms()
+        while not self._is_enough(rows, limit):
+            since_ms = self._buffer.since_ms()
+            deadline_ms = (began_ms if since_ms is None else min(since_ms, began_ms)) + limit.wait_ms
+            left_ms = deadline_ms - self._clock.monotonic_ms()
+            given = self._consume(consumer, rows, max(0.0, left_ms), limit.fill)
+            if left_ms <= 0 and not given:
+                break
+        return self._give(consumer, rows)
+
+    def partitions(self) -> Positions:
+        return {self._name(number): p.next for number, p in self._partitions.items() if not p.done}
+
+    def pinned(self) -> Positions:
+        return {self._name(number): p.start for number, p in self._partitions.items()}
+
+    @property
+    def ended(self) -> bool:
+        return self._settings.bounded and all(p.done for p in self._partitions.values())
+
+    def progress(self) -> SourceProgress:
+        lag = {self._name(number): max(0, self._high(number) - p.next) for number, p in self._partitions.items()}
+        done = sum(p.next - p.start for p in self._partitions.values())
+        total = sum((p.end or 0) - p.start for p in self._partitions.values())
+        return SourceProgress(done, max(done, total) if self._settings.bounded else None, "offsets", lag)
+
+    def seek(self, positions: Positions) -> None:
+        consumer = self._opened
+        for number, partition in self._partitions.items():
+            position = positions.get(self._name(number))
+            partition.next = partition.taken = int(str(position)) if position is not None else partition.start
+            partition.at_end = partition.stopped = False
+            partition.eof = -1
+            partition.done = partition.end is not None and partition.next >= partition.end
+        self._buffer.clear()
+        self._assign(consumer)
+
+    def commit(self, positions: Positions) -> None:
+        offsets = [
+            TopicPartition(self._settings.topic, number, int(str(positions[name])))
+            for number in self._partitions
+            if (name := self._name(number)) in positions
+        ]
+        if offsets:
+            with self._reports.translated(f"commit positions to the group {self._settings.group}"):
+                self._opened.commit(offsets=offsets, asynchronous=True)
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            self._buffer.clear()
+            consumer.close()
+
+    # --- at start ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _opened(self) -> Consumer:
+        assert self._consumer is not None, "open the source first"
+        return self._consumer
+
+    def _name(self, partition: int) -> str:
+        return f"{self._settings.topic}-{partition}"
+
+    def _ask_partitions(self, consumer: Consumer) -> int:
+        """How many partitions the topic has; 0: there is no such topic."""
+        topic, address = self._settings.topic, self._settings.properties.get("bootstrap.servers")
+        for attempt in range(_CONNECT_ATTEMPTS):
+            try:
+                found = consumer.list_topics(topic, timeout=_CONNECT_SECONDS).topics.get(topic)
+                break
+            except KafkaException as raised:
+                # The reason comes by a callback, which only a poll calls.
+                consumer.poll(0)
+                last = attempt == _CONNECT_ATTEMPTS - 1
+                if last or self._reports.reason is not None:
+                    with self._reports.translated(f"reach {address}"):
+                        raise KafkaException(error_of(raised)) from raised
+        if found is not None and found.error is not None:
+            if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return 0
+            raise kafka_error(found.error, f"read the topic {topic}")
+        return len(found.partitions) if found is not None else 0
+
+    def _begin(self, consumer: Consumer, number: int, positions: Positions) -> _Partition:
+        """Where a partition begins and, when the read is bounded, where it ends."""
+        at = TopicPartition(self._settings.topic, number)
+        with self._reports.translated(f"ask for the offsets of {self._name(number)}"):
+            low, high = consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
+        given = positions.get(self._name(number))
+        if given is not None:
+            start = int(str(given))
+            self._require_held(number, start, low, high)
+        elif positions:
+            start = low  # The topic has grown: a new partition begins at its beginning.
+        else:
+            start = self._startup(consumer, number, low, high)
+        end = high if self._settings.bounded else None
+        empty = end is not None and start >= end
+        return _Partition(start, start, start, end, at_end=empty, stopped=empty, done=empty)
+
+    def _startup(self, consumer: Consumer, number: int, low: int, high: int) -> int:
+        startup = self._settings.startup
+        match startup.mode:
+            case "earliest":
+                return low
+            case "latest":
+                return high
+            case "timestamp":
+                at = TopicPartition(self._settings.topic, number, startup.time_ms)
+                with self._reports.translated(f"find a time in {self._name(number)}"):
+                    (found,) = consumer.offsets_for_times([at], timeout=REQUEST_TIMEOUT_SECONDS)
+                return found.offset if found.offset >= 0 else high
+            case "offsets":
+                start = startup.offsets.get(number, low)
+                self._require_held(number, start, low, high)
+                return start
+
+    def _require_held(self, number: int, position: int, low: int, high: int) -> None:
+        """Raises FatalConnectorError E4107 when the topic no longer holds what comes next."""
+        name = self._name(number)
+        if position < low:
+            raise FatalConnectorError(
+                f"{name}: the next record of the job is at offset {position}, but the topic begins at {low}:"
+                f" {low - position} offsets are lost",
+                "E4107",
+                "raise the topic's retention; to go on from what is there, reset the job's state",
+            )
+        if position > high:
+            raise FatalConnectorError(
+                f"{name}: the next record of the job is at offset {position}, but the topic ends at {high}:"
+                " it was made anew, or lost its end",
+                "E4107",
+                "to begin anew, reset the job's state",
+            )
+
+    def _assign(self, consumer: Consumer) -> None:
+        topic = self._settings.topic
+        left = [TopicPartition(topic, number, p.next) for number, p in self._partitions.items() if not p.done]
+        with self._reports.translated(f"assign the partitions of {topic}"):
+            consumer.assign(left)
+
+    # --- while running ----------------------------------------------------------------------------------------------
+
+    def _is_enough(self, rows: int, limit: Limit) -> bool:
+        waiting = self._buffer.records
+        if self.ended or self._buffer.fullest() >= rows or (waiting and not limit.fill):
+            return True
+        most = max(_WAITING_RECORDS_MAX, rows)
+        return waiting >= most or waiting * self._message_bytes >= max(_WAITING_BYTES_MAX, limit.bytes)
+
+    def _consume(self, consumer: Consumer, rows: int, wait_ms: float, fill: bool) -> bool:
+        """Take what the client has, waiting for it when there is nothing. Whether there was anything."""
+        with self._reports.translated(f"read the topic {self._settings.topic}"):
+            messages = consumer.consume(max(rows, _CONSUME_MIN), 0)
+            if not messages and wait_ms > 0:
+                if fill:
+                    messages = consumer.consume(rows, wait_ms / 1000)
+                elif messages := consumer.consume(1, max(wait_ms, _IDLE_WAIT_MS) / 1000):
+                    messages += consumer.consume(rows, 0)
+        if not messages:
+            self._note_silence()
+            return False
+        self._heard_ms = self._clock.monotonic_ms()
+        self._reports.all_down = False
+        if any(map(Message.error, messages)):
+            for message in messages:
+                if message.error() is not None:
+                    self._event(consumer, message)
+            messages = [message for message in messages if message.error() is None]
+        now_ms = self._heard_ms
+        for number, group in groupby(messages, Message.partition):
+            assert number is not None
+            self._take(number, list(group), now_ms)
+        self._pass_ends(consumer)
+        return True
+
+    def _take(self, number: int, messages: list[Message], now_ms: float) -> None:
+        partition = self._partitions[number]
+        last = messages[-1].offset()
+        assert last is not None
+        if partition.stopped:
+            return
+        partition.taken = max(partition.taken, last + 1)
+        partition.at_end = partition.taken <= partition.eof
+        self._buffer.add(number, messages, now_ms)
+
+    def _event(self, consumer: Consumer, message: Message) -> None:
+        """The end of a partition, or an error."""
+        error, number = message.error(), message.partition()
+        assert error is not None
+        if error.code() == KafkaError._PARTITION_EOF and number is not None:
+            offset = message.offset()
+            assert offset is not None
+            partition = self._partitions[number]
+            partition.eof, partition.taken, partition.at_end = offset, max(partition.taken, offset), True
+            return
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and number is not None:
+            at = TopicPartition(self._settings.topic, number)
+            with self._reports.translated(f"ask for the offsets of {self._name(number)}"):
+                low, high = consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
+            self._require_held(number, self._partitions[number].taken, low, high)
+        raise kafka_error(error, f"read the topic {self._settings.topic}")
+
+    def _pass_ends(self, consumer: Consumer) -> None:
+        """Of a bounded read: partitions whose end is reached are read no more."""
+        if not self._settings.bounded:
+            return
+        for number, partition in self._partitions.items():
+            end = partition.end
+            if end is None or partition.stopped or partition.taken < end:
+                continue
+            partition.stopped = True
+            self._buffer.drop_from(number, end)
+            with self._reports.translated(f"stop reading {self._name(number)}"):
+                consumer.pause([TopicPartition(self._settings.topic, number)])
+            if not self._buffer.waiting(number):
+                self._finish(partition, end)
+
+    @staticmethod
+    def _finish(partition: _Partition, end: int) -> None:
+        partition.next, partition.done, partition.at_end = max(partition.next, end), True, True
+
+    def _give(self, consumer: Consumer, rows: int) -> Fetch | None:
+        now_ms = self._clock.monotonic_ms()
+        number = self._buffer.next_partition(now_ms)
+        if number is None:
+            for partition in self._partitions.values():
+                # Behind a partition's last record there may be marks of transactions.
+                partition.next = max(partition.next, partition.taken) if partition.at_end else partition.next
+            return None
+        partition = self._partitions[number]
+        messages = KafkaMessages(self._buffer.take(number, rows, now_ms), self._settings.record_bytes_max)
+        first, last = messages.span
+        partition.next = last + 1
+        left = self._buffer.waiting(number)
+        if not left and partition.end is not None and partition.stopped:
+            self._finish(partition, partition.end)
+        elif not left and partition.taken + _END_SLACK >= self._high(number):
+            partition.at_end = True
+        self._write(messages)
+        return Fetch(
+            partition=self._name(number),
+            records=self._block,
+            origin=self._name(number),
+            offset=first,
+            position=partition.next,
+            caught_up=partition.at_end and not left,
+            more=bool(self._buffer.records - left) or not all(p.at_end for p in self._partitions.values()),
+            messages=messages,
+        )
+
+    def _write(self, messages: KafkaMessages) -> None:
+        joined = messages.joined
+        self._block.write(joined or b"")
+        if joined is not None:
+            self._message_bytes = max(1.0, len(joined) / len(messages.values))
+
+    def _high(self, number: int) -> int:
+        """The end of a partition as the client last heard of it, without asking."""
+        if self._consumer is None:
+            return self._partitions[number].next
+        at = TopicPartition(self._settings.topic, number)
+        try:
+            _, high = self._consumer.get_watermark_offsets(at, cached=True)
+        except KafkaException:
+            return self._partitions[number].next  # Not heard of yet.
+        return high
+
+    def _note_silence(self) -> None:
+        now_ms = self._clock.monotonic_ms()
+        if not self._reports.all_down:
+            self._heard_ms = now_ms
+        elif now_ms - self._heard_ms > _UNREACHABLE_MS:
+            raise TransientError(
+                f"Kafka: no broker of {self._settings.properties.get('bootstrap.servers')} can be reached for"
+                f" {_UNREACHABLE_MS / 1000:.0f} seconds",
+                "E4101",
+                "is the broker running?",
+            )
+
+    # --- a topic that grows -----------------------------------------------------------------------------------------
+
+    def _discover(self, consumer: Consumer) -> None:
+        now_ms = self._clock.monotonic_ms()
+        if self._settings.bounded or now_ms - self._discovered_ms < self._settings.discovery_interval_ms:
+            return
+        self._discovered_ms = now_ms
+        try:
+            found = consumer.list_topics(self._settings.topic, timeout=_DISCOVERY_TIMEOUT_SECONDS)
+        except KafkaException:
+            return  # Asked again in a while; brokers that stay away are told of by `_note_silence`.
+        topic = found.topics.get(self._settings.topic)
+        for number in sorted(topic.partitions if topic is not None else ()):
+            if number not in self._partitions:
+                self._partitions[number] = _Partition(0, 0, 0)
+                with self._reports.translated(f"assign {self._name(number)}"):
+                    consumer.incremental_assign([TopicPartition(self._settings.topic, number, 0)])
+
+    # --- commits, which are informative -----------------------------------------------------------------------------
+
+    def _on_commit(self, error: KafkaError | None, _offsets: Sequence[TopicPartition]) -> None:
+        self._commit_error = error
+
+    def _raise_commit_error(self) -> None:
+        """A commit that was refused is an error; one that came to nothing is made good by the next."""
+        error, self._commit_error = self._commit_error, None
+        if error is None:
+            return
+        meant = kafka_error(error, f"commit positions to the group {self._settings.group}")
+        if isinstance(meant, FatalConnectorError):
+            raise meant

@@ -1,0 +1,126 @@
+"""The settings of a job's Kafka source and sink: from typed settings to those of the connector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ferrisstreams.config.resolve import Settings
+from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.kafka import producer, source
+from ferrisstreams.connectors.kafka.client import ClientProperty, Side, check_properties, merged, texts
+from ferrisstreams.connectors.kafka.startup import Startup, parse_startup
+from ferrisstreams.connectors.kafka.topics import NewTopicSettings
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.runtime.identity import JobIdentity
+from ferrisstreams.runtime.settings import JobSettings
+
+#: What a batch strategy suggests beside what is suggested always: batches that must be quick are sent at once.
+_QUICK: Mapping[Side, Mapping[str, str]] = {
+    "consumer": {"fetch.wait.max.ms": "10", "fetch.queue.backoff.ms": "1", "queued.min.messages": "10000"},
+    "producer": {"linger.ms": "0"},
+}
+_SUGGESTIONS: Mapping[str, Mapping[Side, Mapping[str, str]]] = {"low_latency": _QUICK, "off": _QUICK}
+
+#: Other names of properties that delivery needs, as librdkafka knows them.
+_ALIASES = {"request.required.acks": "acks"}
+
+
+def client_properties(settings: Settings, side: Side, owner: str, strict: bool = True) -> dict[str, ClientProperty]:
+    """All properties of a side's client, each with its origin; `strict`: delivery's needs may not be contradicted.
+
+    Raises ConfigError for a missing address, for properties that the client does not know, and for contradictions.
+    """
+    given = {_ALIASES.get(name, name): prop for name, prop in settings.properties_below("kafka.").items()}
+    check_properties(side, given)
+    strategy = settings.optional_text("batch.strategy") if settings.flag("batch.enable") else "off"
+    base = source if side == "consumer" else producer
+    suggested = {**base.SUGGESTED, **_SUGGESTIONS.get(strategy or "", {}).get(side, {})}
+    required = base.REQUIRED if strict else {}
+    properties = merged(given, required, suggested if strict else {**suggested, **base.REQUIRED})
+    address = settings.property("bootstrap.servers")
+    if address is None:
+        raise ConfigError(f"{owner} has no 'bootstrap.servers'", "E3004", "add 'bootstrap.servers' = 'localhost:9092'")
+    properties["bootstrap.servers"] = ClientProperty(str(address.value), "given")
+    return properties
+
+
+def source_topic(settings: Settings, name: str) -> str:
+    """The topic of the stream `name`."""
+    return settings.optional_text("topic") or name
+
+
+def kafka_source_settings(
+    settings: Settings, name: str, identity: JobIdentity, bounded: bool
+) -> source.KafkaSourceSettings:
+    """Of a Kafka source; `name` is the stream's. Raises ConfigError."""
+    return source.KafkaSourceSettings(
+        topic=source_topic(settings, name),
+        properties=texts(client_properties(settings, "consumer", f"source {name}")),
+        group=settings.optional_text("group.id") or identity.group,
+        startup=_startup(settings.property("startup")),
+        bounded=bounded,
+        create=new_topic(settings),
+        record_bytes_max=settings.integer("max.record.bytes"),
+    )
+
+
+def kafka_producer_settings(
+    settings: JobSettings,
+    name: str,
+    identity: JobIdentity,
+    topics: Mapping[str, NewTopicSettings | None],
+    read: str | None,
+) -> producer.KafkaProducerSettings:
+    """Of the job's producer; `name` is the sink's stream, `topics` what is written, `read` the topic that is read.
+
+    Raises ConfigError.
+    """
+    job, given = settings.job, settings.source
+    exactly_once = job.optional_text("job.mode") != "at_least_once"
+    properties = client_properties(job, "producer", f"sink {name}", exactly_once)
+    _require_timeout(job)
+    own_group = given.optional_text("group.id") if settings.source_connector == "kafka" else None
+    return producer.KafkaProducerSettings(
+        properties=texts(properties),
+        topics=topics,
+        group=own_group or identity.group,
+        transactional_id=identity.group if exactly_once else None,
+        source_topic=read if read and _same_cluster(given, properties["bootstrap.servers"].value) else None,
+    )
+
+
+def _same_cluster(source_settings: Settings, sink_servers: str) -> bool:
+    """Clusters are told apart by their addresses."""
+    servers = source_settings.property("bootstrap.servers")
+    return servers is not None and bool(_servers(str(servers.value)) & _servers(sink_servers))
+
+
+def _servers(value: str) -> set[str]:
+    return {server.strip() for server in value.split(",")}
+
+
+def new_topic(settings: Settings) -> NewTopicSettings | None:
+    """How the topic is made when it is not there; None: it is not made."""
+    return NewTopicSettings(settings.integer("partitions")) if settings.flag("create.topic") else None
+
+
+def _startup(prop: Property | None) -> Startup:
+    if prop is None:
+        return Startup()
+    try:
+        return parse_startup(str(prop.value))
+    except ValueError as error:
+        raise ConfigError(f"'startup' = '{prop.value}': {error}", "E3002", None, prop.position) from None
+
+
+def _require_timeout(settings: Settings) -> None:
+    """A transaction that the broker ends before the epoch does is never decided."""
+    prop = settings.properties_below("kafka.").get("transaction.timeout.ms")
+    interval_ms = settings.duration_ms("commit.interval")
+    if prop is not None and str(prop.value).isdecimal() and int(str(prop.value)) <= interval_ms:
+        raise ConfigError(
+            f"'kafka.transaction.timeout.ms' = {prop.value} is not longer than commit.interval ({interval_ms:.0f} ms)",
+            "E3003",
+            "make it several times as long, or leave it out",
+            prop.position,
+        )
