@@ -63,6 +63,15 @@ class AuditArguments:
 
 
 @dataclass(frozen=True)
+class FmtArguments:
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Files of SQL, folders of them, or - for standard input.")
+    ]
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a file would change.")] = False
+    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change, and fail.")] = False
+
+
+@dataclass(frozen=True)
 class TestArguments:
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A .test file, or a folder of them.")] = Path()
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Also write a JUnit report.")] = None

@@ -11,6 +11,7 @@ from ferrisstreams.cli.arguments import (
     AuditArguments,
     ExplainFormat,
     File,
+    FmtArguments,
     Job,
     RunArguments,
     TestArguments,
@@ -57,6 +58,15 @@ def explain(
     from ferrisstreams.cli.inspect import explain
 
     explain(file, job, form)
+
+
+@app.command(epilog="Example:  ferris fmt app.sql --diff")
+@takes(FmtArguments)
+def fmt(arguments: FmtArguments) -> None:
+    """Write applications in the canonical form: one spelling for each meaning, comments kept."""
+    from ferrisstreams.cli.fmt import fmt
+
+    raise typer.Exit(fmt(arguments))
 
 
 @app.command(epilog="Example:  ferris test tests/sql --junit report.xml")

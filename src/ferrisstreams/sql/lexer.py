@@ -40,6 +40,15 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Comment:
+    """`-- …` (`is_line`) or `/* … */`, as written."""
+
+    text: str
+    is_line: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """One statement's tokens with the annotations in front of it and inside it. The last piece may have no tokens."""
 
@@ -56,10 +65,11 @@ def split(source: SourceText) -> list[Piece]:
             Span(junk.start(), junk.end()), "this is no text", "E1001", "an application is a file of SQL in UTF-8"
         )
     annotations = _annotations(source)
-    return _pieces(_tokens(source), annotations)
+    return _pieces(tokenize(source), annotations)
 
 
-def _tokens(source: SourceText) -> list[Token]:
+def tokenize(source: SourceText) -> list[Token]:
+    """All tokens, semicolons too. Raises `SqlError`."""
     try:
         return Ferris().tokenize(source.text)
     except TokenError as error:
@@ -88,22 +98,26 @@ def _pieces(tokens: list[Token], annotations: list[Annotation]) -> list[Piece]:
 
 
 def _annotations(source: SourceText) -> list[Annotation]:
-    found = []
-    for span in _line_comments(source):
-        match = _ANNOTATION.match(source.text[span.start : span.stop])
-        if match is not None:
-            found.append(Annotation(match[1].lower(), match[2] or "", span))
-    return found
+    found = [annotation_of(comment) for comment in comments(source)]
+    return [note for note in found if note is not None]
 
 
-def _line_comments(source: SourceText) -> Iterator[Span]:
+def annotation_of(comment: Comment) -> Annotation | None:
+    """The annotation that a comment is; None for any other."""
+    match = _ANNOTATION.match(comment.text) if comment.is_line else None
+    return Annotation(match[1].lower(), match[2] or "", comment.span) if match is not None else None
+
+
+def comments(source: SourceText) -> Iterator[Comment]:
+    """All comments. Raises `SqlError` for one, or for a quoted thing, that is never closed."""
     at, text = 0, source.text
     while (match := _LEXEME.search(text, at)) is not None:
         at = match.end()
         if match["line"] is not None:
-            yield Span(match.start(), match.end())
+            yield Comment(text[match.start() : match.end()], True, Span(match.start(), match.end()))
         elif match["block"] is not None:
             at = _block_end(source, match.start())
+            yield Comment(text[match.start() : at], False, Span(match.start(), at))
         elif match["open"] is not None:
             what = "text" if match["open"] == "'" else "name"
             raise source.error(

@@ -25,8 +25,8 @@ def print_script(script: Script) -> str:
     return f"{head}\n{body}\n" if head else f"{body}\n"
 
 
-def print_statement(statement: Statement) -> str:
-    """One statement without its semicolon."""
+def print_statement(statement: Statement, annotations: bool = True) -> str:
+    """One statement without its semicolon; also without its annotations, where they stand among other comments."""
     match statement:
         case DeclareStream():
             return _declaration(statement)
@@ -36,7 +36,8 @@ def print_statement(statement: Statement) -> str:
             head = f"CREATE STREAM {_name(statement.name)} AS\n" if statement.name is not None else ""
             emit = f"\nEMIT {statement.emit.emit.name}" if statement.emit is not None else ""
             properties = f"\n{_with(statement.properties)}" if statement.properties else ""
-            return f"{_annotations(statement.annotations)}{head}{_query(statement.query)}{emit}{properties}"
+            notes = _annotations(statement.annotations) if annotations else ""
+            return f"{notes}{head}{_query(statement.query)}{emit}{properties}"
 
 
 def _declaration(statement: DeclareStream) -> str:

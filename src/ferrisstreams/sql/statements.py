@@ -190,7 +190,7 @@ def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
     parser = cast(FerrisParser, Ferris().parser(max_nodes=_NODES_MAX))
     try:
         with _quiet():
-            return parser.parse_one_statement(list(piece.tokens), source.text)
+            return _without_comments(parser.parse_one_statement(list(piece.tokens), source.text))
     except RefusedSyntaxError as refused:
         raise source.error(refused.span, refused.message, refused.code, refused.hint) from refused
     except LocatedParseError as error:
@@ -202,6 +202,13 @@ def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
     except Exception as error:
         # The parser is not ours, and on text that no grammar foresees it can fail in any way.
         raise source.error(whole, "this statement cannot be parsed", "E1001", "simplify it") from error
+
+
+def _without_comments(tree: exp.Expression) -> exp.Expression:
+    """The parser hangs comments on nodes, from where they would get into plans and fingerprints."""
+    for node in tree.walk():
+        node.pop_comments()
+    return tree
 
 
 #: Binding costs about 0.15 ms a node; nobody writes a statement as large as this by hand.

@@ -6,6 +6,7 @@ import pytest
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import SqlError
+from ferrisstreams.plan.explain import explain
 from ferrisstreams.schema import Column, EventTime, Schema
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.relations import scan_in
@@ -88,6 +89,12 @@ def test_position_counts_characters_in_lines_of_any_ending(newline: str) -> None
     assert position is not None
     assert (position.line, position.column, position.length) == (3, 7, 7)
     assert position.text == "\t'\U0001f600', missing"
+
+
+def test_comments_are_no_part_of_a_plan() -> None:
+    with_comment = parse_application("SELECT a /* x */ + 1 -- y\nAS b FROM t", "x.sql", tables={"t": TABLE}).jobs[0]
+    without = parse_application("SELECT a + 1 AS b FROM t", "x.sql", tables={"t": TABLE}).jobs[0]
+    assert explain(with_comment) == explain(without)
 
 
 def test_view_is_checked_where_it_stands() -> None:

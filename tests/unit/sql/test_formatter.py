@@ -1,0 +1,154 @@
+"""`ferris fmt`: comments stay, nothing changes its meaning, and formatting again changes nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ferrisstreams.errors import SqlError
+from ferrisstreams.plan.explain import explain, explain_json
+from ferrisstreams.plan.fingerprint import fingerprint
+from ferrisstreams.plan.nodes import ApplicationPlan, SourceSpec
+from ferrisstreams.schema import Column, Schema
+from ferrisstreams.sql.application import parse_application
+from ferrisstreams.sql.formatter import format_text
+from ferrisstreams.sql.lexer import comments, tokenize
+from ferrisstreams.sql.printer import print_script
+from ferrisstreams.sql.relations import scan_in
+from ferrisstreams.sql.source_text import SourceText
+from ferrisstreams.sql.statements import parse_statements
+
+CORPUS = Path(__file__).parents[2] / "sql"
+INFERRED = Schema((Column("id", "BIGINT"), Column("name", "VARCHAR"), Column("ts", "TIMESTAMP")))
+
+
+def cases(folder: str) -> list[tuple[str, str]]:
+    """Prelude and statement of each case of the corpus."""
+    found = []
+    for path in sorted((CORPUS / folder).glob("*.test")):
+        prelude, *blocks = re.split(r"^# ", path.read_text("utf-8"), flags=re.M)
+        found += [(prelude, block.partition("\n")[2].partition("\n----\n")[0]) for block in blocks]
+    return found
+
+
+PARSED = cases("parse")
+PLANNED = cases("plan")
+
+
+def infer(source: SourceSpec) -> Schema | None:
+    return None if source.properties["connector"].value == "kafka" else INFERRED
+
+
+def bound(text: str) -> ApplicationPlan:
+    return parse_application(text, "app.sql", infer=infer)
+
+
+def meaning(plan: ApplicationPlan) -> list[object]:
+    """All that a plan says, without the places in the text."""
+    found: list[object] = [plan.name, _plain(plan.annotations)]
+    for job in plan.jobs:
+        source = scan_in(job.plan).source
+        found += [
+            job.name, explain(job), explain_json(job), fingerprint(job.plan), job.depends_on, _plain(job.annotations),
+            job.plan.spec.name, _plain(job.plan.spec.properties), source.name, _plain(source.properties),
+        ]  # fmt: skip
+    for open_job in plan.open_jobs:
+        found += [open_job.name, _plain(open_job.sink.properties), _plain(open_job.source.properties)]
+    return found
+
+
+def _plain(properties: object) -> dict[str, object]:
+    assert hasattr(properties, "items")
+    return {key: prop.value for key, prop in properties.items()}
+
+
+def checked(text: str) -> str:
+    """The formatted text, formatted twice."""
+    formatted = format_text(text, "app.sql")
+    assert format_text(formatted, "app.sql") == formatted
+    return formatted
+
+
+@pytest.mark.parametrize(("prelude", "sql"), PARSED, ids=range(len(PARSED)))
+def test_corpus_is_formatted_once_and_for_all(prelude: str, sql: str) -> None:
+    assert print_script(parse_statements(checked(prelude + sql), "app.sql")) == print_script(
+        parse_statements(prelude + sql, "app.sql")
+    )
+
+
+@pytest.mark.parametrize(("prelude", "sql"), PLANNED, ids=range(len(PLANNED)))
+def test_formatted_text_has_the_same_plan(prelude: str, sql: str) -> None:
+    assert meaning(bound(checked(prelude + sql))) == meaning(bound(prelude + sql))
+
+
+SNIPPETS = (
+    "-- one\n",
+    "/* two */",
+    "/* three\n   lines */",
+    "\n-- alone\n",
+    "\n\n/* apart */\n\n",
+    "-- a /* b\n",
+    "\n",
+    " ",
+)
+
+
+@st.composite
+def commented(draw: st.DrawFn) -> str:
+    """One or two statements of the corpus with comments between any of their tokens."""
+    chosen = [draw(st.sampled_from(PARSED)) for _ in range(draw(st.integers(1, 2)))]
+    text = (
+        ";\n".join(sql.rstrip(";\n ") for _, sql in chosen if "-- @" not in sql and "--@" not in sql)
+        or "SELECT a FROM t"
+    )
+    source = SourceText.of("app.sql", text)
+    stops = [0, *(token.end + 1 for token in tokenize(source)), len(text)]
+    inside = [(c.span.start, c.span.stop) for c in comments(source)]
+    for stop in sorted(draw(st.lists(st.sampled_from(stops), max_size=6)), reverse=True):
+        if not any(start <= stop < end for start, end in inside):
+            text = text[:stop] + " " + draw(st.sampled_from(SNIPPETS)) + text[stop:]
+    return text
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(commented())
+def test_comments_between_any_tokens_stay(text: str) -> None:
+    try:
+        before = print_script(parse_statements(text, "app.sql"))
+    except SqlError:
+        return
+    formatted = checked(text)
+    assert print_script(parse_statements(formatted, "app.sql")) == before
+    for word in ("one", "two", "three", "alone", "apart"):
+        assert len(re.findall(rf"(?:--|/\*) {word}\b", formatted)) == len(re.findall(rf"(?:--|/\*) {word}\b", text))
+
+
+@pytest.mark.parametrize(
+    ("written", "formatted"),
+    [
+        ("select a from t", "SELECT\n  a\nFROM t;\n"),
+        ("-- one\nselect a -- two\nfrom t; -- three\n", "-- one\nSELECT\n  a -- two\nFROM t; -- three\n"),
+        ("-- head\n\n\n-- about\nselect a from t", "-- head\n\n-- about\nSELECT\n  a\nFROM t;\n"),
+        ("-- head\n\nselect a from t", "-- head\n\nSELECT\n  a\nFROM t;\n"),
+        ("select a from t\n-- end\n", "SELECT\n  a\nFROM t;\n\n-- end\n"),
+        ("select a, -- one\n  b from t", "SELECT\n  a, -- one\n  b\nFROM t;\n"),
+        ("select 'x\ny' /* c */, b from t", "SELECT\n  'x\ny', /* c */\n  b\nFROM t;\n"),
+        ("select 'x\n-- no comment' from t", "SELECT\n  'x\n-- no comment'\nFROM t;\n"),
+        ("--@name: j\nselect a from t", "-- @name: j\nSELECT\n  a\nFROM t;\n"),
+        (";; select a from t;; -- x\nselect b from t", "SELECT\n  a\nFROM t; -- x\n\nSELECT\n  b\nFROM t;\n"),
+        ("select a -- x\r\nfrom t\r\n", "SELECT\n  a -- x\nFROM t;\n"),
+        ("select a /* x\r\ny */ from t", "SELECT\n  a /* x\ny */\nFROM t;\n"),
+    ],
+)
+def test_comment_stands_where_its_neighbour_stands(written: str, formatted: str) -> None:
+    assert checked(written) == formatted
+
+
+@pytest.mark.parametrize("text", ["", "select 'a", "/* open", "drop table t", "select a from t where"])
+def test_text_that_does_not_parse_is_not_formatted(text: str) -> None:
+    with pytest.raises(SqlError):
+        format_text(text, "app.sql")
