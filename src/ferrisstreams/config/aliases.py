@@ -1,4 +1,4 @@
-"""Names of keys that people bring from elsewhere -> none of them is printed by `ferris fmt`.
+"""Names of keys that people bring from elsewhere; `ferris fmt` writes the registry's.
 
 A key of the batch may also stand under `sink.batch.`: a job has one batching.
 """
@@ -9,10 +9,7 @@ from collections.abc import Mapping
 
 #: The registry's name -> other names of the same key, in lower case.
 ALIASES: Mapping[str, tuple[str, ...]] = {
-    "watch": ("watching",),
-    "header": ("has_headers", "csv_has_header"),
-    "delimiter": ("csv_delimiter", "value_delimiter"),
-    "append": ("append_if_exists",),
+    "delimiter": ("value_delimiter",),
     "event.time.field": ("timestamp",),
     "batch.enable": ("sink.batch.enable",),
     "batch.strategy": ("sink.batch.strategy",),

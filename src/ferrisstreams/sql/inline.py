@@ -25,7 +25,8 @@ _TYPE = "type"
 _KSQL = "kafka_topic"
 _OWN = (_TYPE, CONNECTOR, CONFIG_FILE)
 
-_SOURCE_TYPES = {"kafka_source": "kafka", "file_source": "file", "file_source_mmap": "file"}
+_MMAP_TYPE = "file_source_mmap"
+_SOURCE_TYPES = {"kafka_source": "kafka", "file_source": "file", _MMAP_TYPE: "file"}
 _SINK_TYPES = {"kafka_sink": "kafka", "file_sink": "file", "stdout_sink": "stdout"}
 _UNBUILT_TYPES = ("s3_source", "s3_sink", "database_source", "database_sink", "iceberg_sink")
 
@@ -140,6 +141,8 @@ def _modern(properties: Mapping[str, Property], is_source: bool, inline: bool) -
         lower = written.lower()
         if lower in (_TYPE, CONNECTOR):
             _add(found, CONNECTOR, _connector(prop, is_source))
+            if lower == _TYPE and str(prop.value).lower() == _MMAP_TYPE:
+                _add(found, "mmap", replace(prop, value=True))
         elif inline and lower in _WITHOUT_COUNTERPART and find_key(lower, kind) is None:
             raise SqlError(f"{written} has no counterpart", "E1201", _WITHOUT_COUNTERPART[lower], prop.position)
         else:

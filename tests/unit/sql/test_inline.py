@@ -99,7 +99,7 @@ def test_names_of_prefixes_match_without_case() -> None:
         ("'r.type'='file_source', 'r.path'='x.jsonl'", {"connector": "file", "path": "x.jsonl", "format": "json"}),
         ("'r.type'='file_source', 'r.format'='csv_no_header'", {"connector": "file", "format": "csv", "header": False}),
         ("'r.type'='file_source', 'r.format'='jsonlines'", {"connector": "file", "format": "json"}),
-        ("'r.type'='file_source_mmap', 'r.format'='csv'", {"connector": "file", "format": "csv"}),
+        ("'r.type'='file_source_mmap', 'r.format'='csv'", {"connector": "file", "mmap": True, "format": "csv"}),
         ("'r.type'='file_source', 'r.format'='csv', 'r.has_headers'='no', 'r.watching'='yes'",
          {"connector": "file", "format": "csv", "header": "no", "watch": "yes"}),
         ("'r.connector'='datagen', 'r.rows'=5", {"connector": "datagen", "rows": 5}),
