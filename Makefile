@@ -36,7 +36,7 @@ bench: setup ## measure, and write docs/benchmarks.md (about six minutes)
 	$(VENV)/python -m benchmarks
 
 bench-kafka: setup ## measure over Kafka beside its rivals, half an hour (make bench-kafka QUICK=1: some minutes)
-	$(VENV)/python -m benchmarks.kafka $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS))
+	$(VENV)/python -m benchmarks.kafka $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--minutes $(LIMIT))
 
 fuzz: setup ## random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
 	$(VENV)/python -m tests.properties.fuzz --seed $(SEED) --minutes $(MINUTES)

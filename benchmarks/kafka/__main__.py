@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from benchmarks.kafka.data import Data, Work
 from benchmarks.kafka.figures import Figures
 from benchmarks.kafka.plan import FEW_KEYS, FULL, MANY_KEYS, QUICK, Plan
 from benchmarks.kafka.report import Circumstances, page
-from benchmarks.kafka.results import Results, Row, Section
+from benchmarks.kafka.results import Found, Results, Row, Section
 from benchmarks.kafka.run import Bench, System
 from benchmarks.kafka.topics import fill
 from ferrisstreams.testing.broker import Broker
@@ -30,24 +30,33 @@ PACED_RATE_MAX = 100_000
 PACED_RATE_UNKNOWN = 10_000
 
 
+#: A row of a section, the topic that it reads, and what it does with it.
+Turn = tuple[Row[Figures], Data, Work]
+
+
 class Session:
     """The sections in the order in which they are run; `results` grow on the way."""
 
-    def __init__(self, bench: Bench, plan: Plan) -> None:
+    def __init__(self, bench: Bench, plan: Plan, minutes: float) -> None:
         self.results = Results()
         self.loads: list[float] = []
         self._bench = bench
         self._plan = plan
+        self._end = time.monotonic() + minutes * 60
         self._filled: set[str] = set()
 
     def run(self) -> None:
-        self._rates()
-        self._warm()
+        """Everything once, then the other rounds; so a run that is short of time has all tables."""
+        rates = self._rates()
+        self._round(rates, 0)
         self._strategies()
         self._latencies()
         self._recoveries()
+        for turn in range(1, self._plan.rounds):
+            self._round(rates, turn)
+        self._warm()
 
-    def _rates(self) -> None:
+    def _rates(self) -> list[Turn]:
         plan, usual = self._plan, (systems.OURS, systems.OURS_PLAIN, systems.FLINK)
         streams = (systems.KAFKA_STREAMS, systems.KAFKA_STREAMS_PLAIN)
         few, few_slow = plan.few(plan.records), plan.few(plan.slow_records)
@@ -55,19 +64,22 @@ class Session:
         filtered = _section("F: filter and projection", (*usual, *streams, systems.BARE), few)
         windowed = _section(f"W: windows, {FEW_KEYS:,} keys", (*usual, *streams), few)
         wide = _section(f"W: windows, {MANY_KEYS:,} keys", (*usual, systems.KAFKA_STREAMS), many)
-        planned = [
-            (filtered, Work.FILTER, few_slow, few),
-            (windowed, Work.WINDOW, few_slow, few),
-            (wide, Work.WINDOW, many_slow, many),
-        ]
-        for section, _, slow, _ in planned:
-            section.rows.append(Row(systems.QUIX, slow.records))
+        turns = []
+        for section, work, data, slow in (
+            (filtered, Work.FILTER, few, few_slow),
+            (windowed, Work.WINDOW, few, few_slow),
+            (wide, Work.WINDOW, many, many_slow),
+        ):
             self.results.rates.append(section)
-        for turn in range(plan.rounds):
-            for section, work, slow, data in planned:
-                # Every second round goes the other way, so that no system always follows the same one.
-                for row in section.rows if turn % 2 == 0 else reversed(section.rows):
-                    self._measure(row, slow if row.records == slow.records else data, work)
+            turns += [(row, data, work) for row in section.rows]
+            section.rows.append(Row(systems.QUIX, slow.records))
+            turns.append((section.rows[-1], slow, work))
+        return turns
+
+    def _round(self, turns: Sequence[Turn], number: int) -> None:
+        # Every second round goes the other way, so that no system always follows the same one.
+        for row, data, work in turns if number % 2 == 0 else reversed(turns):
+            self._measure(row, data, work)
 
     def _warm(self) -> None:
         data = self._plan.few(self._plan.warm_records)
@@ -96,28 +108,33 @@ class Session:
             rate = min(PACED_RATE_MAX, int(sorted(known)[len(known) // 2] / 2) if known else PACED_RATE_UNKNOWN)
             row: Row[latency.Latency] = Row(system, rate)
             self.results.latencies.append(row)
-            self._say(f"latency of {_name(system)} at {rate:,} records/s")
-            say(row.attempt(partial(latency.measure, self._bench, system, rate, self._plan.latency_seconds)))
+            self._attempt(
+                row,
+                f"latency at {rate:,} records/s",
+                partial(latency.measure, self._bench, system, rate, self._plan.latency_seconds),
+            )
 
     def _recoveries(self) -> None:
         keys = self._plan.recovery_keys
         for system in (systems.OURS, systems.FLINK, systems.KAFKA_STREAMS, systems.QUIX):
             row: Row[recovery.Recovery] = Row(system, keys)
             self.results.recoveries.append(row)
-            self._say(f"recovery of {_name(system)} with {keys:,} keys")
-            say(row.attempt(partial(recovery.measure, self._bench, system, keys)))
+            self._attempt(row, f"recovery with {keys:,} keys", partial(recovery.measure, self._bench, system, keys))
 
     def _measure(self, row: Row[Figures], data: Data, work: Work) -> None:
-        if data.topic not in self._filled:
-            self._say(f"writing {data.records:,} records of {data.keys:,} keys")
+        if data.topic not in self._filled and time.monotonic() < self._end:
+            say(f"writing {data.records:,} records of {data.keys:,} keys")
             fill(self._bench.bootstrap, data)
             self._filled.add(data.topic)
-        self._say(f"{_name(row.system)}, {work.value}, {data.records:,} records, {data.keys:,} keys")
-        say(row.attempt(partial(self._bench.measure, row.system, data, work)))
+        what = f"{work.value}, {data.records:,} records of {data.keys:,} keys"
+        self._attempt(row, what, partial(self._bench.measure, row.system, data, work))
 
-    def _say(self, text: str) -> None:
-        self.loads.append(os.getloadavg()[0])
-        say(text)
+    def _attempt(self, row: Row[Found], what: str, measure: Callable[[], Found]) -> None:
+        """Measure, unless the time is up; then the row has fewer rounds, or says that it was not reached."""
+        if time.monotonic() < self._end:
+            self.loads.append(os.getloadavg()[0])
+            say(f"{_name(row.system)}: {what}")
+            say(row.attempt(measure))
 
 
 def _section(title: str, chosen: Sequence[System], data: Data) -> Section[Figures]:
@@ -145,6 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-kafka", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few records, one round, printed only")
     parser.add_argument("--rounds", type=int, help="instead of the plan's")
+    parser.add_argument("--minutes", type=float, default=60, help="after them nothing new is begun")
     given = parser.parse_args()
     plan = QUICK if given.quick else FULL
     if given.rounds:
@@ -152,7 +170,7 @@ def main() -> None:
     install_rivals()
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     with tempfile.TemporaryDirectory(prefix="ferris-bench-kafka-") as name, Broker(Path(name, "broker")) as broker:
-        session = Session(Bench(broker.bootstrap_servers, Path(name)), plan)
+        session = Session(Bench(broker.bootstrap_servers, Path(name)), plan, given.minutes)
         try:
             session.run()
         finally:
