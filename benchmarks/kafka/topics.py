@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from benchmarks.kafka.data import Data
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings, Topics
@@ -139,9 +139,11 @@ class Positions:
         """True when the group has come to `position`; False when `stop` holds or the time is over."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not stop():
-            (found,) = self._consumer.committed([self._partition], REQUEST_SECONDS)
-            if found.offset >= position:
-                return True
+            # A new broker's coordinator may not be there yet; it is asked again until the time is over.
+            with suppress(KafkaException):
+                (found,) = self._consumer.committed([self._partition], REQUEST_SECONDS)
+                if found.offset >= position:
+                    return True
             time.sleep(POLL_SECONDS * 3)
         return False
 
