@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import statistics
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 #: The part of the output that is measured: start and end of a run are not steady.
 FROM, TO = 0.1, 0.9
+
+#: A system falls behind when its latency at the end is this many times that at the start, and this much more.
+FALLING_BEHIND_FACTOR, FALLING_BEHIND_MS = 1.5, 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,15 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` of the values do not exceed. `ordered` is ascending and not empty."""
     place = max(0, -(-int(share * len(ordered) * 1_000_000) // 1_000_000) - 1)
     return ordered[min(place, len(ordered) - 1)]
+
+
+def keeps_up(latencies_ms: Sequence[float]) -> bool:
+    """False when latencies, in order of arrival, grow all the time: the system is slower than what comes in."""
+    quarter = len(latencies_ms) // 4
+    if quarter == 0:
+        return True
+    first, last = statistics.median(latencies_ms[:quarter]), statistics.median(latencies_ms[-quarter:])
+    return last < FALLING_BEHIND_FACTOR * first + FALLING_BEHIND_MS
 
 
 def span_of_rows(times_ms: Sequence[float], records: int) -> Span:
@@ -110,8 +122,3 @@ def spread(taken: Sequence[Figures]) -> float:
     """How far the rates of the rounds lie apart: the widest distance as a share of the median."""
     rates = [one.rate for one in taken]
     return (max(rates) - min(rates)) / statistics.median(rates)
-
-
-def difference(plain: Mapping[str, float], exact: Mapping[str, float], name: str) -> float:
-    """What transactions add to a latency."""
-    return exact[name] - plain[name]

@@ -18,7 +18,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.kafka.data import FIRST_MS, Work
-from benchmarks.kafka.figures import percentile
+from benchmarks.kafka.figures import keeps_up, percentile
 from benchmarks.kafka.run import STALL_SECONDS, Bench, Order, RunError, System, Tuned, how, start
 from benchmarks.kafka.topics import KEEP, new_producer, reader, topics_of, write
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
@@ -39,6 +39,7 @@ class Latency:
     rate: int
     p50_ms: float
     p99_ms: float
+    keeps_up: bool
 
 
 def measure(bench: Bench, system: System, rate: int, seconds: float) -> Latency:
@@ -53,7 +54,7 @@ def measure(bench: Bench, system: System, rate: int, seconds: float) -> Latency:
             answer = _probe(order, rate, seconds)
             if watched.ended() is not None or answer["rows"] < answer["wanted"]:
                 raise RunError(how(watched, f"{answer['rows']:,.0f} of {answer['wanted']:,.0f} rows came"))
-            return Latency(rate, answer["p50"], answer["p99"])
+            return Latency(rate, answer["p50"], answer["p99"], bool(answer["keeps_up"]))
         finally:
             watched.end()
             topics.delete(topic)
@@ -130,8 +131,11 @@ def tail(given: dict[str, str]) -> None:
                 latencies.append(now_ms - begin_ms - number / rate * 1000)
         if messages:
             quiet = max(quiet, now_ms / 1000 + QUIET_SECONDS)
+    kept = keeps_up(latencies)
     latencies.sort()
-    shares = {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99)} if latencies else {}
+    shares = (
+        {"p50": percentile(latencies, 0.5), "p99": percentile(latencies, 0.99), "keeps_up": kept} if latencies else {}
+    )
     print(json.dumps({"rows": len(latencies), "wanted": wanted, **shares}))
     consumer.close()
 

@@ -115,12 +115,16 @@ def _latencies(rows: Sequence[Row[Latency]]) -> list[str]:
             f"{one.rate:,}",
             f"{one.p50_ms:.1f}",
             f"{one.p99_ms:.1f}",
+            "yes" if one.keeps_up else "no",
             *(f"{value:+.1f}" for pair in added for value in pair),
             *([] if added else ["", ""]),
         ]
 
-    columns = ("records/s", "p50 ms", "p99 ms", "transactions add, p50", "p99")
-    intro = "The filter at half of the system's own rate, from the making of a record to a reader of committed records."
+    columns = ("records/s", "p50 ms", "p99 ms", "keeps up", "transactions add, p50", "p99")
+    intro = (
+        "The filter at half of the system's own rate, from the making of a record to a reader of committed records.\n"
+        "Where the latency grew until the end, the system did not keep up, and its figures say only that."
+    )
     return ["## Latency", "", intro, "", *_table(columns, rows, cells)]
 
 

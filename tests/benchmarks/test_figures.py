@@ -10,6 +10,7 @@ from benchmarks.kafka.figures import (
     Span,
     cpu_at,
     figures,
+    keeps_up,
     median,
     percentile,
     span_of_rows,
@@ -27,6 +28,20 @@ def test_percentile_is_the_smallest_value_that_covers_the_share(share: float, wa
 
 def test_percentile_of_one_value_is_that_value() -> None:
     assert [percentile([7.0], share) for share in (0.0, 0.5, 1.0)] == [7.0, 7.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("latencies", "wanted"),
+    [
+        ([20.0, 30.0] * 50, True),
+        ([200.0] * 25 + [20.0] * 75, True),
+        ([float(row) for row in range(1000)], False),
+        ([5.0, 9000.0], True),
+        ([], True),
+    ],
+)
+def test_system_falls_behind_when_its_latency_grows(latencies: list[float], wanted: bool) -> None:
+    assert keeps_up(latencies) is wanted
 
 
 def test_span_of_rows_leaves_start_and_end_out() -> None:
