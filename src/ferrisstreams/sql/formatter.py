@@ -52,7 +52,9 @@ def _tidied(source: SourceText) -> list[Comment]:
     found = []
     for comment in comments(source):
         note = annotation_of(comment)
-        text = f"-- @{note.name}: {note.value}" if note is not None else comment.text.replace("\r\n", "\n").rstrip()
+        text = comment.text.replace("\r\n", "\n").rstrip()
+        if note is not None and not note.is_header:
+            text = f"-- @{note.name}: {note.value}".rstrip()
         found.append(replace(comment, text=text))
     return found
 

@@ -26,17 +26,19 @@ _LEXEME = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _BLOCK_MARK = re.compile(r"/\*|\*/")
-_ANNOTATION = re.compile(r"--[ \t]*@([A-Za-z_][A-Za-z0-9_.]*)[ \t]*(?::[ \t]*(.*?))?[ \t]*$")
+_ANNOTATION = re.compile(r"--[ \t]*@([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(?::[ \t]*(.*?))?[ \t]*$")
+_HEADER = re.compile(r"--[ \t]*SQL Application:[ \t]*(.*?)[ \t]*$", re.I)
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff\ufffd]")
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """`-- @name: value`."""
+    """`-- @name: value`; `is_header` for the predecessor's `-- SQL Application: name`."""
 
     name: str
     value: str
     span: Span
+    is_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,18 @@ def _annotations(source: SourceText) -> list[Annotation]:
 
 def annotation_of(comment: Comment) -> Annotation | None:
     """The annotation that a comment is; None for any other."""
+    header = _HEADER.match(comment.text) if comment.is_line else None
+    if header is not None:
+        return Annotation("app", header[1], comment.span, is_header=True)
     match = _ANNOTATION.match(comment.text) if comment.is_line else None
-    return Annotation(match[1].lower(), match[2] or "", comment.span) if match is not None else None
+    if match is None:
+        return None
+    name = match[1].lower()
+    return Annotation(_SAME.get(name, name), match[2] or "", comment.span)
+
+
+#: Other names of annotations.
+_SAME = {"application": "app"}
 
 
 def comments(source: SourceText) -> Iterator[Comment]:

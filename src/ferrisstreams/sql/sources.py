@@ -226,7 +226,8 @@ def _delay(properties: Mapping[str, Property]) -> int | None:
     """The delay in microseconds that the properties give; None when they say nothing."""
     strategy, written = properties.get(STRATEGY), properties.get(DELAY)
     if strategy is not None and strategy.value not in _STRATEGIES:
-        raise _wrong(strategy, f"{STRATEGY} is {' or '.join(_STRATEGIES)}", None)
+        hint = "a watermark from the rows themselves is not there: say how far behind rows may come"
+        raise _wrong(strategy, f"{STRATEGY} is {' or '.join(_STRATEGIES)}", hint)
     delay = None
     if written is not None:
         delay = parse_duration(written.value) if isinstance(written.value, str) else None

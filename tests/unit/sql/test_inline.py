@@ -214,3 +214,34 @@ def test_canonical_form_is_in_our_words_and_stays(text: str) -> None:
     assert "_source" not in printed
     assert "_sink" not in printed
     assert "INTO" not in printed
+
+
+def test_annotations_of_the_predecessor_name_the_application_and_the_jobs() -> None:
+    text = """
+        -- SQL Application: Real-Time Trading!
+        -- Version: 1.0.0
+        -- @name: ticks
+        -- @job_mode: adaptive
+        -- @num_partitions: 4
+        -- @sticky-partition-id: 1
+        -- @metric: ticks_total
+        -- @metric_type: counter
+        -- @sla.latency.p99: 10ms
+        SELECT k FROM raw WITH ('raw.type'='file_source', 'raw.path'='raw.csv');
+        -- SQL Application: again
+        SELECT k FROM 'raw.csv'
+    """
+    plan = bound(text)
+    assert (plan.name, [job.name for job in plan.jobs]) == ("Real-Time-Trading", ["ticks", "select_2"])
+    assert dict(plan.jobs[0].annotations).keys() == {"name"}
+    assert [warning.partition(": ")[2] for warning in plan.warnings] == [
+        "@job_mode: adaptive is no mode here: the job runs in the default one",
+        "@num_partitions has no effect: rows go to keys by GROUP BY, whatever their partition",
+        "@sticky-partition-id has no effect: rows go to keys by GROUP BY, whatever their partition",
+        "@metric is not computed yet: the job runs without it",
+        "@sla.latency.p99 has no effect",
+    ]
+
+
+def test_annotation_wins_over_the_header() -> None:
+    assert bound("-- SQL Application: One\n-- @application: two\nSELECT k FROM 'raw.csv'").name == "two"
