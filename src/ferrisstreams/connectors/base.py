@@ -114,7 +114,8 @@ class Transactions(Protocol):
         """What the job's group has committed, by partition (`topic-0`): those of its sources on this cluster, or the
         one that stands for them.
 
-        Answers at once, also before `init` and while a transaction is open, whose offsets it does not show.
+        Answers at once, also before `init` and while a transaction is open, whose offsets it does not show. A system
+        may finish a transaction after its commit has returned: only behind `init` is the last commit sure to be seen.
         """
 
     def forget_committed(self) -> None:

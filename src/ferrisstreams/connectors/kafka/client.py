@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.kafka.translation import error_of, kafka_error
 from ferrisstreams.errors import ConfigError
+
+#: Where the client's own log goes: nowhere. What matters comes as an error, which we tell in our words.
+QUIET = logging.Logger("librdkafka", logging.CRITICAL + 1)
 
 Side = Literal["consumer", "producer"]
 
@@ -107,10 +111,9 @@ def check_properties(side: Side, given: Mapping[str, Property]) -> None:
     reason = _refusal(kind, given)
     if reason is None:
         return
-    # All together first: some fit only beside others. Then the one that is to blame.
-    alone = ((name, _refusal(kind, {name: prop})) for name, prop in given.items())
-    name, found = next(((name, found) for name, found in alone if found is not None), (next(iter(given)), reason))
-    unknown = "No such configuration property" in found
+    # All together, because some fit only beside others; the reason names the one that is to blame, where it is one.
+    name = next((name for name in given if f'"{name}"' in reason), next(iter(given)))
+    unknown = "No such configuration property" in reason
     raise ConfigError(
         f"'kafka.{name}': {'there is no such property of the Kafka client' if unknown else reason}",
         "E3001" if unknown else "E3002",

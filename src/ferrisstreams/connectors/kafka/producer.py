@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from ferrisstreams.batch import Headers, Positions
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.connectors.base import CommittedOffset
-from ferrisstreams.connectors.kafka.client import ClientReports
+from ferrisstreams.connectors.kafka.client import QUIET, ClientReports
 from ferrisstreams.connectors.kafka.topics import (
     REQUEST_TIMEOUT_SECONDS,
     NewTopicSettings,
@@ -152,7 +152,8 @@ class KafkaProducer:
         if self._client is not None:
             client, self._client = self._client, None
             client.purge()
-            client.close()
+            # Its own `close` would flush, and raise what has been raised before.
+            del client
         if self._group is not None:
             group, self._group = self._group, None
             group.close()
@@ -195,9 +196,10 @@ class KafkaProducer:
         self._in_transaction = True
 
     def send(self, positions: Positions, epoch: int, token: str) -> None:
-        shown = {name: int(str(position)) for name, position in positions.items()}
         if self._settings.source_topic is None:
             shown = {self._stand_in: epoch}
+        else:
+            shown = {name: int(str(position)) for name, position in positions.items()}
         offsets = [_partition(name, offset, token) for name, offset in shown.items()]
         group = self._reader.consumer_group_metadata()
         self._call(
@@ -244,7 +246,8 @@ class KafkaProducer:
             if self._settings.transactional_id is not None:
                 own["transactional.id"] = self._settings.transactional_id
                 own.setdefault("transaction.timeout.ms", self._settings.transaction_timeout_ms)
-            self._client = Producer({**own, "error_cb": self._reports.told, "on_delivery": self._delivered})
+            callbacks = {"error_cb": self._reports.told, "on_delivery": self._delivered, "logger": QUIET}
+            self._client = Producer({**own, **callbacks})
         return self._client
 
     @property
@@ -260,6 +263,7 @@ class KafkaProducer:
                     "isolation.level": "read_uncommitted",
                     "log_level": "0",
                     "error_cb": self._reports.told,
+                    "logger": QUIET,
                 }
             )
         return self._group

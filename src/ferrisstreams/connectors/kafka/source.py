@@ -16,7 +16,7 @@ from ferrisstreams.batch import Fetch, Limit, Positions
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.connectors.base import SourceProgress
 from ferrisstreams.connectors.kafka.buffer import Buffer
-from ferrisstreams.connectors.kafka.client import ClientReports
+from ferrisstreams.connectors.kafka.client import QUIET, ClientReports
 from ferrisstreams.connectors.kafka.messages import KafkaMessages
 from ferrisstreams.connectors.kafka.startup import Startup
 from ferrisstreams.connectors.kafka.topics import REQUEST_TIMEOUT_SECONDS, NewTopicSettings, Topics, require_topic
@@ -58,6 +58,17 @@ _MESSAGE_BYTES_GUESS = 200.0
 #: How often and how long a cluster is asked at the start before it counts as away.
 _CONNECT_ATTEMPTS = 4
 _CONNECT_SECONDS = 1.5
+#: What is answered for a partition that has no leader yet, and how long one is waited for.
+_NO_LEADER = frozenset(
+    {
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    }
+)
+_LEADER_NAP_MS = 50.0
+_LEADER_NAPS_MAX = 100
 #: The least that the client is asked for at a time when it need not be waited for.
 _CONSUME_MIN = 500
 #: A wait for the first record wakes when it comes: waiting longer than asked costs nothing but turns of the loop.
@@ -112,6 +123,7 @@ class KafkaSource:
         self._message_bytes = _MESSAGE_BYTES_GUESS
         self._discovered_ms = 0.0
         self._heard_ms = 0.0
+        self._missed = 0
         self._commit_error: KafkaError | None = None
 
     # --- the contract -----------------------------------------------------------------------------------------------
@@ -126,6 +138,7 @@ class KafkaSource:
                 "group.id": settings.group,
                 "error_cb": self._reports.told,
                 "on_commit": self._on_commit,
+                "logger": QUIET,
             }
         )
         count = self._ask_partitions(self._consumer)
@@ -226,9 +239,7 @@ class KafkaSource:
 
     def _begin(self, consumer: Consumer, number: int, positions: Positions) -> _Partition:
         """Where a partition begins and, when the read is bounded, where it ends."""
-        at = TopicPartition(self._settings.topic, number)
-        with self._reports.translated(f"ask for the offsets of {self._name(number)}"):
-            low, high = consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
+        low, high = self._watermarks(consumer, number)
         given = positions.get(self._name(number))
         if given is not None:
             start = int(str(given))
@@ -240,6 +251,19 @@ class KafkaSource:
         end = high if self._settings.bounded else None
         empty = end is not None and start >= end
         return _Partition(start, start, start, end, at_end=empty, stopped=empty, done=empty)
+
+    def _watermarks(self, consumer: Consumer, number: int) -> tuple[int, int]:
+        """Where a partition begins and ends. A topic that was just made has no leaders for a moment."""
+        at = TopicPartition(self._settings.topic, number)
+        for _ in range(_LEADER_NAPS_MAX):
+            try:
+                return consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
+            except KafkaException as raised:
+                if error_of(raised).code() not in _NO_LEADER:
+                    break
+            self._clock.sleep_ms(_LEADER_NAP_MS)
+        with self._reports.translated(f"ask for the offsets of {self._name(number)}"):
+            return consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
 
     def _startup(self, consumer: Consumer, number: int, low: int, high: int) -> int:
         startup = self._settings.startup
@@ -281,6 +305,8 @@ class KafkaSource:
         left = [TopicPartition(topic, number, p.next) for number, p in self._partitions.items() if not p.done]
         with self._reports.translated(f"assign the partitions of {topic}"):
             consumer.assign(left)
+            # A partition that was read to its bound was paused, and stays so.
+            consumer.resume(left)
 
     # --- while running ----------------------------------------------------------------------------------------------
 
@@ -338,9 +364,7 @@ class KafkaSource:
             partition.eof, partition.taken, partition.at_end = offset, max(partition.taken, offset), True
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET and number is not None:
-            at = TopicPartition(self._settings.topic, number)
-            with self._reports.translated(f"ask for the offsets of {self._name(number)}"):
-                low, high = consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_SECONDS)
+            low, high = self._watermarks(consumer, number)
             self._require_held(number, self._partitions[number].taken, low, high)
         raise kafka_error(error, f"read the topic {self._settings.topic}")
 
@@ -425,19 +449,28 @@ class KafkaSource:
 
     def _discover(self, consumer: Consumer) -> None:
         now_ms = self._clock.monotonic_ms()
-        if self._settings.bounded or now_ms - self._discovered_ms < self._settings.discovery_interval_ms:
+        if now_ms - self._discovered_ms < self._settings.discovery_interval_ms:
             return
         self._discovered_ms = now_ms
+        name = self._settings.topic
         try:
-            found = consumer.list_topics(self._settings.topic, timeout=_DISCOVERY_TIMEOUT_SECONDS)
+            topic = consumer.list_topics(name, timeout=_DISCOVERY_TIMEOUT_SECONDS).topics.get(name)
         except KafkaException:
             return  # Asked again in a while; brokers that stay away are told of by `_note_silence`.
-        topic = found.topics.get(self._settings.topic)
-        for number in sorted(topic.partitions if topic is not None else ()):
-            if number not in self._partitions:
-                self._partitions[number] = _Partition(0, 0, 0)
-                with self._reports.translated(f"assign {self._name(number)}"):
-                    consumer.incremental_assign([TopicPartition(self._settings.topic, number, 0)])
+        if topic is None or not topic.partitions:
+            self._missed += 1
+            # Once may be a broker that does not know it yet.
+            if self._missed > 1:
+                raise FatalConnectorError(f"Kafka: the topic {name} is there no more", "E4103", "was it deleted?")
+            return
+        self._missed = 0
+        new = [number for number in sorted(topic.partitions) if number not in self._partitions]
+        if self._settings.bounded or not new:
+            return
+        for number in new:
+            self._partitions[number] = _Partition(0, 0, 0)
+        with self._reports.translated(f"assign new partitions of {name}"):
+            consumer.incremental_assign([TopicPartition(name, number, 0) for number in new])
 
     # --- commits, which are informative -----------------------------------------------------------------------------
 

@@ -1,0 +1,246 @@
+"""The producer against a real broker: records, transactions, tokens, and what its failures mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from ferrisstreams.batch import Payload
+from ferrisstreams.clock import SystemClock
+from ferrisstreams.connectors.kafka.producer import REQUIRED, SUGGESTED, KafkaProducer, KafkaProducerSettings
+from ferrisstreams.connectors.kafka.sink import KafkaSink
+from ferrisstreams.connectors.kafka.topics import NewTopicSettings
+from ferrisstreams.errors import ConnectorError, FatalConnectorError, FencedError, TransientError
+from ferrisstreams.testing.broker import Cluster
+
+Make = Callable[..., KafkaProducer]
+
+NAPS_MAX = 600
+
+
+@pytest.fixture
+def make(kafka: Cluster, topic_name: str) -> Iterator[Make]:
+    """Makes producers of the test's topic, transactional unless told otherwise; all are closed at the end."""
+    made: list[KafkaProducer] = []
+
+    def new(**settings: object) -> KafkaProducer:
+        properties = {**SUGGESTED, **REQUIRED, **kafka.properties}
+        plain = KafkaProducerSettings(properties, {topic_name: NewTopicSettings()}, topic_name, topic_name)
+        made.append(KafkaProducer(replace(plain, **settings)))
+        return made[-1]
+
+    yield new
+    for producer in made:
+        producer.close()
+
+
+def values(kafka: Cluster, topic: str) -> list[bytes | None]:
+    return [record.value for record in kafka.read(topic)]
+
+
+def commit(producer: KafkaProducer, token: str) -> None:
+    producer.send({}, 1, token)
+    producer.commit()
+
+
+def test_transaction_holds_records_positions_and_token(kafka: Cluster, topic_name: str, make: Make) -> None:
+    read = kafka.create_topic(f"{topic_name}-in", partitions=2)
+    producer = make(source_topic=read)
+    assert producer.committed() == {}
+    producer.init()
+    producer.begin()
+    producer.write(topic_name, [b"1", None], [b"k", None], [(("h", b"\xff"),), ()])
+    producer.flush()
+    producer.send({f"{read}-0": 7, f"{read}-1": 0}, 1, "1 abc 1")
+    assert producer.committed() == {}
+    assert kafka.read(topic_name) == []
+    producer.commit()
+    first, second = kafka.read(topic_name)
+    assert (first.value, first.key, first.headers) == (b"1", b"k", (("h", b"\xff"),))
+    assert (second.value, second.key, second.headers) == (None, None, ())
+    producer.close()
+    producer.init()
+    found = producer.committed()
+    assert {name: (c.offset, c.metadata) for name, c in found.items()} == {
+        f"{read}-0": (7, "1 abc 1"),
+        f"{read}-1": (0, "1 abc 1"),
+    }
+    producer.forget_committed()
+    assert producer.committed() == {}
+
+
+def test_epoch_stands_for_positions_of_elsewhere(topic_name: str, make: Make) -> None:
+    producer = make()
+    producer.init()
+    for epoch in (1, 2):
+        producer.begin()
+        producer.send({"a.jsonl": {"offset": 7}}, epoch, f"token {epoch}")
+        producer.commit()
+    producer.close()
+    # The brokers finish a transaction after its commit has returned; `init` waits for that.
+    producer.init()
+    (committed,) = producer.committed().values()
+    assert (committed.offset, committed.metadata) == (2, "token 2")
+
+
+def test_aborted_records_and_positions_are_never_seen(kafka: Cluster, topic_name: str, make: Make) -> None:
+    producer = make()
+    producer.init()
+    producer.begin()
+    producer.write(topic_name, [b"never"])
+    producer.flush()
+    producer.send({}, 1, "token")
+    producer.abort()
+    producer.abort()
+    producer.begin()
+    producer.write(topic_name, [b"1"])
+    producer.send({}, 1, "token")
+    producer.commit()
+    assert values(kafka, topic_name) == [b"1"]
+
+
+def test_committed_answers_while_a_transaction_is_open(topic_name: str, make: Make) -> None:
+    writer = make()
+    writer.init()
+    writer.begin()
+    writer.send({}, 1, "first")
+    writer.commit()
+    writer.close()
+    writer.init()
+    writer.begin()
+    writer.send({}, 2, "second")
+    (committed,) = make().committed().values()
+    assert committed.metadata == "first"
+
+
+def test_new_producer_fences_the_old_and_settles_its_transaction(kafka: Cluster, topic_name: str, make: Make) -> None:
+    old, new = make(), make()
+    old.init()
+    old.begin()
+    old.write(topic_name, [b"old"])
+    old.flush()
+    old.send({}, 1, "old")
+    new.init()
+    with pytest.raises(FencedError) as error:
+        old.commit()
+    assert error.value.code == "E4105"
+    assert new.committed() == {}
+    new.begin()
+    new.write(topic_name, [b"new"])
+    new.send({}, 1, "new")
+    new.commit()
+    assert values(kafka, topic_name) == [b"new"]
+
+
+def test_transaction_that_the_broker_timed_out_is_fenced(kafka: Cluster, topic_name: str, make: Make) -> None:
+    producer, clock = make(transaction_timeout_ms=1000), SystemClock()
+    producer.init()
+    producer.begin()
+    producer.write(topic_name, [b"slept"])
+    producer.flush()
+    reader = make()
+    # The broker's end of the transaction stands in the topic as a mark: the next record comes behind it.
+    plain = make(transactional_id=None)
+    for _ in range(NAPS_MAX):
+        plain.write(topic_name, [b"probe"])
+        plain.flush()
+        if values(kafka, topic_name):
+            break
+        clock.sleep_ms(100)
+    with pytest.raises(FencedError):
+        commit(producer, "slept")
+    assert reader.committed() == {}
+    assert b"slept" not in values(kafka, topic_name)
+    producer.close()
+    producer.init()
+    producer.begin()
+    producer.write(topic_name, [b"awake"])
+    producer.send({}, 1, "awake")
+    producer.commit()
+    assert values(kafka, topic_name)[-1] == b"awake"
+
+
+def test_without_transactions_a_flush_delivers(kafka: Cluster, topic_name: str, make: Make) -> None:
+    producer = make(transactional_id=None)
+    sink = KafkaSink(producer, topic_name)
+    sink.open(None)
+    assert sink.write(Payload(b"1\n2\n", 2)) == []
+    assert sink.write(Payload(b"", 0)) == []
+    sink.flush()
+    assert values(kafka, topic_name) == [b"1", b"2"]
+    assert not producer.transactional
+
+
+def test_full_queue_is_waited_for(kafka: Cluster, topic_name: str, make: Make) -> None:
+    properties = {**SUGGESTED, **kafka.properties, "queue.buffering.max.messages": "100", "batch.num.messages": "10"}
+    producer = make(transactional_id=None, properties=properties)
+    producer.open()
+    producer.write(topic_name, [b"%d" % i for i in range(5000)])
+    producer.write(topic_name, [b"%d" % i for i in range(100)], [b"k"] * 100)
+    producer.flush()
+    assert len(values(kafka, topic_name)) == 5100
+
+
+def test_row_that_is_too_large_is_given_back(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name, config={"max.message.bytes": "2000"})
+    sink = KafkaSink(make(transactional_id=None), topic_name)
+    sink.open(None)
+    large = b"x" * 3000
+    (rejected,) = sink.write(Payload(b"1\n" + large + b"\n2\n", 3))
+    assert (rejected.code, rejected.stage, rejected.value) == ("E2403", "write", large)
+    assert "2000" not in rejected.message
+    assert topic_name in rejected.message
+    keyed = Payload(b"3\n4\n", 2, keys=[b"k" * 3000, b"k"])
+    (rejected,) = sink.write(keyed)
+    assert (rejected.value, rejected.key) == (b"3", b"k" * 3000)
+    # Many that fit go out in batches that fit.
+    sink.write(Payload((b"y" * 900 + b"\n") * 50, 50))
+    sink.flush()
+    assert len(values(kafka, topic_name)) == 53
+
+
+def test_topic_that_is_not_there_is_named(topic_name: str, make: Make) -> None:
+    with pytest.raises(FatalConnectorError, match=f"there is no topic {topic_name}") as error:
+        make(topics={topic_name: None}).init()
+    assert error.value.code == "E4103"
+
+
+def test_topic_that_goes_away_is_an_error(kafka: Cluster, topic_name: str, make: Make) -> None:
+    properties = {
+        **SUGGESTED,
+        **kafka.properties,
+        "delivery.timeout.ms": "2000",
+        "topic.metadata.propagation.max.ms": "100",
+    }
+    producer = make(transactional_id=None, properties=properties)
+    producer.open()
+    producer.write(topic_name, [b"1"])
+    producer.flush()
+    kafka.topics.delete(topic_name)
+    producer.write(topic_name, [b"2"])
+    with pytest.raises(ConnectorError, match=topic_name):
+        producer.flush()
+    producer.forget()
+
+
+def test_positions_of_an_unknown_topic_take_the_transaction_back(kafka: Cluster, topic_name: str, make: Make) -> None:
+    producer = make(source_topic="no-such-topic")
+    producer.init()
+    producer.begin()
+    producer.write(topic_name, [b"never"])
+    with pytest.raises(FatalConnectorError):
+        producer.send({"no-such-topic-0": 7}, 1, "token")
+    producer.abort()
+    producer.begin()
+    producer.write(topic_name, [b"1"])
+    producer.commit()
+    assert values(kafka, topic_name) == [b"1"]
+
+
+def test_broker_that_is_away_is_an_error_that_names_it(make: Make, topic_name: str) -> None:
+    producer = make(properties={**SUGGESTED, "bootstrap.servers": "127.0.0.1:1"})
+    with pytest.raises(TransientError) as error:
+        producer.committed()
+    assert error.value.code == "E4101"
