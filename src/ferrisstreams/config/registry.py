@@ -146,8 +146,7 @@ BATCH_KEYS = (
 )  # fmt: skip
 
 JOB_KEYS = (
-    Key("job.mode", choice("exactly_once", "at_least_once", transactional="exactly_once", simple="at_least_once",
-        true="exactly_once", false="at_least_once"), None,
+    Key("job.mode", choice("exactly_once", "at_least_once", transactional="exactly_once", simple="at_least_once"), None,
         _JOB, "Delivery. Default: exactly_once where the sink can take back what it wrote."),
     Key("commit.policy", choice("per_record", "per_batch", "hybrid"), "hybrid", _JOB, "When an epoch ends: after each "
         "row, after each batch, or when the source has nothing more queued and at the interval at the latest."),

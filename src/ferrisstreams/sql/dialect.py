@@ -358,11 +358,29 @@ class FerrisParser(WindowParser):
 
 
 class FerrisGenerator(DuckDBGenerator):
+    #: A name that was written without quotes keeps matching without case.
+    RESERVED_KEYWORDS: ClassVar[set[str]] = set()
+
     TRANSFORMS: ClassVar[dict[type[exp.Expr], Callable[..., str]]] = {
         **DuckDBGenerator.TRANSFORMS,
         MessageKey: lambda self, node: f"{self.sql(node, 'this')} PRIMARY KEY",
         exp.WithinGroup: lambda self, node: f"{self.sql(node, 'this')} WITHIN GROUP ({_one_line(self, node)})",
+        exp.Filter: lambda self, node: f"{self.sql(node, 'this')} FILTER (WHERE {self.sql(node.expression, 'this')})",
+        exp.Paren: lambda self, node: _paren(self, node),
+        exp.Star: lambda self, node: _star(self, node),
     }
+
+
+def _paren(generator: DuckDBGenerator, node: exp.Paren) -> str:
+    inner = generator.sql(node, "this")
+    return generator.paren_sql(node) if "\n" in inner else f"({inner})"
+
+
+def _star(generator: DuckDBGenerator, node: exp.Star) -> str:
+    parts = [("EXCLUDE", "except_"), ("REPLACE", "replace"), ("RENAME", "rename")]
+    lists = [(word, generator.expressions(node, key=key, flat=True)) for word, key in parts]
+    like = generator.sql(node, "ilike")
+    return " ".join(["*", *([f"ILIKE {like}"] if like else []), *(f"{word} ({text})" for word, text in lists if text)])
 
 
 def _one_line(generator: DuckDBGenerator, node: exp.WithinGroup) -> str:

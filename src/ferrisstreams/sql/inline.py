@@ -31,15 +31,16 @@ _SINK_TYPES = {"kafka_sink": "kafka", "file_sink": "file", "stdout_sink": "stdou
 _UNBUILT_TYPES = ("s3_source", "s3_sink", "database_source", "database_sink", "iceberg_sink")
 
 _JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-_FORMATS = {"jsonl": "json", "jsonlines": "json", "ndjson": "json", "csv_no_header": "csv"}
+_FORMATS = {"jsonl": "json", "jsonlines": "json", "ndjson": "json", "csv_no_header": "csv", "delimited": "csv"}
 
 #: The predecessor's keys that are ours by another name, where that is no name to give today.
 _RENAMED = {
     "value.serializer": FORMAT,
     "schema.value.serializer": FORMAT,
     "serializer.format": FORMAT,
-    "use_transactions": "job.mode",
 }
+_TRANSACTIONS = "use_transactions"
+_MODES = {"true": "exactly_once", "false": "at_least_once"}
 
 #: Keys of the predecessor without a counterpart -> what to do.
 _WITHOUT_COUNTERPART: Mapping[str, str] = {
@@ -183,9 +184,11 @@ def _connector(written: Property, is_source: bool) -> Property:
 def _translated(written: str, prop: Property, kind: str | None, inline: bool) -> list[tuple[str, Property]]:
     """One property under the registry's name; some of the predecessor's values say two things."""
     lower = written.lower()
+    if inline and lower == _TRANSACTIONS:
+        return [("job.mode", replace(prop, value=_MODES.get(str(prop.value).lower(), prop.value)))]
     name = _RENAMED.get(lower, lower) if inline else lower
     key = find_key(name, kind)
-    if name == FORMAT:
+    if name == FORMAT or (key is not None and key.name == FORMAT):
         format_ = str(prop.value).lower()
         header = [("header", replace(prop, value=False))] if format_ == "csv_no_header" else []
         return [(FORMAT, replace(prop, value=_FORMATS.get(format_, prop.value))), *header]

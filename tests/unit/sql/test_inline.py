@@ -121,7 +121,7 @@ def test_words_of_a_source_become_ours(written: str, modern: dict[str, object]) 
         ("'sink.batch.low_latency_wait'='1ms'", {"batch.wait": "1ms"}),
         ("'max_batch_size'='200', 'batch_timeout'='1000'", {"batch.size": "200", "batch.timeout": "1000ms"}),
         ("'retry_backoff'='5000', 'max_retries'='3'", {"retry_backoff": "5000ms", "max_retries": "3"}),
-        ("'use_transactions'='true'", {"job.mode": "true"}),
+        ("'use_transactions'='true'", {"job.mode": "exactly_once"}),
         ("'mode'='transactional'", {"job.mode": "transactional"}),
         ("'o.append_if_exists'='true'", {"append": "true"}),
         ("'o.failure_strategy'='LogAndContinue'", {"failure_strategy": "LogAndContinue"}),
