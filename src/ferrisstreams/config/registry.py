@@ -67,7 +67,8 @@ CONNECTOR_KEYS = (
         "blackhole."),
     Key("format", TEXT, "json", _SIDES, "How a record is written: json (one object a line or message), csv, or of a "
         "source json_array (a file is one array of objects).", aliases=("value_format",)),
-    Key("path", TEXT, None, _SIDES, "The file; of a source also a glob. Relative to the application file.", ("file",)),
+    Key("path", TEXT, None, _SIDES, "The file, relative to the application file; of a source also a glob; of a sink "
+        "that rotates a pattern with {n} and parts of the time (%Y-%m-%d).", ("file",)),
     Key("watch", FLAG, False, _SOURCE, "Follow files as they grow and appear; without it the source is bounded.",
         ("file",), ("watching",)),
     Key("compression", choice("none", "gzip", "zstd"), None, _SIDES, "What a file is packed with. Default: as its name "
@@ -99,6 +100,12 @@ CONNECTOR_KEYS = (
         ("kafka",)),
     Key("kafka.*", ANY_TEXT, None, _SIDES, "A property of the client (librdkafka), as it is.", ("kafka",),
         ("properties.*",)),
+    Key("rotate.rows", integer(1), None, _SINK, "Begin another file after so many rows; the path has {n} in it.",
+        ("file",), ("max_records_per_file",)),
+    Key("rotate.bytes", SIZE, None, _SINK, "Begin another file after so many bytes of rows, before they are packed.",
+        ("file",), ("max_file_size_bytes",)),
+    Key("rotate.interval", DURATION, None, _SINK, "Begin another file so long after the first row of one.", ("file",),
+        ("rotation_interval_ms",)),
     Key("rows", integer(0), None, _SOURCE, "How many rows to make; endless without.", ("datagen",)),
     Key("rate", number(0.001, 1e9), None, _SOURCE, "Rows a second; as fast as they are taken without.", ("datagen",)),
     Key("seed", integer(0), 0, _SOURCE, "The same seed makes the same rows.", ("datagen",)),

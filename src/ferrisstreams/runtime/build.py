@@ -23,6 +23,7 @@ from ferrisstreams.connectors.kafka.producer import KafkaProducer
 from ferrisstreams.connectors.kafka.sink import KafkaSink
 from ferrisstreams.connectors.kafka.source import KafkaSource, KafkaSourceSettings
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
+from ferrisstreams.connectors.output_names import is_pattern
 from ferrisstreams.connectors.stdout_sink import StdoutSink
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import ConfigError
@@ -33,7 +34,7 @@ from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.plan.nodes import JobPlan, SourceSpec
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
 from ferrisstreams.runtime.faults import Faults, NoFaults
-from ferrisstreams.runtime.files import encoding_of, format_of, has_header, source_files
+from ferrisstreams.runtime.files import SinkPlace, encoding_of, file_sink, format_of, has_header, source_files
 from ferrisstreams.runtime.identity import JobIdentity
 from ferrisstreams.runtime.kafka_settings import kafka_producer_settings, kafka_source_settings, new_topic, source_topic
 from ferrisstreams.runtime.letter_mark import LetterMark
@@ -192,9 +193,8 @@ class JobBuilder:
             case "kafka":
                 return KafkaSink(self.producer, self.sink_topic())
             case _:
-                job = self.settings.job
-                path = str(self.path(job.optional_text("path"), f"sink {self.plan.name}"))
-                return FileSink(FileSinkSettings(path, job.flag("append"), self.environment.overwrite, self._header()))
+                place = SinkPlace(str(self.sink_path()), self._header(), self.environment.overwrite)
+                return file_sink(self.settings.job, place, self.environment.clock)
 
     @cached_property
     def producer(self) -> KafkaProducer:
@@ -264,8 +264,14 @@ class JobBuilder:
             return self.path(given, "dlq.path")
         folder = self.environment.folder
         if self.settings.sink_connector == "file":
-            folder = self.path(self.settings.job.optional_text("path"), f"sink {self.plan.name}").parent
+            folder = self.sink_path().parent
+            while is_pattern(str(folder)):
+                folder = folder.parent
         return folder / self.identity.dead_letter_file
+
+    def sink_path(self) -> Path:
+        """The file of a file sink, or the pattern of its files."""
+        return self.path(self.settings.job.optional_text("path"), f"sink {self.plan.name}")
 
     def letter_mark(self) -> LetterMark:
         path = self.dead_letter_path()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from ferrisstreams.clock import Clock
 from ferrisstreams.config.resolve import Settings
+from ferrisstreams.connectors.base import Sink
 from ferrisstreams.connectors.compression import compression_of
 from ferrisstreams.connectors.file_content import ENCODINGS, Encoding
-from ferrisstreams.connectors.file_settings import FileSourceSettings
+from ferrisstreams.connectors.file_settings import FileSourceSettings, framing_of
+from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
+from ferrisstreams.connectors.output_names import OutputNames, is_pattern
+from ferrisstreams.connectors.rotating_sink import RotatingSink, RotatingSinkSettings, Rotation
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats.settings import FormatName
 
@@ -82,6 +89,58 @@ def sink_files(settings: Settings, path: str) -> FileSourceSettings:
         quote=settings.text("quote"),
         compression=compression_of(path, settings.optional_text("compression")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SinkPlace:
+    """Where a sink writes: `path` is absolute, `header` begins a file."""
+
+    path: str
+    header: bytes
+    overwrite: bool
+
+
+def file_sink(settings: Settings, place: SinkPlace, clock: Clock) -> Sink:
+    """One file, or one after another. Raises ConfigError for a path that does not go with the rotation."""
+    format_of(settings, "sink")
+    compression = compression_of(place.path, settings.optional_text("compression"))
+    append = settings.flag("append")
+    names = output_names(settings, place.path)
+    if names is None:
+        return FileSink(FileSinkSettings(place.path, append, place.overwrite, place.header, compression))
+    rotation = Rotation(
+        settings.optional_integer("rotate.rows"),
+        settings.optional_integer("rotate.bytes"),
+        settings.optional_number("rotate.interval"),
+    )
+    framing = framing_of(sink_files(settings, place.path))
+    return RotatingSink(
+        RotatingSinkSettings(names, framing, rotation, append, place.overwrite, place.header, compression), clock
+    )
+
+
+def output_names(settings: Settings, path: str) -> OutputNames | None:
+    """The names of a rotated output; None for a sink of one file. Raises ConfigError E3002 or E3004."""
+    if not any(settings.given(key) for key in ("rotate.rows", "rotate.bytes", "rotate.interval")):
+        if is_pattern(path):
+            prop = settings.property("path")
+            raise ConfigError(
+                f"the path {path} is a pattern, but nothing says when another file begins",
+                "E3004",
+                "set rotate.rows, rotate.bytes or rotate.interval, or give a plain path",
+                prop.position if prop else None,
+            )
+        return None
+    try:
+        return OutputNames(path)
+    except ValueError as error:
+        prop = settings.property("path")
+        raise ConfigError(
+            f"the path {path} cannot rotate: {error}",
+            "E3002",
+            "such as out/%Y-%m-%d/part-{n:06}.jsonl",
+            prop.position if prop else None,
+        ) from error
 
 
 def _contradiction(settings: Settings, key: str, what: str, hint: str) -> ConfigError:

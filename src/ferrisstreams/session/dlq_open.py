@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ferrisstreams.connectors.compression import compression_of
 from ferrisstreams.connectors.file_settings import FileSourceSettings, fixed_folder
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
@@ -103,6 +104,8 @@ def _source_file(builder: JobBuilder) -> Path:
             f"the source of {builder.plan.name} is {path}, which is not one file that there is",
             "give --to one of the files that the source reads, or another one",
         )
+    if settings.array or compression_of(str(path), settings.compression) != "none":
+        raise _unfit(f"records cannot be appended to {path}, which is packed or one JSON array", "give --to a file")
     _refuse_unfinished(path, settings)
     return path
 

@@ -1,0 +1,163 @@
+"""One file that is written, packed or plain, and can be cut back to where a member or frame ends."""
+
+from __future__ import annotations
+
+import os
+
+from ferrisstreams.connectors.compression import Compression, new_packer
+from ferrisstreams.errors import FatalConnectorError, InternalError, StateError
+
+#: Bytes that are gathered before they are handed to the system.
+_BUFFER_BYTES = 1024 * 1024
+
+
+class OutputFile:
+    """`length` is known after `flush`: what was written, in whole members, on disk.
+
+    Errors: FatalConnectorError E4003 (cannot be written), StateError E5003 (gone, replaced, or lost bytes).
+    """
+
+    def __init__(self, path: str, compression: Compression = "none") -> None:
+        self.path = path
+        self._packer = new_packer(compression)
+        self._compression = compression
+        self._fd: int | None = None
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._begun = False
+
+    def create(self) -> None:
+        """Open the file, which need not exist."""
+        self._open(os.O_RDWR | os.O_CREAT)
+
+    def reopen(self, length: int, inode: int) -> None:
+        """Open a file that holds at least `length` bytes, and cut it there."""
+        self._open(os.O_RDWR)
+        self.check(length, inode)
+        self.cut(length)
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self._begun = True
+            self._keep(self._packer.pack(data))
+
+    def flush(self, member: bool = False) -> tuple[int, int]:
+        """Put all on disk; length and inode. With `member` an empty member is written when nothing else was."""
+        if self._begun or member:
+            self._keep(self._packer.finish())
+            self._begun = False
+        self._drain()
+        try:
+            os.fsync(self._opened())
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        status = os.fstat(self._opened())
+        return status.st_size, status.st_ino
+
+    def check(self, length: int, inode: int) -> None:
+        status = os.fstat(self._opened())
+        if status.st_ino != inode:
+            raise lost(self.path, "was replaced by another file")
+        if status.st_size < length:
+            raise lost(self.path, f"has {status.st_size} bytes, fewer than the {length} that the job wrote")
+
+    def cut(self, length: int) -> None:
+        """Drop what lies behind `length`, and what was not flushed."""
+        self._drop_pending()
+        try:
+            os.ftruncate(self._opened(), length)
+            os.lseek(self._opened(), length, os.SEEK_SET)
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+    def held(self, length: int) -> bytes:
+        """The first bytes of the file."""
+        return os.pread(self._opened(), length, 0)
+
+    def close(self) -> None:
+        """What was not flushed is dropped: no mark covers it."""
+        fd, self._fd = self._fd, None
+        self._drop_pending()
+        if fd is not None:
+            os.close(fd)
+
+    def _open(self, flags: int) -> None:
+        try:
+            self._fd = os.open(self.path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+        except FileNotFoundError as error:
+            if flags & os.O_CREAT:
+                folder = os.path.dirname(self.path)
+                what = f"{self.path} cannot be written: the folder {folder} does not exist"
+                raise FatalConnectorError(what, "E4003", f"make it: mkdir -p {folder}") from error
+            raise lost(self.path, "is gone") from error
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+    def _opened(self) -> int:
+        if self._fd is None:
+            raise InternalError("the file is not open")
+        return self._fd
+
+    def _keep(self, data: bytes) -> None:
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes >= _BUFFER_BYTES:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Hand everything to the system."""
+        rest = memoryview(b"".join(self._pending))
+        self._pending.clear()
+        self._pending_bytes = 0
+        try:
+            while rest:
+                rest = rest[os.write(self._opened(), rest) :]
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+    def _drop_pending(self) -> None:
+        self._pending.clear()
+        self._pending_bytes = 0
+        if self._begun:
+            self._packer = new_packer(self._compression)
+            self._begun = False
+
+
+def packed(data: bytes, compression: Compression) -> bytes:
+    """The data as a file of its own."""
+    packer = new_packer(compression)
+    return packer.pack(data) + packer.finish()
+
+
+def sync_folder(folder: str, path: str) -> None:
+    """Make the names in a folder durable, not only the files' bytes. `path` is for the error."""
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: str, error: OSError) -> FatalConnectorError:
+    hint = "check the disk's free space and the rights of the file and its folder"
+    return FatalConnectorError(f"{path} cannot be written: {error.strerror}", "E4003", hint)
+
+
+def lost(path: str, what: str) -> StateError:
+    return StateError(
+        f"{path} {what}",
+        "E5003",
+        "bring the file back, or reset the job's state and give --overwrite to write it from the beginning",
+    )
+
+
+def not_empty(path: str, size: int) -> FatalConnectorError:
+    """A new job, and a target that another has written."""
+    return FatalConnectorError(
+        f"{path} is not empty ({size} bytes) and this job has not written it",
+        "E4004",
+        "give --overwrite to replace it, append=true to add to it, or another path",
+    )
