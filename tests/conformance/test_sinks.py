@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,16 @@ import pyarrow as pa
 import pytest
 
 from ferrisstreams.batch import JsonValue, Payload
+from ferrisstreams.clock import ManualClock
 from ferrisstreams.connectors.base import Sink
 from ferrisstreams.connectors.blackhole import BlackholeSink
+from ferrisstreams.connectors.compression import Compression
+from ferrisstreams.connectors.file_content import RestartPoint, StreamContent, StreamSettings
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
+from ferrisstreams.connectors.framing import LineFraming
 from ferrisstreams.connectors.memory import MemorySink
+from ferrisstreams.connectors.output_names import OutputNames
+from ferrisstreams.connectors.rotating_sink import RotatingSink, RotatingSinkSettings, Rotation
 from ferrisstreams.errors import StateError
 
 
@@ -39,6 +46,52 @@ def file(folder: Path) -> World:
     )
 
 
+def packed_file(folder: Path, compression: Compression) -> World:
+    path = folder / "out.csv.packed"
+
+    def content() -> list[int]:
+        assert path.stat().st_size, "a packed file is a whole one from the first mark on"
+        stream = StreamSettings(compression)
+        fd = os.open(path, os.O_RDONLY)
+        found = StreamContent(str(path), fd, stream, RestartPoint())
+        lines = found.part(0, 1 << 20).decode().splitlines()
+        found.check()
+        found.close()
+        return [int(line) for line in lines[1:]]
+
+    return World(
+        make=lambda: FileSink(FileSinkSettings(str(path), header=b"head\n", compression=compression)),
+        payload=lambda row: Payload(b"%d\n" % row, 1),
+        content=content,
+    )
+
+
+def gzip_file(folder: Path) -> World:
+    return packed_file(folder, "gzip")
+
+
+def zstd_file(folder: Path) -> World:
+    return packed_file(folder, "zstd")
+
+
+def rotated(folder: Path, rows: int = 2, **more: str) -> World:
+    """What is decided and what is still pending; files in between have `rows` rows."""
+    clock = ManualClock()
+    names = OutputNames(str(folder / "%Y" / "out-{n:03}.csv"))
+    settings = RotatingSinkSettings(names, LineFraming(), Rotation(rows=rows), header=b"head\n")
+
+    def content() -> list[int]:
+        return [int(line) for path in names.existing() for line in Path(path).read_text().splitlines()[1:]]
+
+    return World(
+        make=lambda: RotatingSink(settings, clock), payload=lambda row: Payload(b"%d\n" % row, 1), content=content
+    )
+
+
+def rotated_at_each_row(folder: Path) -> World:
+    return rotated(folder, rows=1)
+
+
 def memory(folder: Path) -> World:
     sink = MemorySink()
     return World(
@@ -53,7 +106,9 @@ def blackhole(folder: Path) -> World:
     return World(make=lambda: sink, payload=lambda row: Payload(b"x\n", 1), content=lambda: sink.rows)
 
 
-@pytest.fixture(params=[file, memory, blackhole], ids=lambda make: make.__name__)
+@pytest.fixture(
+    params=[file, gzip_file, zstd_file, rotated, rotated_at_each_row, memory, blackhole], ids=lambda make: make.__name__
+)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     made = request.param(tmp_path)
     assert isinstance(made, World)

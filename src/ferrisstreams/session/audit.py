@@ -6,26 +6,24 @@ Nothing here uses what the job itself counted: records of sources, rows of sinks
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ferrisstreams.batch import JsonValue
-from ferrisstreams.connectors.file_settings import FileSourceSettings, framing_of, source_paths
-from ferrisstreams.connectors.framing import Framing
+from ferrisstreams.connectors.file_identity import FilePosition
+from ferrisstreams.connectors.rotating_sink import RotationMark
 from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import InternalError, StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.files import output_names, sink_files
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.dlq_journal import Journal
+from ferrisstreams.session.recount import count_records, files_read, files_written, size_of
 from ferrisstreams.session.state import open_state
-
-#: Bytes of a source that are looked at in one piece.
-_PIECE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,45 +106,12 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check |
     if builder.settings.source_connector != "file":
         return [f"the source ({builder.settings.source_connector}) cannot be read again"]
     settings = builder.file_source_settings()
-    counted = sum(_records(path, stop, settings) for path, stop in _read_parts(last, settings))
+    given = _mapping(last.content["positions"])
+    positions = {name: FilePosition.from_json(position) for name, position in given.items()}
+    if any(position.before for position in positions.values()):
+        return ["files of the source were renamed while it was followed: what was read of them cannot be told again"]
+    counted = sum(count_records(path, stop, settings) for path, stop in files_read(positions, settings))
     return [Check("records in the source up to the position = read", counted, ledger.read)]
-
-
-def _read_parts(last: EpochRow, settings: FileSourceSettings) -> Iterator[tuple[str, int]]:
-    """Every file that was read, and up to where."""
-    for position in _mapping(last.content["positions"]).values():
-        at = _mapping(position)
-        path, offset = str(at["path"]), int(str(at["offset"]))
-        if not settings.watch:
-            for earlier in source_paths(settings):
-                if earlier < path:
-                    yield earlier, Path(earlier).stat().st_size
-        yield path, offset
-
-
-def _records(path: str, stop: int, settings: FileSourceSettings) -> int:
-    """Records of a file before byte `stop`, blank ones left out, a header not counted."""
-    framing = framing_of(settings)
-    count = 0
-    with open(path, "rb") as file:
-        rest = b""
-        while True:
-            piece = file.read(min(_PIECE_BYTES, stop - file.tell()))
-            data, whole = rest + piece, not piece
-            if file.tell() - len(piece) == 0:
-                data = data.removeprefix(b"\xef\xbb\xbf")
-            found, rest = _spans(framing, data, whole)
-            count += found
-            if whole:
-                return count - (1 if settings.header and count else 0)
-
-
-def _spans(framing: Framing, data: bytes, whole: bool) -> tuple[int, bytes]:
-    """How many records `data` holds, and the beginning of the one that goes on behind it."""
-    spans = list(framing.spans(data))
-    if whole or not spans:
-        return len(spans), b"" if whole else data
-    return len(spans) - 1, data[spans[-1][0] :]
 
 
 # --- sink and letters -------------------------------------------------------------------------------------------------
@@ -155,20 +120,21 @@ def _spans(framing: Framing, data: bytes, whole: bool) -> tuple[int, bytes]:
 def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
     if builder.settings.sink_connector != "file":
         return [f"the sink ({builder.settings.sink_connector}) cannot be read again"]
-    path = builder.path(builder.settings.job.optional_text("path"), "sink")
-    mark = _mapping(_mapping(last.content["marks"])["sink"])
-    checks: list[Check | str] = [Check("bytes of the sink = its mark", int(str(mark["length"])), path.stat().st_size)]
-    if builder.settings.job.flag("append"):
+    job, path = builder.settings.job, str(builder.sink_path())
+    found = _mapping(last.content["marks"])["sink"]
+    names = output_names(job, path)
+    if names is None:
+        written, expected = [path], int(str(_mapping(found)["length"]))
+    else:
+        mark = RotationMark.from_json(found)
+        written = files_written(mark, names)
+        expected = mark.closed_bytes + (mark.open.length if mark.open else 0)
+    if names is not None and job.flag("append"):
+        return ["the sink was appended to: its files are not the job's alone"]
+    checks: list[Check | str] = [Check("bytes of the sink = its mark", expected, size_of(written))]
+    if job.flag("append"):
         return [*checks, "the sink was appended to: its rows are not the job's alone"]
-    csv = builder.settings.job.text("format") == "csv"
-    settings = FileSourceSettings(
-        str(path),
-        framing="csv" if csv else "lines",
-        header=csv and builder.settings.job.flag("header"),
-        delimiter=builder.settings.job.text("delimiter"),
-        quote=builder.settings.job.text("quote"),
-    )
-    rows = _records(str(path), path.stat().st_size, settings)
+    rows = sum(count_records(each, None, sink_files(job, path)) for each in written)
     return [*checks, Check("rows in the sink = written", ledger.written, rows)]
 
 

@@ -1,0 +1,70 @@
+"""Counts the records of files again, without anything that a job counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ferrisstreams.connectors.file_content import RestartPoint
+from ferrisstreams.connectors.file_identity import FilePosition
+from ferrisstreams.connectors.file_moves import is_in_place, place_of
+from ferrisstreams.connectors.file_settings import FileSourceSettings, framing_of, open_content, source_paths
+from ferrisstreams.connectors.framing import Framing
+from ferrisstreams.connectors.output_names import OutputNames
+from ferrisstreams.connectors.rotating_sink import RotationMark
+
+#: Bytes of content that are looked at in one piece.
+_PIECE_BYTES = 16 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+def count_records(path: str, stop: int | None, settings: FileSourceSettings) -> int:
+    """Records before byte `stop` of a file's content (None: all), blank ones left out, a header not counted.
+
+    Raises FatalConnectorError when the file cannot be read or unpacked.
+    """
+    content = open_content(path, settings, RestartPoint())
+    try:
+        framing, count, at, rest = framing_of(settings), 0, 0, b""
+        while True:
+            end = at + _PIECE_BYTES if stop is None else min(at + _PIECE_BYTES, stop)
+            piece = content.part(at, end)
+            data = rest + (piece.removeprefix(_BOM) if at == 0 else piece)
+            at += len(piece)
+            found, rest = _spans(framing, data, not piece)
+            count += found
+            if not piece:
+                content.check()
+                return count - (1 if settings.header and count else 0)
+    finally:
+        content.close()
+
+
+def files_read(positions: Mapping[str, FilePosition], settings: FileSourceSettings) -> Iterator[tuple[str, int | None]]:
+    """Every file that a source has read, and up to where in its content (None: whole)."""
+    for position in positions.values():
+        if not settings.watch:
+            yield from ((earlier, None) for earlier in source_paths(settings) if earlier < position.path)
+        path = position.path if is_in_place(position) else place_of(position)
+        yield path or position.path, position.offset
+
+
+def files_written(mark: RotationMark, names: OutputNames) -> list[str]:
+    """The files of a rotated output, the one that is still open among them."""
+    return [path for path in names.existing() if not path.endswith(".pending") or _is_open(mark, path)]
+
+
+def size_of(paths: list[str]) -> int:
+    return sum(Path(path).stat().st_size for path in paths)
+
+
+def _is_open(mark: RotationMark, path: str) -> bool:
+    return any(path == f"{part.path}.pending" for part in (*mark.closed, mark.open) if part is not None)
+
+
+def _spans(framing: Framing, data: bytes, whole: bool) -> tuple[int, bytes]:
+    """How many records `data` holds, and the beginning of the one that goes on behind it."""
+    spans = list(framing.spans(data))
+    if whole or not spans:
+        return len(spans), b"" if whole else data
+    return len(spans) - 1, data[spans[-1][0] :]
