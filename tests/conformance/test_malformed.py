@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ferrisstreams.batch import Limit
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.file_source import FileSource
+from ferrisstreams.connectors.output_file import packed
 from ferrisstreams.duck.engine import DataError
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.formats.registry import decoder
@@ -56,11 +58,9 @@ FILES: list[tuple[str, FormatName, bytes, list[int | str]]] = [
 ]
 
 
-def outcomes(bench: Bench, path: Path, name: FormatName, limit: Limit, record_bytes_max: int) -> Iterator[int | str]:
+def outcomes(bench: Bench, name: FormatName, limit: Limit, settings: FileSourceSettings) -> Iterator[int | str]:
     csv = name == "csv"
-    settings = FileSourceSettings(
-        str(path), framing="csv" if csv else "lines", header=csv, record_bytes_max=record_bytes_max
-    )
+    settings = replace(settings, framing="csv" if csv else "lines", header=csv)
     source = FileSource(settings, bench.block, ManualClock())
     reader = decoder(bench.engine, SCHEMA, DecodeSettings(name))
     source.open({})
@@ -84,9 +84,14 @@ def test_malformed_file_gives_the_promised_outcomes(
 ) -> None:
     path = tmp_path / "data"
     path.write_bytes(content)
+    most = 2000 if "too long" in case else 1_000_000
+    settings = FileSourceSettings(str(path), record_bytes_max=most)
     for limit in (Limit(10**9, 10**9), Limit(1, 10**9), Limit(10**9, 7)):
-        most = 2000 if "too long" in case else 1_000_000
-        assert list(outcomes(bench, path, name, limit, most)) == expected, (case, limit)
+        assert list(outcomes(bench, name, limit, settings)) == expected, (case, limit)
+    packed_path = tmp_path / "data.gz"
+    packed_path.write_bytes(packed(content[:5], "gzip") + packed(content[5:], "gzip"))
+    for other in (replace(settings, path=str(packed_path)), replace(settings, mapped=True)):
+        assert list(outcomes(bench, name, Limit(2, 10**9), other)) == expected, (case, other)
 
 
 def test_hundred_megabyte_line_is_passed_over_in_little_memory(bench: Bench, tmp_path: Path) -> None:

@@ -26,12 +26,17 @@ def read_text(file: str) -> str:
         raise typer.BadParameter(f"{file} is not UTF-8 text (byte {error.start})", param_hint="FILE") from None
 
 
-def open_application(file: str, text: str | None = None) -> Application:
-    """The application of `file`; `text` when it was read already. Raises FerrisError where its SQL is wrong."""
+def open_application(
+    file: str, text: str | None = None, state_dir: str | None = None, anew: bool = False
+) -> Application:
+    """The application of `file`; `text` when it was read already. Raises FerrisError where its SQL is wrong.
+
+    `state_dir` and `anew` are as of `Application.parse`.
+    """
     from ferrisstreams.session.application import Application
 
     path = "stdin" if file == STANDARD_INPUT else file
-    return Application.parse(read_text(file) if text is None else text, path)
+    return Application.parse(read_text(file) if text is None else text, path, state_dir, anew)
 
 
 def choose(application: Application, name: str | None) -> tuple[JobPlan, ...]:

@@ -19,6 +19,12 @@ class Output(Enum):
     JSON = "json"
 
 
+class InferFormat(Enum):
+    JSON = "json"
+    JSON_ARRAY = "json_array"
+    CSV = "csv"
+
+
 class ExplainFormat(Enum):
     TEXT = "text"
     JSON = "json"

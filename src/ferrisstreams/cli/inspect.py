@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import ExplainFormat
+from ferrisstreams.cli.arguments import ExplainFormat, InferFormat
 
 #: What FerrisStreams runs on, as far as it decides results.
 _FOUNDATIONS = ("duckdb", "pyarrow", "sqlglot")
@@ -35,6 +36,13 @@ def explain(file: str, job: str | None, form: ExplainFormat) -> None:
     application = open_application(file)
     choose(application, job)
     print(application.explain(job, form.value))
+
+
+def infer(path: str, form: InferFormat | None) -> None:
+    """Print a declaration. Raises FatalConnectorError for a file that gives no columns."""
+    from ferrisstreams.session.infer import infer_file
+
+    sys.stdout.write(infer_file(Path(path).absolute(), path, form.value if form else None).ddl())
 
 
 def version() -> None:

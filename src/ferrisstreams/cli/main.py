@@ -12,6 +12,7 @@ from ferrisstreams.cli.arguments import (
     ExplainFormat,
     File,
     FmtArguments,
+    InferFormat,
     Job,
     RunArguments,
     TestArguments,
@@ -85,6 +86,19 @@ def audit(arguments: AuditArguments) -> None:
     from ferrisstreams.cli.audit import run_audit
 
     raise typer.Exit(run_audit(arguments))
+
+
+@app.command(epilog="Example:  ferris infer trades.csv")
+def infer(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="The file, or a glob.")],
+    form: Annotated[
+        InferFormat | None, typer.Option("--format", help="How it is written. Default: by its name and first bytes.")
+    ] = None,
+) -> None:
+    """Print the declaration of a file as a stream, its columns inferred from a sample."""
+    from ferrisstreams.cli.inspect import infer
+
+    infer(path, form)
 
 
 app.add_typer(dlq_app, name="dlq")

@@ -30,8 +30,9 @@ def run(arguments: RunArguments) -> int:
     text = read_text(arguments.file)
     options = run_options(arguments)
     try:
-        application = open_application(arguments.file, text)
+        application = open_application(arguments.file, text, options.state_dir, options.overwrite)
         application.refuse_open_jobs()
+        _tell_columns(application, arguments)
     except Exception as error:
         return _refuse(error, arguments)
     jobs = choose(application, arguments.job)
@@ -45,12 +46,20 @@ def run(arguments: RunArguments) -> int:
             from ferrisstreams.cli.workers import run_in_workers
 
             application.check()
+            application.keep_columns(options)
             with observing(rows_on_stdout) as observer:
                 summaries = run_in_workers(jobs, arguments, text, observer)
     except Exception as error:
         return _refuse(error, arguments)
     _show(summaries, arguments, rows_on_stdout)
     return 1 if any(summary.state == "failed" for summary in summaries) else 0
+
+
+def _tell_columns(application: Application, arguments: RunArguments) -> None:
+    """Columns that nobody declared are said once, when they are inferred."""
+    for found in application.found_columns:
+        if not found.kept and not arguments.worker:
+            LogObserver().event("columns_inferred", source=found.source, columns=str(found))
 
 
 def run_options(arguments: RunArguments) -> RunOptions:

@@ -18,7 +18,7 @@ from ferrisstreams.runtime.identity import STATE_DIR
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.settings import check_open
-from ferrisstreams.session.columns import columns_of
+from ferrisstreams.session.columns import Columns, FoundColumns
 from ferrisstreams.sql.application import parse_application
 
 __all__ = ["Application", "JobResult", "Result", "RunOptions"]
@@ -50,9 +50,10 @@ class Result:
 class Application:
     """One or several jobs of one text."""
 
-    def __init__(self, plan: ApplicationPlan, folder: Path) -> None:
+    def __init__(self, plan: ApplicationPlan, folder: Path, columns: Columns | None = None) -> None:
         self.plan = plan
         self.folder = folder
+        self._columns = columns
         self._running: Job | None = None
         self._stopped = False
 
@@ -62,11 +63,16 @@ class Application:
         return cls.parse(Path(path).read_text(encoding="utf-8-sig"), str(path))
 
     @classmethod
-    def parse(cls, text: str, path: str) -> Application:
-        """Parse a text; `path` names it in errors, and relative paths in it are relative to its folder."""
+    def parse(cls, text: str, path: str, state_dir: str | None = None, anew: bool = False) -> Application:
+        """Parse a text; `path` names it in errors, and relative paths in it are relative to its folder.
+
+        `state_dir` (as in `RunOptions`) is where the columns of sources that declare none are kept; `anew`: they are
+        inferred again.
+        """
         named = Path(path)
-        folder = named.parent if not path.startswith("<") else Path()
-        return cls(parse_application(text, path, infer=columns_of), folder.absolute())
+        folder = (named.parent if not path.startswith("<") else Path()).absolute()
+        columns = Columns(folder, Path(state_dir).absolute() if state_dir else folder / STATE_DIR, anew)
+        return cls(parse_application(text, path, infer=columns.of), folder, columns)
 
     def check(self) -> list[str]:
         """Check every job without opening anything; the warnings. Raises FerrisError."""
@@ -95,6 +101,7 @@ class Application:
         """Run the jobs one after another in this process, each before those that read its output."""
         options = options or RunOptions()
         self.refuse_open_jobs()
+        self.keep_columns(options)
         results = []
         for plan in in_order(self._chosen(options.jobs)):
             self._running = Job(plan, self.environment(options, observer or Silent()))
@@ -113,6 +120,16 @@ class Application:
                 f"declare them: CREATE STREAM {job.source.name} (columns) WITH (…)",
                 job.position,
             )
+
+    @property
+    def found_columns(self) -> tuple[FoundColumns, ...]:
+        """Of the sources that declare none, what was inferred now or kept from an earlier run."""
+        return tuple(self._columns.found) if self._columns is not None else ()
+
+    def keep_columns(self, options: RunOptions) -> None:
+        """Write down what was inferred, so that later runs are held to it; a SELECT alone keeps nothing."""
+        if self._columns is not None and not all(job.plan.spec.anonymous for job in self.plan.jobs):
+            self._columns.keep(self.state_root(options))
 
     def stop(self) -> None:
         """Ask the running job to end after its current batch, and the following ones to end at once."""

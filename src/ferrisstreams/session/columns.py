@@ -1,20 +1,113 @@
-"""The columns of sources that declare none."""
+"""The columns of sources that declare none: inferred from a sample once, kept with the state, and held to."""
 
 from __future__ import annotations
 
-from ferrisstreams.errors import SqlError
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferrisstreams.config.registry import Scope
+from ferrisstreams.config.resolve import resolve
+from ferrisstreams.errors import SqlError, StateError
+from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.plan.nodes import SourceSpec
-from ferrisstreams.schema import Schema
+from ferrisstreams.runtime.files import encoding_of, format_of, has_header, source_files
+from ferrisstreams.schema import Column, Schema
+from ferrisstreams.session.infer import infer_columns
+
+#: Beside the folders of the jobs, because several may read one source.
+KEPT_FILE = "columns.json"
 
 
-def columns_of(source: SourceSpec) -> Schema | None:
-    """None for a topic: what its records hold is known only when it is read. Raises SqlError for other sources."""
-    connector = source.properties.get("connector")
-    if connector is not None and str(connector.value).lower() == "kafka":
-        return None
-    raise SqlError(
-        f"the columns of {source.name} are not declared",
-        "E1201",
-        "declare them: CREATE STREAM name (columns) WITH (connector = 'file', path = …)",
-        source.position,
-    )
+@dataclass(frozen=True, slots=True)
+class FoundColumns:
+    """The columns of a source, and whether they were kept from an earlier run."""
+
+    source: str
+    schema: Schema
+    kept: bool
+
+    def __str__(self) -> str:
+        return ", ".join(f"{column.name} {column.type}" for column in self.schema)
+
+
+class Columns:
+    """Those of one application in `folder`, whose state is below `state_root`. `anew`: what was kept does not count."""
+
+    def __init__(self, folder: Path, state_root: Path, anew: bool = False) -> None:
+        self._folder = folder
+        self._kept = {} if anew else _read(state_root / KEPT_FILE)
+        self._new: dict[str, Schema] = {}
+        self.found: list[FoundColumns] = []
+
+    def of(self, source: SourceSpec) -> Schema | None:
+        """None for a topic: what its records hold is known only when it is read.
+
+        Raises SqlError for other sources than files, FatalConnectorError when a file gives no columns.
+        """
+        connector = source.properties.get("connector")
+        name = str(connector.value).lower() if connector is not None else ""
+        if name == "kafka":
+            return None
+        if name != "file":
+            raise SqlError(
+                f"the columns of {source.name} are not declared",
+                "E1201",
+                "declare them: CREATE STREAM name (columns) WITH (connector = 'file', path = …)",
+                source.position,
+            )
+        settings = resolve(source.properties, (Scope.SOURCE,), "file")
+        given = settings.optional_text("path")
+        if given is None:
+            raise SqlError(f"source {source.name} has no 'path'", "E3004", "add 'path' = 'file'", source.position)
+        path = str((self._folder / given.removeprefix("file://")).absolute())
+        form = settings.text("format").lower()
+        key = f"{form} {path}"
+        kept = self._kept.get(key)
+        schema = kept or self._new.get(key)
+        if schema is None:
+            decode = DecodeSettings(
+                format_of(settings, "source"),
+                header=has_header(settings),
+                delimiter=settings.text("delimiter"),
+                quote=settings.text("quote"),
+                nulls=(settings.text("nulls"),),
+                timestamp_format=settings.optional_text("timestamp.format"),
+                encoding=encoding_of(settings),
+            )
+            schema = self._new[key] = infer_columns(source_files(settings, path), decode)
+        self.found.append(FoundColumns(source.name, schema, kept is not None))
+        return schema
+
+    def keep(self, state_root: Path) -> None:
+        """Write down what was inferred, for later runs. Raises StateError E5005."""
+        if not self._new:
+            return
+        path = state_root / KEPT_FILE
+        known = {**_read(path), **self._new}
+        content = {key: [[c.name, c.type] for c in schema] for key, schema in known.items()}
+        pending = path.with_name(f"{KEPT_FILE}.pending")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(pending, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(pending, path)
+        except OSError as error:
+            raise StateError(
+                f"{path} cannot be written: {error.strerror}", "E5005", "give --state-dir a folder"
+            ) from error
+
+
+def _read(path: Path) -> dict[str, Schema]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return {key: Schema(tuple(Column(str(n), str(t), True) for n, t in kept)) for key, kept in content.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise StateError(
+            f"{path} cannot be read: {error}", "E5005", "delete it: the columns are then inferred again"
+        ) from error

@@ -1,0 +1,154 @@
+"""`ferris infer` and sources without columns: a sample of a file's records tells its columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ferrisstreams.batch import Limit
+from ferrisstreams.clock import SystemClock
+from ferrisstreams.connectors.file_content import RestartPoint
+from ferrisstreams.connectors.file_settings import FileSourceSettings, open_content, source_paths
+from ferrisstreams.connectors.file_source import FileSource
+from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.errors import FatalConnectorError
+from ferrisstreams.formats.sampling import csv_shape, sampled_schema
+from ferrisstreams.formats.settings import DecodeSettings
+from ferrisstreams.memory_file import MemoryFile
+from ferrisstreams.schema import Schema
+
+#: The sample: the first records of the first file that has some.
+_SAMPLE = Limit(rows=20_000, bytes=4 * 1024 * 1024)
+_PEEK_BYTES = 64 * 1024
+_CHARACTER_BYTES_MAX = 4
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Names that read as something else in a declaration.
+_RESERVED = frozenset(
+    ("order", "group", "by", "from", "to", "in", "is", "not", "null", "select", "where", "watermark", "primary", "key")
+)
+_JSON_NAMES = (".jsonl", ".ndjson", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """A stream as it would be declared."""
+
+    name: str
+    schema: Schema
+    properties: dict[str, str]
+
+    def ddl(self) -> str:
+        """The declaration. What may be the event time is proposed in a comment: that is not for us to decide."""
+        lines = [f"    {_quoted(column.name)} {column.type}" for column in self.schema]
+        text = ",\n".join(lines)
+        time = next((column.name for column in self.schema if column.type == "TIMESTAMP"), None)
+        if time is not None:
+            name = _quoted(time)
+            text += f"\n    -- , WATERMARK FOR {name} AS {name} - INTERVAL '5' SECOND   -- if {name} is the event time"
+        given = ", ".join(f"'{key}' = {_text(value)}" for key, value in self.properties.items())
+        return f"CREATE STREAM {_quoted(self.name)} (\n{text}\n) WITH ({given});\n"
+
+
+def infer_file(path: Path, written: str, form: str | None = None) -> Inferred:
+    """What `path` holds, found from its name and its first records; `written` is the path for the declaration.
+
+    Raises FatalConnectorError E4001 when it cannot be read or holds no records, E4007 when it cannot be unpacked.
+    """
+    settings = FileSourceSettings(str(path))
+    head = _head(settings)
+    form = form or _form(path.name, head)
+    properties = {"connector": "file", "path": written, "format": form}
+    decode = DecodeSettings("json" if form != "csv" else "csv")
+    settings = replace(settings, array=form == "json_array")
+    if form == "csv":
+        with _bench() as (engine, block):
+            block.write(head[: head.rfind(b"\n") + 1] or head)
+            shape = csv_shape(engine, block.path)
+        if shape is not None and len(shape.delimiter) == 1:
+            decode = replace(decode, delimiter=shape.delimiter, header=shape.header)
+            properties |= {"delimiter": shape.delimiter} if shape.delimiter != "," else {}
+            properties |= {} if shape.header else {"header": "false"}
+        settings = replace(settings, framing="csv", header=decode.header, delimiter=decode.delimiter)
+    return Inferred(_stream_name(path.name), infer_columns(settings, decode), properties)
+
+
+def infer_columns(settings: FileSourceSettings, decode: DecodeSettings) -> Schema:
+    """The columns of the first records of these files. Raises FatalConnectorError, as `infer_file`."""
+    with _bench() as (engine, block):
+        source = FileSource(replace(settings, watch=False), block, SystemClock())
+        try:
+            source.open({})
+            fetch = source.poll(_SAMPLE)
+            while fetch is not None and fetch.oversized:
+                fetch = source.poll(_SAMPLE)
+            schema = sampled_schema(engine, fetch, decode) if fetch is not None else None
+        finally:
+            source.close()
+    if schema is None:
+        raise FatalConnectorError(
+            f"{settings.path} holds no records that columns could be inferred from",
+            "E4001",
+            "declare the columns: CREATE STREAM name (columns) WITH (…), or check the format",
+        )
+    return schema
+
+
+@contextmanager
+def _bench() -> Iterator[tuple[Engine, MemoryFile]]:
+    block = MemoryFile()
+    engine = Engine(EngineSettings(allowed_paths=(block.path,)))
+    try:
+        yield engine, block
+    finally:
+        engine.close()
+        block.close()
+
+
+def _head(settings: FileSourceSettings) -> bytes:
+    """The first bytes of the first file."""
+    paths = source_paths(settings)
+    if not paths:
+        raise FatalConnectorError(f"no file matches {settings.path}", "E4001", "check the path")
+    content = open_content(paths[0], settings, RestartPoint())
+    try:
+        head = content.part(0, _PEEK_BYTES)
+        if not head:
+            content.check()
+        head[:-_CHARACTER_BYTES_MAX].decode()
+        return head
+    except UnicodeDecodeError as error:
+        raise FatalConnectorError(
+            f"{content.path} is not UTF-8 text (byte {error.start})",
+            "E4001",
+            "declare its columns, with its 'encoding', such as latin-1",
+        ) from error
+    finally:
+        content.close()
+
+
+def _form(name: str, head: bytes) -> str:
+    plain = name.lower().removesuffix(".gz").removesuffix(".zst")
+    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if plain.endswith((".csv", ".tsv")):
+        return "csv"
+    if first == b"[":
+        return "json_array"
+    return "json" if first == b"{" or plain.endswith(_JSON_NAMES) else "csv"
+
+
+def _stream_name(file: str) -> str:
+    name = re.sub(r"\W+", "_", file.split(".")[0]).strip("_") or "stream"
+    return name if _IDENTIFIER.fullmatch(name) else f"s_{name}"
+
+
+def _quoted(name: str) -> str:
+    if _IDENTIFIER.fullmatch(name) and name.lower() not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return value if value in ("true", "false") else "'" + value.replace("'", "''") + "'"

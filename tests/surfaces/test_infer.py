@@ -1,0 +1,96 @@
+"""`ferris infer`, and sources without columns."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from tests.surfaces.conftest import Ferris
+
+ROWS = [
+    {"id": n, "at": f"2024-01-01T00:00:0{n}Z", "place": "Köln", "deep": {"x": [n]}, "order": None} for n in range(3)
+]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+JOB = "CREATE STREAM out WITH (connector='file', path='out.jsonl') AS SELECT * FROM {name};\n"
+
+
+def test_declaration_of_a_file_can_be_run_as_it_is(ferris: Ferris) -> None:
+    ferris.write(rows__jsonl=LINES)
+    ran = ferris("infer", "rows.jsonl")
+    assert ran.code == 0
+    assert "-- , WATERMARK FOR at AS at - INTERVAL '5' SECOND" in ran.out
+    ferris.write(app__sql=ran.out + JOB.format(name="rows"))
+    assert ferris("run", "app.sql").code == 0
+    assert ferris.lines("out.jsonl") == ROWS
+
+
+#: File, content, and lines that its declaration has.
+FILES = [
+    (
+        "m.txt",
+        b"Hamburg;12.5\nBulawayo;8.9\n",
+        ["column0 VARCHAR", "column1 DOUBLE", "'delimiter' = ';'", "'header' = false"],
+    ),
+    ("p.csv", b"id,day\n1,2024-01-01\n2,2024-01-02\n", ["id BIGINT", "day DATE"]),
+    ("p.csv", b"id,day\n1,01/02/2024\n2,02/02/2024\n", ["day VARCHAR"]),
+    (
+        "a.json",
+        json.dumps(ROWS, indent=1).encode(),
+        ["'format' = 'json_array'", "deep STRUCT(x BIGINT[])", '"order" VARCHAR'],
+    ),
+    ("r.jsonl.gz", gzip.compress(LINES.encode()), ["at TIMESTAMP", "'path' = 'r.jsonl.gz'"]),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), FILES)
+def test_columns_are_found_in_every_form(ferris: Ferris, name: str, content: bytes, expected: list[str]) -> None:
+    (ferris.folder / name).write_bytes(content)
+    ran = ferris("infer", name)
+    assert ran.code == 0, ran.err
+    assert [line for line in expected if line not in ran.out] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "holds no records"),
+        (b"\xff\xfe\x00" * 50, "is not UTF-8 text"),
+        (None, "does not exist"),
+    ],
+)
+def test_file_that_gives_no_columns_is_an_error(ferris: Ferris, content: bytes | None, why: str) -> None:
+    if content is not None:
+        (ferris.folder / "a.jsonl").write_bytes(content)
+    ran = ferris("infer", "a.jsonl")
+    assert ran.code == 1
+    assert why in ran.err
+    assert "hint:" in ran.err
+
+
+def test_inferred_columns_are_said_kept_and_held_to(ferris: Ferris) -> None:
+    ferris.write(
+        rows__jsonl=LINES,
+        app__sql="CREATE STREAM rows WITH (connector='file', path='rows.jsonl');\n" + JOB.format(name="rows"),
+    )
+    first = ferris("run", "app.sql", "-o", "json")
+    assert first.job["ledger"]["emitted"] == 3
+    assert "columns_inferred" in first.err
+    with (ferris.folder / "rows.jsonl").open("a") as file:
+        file.write('{"id":"not a number","at":"2024-01-01T00:00:09Z"}\n{"id":4,"new":1}\n')
+    again = ferris("run", "app.sql", "-o", "json")
+    assert "columns_inferred" not in again.err
+    assert again.job["ledger"] | {"emitted": 4, "skipped": 1} == again.job["ledger"]
+    assert set(ferris.lines("out.jsonl")[-1]) == {"id", "at", "place", "deep", "order"}
+    anew = ferris("run", "app.sql", "-o", "json", "--overwrite")
+    assert "columns_inferred" in anew.err
+    assert anew.job["ledger"]["skipped"] == 0
+    assert ferris.lines("out.jsonl")[-1]["new"] == 1
+
+
+def test_file_is_read_by_its_name_alone(ferris: Ferris) -> None:
+    ferris.write(rows__jsonl=LINES, app__sql="SELECT id, deep.x AS x FROM 'rows.jsonl' WHERE id > 0;")
+    ran = ferris("run", "app.sql")
+    assert [json.loads(line) for line in ran.out.splitlines()[:2]] == [{"id": 1, "x": [1]}, {"id": 2, "x": [2]}]
+    assert not (ferris.folder / ".ferris").exists(), "a SELECT alone keeps nothing"
