@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.kafka.data import FIRST_MS, Work
 from benchmarks.kafka.figures import keeps_up, percentile
+from benchmarks.kafka.process import Watched
 from benchmarks.kafka.run import STALL_SECONDS, Bench, Order, RunError, System, Tuned, how, start
 from benchmarks.kafka.topics import KEEP, new_producer, reader, topics_of, write
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
@@ -50,7 +50,7 @@ def measure(bench: Bench, system: System, rate: int, seconds: float) -> Latency:
         topics.create(topic, NewTopicSettings(1, KEEP))
         watched = start(system, order)
         try:
-            _wake(order, lambda: watched.ended() is not None)
+            _wake(order, watched)
             answer = _probe(order, rate, seconds)
             if watched.ended() is not None or answer["rows"] < answer["wanted"]:
                 raise RunError(how(watched, f"{answer['rows']:,.0f} of {answer['wanted']:,.0f} rows came"))
@@ -60,13 +60,14 @@ def measure(bench: Bench, system: System, rate: int, seconds: float) -> Latency:
             topics.delete(topic)
 
 
-def _wake(order: Order, ended: Callable[[], bool]) -> None:
+def _wake(order: Order, watched: Watched) -> None:
+    """Send some records until the first result is there."""
     producer = new_producer(order.bootstrap, 0)
     with reader(order.bootstrap, order.sink) as output:
         write(producer, order.source, [_record(-1, FIRST_MS) for _ in range(WAKING_RECORDS)])
         producer.flush()
-        if output.wait(1, ended, STALL_SECONDS) == 0:
-            raise RunError("nothing came out")
+        if output.wait(1, lambda: watched.ended() is not None, STALL_SECONDS) == 0:
+            raise RunError(how(watched, "nothing came out"))
 
 
 def _probe(order: Order, rate: int, seconds: float) -> dict[str, float]:

@@ -10,7 +10,7 @@ from benchmarks.kafka.run import STALL_SECONDS, Bench, RunError, System, how, st
 from benchmarks.kafka.topics import Positions, fill, new_producer, reader, topics_of, write
 
 #: How long a system may take to work off the records before it is killed.
-LOADING_SECONDS = 120.0
+LOADING_SECONDS = 240.0
 
 
 @dataclass(frozen=True, slots=True)

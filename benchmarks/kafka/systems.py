@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 
 #: Heaps that do not hold the rivals back and keep a machine of few gigabytes alive.
 FLINK_HEAP = "-Xmx1g"
-KAFKA_STREAMS_HEAP = "-Xmx512m"
+KAFKA_STREAMS_HEAP = "-Xmx1g"
 
 
 def _bare(order: Order) -> Command:

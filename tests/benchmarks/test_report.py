@@ -56,12 +56,18 @@ def test_wrong_round_takes_the_figures_of_the_others_away() -> None:
 
 
 def test_latency_of_transactions_is_the_difference_to_without() -> None:
-    rows = [Row(OURS, 0, [Latency(1000, 12.4, 40, True)]), Row(OURS_PLAIN, 0, [Latency(1000, 8.0, 45, False)])]
+    rows = [Row(OURS, 0, [Latency(1000, 12.4, 40, True)]), Row(OURS_PLAIN, 0, [Latency(1000, 8.0, 45, True)])]
     lines = [line for line in page(Results(latencies=rows), FULL, IDLE).splitlines() if line.startswith("| Ferris")]
     assert [line.split("|")[4:9] for line in lines] == [
         [" 12.4 ", " 40.0 ", " yes ", " +4.4 ", " -5.0 "],
-        [" 8.0 ", " 45.0 ", " no ", "  ", "  "],
+        [" 8.0 ", " 45.0 ", " yes ", "  ", "  "],
     ]
+
+
+def test_latency_of_a_system_that_falls_behind_is_not_compared() -> None:
+    rows = [Row(OURS, 0, [Latency(1000, 900.0, 990, False)]), Row(OURS_PLAIN, 0, [Latency(1000, 8.0, 45, True)])]
+    line = next(line for line in page(Results(latencies=rows), FULL, IDLE).splitlines() if line.startswith("| Ferris"))
+    assert line.split("|")[6:9] == [" no ", "  ", "  "]
 
 
 def test_page_owns_up_to_a_busy_machine() -> None:
