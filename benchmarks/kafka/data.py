@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -53,20 +54,22 @@ class Data:
 
     def outputs(self, work: Work) -> int:
         """How many rows the right answer has."""
-        return _count(_connection(), self._answer(work))
+        return _outputs(self, work)
 
     def difference(self, work: Work, values: list[bytes], identities_only: bool = False) -> str | None:
         """What is wrong with the values of an output topic; None when they are the right answer, each row once."""
         connection = _connection()
-        connection.register("given", pa.table({"value": pa.array(values, pa.binary())}))
-        shape = _SHAPES[work]
-        given = f"SELECT r.* FROM (SELECT from_json(decode(value), '{json.dumps(shape)}') AS r FROM given)"
-        given, wanted = _NORMAL[work].format(given=given), self._answer(work)
-        if identities_only:
-            given, wanted = f"SELECT id FROM ({given})", f"SELECT id FROM ({wanted})"
-        missing, surplus = (
-            _count(connection, f"{first} EXCEPT ALL {second}") for first, second in ((wanted, given), (given, wanted))
-        )
+        connection.register("given_values", pa.table({"value": pa.array(values, pa.binary())}))
+        columns = "id" if identities_only else "*"
+        try:
+            connection.execute(
+                f"CREATE TABLE given AS SELECT {columns} FROM ({_NORMAL[work].format(given=_given(work))})"
+            )
+        except duckdb.Error as error:
+            return f"the output does not parse: {str(error).splitlines()[0]}"
+        connection.execute(f"CREATE TABLE wanted AS SELECT {columns} FROM ({self.answer(work)})")
+        missing = _count(connection, "FROM wanted EXCEPT ALL FROM given")
+        surplus = _count(connection, "FROM given EXCEPT ALL FROM wanted")
         if missing or surplus:
             return f"{missing:,} of {self.outputs(work):,} rows are missing, {surplus:,} are wrong or repeated"
         return None
@@ -82,7 +85,8 @@ class Data:
             if(hash(i + 29) % 2 = 0, 'buy', 'sell') AS side, {FIRST_MS} + (i * {self.spacing_us}) // 1000 AS ts
             FROM range({self.records}) AS r(i)"""
 
-    def _answer(self, work: Work) -> str:
+    def answer(self, work: Work) -> str:
+        """The query of the right answer."""
         return _ANSWERS[work].format(trades=self._trades())
 
 
@@ -108,11 +112,19 @@ _ANSWERS = {
 def windows_of(values: list[bytes]) -> list[int]:
     """The start of the window of each output row, in milliseconds."""
     connection = _connection()
-    connection.register("given", pa.table({"value": pa.array(values, pa.binary())}))
-    shape = json.dumps(_SHAPES[Work.WINDOW])
-    given = f"SELECT r.* FROM (SELECT from_json(decode(value), '{shape}') AS r FROM given)"
-    rows = connection.execute(f"SELECT window_ms FROM ({_NORMAL[Work.WINDOW].format(given=given)})").fetchall()
-    return [row[0] for row in rows]
+    connection.register("given_values", pa.table({"value": pa.array(values, pa.binary())}))
+    normal = _NORMAL[Work.WINDOW].format(given=_given(Work.WINDOW))
+    return [row[0] for row in connection.execute(f"SELECT window_ms FROM ({normal})").fetchall()]
+
+
+def _given(work: Work) -> str:
+    shape = json.dumps(_SHAPES[work])
+    return f"SELECT r.* FROM (SELECT from_json(decode(value), '{shape}') AS r FROM given_values)"
+
+
+@cache
+def _outputs(data: Data, work: Work) -> int:
+    return _count(_connection(), data.answer(work))
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

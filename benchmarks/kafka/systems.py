@@ -54,12 +54,14 @@ KAFKA_STREAMS = System("Kafka Streams", EXACT, _kafka_streams)
 KAFKA_STREAMS_PLAIN = System("Kafka Streams", AT_LEAST, _kafka_streams)
 QUIX = System("Quix Streams", EXACT, _quix)
 
-#: FerrisStreams with each batch strategy, and with batching off: what is set, beside the default.
+#: FerrisStreams with each batch strategy by name, and without batches.
+LOW_LATENCY = _ours("FerrisStreams, low_latency", EXACT, "batch.strategy=low_latency")
+LOW_LATENCY_PLAIN = _ours("FerrisStreams, low_latency", AT_LEAST, "batch.strategy=low_latency")
 STRATEGIES = (
-    _ours("fixed_size", EXACT, "batch.strategy=fixed_size"),
-    _ours("time_window", EXACT, "batch.strategy=time_window"),
-    _ours("adaptive_size", EXACT, "batch.strategy=adaptive_size"),
-    _ours("memory_based", EXACT, "batch.strategy=memory_based"),
-    _ours("low_latency", EXACT, "batch.strategy=low_latency"),
+    _ours("FerrisStreams, fixed_size", EXACT, "batch.strategy=fixed_size"),
+    _ours("FerrisStreams, time_window", EXACT, "batch.strategy=time_window"),
+    _ours("FerrisStreams, adaptive_size", EXACT, "batch.strategy=adaptive_size"),
+    _ours("FerrisStreams, memory_based", EXACT, "batch.strategy=memory_based"),
+    LOW_LATENCY,
 )
-UNBATCHED = _ours("off", EXACT, "batch.enable=false")
+UNBATCHED = _ours("FerrisStreams, off", EXACT, "batch.enable=false")
