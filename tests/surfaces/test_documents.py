@@ -74,4 +74,4 @@ def test_help_lists_every_command_of_the_makefile(ferris: Ferris) -> None:
     text = (ROOT / "Makefile").read_text("utf-8")
     phony = re.search(r"^\.PHONY: (.*)$", text, re.M)
     assert phony is not None
-    assert set(phony[1].split()) == set(re.findall(r"^(\w+):.*## ", text, re.M))
+    assert set(phony[1].split()) == set(re.findall(r"^([\w-]+):.*## ", text, re.M))
