@@ -104,6 +104,12 @@ class Messages(Protocol):
     def record(self, row: int) -> RawRecord:
         """All there is of one message."""
 
+    def has_keys(self) -> bool:
+        """Whether any message has a key."""
+
+    def has_headers(self) -> bool:
+        """Whether any message has a header."""
+
     def keys(self) -> list[bytes | None]:
         """The key of every message."""
 

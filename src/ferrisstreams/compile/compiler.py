@@ -14,8 +14,9 @@ from ferrisstreams.compile.aggregate import (
     Emission,
     chunk_bounds,
 )
+from ferrisstreams.compile.message_rows import MessageForm, MessageLines, escapes, key_expression
 from ferrisstreams.compile.payload import Lines, Reduction, Written
-from ferrisstreams.compile.pipeline import Input, OutputStage, Pipeline, StatelessPipeline
+from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.duck.engine import Connection, Engine, column
@@ -68,7 +69,8 @@ _UNTIMED_SLICE_US = 1
 class CompileSettings:
     """What settings decide about a plan. `changelog` is None (choose), `append` or `retract`; `encoder` None: Arrow.
 
-    `retries` are those of input rows, `output_retries` those of output rows.
+    `retries` are those of input rows, `output_retries` those of output rows. `messages` says how rows become messages;
+    None: they are lines.
     """
 
     encoder: Encoder | None
@@ -78,6 +80,7 @@ class CompileSettings:
     retries: Retries = lambda: iter(())
     output_retries: Retries = lambda: iter(())
     max_ahead_us: int | None = None
+    messages: MessageForm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ def compile_plan(sink: Sink, engine: Engine, decoder: Decoder, settings: Compile
 
 #: Names that the statements of a stage give to their own columns.
 _RESERVED = re.compile(
-    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place)|_(computed|agg|key|k|a|p)\d+",
+    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place|message_key)|_(computed|agg|key|k|a|p)\d+",
     re.IGNORECASE,
 )
 
@@ -176,14 +179,21 @@ def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, setti
     reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None)
     stage = _row_stage(engine.work, shape, reduction, settings.retries)
     output = OutputStage(stage, reduction, settings.output_retries)
-    return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us), output)
+    carrying = None
+    if settings.messages is not None:
+        reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None, carries=True)
+        stage = _row_stage(engine.work, shape, reduction, settings.retries)
+        carrying = Carrying(OutputStage(stage, reduction, settings.output_retries), not settings.messages.key)
+    return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us), output, carrying)
 
 
 def _row_stage(work: Connection, shape: RowShape, reduction: Reduction, retries: Retries) -> RowStage[Written]:
     return RowStage(work, shape, reduction.reduce, lambda text, bound: reduction.run(work, text, bound), retries)
 
 
-def _reduction(settings: CompileSettings, columns: tuple[Named, ...], schema: Schema, timed: bool) -> Reduction:
+def _reduction(
+    settings: CompileSettings, columns: tuple[Named, ...], schema: Schema, timed: bool, carries: bool = False
+) -> Reduction:
     names = tuple(named.name for named in columns)
     if settings.encoder is None:
         # Imported here: a job between files does without Arrow and its 25 MB.
@@ -192,7 +202,11 @@ def _reduction(settings: CompileSettings, columns: tuple[Named, ...], schema: Sc
         return Tables(names, timed)
     if len(columns) > len(schema):
         schema = Schema((Column("op", "VARCHAR", False), *schema.columns))
-    return Lines(settings.encoder.line(schema), names, timed)
+    lines = Lines(settings.encoder.line(schema), names, timed)
+    if settings.messages is None:
+        return lines
+    key = key_expression(schema, settings.messages.key) if settings.messages.key else None
+    return MessageLines(lines, key, escapes(settings.encoder), carries)
 
 
 class _AggregateCompiler:

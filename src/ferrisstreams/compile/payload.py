@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,11 +23,15 @@ Parameters = Mapping[str, int | str]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a statement made: the payload, the tally, and how many kept rows could not be encoded."""
+    """What a statement made: the payload, the tally, and how many kept rows could not be encoded.
+
+    `lines` are the rows of the fetch that the payload's rows are made of, where that was asked for.
+    """
 
     payload: Payload
     tally: Tally
     unencodable: int
+    lines: Sequence[int] | None = None
 
 
 class Reduction(Protocol):
@@ -46,13 +50,16 @@ class Reduction(Protocol):
 class Lines:
     """One text a row, joined by newlines inside the engine: no Python object a row."""
 
+    #: Values in the statement's row.
+    width = 6
+
     def __init__(self, line: exp.Expression, names: tuple[str, ...], timed: bool) -> None:
-        self._line = line
-        self._names = names
-        self._timed = timed
+        self.line = line
+        self.names = names
+        self.timed = timed
 
     def reduce(self, rows: exp.Select) -> exp.Select:
-        seen = exp.Max(this=column(TIME)) if self._timed else exp.cast(exp.Null(), "BIGINT")
+        seen = exp.Max(this=column(TIME)) if self.timed else exp.cast(exp.Null(), "BIGINT")
         return exp.select(
             exp.alias_(function("string_agg", column(LINE), exp.func("chr", exp.Literal.number(10))), "data"),
             exp.alias_(exp.Count(this=column(LINE)), "lines"),
@@ -61,7 +68,12 @@ class Lines:
         ).from_(self._encoded(rows).subquery("encoded"))
 
     def run(self, work: Connection, statement: Statement, parameters: Parameters) -> Written:
-        data, *counts, seen = work.rows(statement, parameters)[0]
+        return self.written(work.rows(statement, parameters)[0])
+
+    @staticmethod
+    def written(row: Sequence[object]) -> Written:
+        """What the statement's row says."""
+        data, *counts, seen = row
         lines, kept, late, filtered = (int(str(count)) for count in counts)
         seen_us = int(str(seen)) if seen is not None else None
         payload = Payload(f"{data}\n".encode() if data is not None else b"", lines)
@@ -70,14 +82,14 @@ class Lines:
     def unencodable(self, rows: exp.Select) -> exp.Select:
         failed = exp.and_(column(OUTCOME).eq(KEPT), exp.Is(this=column(LINE), expression=exp.Null()))
         return (
-            exp.select(column(ROW), json_of(self._names))
+            exp.select(column(ROW), json_of(self.names))
             .from_(self._encoded(rows).subquery("encoded"))
             .where(failed)
             .order_by(ROW)
         )
 
     def _encoded(self, rows: exp.Select) -> exp.Select:
-        line = exp.Case().when(column(OUTCOME).eq(KEPT), self._line.copy())
+        line = exp.Case().when(column(OUTCOME).eq(KEPT), self.line.copy())
         return exp.select("*", exp.alias_(line, LINE)).from_(rows.subquery("rows"))
 
 

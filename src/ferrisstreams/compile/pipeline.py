@@ -12,6 +12,7 @@ from typing import Protocol
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue
+from ferrisstreams.compile.message_rows import carried
 from ferrisstreams.compile.payload import Parameters, Reduction, Written
 from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, SEEN
@@ -130,17 +131,39 @@ class OutputStage:
         return ran
 
 
-class StatelessPipeline:
-    """Filter and projection."""
+@dataclass(frozen=True, slots=True)
+class Carrying:
+    """Hands on from a record to the message that it becomes: its key with `key`, and its trace."""
 
-    def __init__(self, source: Input, output: OutputStage) -> None:
+    output: OutputStage
+    key: bool
+
+    def concerns(self, fetch: Fetch) -> bool:
+        """Whether the fetch has anything to hand on."""
+        messages = fetch.messages
+        return messages is not None and ((self.key and messages.has_keys()) or messages.has_headers())
+
+
+class StatelessPipeline:
+    """Filter and projection. `carrying` does it where something must be handed on: that costs more."""
+
+    def __init__(self, source: Input, output: OutputStage, carrying: Carrying | None = None) -> None:
         self._input = source
         self._output = output
+        self._carrying = carrying
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         outcome = Outcome()
         parameters = self._input.parameters(fetch, context, NEVER_US)
-        outcome.rejected += self._output.run(self._input.rows(fetch, context), parameters, outcome).rejected
+        rows = self._input.rows(fetch, context)
+        if self._carrying is None or not self._carrying.concerns(fetch):
+            outcome.rejected += self._output.run(rows, parameters, outcome).rejected
+            return outcome
+        ran = self._carrying.output.run(rows, parameters, outcome)
+        outcome.rejected += ran.rejected
+        lines = ran.result.lines
+        if lines is not None:
+            outcome.payloads[-1] = carried(outcome.payloads[-1], fetch, lines, self._carrying.key)
         return outcome
 
     def prepare(self, epoch: int) -> None:

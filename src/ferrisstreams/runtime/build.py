@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.compile.compiler import CompileSettings, compile_plan, output_schema, take_plan_apart
+from ferrisstreams.compile.message_rows import MessageForm
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Sink, Source, Transactions
@@ -19,10 +20,6 @@ from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
 from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
 from ferrisstreams.connectors.file_source import FileSource
-from ferrisstreams.connectors.kafka.producer import KafkaProducer
-from ferrisstreams.connectors.kafka.sink import KafkaSink
-from ferrisstreams.connectors.kafka.source import KafkaSource, KafkaSourceSettings
-from ferrisstreams.connectors.kafka.topics import NewTopicSettings
 from ferrisstreams.connectors.output_names import is_pattern
 from ferrisstreams.connectors.stdout_sink import StdoutSink
 from ferrisstreams.duck.engine import Engine
@@ -36,11 +33,15 @@ from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_mess
 from ferrisstreams.runtime.faults import Faults, NoFaults
 from ferrisstreams.runtime.files import SinkPlace, encoding_of, file_sink, format_of, has_header, source_files
 from ferrisstreams.runtime.identity import JobIdentity
-from ferrisstreams.runtime.kafka_settings import kafka_producer_settings, kafka_source_settings, new_topic, source_topic
 from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.settings import JobSettings, failure_policy, settings_of
 from ferrisstreams.schema import Schema
+
+if TYPE_CHECKING:
+    from ferrisstreams.connectors.kafka.producer import KafkaProducer
+    from ferrisstreams.connectors.kafka.source import KafkaSourceSettings
+    from ferrisstreams.connectors.kafka.topics import NewTopicSettings
 
 Component = TypeVar("Component", Source, Sink)
 
@@ -128,6 +129,7 @@ class JobBuilder:
             retries=lambda: inputs.waits(clock),
             output_retries=lambda: outputs.waits(clock),
             max_ahead_us=int(ahead_ms * 1000) if ahead_ms is not None else None,
+            messages=self._message_form(),
         )
 
     @property
@@ -137,6 +139,12 @@ class JobBuilder:
         return any(side.route == "dlq" for side in sides) or (
             self.settings.source.text("late.data.strategy") == "dead_letter"
         )
+
+    def _message_form(self) -> MessageForm | None:
+        if self.settings.sink_connector != "kafka":
+            return None
+        given = self.settings.job.optional_text("key")
+        return MessageForm((given,) if given is not None else self.plan.plan.message_key)
 
     # --- components -------------------------------------------------------------------------------------------------
 
@@ -176,6 +184,9 @@ class JobBuilder:
                     self.environment.clock,
                 )
             case "kafka":
+                # Imported where it is used: a job between files does without the client.
+                from ferrisstreams.connectors.kafka.source import KafkaSource
+
                 return KafkaSource(self.kafka_source_settings(), self.block, self.environment.clock)
             case _:
                 return FileSource(self.file_source_settings(), self.block, self.environment.clock)
@@ -191,7 +202,7 @@ class JobBuilder:
             case "blackhole":
                 return BlackholeSink()
             case "kafka":
-                return KafkaSink(self.producer, self.sink_topic())
+                return self._topic_sink(self.sink_topic())
             case _:
                 place = SinkPlace(str(self.sink_path()), self._header(), self.environment.overwrite)
                 return file_sink(self.settings.job, place, self.environment.clock)
@@ -199,13 +210,22 @@ class JobBuilder:
     @cached_property
     def producer(self) -> KafkaProducer:
         """The one producer of the job's outputs and dead letters; it connects when it is used."""
-        topics: dict[str, NewTopicSettings | None] = {self.sink_topic(): new_topic(self.settings.job)}
+        from ferrisstreams.connectors.kafka.producer import KafkaProducer
+        from ferrisstreams.connectors.kafka.topics import NewTopicSettings
+        from ferrisstreams.runtime import kafka_settings
+
+        topics: dict[str, NewTopicSettings | None] = {self.sink_topic(): kafka_settings.new_topic(self.settings.job)}
         if self.needs_dead_letters and (letters := self.dead_letter_topic()) is not None:
             topics[letters] = NewTopicSettings()
         kafka = self.settings.source_connector == "kafka"
-        read = source_topic(self.settings.source, self.spec.name) if kafka else None
-        settings = kafka_producer_settings(self.settings, self.plan.name, self.identity, topics, read)
+        read = kafka_settings.source_topic(self.settings.source, self.spec.name) if kafka else None
+        settings = kafka_settings.kafka_producer_settings(self.settings, self.plan.name, self.identity, topics, read)
         return KafkaProducer(settings, self.environment.clock)
+
+    def _topic_sink(self, topic: str) -> Sink:
+        from ferrisstreams.connectors.kafka.sink import KafkaSink
+
+        return KafkaSink(self.producer, topic)
 
     def sink_topic(self) -> str:
         """The topic of a Kafka sink."""
@@ -213,6 +233,8 @@ class JobBuilder:
 
     def kafka_source_settings(self) -> KafkaSourceSettings:
         """Of a Kafka source."""
+        from ferrisstreams.runtime.kafka_settings import kafka_source_settings
+
         return kafka_source_settings(self.settings.source, self.spec.name, self.identity, self.environment.once)
 
     def dead_letters(self) -> DeadLetters | None:
@@ -225,7 +247,7 @@ class JobBuilder:
             connector=self.settings.source_connector,
         )
         if self.environment.stand_ins is None and (topic := self.dead_letter_topic()) is not None:
-            return DeadLetters(KafkaSink(self.producer, topic), context, form=as_messages)
+            return DeadLetters(self._topic_sink(topic), context, form=as_messages)
         final = self.letter_mark() if self.environment.stand_ins is None else None
         return DeadLetters(self._dead_letter_sink(), context, final)
 

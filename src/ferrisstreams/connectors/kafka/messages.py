@@ -17,7 +17,7 @@ class KafkaMessages:
     def __init__(self, messages: Sequence[Message], value_bytes_max: int) -> None:
         self._messages = messages
         self.value_bytes_max = value_bytes_max
-        self.values: Sequence[bytes | None] = [message.value() for message in messages]
+        self.values: Sequence[bytes | None] = list(map(Message.value, messages))
         self.joined = self._join()
 
     def _join(self) -> bytes | None:
@@ -50,6 +50,12 @@ class KafkaMessages:
             headers=header_pairs(message.headers()),
             timestamp_ms=_time(message.timestamp()),
         )
+
+    def has_keys(self) -> bool:
+        return any(key is not None for key in map(Message.key, self._messages))
+
+    def has_headers(self) -> bool:
+        return any(map(Message.headers, self._messages))
 
     def keys(self) -> list[bytes | None]:
         return [message.key() for message in self._messages]

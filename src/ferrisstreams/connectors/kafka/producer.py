@@ -6,7 +6,8 @@ the same transaction as the records. Without one a flush says that all records a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -111,28 +112,43 @@ class KafkaProducer:
     ) -> None:
         """Hand records over; they are delivered by `flush`. Raises ConnectorError when one before them has failed."""
         self._raise_failure()
+        with self._translated(f"write to the topic {topic}"):
+            if keys is None and headers is None:
+                self._write_values(topic, values)
+            else:
+                self._write_records(topic, values, keys, headers)
+            self._producer.poll(0)
+
+    def _write_values(self, topic: str, values: Sequence[bytes | str | None]) -> None:
         produce = self._producer.produce
-        if keys is None and headers is None:
-            for value in values:
-                try:
-                    produce(topic, value)
-                except BufferError:
-                    self._make_room()
-                    produce(topic, value)
-        else:
-            for row, value in enumerate(values):
-                key = keys[row] if keys is not None else None
-                named: list[tuple[str, str | bytes | None]] = list(headers[row]) if headers is not None else []
-                try:
-                    produce(topic, value, key, headers=named)
-                except BufferError:
-                    self._make_room()
-                    produce(topic, value, key, headers=named)
-        self._producer.poll(0)
+        for value in values:
+            try:
+                produce(topic, value)
+            except BufferError:
+                self._make_room()
+                produce(topic, value)
+
+    def _write_records(
+        self,
+        topic: str,
+        values: Sequence[bytes | str | None],
+        keys: Sequence[bytes | None] | None,
+        headers: Sequence[Headers] | None,
+    ) -> None:
+        produce = self._producer.produce
+        for row, value in enumerate(values):
+            key = keys[row] if keys is not None else None
+            named: list[tuple[str, str | bytes | None]] = list(headers[row]) if headers is not None else []
+            try:
+                produce(topic, value, key, headers=named)
+            except BufferError:
+                self._make_room()
+                produce(topic, value, key, headers=named)
 
     def flush(self) -> None:
         """Until all records are taken by the brokers. Raises ConnectorError when one was not."""
-        left = self._producer.flush(_FLUSH_SECONDS)
+        with self._translated("write"):
+            left = self._producer.flush(_FLUSH_SECONDS)
         self._raise_failure()
         if left:
             raise TransientError(
@@ -189,10 +205,12 @@ class KafkaProducer:
 
     def init(self) -> None:
         self.open()
-        self._call("begin to write in transactions", lambda: self._producer.init_transactions(_COMMIT_SECONDS))
+        with self._translated("begin to write in transactions"):
+            self._producer.init_transactions(_COMMIT_SECONDS)
 
     def begin(self) -> None:
-        self._call("begin a transaction", self._producer.begin_transaction)
+        with self._translated("begin a transaction"):
+            self._producer.begin_transaction()
         self._in_transaction = True
 
     def send(self, positions: Positions, epoch: int, token: str) -> None:
@@ -202,36 +220,42 @@ class KafkaProducer:
             shown = {name: int(str(position)) for name, position in positions.items()}
         offsets = [_partition(name, offset, token) for name, offset in shown.items()]
         group = self._reader.consumer_group_metadata()
-        self._call(
-            "add positions to the transaction",
-            lambda: self._producer.send_offsets_to_transaction(offsets, group, _COMMIT_SECONDS),
-        )
+        with self._translated("add positions to the transaction"):
+            self._producer.send_offsets_to_transaction(offsets, group, _COMMIT_SECONDS)
 
     def commit(self) -> None:
         deadline_ms = self._clock.monotonic_ms() + _COMMIT_SECONDS * 1000
-        while True:
-            left_ms = deadline_ms - self._clock.monotonic_ms()
-            try:
-                self._producer.commit_transaction(max(left_ms, 1.0) / 1000)
-                break
-            except KafkaException as raised:
-                error = error_of(raised)
-                if error.fatal() or error.txn_requires_abort() or not error.retriable():
-                    raise self._meaning(error, "commit a transaction") from raised
-                if left_ms <= 0:
-                    raise UnknownOutcomeError(
-                        f"Kafka: a transaction is not decided within {_COMMIT_SECONDS:.0f} seconds: {error.str()}",
-                        "E4110",
-                        _AWAY,
-                    ) from raised
+        while not self._is_committed(deadline_ms):
+            pass
         self._in_transaction = False
+
+    def _is_committed(self, deadline_ms: float) -> bool:
+        """False: the brokers have not answered yet, and the same call may be made again."""
+        left_ms = deadline_ms - self._clock.monotonic_ms()
+        try:
+            with self._translated("commit a transaction"):
+                self._producer.commit_transaction(max(left_ms, 1.0) / 1000)
+        except ConnectorError as error:
+            cause = error.__cause__
+            failed = error_of(cause) if isinstance(cause, KafkaException) else None
+            if failed is None or failed.fatal() or failed.txn_requires_abort() or not failed.retriable():
+                raise
+            if left_ms <= 0:
+                raise UnknownOutcomeError(
+                    f"Kafka: a transaction is not decided within {_COMMIT_SECONDS:.0f} seconds: {failed.str()}",
+                    "E4110",
+                    _AWAY,
+                ) from error
+            return False
+        return True
 
     def abort(self) -> None:
         if not self._in_transaction:
             return
         self._in_transaction = False
         self._failure = None
-        self._call("abort a transaction", lambda: self._producer.abort_transaction(_COMMIT_SECONDS))
+        with self._translated("abort a transaction"):
+            self._producer.abort_transaction(_COMMIT_SECONDS)
         self._failure = None
 
     # --- private ----------------------------------------------------------------------------------------------------
@@ -268,11 +292,17 @@ class KafkaProducer:
             )
         return self._group
 
-    def _call(self, doing: str, call: Callable[[], None]) -> None:
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        """Turns the client's exceptions into ours. One that it raised before it called us back is inside of another."""
         try:
-            call()
+            yield
         except KafkaException as raised:
             raise self._meaning(error_of(raised), doing) from raised
+        except SystemError as raised:
+            if not isinstance(raised.__cause__, KafkaException):
+                raise
+            raise self._meaning(error_of(raised.__cause__), doing) from raised
 
     def _meaning(self, error: KafkaError, doing: str) -> ConnectorError:
         """What a failed call of a transaction means. A delivery that failed is the reason, where there was one."""
