@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.measure import Figures, ferris, median, plain, run
 from benchmarks.report import page
+from benchmarks.stations import compare_stations
 from benchmarks.workloads import DECODE, FEW, MANY, MISSING, STRATEGIES, WORKLOADS, Data, Workload
 
 #: Rounds of each pair; the two take turns, so that a slow minute of the machine hits both.
@@ -54,7 +55,10 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def main(measure: Callable[[Workload, Path, Path], tuple[Figures, Figures]] = compare) -> None:
+def main(
+    measure: Callable[[Workload, Path, Path], tuple[Figures, Figures]] = compare,
+    measure_stations: Callable[[Path, int], tuple[Figures, Figures]] = compare_stations,
+) -> None:
     with tempfile.TemporaryDirectory(prefix="ferris-bench-") as name:
         folder = Path(name)
         files = {data.name: make(data, folder) for data in (FEW, MANY, MISSING)}
@@ -64,7 +68,9 @@ def main(measure: Callable[[Workload, Path, Path], tuple[Figures, Figures]] = co
 
         decoded, compared = all_of(DECODE), all_of(WORKLOADS)
         batched = strategies(WORKLOADS[1], files[FEW.name], folder)
-    text = page(decoded, compared, batched)
+        say("stations")
+        stations = measure_stations(folder, ROUNDS)
+    text = page(decoded, compared, batched, stations)
     PAGE.write_text(text, "utf-8")
     print(text)
 

@@ -50,9 +50,18 @@ def page(
     decoded: Sequence[tuple[Workload, Figures, Figures]],
     compared: Sequence[tuple[Workload, Figures, Figures]],
     batched: Sequence[tuple[str, Figures]],
+    stations: tuple[Figures, Figures],
 ) -> str:
     head = HEAD.format(machine=machine(), commit=commit(), duckdb=version("duckdb"), python=platform.python_version())
-    return "\n".join([head, *_decode_section(decoded), *_compare_section(compared), *_batch_section(batched)])
+    return "\n".join(
+        [
+            head,
+            *_decode_section(decoded),
+            *_compare_section(compared),
+            *stations_section(*stations),
+            *_batch_section(batched),
+        ]
+    )
 
 
 def _decode_section(decoded: Sequence[tuple[Workload, Figures, Figures]]) -> list[str]:
@@ -75,6 +84,18 @@ def _compare_section(compared: Sequence[tuple[Workload, Figures, Figures]]) -> l
     head = "| job | M rows/s | DuckDB | time, ours to DuckDB's | CPU s | DuckDB | peak MB | DuckDB |"
     intro = f"{ROWS:,} rows of six fields, JSON lines, from file to file. CPU and memory are of the whole process."
     return ["## Jobs", "", intro, "", head, "| --- " * 8 + "|", *rows, ""]
+
+
+def stations_section(ours: Figures, theirs: Figures) -> list[str]:
+    """One billion rows, a small edition (`examples/one_billion_rows`)."""
+    intro = f"{ours.rows:,} lines `station;temperature`: lowest, mean and highest of each station. One thread each."
+    rows = [
+        f"| {who} | {f.seconds:.1f} | {f.rows_per_second / 1e6:.2f} | {f.cpu_seconds:.1f} | {f.peak_mb:.0f} |"
+        for who, f in (("FerrisStreams", ours), ("DuckDB", theirs))
+    ]
+    ratio = f"Time, ours to DuckDB's: {ours.seconds / theirs.seconds:.2f}."
+    head = "| | seconds | M rows/s | CPU s | peak MB |"
+    return ["## One billion rows, a small edition", "", intro, "", head, "| --- " * 5 + "|", *rows, "", ratio, ""]
 
 
 def _batch_section(batched: Sequence[tuple[str, Figures]]) -> list[str]:

@@ -109,8 +109,9 @@ CONNECTOR_KEYS = (
     Key("rows", integer(0), None, _SOURCE, "How many rows to make; endless without.", ("datagen",)),
     Key("rate", number(0.001, 1e9), None, _SOURCE, "Rows a second; as fast as they are taken without.", ("datagen",)),
     Key("seed", integer(0), 0, _SOURCE, "The same seed makes the same rows.", ("datagen",)),
-    Key("fields.*", TEXT, None, _SOURCE, "How a column is made: sequence:0, uniform:1..100, choice:A,B, "
-        "normal:10,2, now, time:2024-01-01+10ms.", ("datagen",)),
+    Key("fields.*", TEXT, None, _SOURCE, "How a column is made: sequence:0, uniform:1..100, choice:A,B*3 (B "
+        "three times as often), normal:10,2, exponential:10 (the mean), zipf:1.1,1000 (exponent, ranks), constant:x, "
+        "uuid, now, time:2024-01-01+10ms, template:user-{sequence:1}-{choice:a,b}.", ("datagen",)),
     Key("changelog", choice("append", "retract"), None, _SINK, "How changes are written: append (new values only) or "
         "retract (a column op with +I -U +U -D). Default: append unless keys can disappear."),
 )  # fmt: skip

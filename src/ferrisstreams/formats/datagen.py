@@ -29,7 +29,15 @@ _STEP = re.compile(r"(.+)\+(\d+)(us|ms|s|m|h|d)")
 _FRACTION_BITS = 53
 _numbers = itertools.count()
 
-_KNOWN = "sequence:0, uniform:1..100, choice:A,B, normal:0,1, now, time:2024-01-01+10ms"
+_KNOWN = (
+    "sequence:0, uniform:1..100, choice:A,B*3, normal:0,1, exponential:10, zipf:1.1,1000, constant:x, uuid, now, "
+    "time:2024-01-01+10ms, template:user-{sequence:1}"
+)
+#: A part of a template: the specification in braces.
+_PART = re.compile(r"\{([^{}]+)\}")
+#: `A*3` in a choice: three times as likely as `B`.
+_WEIGHTED = re.compile(r"(.*)\*(\d+)")
+_WEIGHTS_MAX = 10_000
 
 
 class DatagenDecoder:
@@ -87,26 +95,54 @@ def _made(declared: Column, spec: str | None, seed: int) -> exp.Expr:
     """The value of a column for row `_n`, not yet of its type."""
     kind = data_type(declared.type)
     given = spec if spec is not None else _default(declared, kind)
-    name, _, argument = given.partition(":")
-    chance = _Chance(declared.name, seed)
     try:
-        match name:
-            case "sequence":
-                return exp.Add(this=number(int(argument or "0")), expression=column(_N))
-            case "uniform":
-                return _uniform(chance, argument, whole=kind.is_type(*exp.DataType.INTEGER_TYPES))
-            case "choice":
-                return _choice(chance, argument.split(","))
-            case "normal":
-                mean, deviation = (float(part) for part in argument.split(","))
-                return _normal(chance, mean, deviation)
-            case "now" if not argument:
-                return call("make_timestamp", call("epoch_us", call("now")))
-            case "time":
-                return _time(argument)
+        if given.startswith("template:"):
+            return _template(declared.name, given.removeprefix("template:"), seed)
+        return _value(given, _Chance(declared.name, seed), whole=kind.is_type(*exp.DataType.INTEGER_TYPES))
     except ValueError as error:
         raise _unknown(declared, given) from error
-    raise _unknown(declared, given)
+
+
+def _value(spec: str, chance: _Chance, whole: bool) -> exp.Expr:
+    """What a specification makes. Raises ValueError for one that is none."""
+    name, _, argument = spec.partition(":")
+    match name:
+        case "sequence":
+            return exp.Add(this=number(int(argument or "0")), expression=column(_N))
+        case "uniform":
+            return _uniform(chance, argument, whole)
+        case "choice":
+            return _choice(chance, _weighted(argument.split(",")))
+        case "normal":
+            mean, deviation = (float(part) for part in argument.split(","))
+            return _normal(chance, mean, deviation)
+        case "exponential":
+            return _exponential(chance, float(argument))
+        case "zipf":
+            exponent, ranks = argument.split(",")
+            return _zipf(chance, float(exponent), int(ranks))
+        case "constant":
+            return text(argument)
+        case "uuid" if not argument:
+            return call("md5", call("concat", text(f"{chance.column} {chance.seed} "), column(_N)))
+        case "now" if not argument:
+            return call("make_timestamp", call("epoch_us", call("now")))
+        case "time":
+            return _time(argument)
+    raise ValueError(spec)
+
+
+def _template(name: str, template: str, seed: int) -> exp.Expr:
+    """Text with specifications in braces, each with a chance of its own; whole numbers where they can be."""
+    parts: list[exp.Expr] = []
+    at = 0
+    for place, match in enumerate(_PART.finditer(template)):
+        value = _value(match[1], _Chance(f"{name} {place}", seed), whole="." not in match[1].replace("..", ""))
+        parts += [text(template[at : match.start()]), exp.cast(value, "VARCHAR")]
+        at = match.end()
+    if not parts or "{" in _PART.sub("", template):
+        raise ValueError(template)
+    return call("concat", *parts, text(template[at:]))
 
 
 def _unknown(declared: Column, spec: str) -> ConfigError:
@@ -132,6 +168,8 @@ def _default(declared: Column, kind: exp.DataType) -> str:
         return "time:2024-01-01+1s"
     if kind.this == T.DATE:
         return "time:2024-01-01+1d"
+    if kind.this == T.UUID:
+        return "uuid"
     raise ConfigError(
         f"datagen has no default for column {declared.name} of type {declared.type}",
         "E3004",
@@ -167,6 +205,38 @@ def _uniform(chance: _Chance, argument: str, whole: bool) -> exp.Expr:
     if not 0 <= width < float("inf"):
         raise ValueError(argument)
     return exp.Add(this=_double(float(low)), expression=exp.Mul(this=chance.fraction(), expression=_double(width)))
+
+
+def _weighted(values: Sequence[str]) -> list[str]:
+    """`A*3` is there three times."""
+    found: list[str] = []
+    for value in values:
+        match = _WEIGHTED.fullmatch(value)
+        found += [match[1]] * int(match[2]) if match is not None else [value]
+        if not 0 < len(found) <= _WEIGHTS_MAX:
+            raise ValueError(value)
+    return found
+
+
+def _exponential(chance: _Chance, mean: float) -> exp.Expr:
+    """Waiting times: many short ones, few long ones."""
+    if not 0 < mean < float("inf"):
+        raise ValueError(mean)
+    rest = exp.Sub(this=number(1), expression=chance.fraction())
+    return exp.Mul(this=_double(-mean), expression=call("ln", rest))
+
+
+def _zipf(chance: _Chance, exponent: float, ranks: int) -> exp.Expr:
+    """Ranks from 1: rank r about r^-exponent as often as the first. The inverse of the continuous distribution."""
+    if not 0 < exponent <= 100 or ranks < 1:
+        raise ValueError(exponent)
+    if abs(exponent - 1) < 1e-9:
+        value: exp.Expr = call("pow", _double(float(ranks + 1)), chance.fraction())
+    else:
+        span = float(ranks + 1) ** (1 - exponent) - 1
+        inner = exp.Add(this=number(1), expression=exp.Mul(this=chance.fraction(), expression=_double(span)))
+        value = call("pow", inner, _double(1 / (1 - exponent)))
+    return call("least", exp.cast(call("floor", value), "BIGINT"), number(ranks))
 
 
 def _choice(chance: _Chance, values: Sequence[str]) -> exp.Expr:

@@ -56,6 +56,36 @@ def test_values_are_spread_as_specified(bench: Bench) -> None:
     assert max(floats[0]) < 1
 
 
+def test_distributions_are_what_they_are_called(bench: Bench) -> None:
+    made = rows(
+        bench,
+        0,
+        20_000,
+        wait=("DOUBLE", "exponential:10"),
+        rank=("INTEGER", "zipf:1,100"),
+        steep=("INTEGER", "zipf:2,1000"),
+        coin=("VARCHAR", "choice:A*3,B"),
+        user=("VARCHAR", "template:u-{sequence:7}-{choice:x,y}-{uniform:1..2}"),
+        key=("UUID", ""),
+        same=("VARCHAR", "constant:x,y"),
+    )
+    waits = [float(str(row["wait"])) for row in made]
+    assert sum(waits) / len(waits) == pytest.approx(10, rel=0.05)
+    assert sum(wait > 10 for wait in waits) / len(waits) == pytest.approx(0.368, abs=0.02)
+    ranks = [int(str(row["rank"])) for row in made]
+    assert (min(ranks), max(ranks)) == (1, 100)
+    assert ranks.count(1) / ranks.count(10) == pytest.approx(7, rel=0.3)
+    steep = [int(str(row["steep"])) for row in made]
+    assert 1 <= min(steep) < max(steep) <= 1000
+    assert steep.count(1) > 10 * steep.count(5)
+    assert [row["coin"] for row in made].count("A") / 20_000 == pytest.approx(0.75, abs=0.02)
+    assert {str(row["user"]).split("-")[0] for row in made} == {"u"}
+    assert [str(row["user"]).split("-")[1] for row in made[:3]] == ["7", "8", "9"]
+    assert {tuple(str(row["user"]).split("-")[2:]) for row in made} == {(a, b) for a in "xy" for b in "12"}
+    assert len({row["key"] for row in made}) == 20_000
+    assert {row["same"] for row in made} == {"x,y"}
+
+
 @pytest.mark.parametrize(
     ("kind", "spec", "code"),
     [
@@ -68,6 +98,15 @@ def test_values_are_spread_as_specified(bench: Bench) -> None:
         ("TIMESTAMP", "time:2024-01-01+1y", "E3002"),
         ("TIMESTAMP", "now:1", "E3002"),
         ("BIGINT", "choice:A,B", "E3002"),
+        ("VARCHAR", "choice:A*0", "E3002"),
+        ("VARCHAR", "choice:A*99999", "E3002"),
+        ("DOUBLE", "exponential:0", "E3002"),
+        ("BIGINT", "zipf:1", "E3002"),
+        ("BIGINT", "zipf:0,5", "E3002"),
+        ("VARCHAR", "template:no parts", "E3002"),
+        ("VARCHAR", "template:{nothing:1}", "E3002"),
+        ("VARCHAR", "template:{sequence:1}-{", "E3002"),
+        ("BIGINT", "constant:x", "E3002"),
         ("INTEGER[]", "", "E3004"),
     ],
 )
