@@ -20,6 +20,7 @@ from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.settings import check_open
 from ferrisstreams.session.columns import Columns, FoundColumns
 from ferrisstreams.sql.application import parse_application
+from ferrisstreams.sql.config_files import ReadConfig
 
 __all__ = ["Application", "JobResult", "Result", "RunOptions"]
 
@@ -72,7 +73,8 @@ class Application:
         named = Path(path)
         folder = (named.parent if not path.startswith("<") else Path()).absolute()
         columns = Columns(folder, Path(state_dir).absolute() if state_dir else folder / STATE_DIR, anew)
-        return cls(parse_application(text, path, infer=columns.of), folder, columns)
+        plan = parse_application(text, path, infer=columns.of, read_config=_config_reader(folder))
+        return cls(plan, folder, columns)
 
     def check(self) -> list[str]:
         """Check every job without opening anything; the warnings. Raises FerrisError."""
@@ -163,6 +165,18 @@ class Application:
             if name not in known:
                 raise ConfigError(f"there is no job named {name}", "E3002", f"the jobs are {', '.join(known)}")
         return tuple(known[name] for name in names)
+
+
+def _config_reader(folder: Path) -> ReadConfig:
+    """Reads the configuration files that a text names, relative to its folder."""
+
+    def read(name: str) -> Mapping[str, Property]:
+        # Imported here: few applications have one.
+        from ferrisstreams.config.yaml_file import read_properties
+
+        return read_properties(folder / name)
+
+    return read
 
 
 def in_order(jobs: tuple[JobPlan, ...]) -> list[JobPlan]:

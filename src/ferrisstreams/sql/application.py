@@ -28,6 +28,7 @@ from ferrisstreams.plan.rewrites import canonical
 from ferrisstreams.schema import EventTime, Schema
 from ferrisstreams.sql.binder import Binder, Names
 from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, InferColumns, ResolveReference, Stream
+from ferrisstreams.sql.config_files import ReadConfig, with_file
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.functions import load_functions
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
@@ -44,17 +45,19 @@ def parse_application(
     resolve_reference: ResolveReference | None = None,
     tables: Mapping[str, Schema] | None = None,
     infer: InferColumns | None = None,
+    read_config: ReadConfig | None = None,
 ) -> ApplicationPlan:
     """Parse and bind a whole application; every plan is canonical (see `plan.rewrites`).
 
     `resolve_reference` gives the schema of a string reference such as `FROM 'trades.jsonl'`; without it such a
     reference is inferred as others are. `tables` are streams in memory, by name. `infer` gives the columns of sources
-    that declare none; jobs whose columns it does not know yet are `open_jobs`. Raises `SqlError` with an exact place.
+    that declare none; jobs whose columns it does not know yet are `open_jobs`. `read_config` gives the properties of a
+    configuration file. Raises `SqlError` with an exact place.
     """
     script = parse_statements(text, path)
     engine = Engine(EngineSettings())
     try:
-        catalog = Catalog(resolve_reference, infer)
+        catalog = Catalog(resolve_reference, infer, read_config)
         catalog.add_tables(tables or {})
         return _Application(script, engine.work, catalog).bind()
     finally:
@@ -150,6 +153,7 @@ class _Application:
                 raise SqlError(
                     f"{owner} is neither read nor written here", "E3001", did_you_mean(owner, [source]), value.position
                 )
+        properties = with_file(self.catalog.read_config, properties, is_source=False)
         if statement.name is not None:
             position = context.source.position(statement.name.span)
             return SinkSpec(statement.name.text, properties, False, position)

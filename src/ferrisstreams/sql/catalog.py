@@ -9,6 +9,7 @@ from typing import TypeAlias
 from ferrisstreams.config.values import Property
 from ferrisstreams.plan.nodes import SourceSpec
 from ferrisstreams.schema import Schema
+from ferrisstreams.sql.config_files import ReadConfig
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.references import KAFKA_SCHEME, kafka_source
 from ferrisstreams.sql.source_text import Span
@@ -46,6 +47,7 @@ class Catalog:
 
     resolve_reference: ResolveReference | None
     infer: InferColumns | None = None
+    read_config: ReadConfig | None = None
     entries: dict[str, Stream | View] = field(default_factory=dict)
 
     def add(self, context: Context, name: Name, entry: Stream | View) -> None:

@@ -99,6 +99,16 @@ def modernised_declaration(properties: Mapping[str, Property], name: str) -> dic
     return _modern(own, is_source=True, inline=_TYPE in own)
 
 
+def modernised_file(found: Mapping[str, Property], own: Mapping[str, Property], is_source: bool) -> dict[str, Property]:
+    """The properties of a configuration file under the registry's names; `own`, those of the text, win."""
+    kind = {CONNECTOR: own[CONNECTOR]} if CONNECTOR in own else {}
+    known = {key: prop for key, prop in found.items() if not kind or key.lower() not in (_TYPE, CONNECTOR)}
+    merged = {**_modern({**kind, **known}, is_source=is_source, inline=True), **own}
+    if is_source and str(merged[CONNECTOR].value if CONNECTOR in merged else "").lower() == "file":
+        _default_format(merged)
+    return merged
+
+
 def _is_inline(properties: Mapping[str, Property]) -> bool:
     return any(_suffix(key) in _OWN and "." in key for key in properties)
 
@@ -149,7 +159,7 @@ def _modern(properties: Mapping[str, Property], is_source: bool, inline: bool) -
         else:
             for key, value in _translated(written, prop, kind, inline):
                 _add(found, key, value)
-    if inline and is_source and kind == "file":
+    if inline and is_source and kind == "file" and CONFIG_FILE not in found:
         _default_format(found)
     topic = next((prop for key, prop in properties.items() if key.lower() == _KSQL), None)
     if topic is not None:
@@ -217,7 +227,7 @@ def _with_unit(key: Key, written: str, value: str | bool | int | float) -> str |
 def _default_format(found: dict[str, Property]) -> None:
     """A file of the inline form is CSV, unless its name says otherwise."""
     path = found.get(PATH)
-    if FORMAT in found or CONFIG_FILE in found or path is None:
+    if FORMAT in found or path is None:
         return
     is_json = PurePath(str(path.value).lower()).suffix in _JSON_SUFFIXES
     found[FORMAT] = Property("json" if is_json else "csv", path.position)

@@ -14,10 +14,11 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import SourceSpec
 from ferrisstreams.schema import Column, EventTime, Schema
 from ferrisstreams.sql.catalog import Catalog, Stream
+from ferrisstreams.sql.config_files import with_file
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.durations import duration_of, parse_duration
 from ferrisstreams.sql.inference import explain_bind_error
-from ferrisstreams.sql.inline import CONNECTOR
+from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.statements import DeclareStream, Name, View, Watermark
 
 FIELD = "event.time.field"
@@ -36,6 +37,7 @@ _TIMESTAMPS = (
 
 def declare_source(context: Context, catalog: Catalog, statement: DeclareStream) -> SourceSpec:
     """The source that a declaration describes. Raises `SqlError`."""
+    statement = replace(statement, properties=with_file(catalog.read_config, statement.properties, is_source=True))
     schema = _schema(context, statement) if statement.columns else _found_columns(context, catalog, statement)
     if not len(schema):
         place = context.source.position(statement.name.span)
@@ -69,6 +71,7 @@ def inline_source(context: Context, catalog: Catalog, name: Name, given: Mapping
 
     A stream that is known already lends its columns, and the job that writes it.
     """
+    given = with_file(catalog.read_config, given, is_source=True)
     known = catalog.lookup(name)
     place = context.source.position(name.span)
     if isinstance(known, View):
@@ -125,7 +128,7 @@ def with_job_properties(source: SourceSpec, properties: Mapping[str, Property], 
 
     The event time of a stream that a job writes is no declaration: the reader may give it another delay.
     """
-    given = source_properties(source.name, properties)
+    given = {k: v for k, v in source_properties(source.name, properties).items() if k != CONFIG_FILE}
     if not given:
         return source
     merged = {**source.properties, **given}
