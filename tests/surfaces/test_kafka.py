@@ -25,9 +25,7 @@ class Application:
         """`app.sql`: the source `given` and these statements, in which `{kafka}` stands for connector and address."""
         address = f"'connector' = 'kafka', 'bootstrap.servers' = '{self.kafka.bootstrap_servers}'"
         own = "".join(f", '{name.replace('_', '.')}' = '{value}'" for name, value in properties.items())
-        source = (
-            f"-- @app: {self.topic}\nCREATE STREAM given ({columns}) WITH ({address}, 'topic' = '{self.topic}'{own});\n"
-        )
+        source = f"CREATE STREAM given ({columns}) WITH ({address}, 'topic' = '{self.topic}'{own});"
         text = "\n".join(statement.format(kafka=address, topic=self.topic) for statement in statements)
         (self.ferris.folder / "app.sql").write_text(f"-- @app: {self.topic}\n{source}\n{text}\n", "utf-8")
 
