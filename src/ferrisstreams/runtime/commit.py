@@ -14,7 +14,7 @@ an epoch that is not is deleted, and the files are cut to their marks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.clock import Clock
@@ -48,13 +48,14 @@ class CommitPolicy:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a job is: what an epoch makes durable beside the state rows."""
+    """Where a job is: what an epoch makes durable beside the state rows. `starts` is where it began."""
 
     positions: dict[str, JsonValue]
     rows_read: dict[str, int]
     ledger: Ledger
     watermarks: Watermarks
     finished: bool = False
+    starts: dict[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Commit:
         parts.source.open(self._progress.positions)
         for partition, position in parts.source.pinned().items():
             self._progress.positions.setdefault(partition, position)
+            self._progress.starts.setdefault(partition, position)
         self._begin()
         # A new sink gets a mark before anything is written: a crash in the first epoch is told from a foreign file.
         if last is None or "sink" not in self._marks:
@@ -160,6 +162,7 @@ class Commit:
         progress = self._progress
         progress.positions.clear()
         progress.positions.update(_mapping(content["positions"]))
+        progress.starts.update(_mapping(content["starts"]))
         progress.rows_read.clear()
         progress.rows_read.update({name: int(str(n)) for name, n in _mapping(content["rows_read"]).items()})
         kept = Ledger.from_json(content["ledger"])
@@ -240,6 +243,7 @@ class Commit:
         progress.ledger.check()
         content: dict[str, JsonValue] = {
             "positions": dict(progress.positions),
+            "starts": dict(progress.starts),
             "rows_read": dict(progress.rows_read),
             "ledger": dict(progress.ledger.as_dict()),
             "watermarks": progress.watermarks.snapshot(),

@@ -6,7 +6,12 @@ Nothing here uses what the job itself counted: records of sources, rows of sinks
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 from collections.abc import Mapping
+=======
+from collections import Counter
+from collections.abc import Iterator, Mapping
+>>>>>>> cca8c96 (session: the audit counts what topics hold; crash: jobs over a broker, killed at every point)
 from dataclasses import dataclass
 
 from ferrisstreams.batch import JsonValue
@@ -19,11 +24,17 @@ from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.files import output_names, sink_files
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.observer import Silent
+from ferrisstreams.runtime.reconcile import newest
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.session.application import Application, RunOptions
+from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source
 from ferrisstreams.session.dlq_journal import Journal
+<<<<<<< HEAD
 from ferrisstreams.session.recount import count_records, files_read, files_written, size_of
 from ferrisstreams.session.state import open_state
+=======
+from ferrisstreams.session.state import committed, open_state
+>>>>>>> cca8c96 (session: the audit counts what topics hold; crash: jobs over a broker, killed at every point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,12 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check |
     if builder.settings.source_connector == "datagen":
         rows = sum(int(str(position)) for position in _mapping(last.content["positions"]).values())
         return [Check("rows generated = read", rows, ledger.read)]
+    if builder.settings.source_connector == "kafka":
+        found = count_source(builder, last)
+        checks: list[Check | str] = [
+            Check("records in the topic up to the position = read", found.records, ledger.read)
+        ]
+        return _LOST if found.lost else [*checks, *_token(builder, last)]
     if builder.settings.source_connector != "file":
         return [f"the source ({builder.settings.source_connector}) cannot be read again"]
     settings = builder.file_source_settings()
@@ -114,10 +131,76 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check |
     return [Check("records in the source up to the position = read", counted, ledger.read)]
 
 
+<<<<<<< HEAD
+=======
+#: Of a topic whose beginning is gone nothing can be counted.
+_LOST: list[Check | str] = ["the topic no longer holds all records since the job began: they were not counted"]
+
+
+def _token(builder: JobBuilder, last: EpochRow) -> list[Check | str]:
+    """What the group has committed outside, beside the state."""
+    outside = committed(builder)
+    token = newest(found.metadata for found in outside.values())
+    if token is None:
+        return []
+    checks: list[Check | str] = [Check("epoch of the token outside = of the state", last.epoch, token.epoch)]
+    positions = _mapping(last.content["positions"])
+    known = {name: found.offset for name, found in outside.items() if name in positions}
+    return checks + [
+        Check(f"committed offset of {name} = position", int(str(positions[name])), offset)
+        for name, offset in known.items()
+    ]
+
+
+def _read_parts(last: EpochRow, settings: FileSourceSettings) -> Iterator[tuple[str, int]]:
+    """Every file that was read, and up to where."""
+    for position in _mapping(last.content["positions"]).values():
+        at = _mapping(position)
+        path, offset = str(at["path"]), int(str(at["offset"]))
+        if not settings.watch:
+            for earlier in source_paths(settings):
+                if earlier < path:
+                    yield earlier, Path(earlier).stat().st_size
+        yield path, offset
+
+
+def _records(path: str, stop: int, settings: FileSourceSettings) -> int:
+    """Records of a file before byte `stop`, blank ones left out, a header not counted."""
+    framing = framing_of(settings)
+    count = 0
+    with open(path, "rb") as file:
+        rest = b""
+        while True:
+            piece = file.read(min(_PIECE_BYTES, stop - file.tell()))
+            data, whole = rest + piece, not piece
+            if file.tell() - len(piece) == 0:
+                data = data.removeprefix(b"\xef\xbb\xbf")
+            found, rest = _spans(framing, data, whole)
+            count += found
+            if whole:
+                return count - (1 if settings.header and count else 0)
+
+
+def _spans(framing: Framing, data: bytes, whole: bool) -> tuple[int, bytes]:
+    """How many records `data` holds, and the beginning of the one that goes on behind it."""
+    spans = list(framing.spans(data))
+    if whole or not spans:
+        return len(spans), b"" if whole else data
+    return len(spans) - 1, data[spans[-1][0] :]
+
+
+>>>>>>> cca8c96 (session: the audit counts what topics hold; crash: jobs over a broker, killed at every point)
 # --- sink and letters -------------------------------------------------------------------------------------------------
 
 
 def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
+    if builder.settings.sink_connector == "kafka":
+        found = count_sink(builder, last)
+        return (
+            _LOST
+            if found.lost
+            else [Check("records in the topic since the job began = written", ledger.written, found.records)]
+        )
     if builder.settings.sink_connector != "file":
         return [f"the sink ({builder.settings.sink_connector}) cannot be read again"]
     job, path = builder.settings.job, str(builder.sink_path())
@@ -141,6 +224,9 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | s
 def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
     if not builder.needs_dead_letters:
         return [] if ledger.dead_lettered == 0 else ["dead letters were written under other settings"]
+    topic = builder.dead_letter_topic()
+    if topic is not None:
+        return _letters_in_topic(builder, last, ledger, topic)
     counts = {"input": 0, "output": 0, "late": 0, **_purged(builder)}
     path = builder.dead_letter_path()
     with open(path, "rb") as file:
@@ -151,12 +237,29 @@ def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check 
     checks: list[Check | str] = [
         Check("bytes of the dead letters = their mark", int(str(mark["length"])), path.stat().st_size)
     ]
+    return [*checks, *_letter_checks(builder, ledger, counts)]
+
+
+def _letters_in_topic(builder: JobBuilder, last: EpochRow, ledger: Ledger, topic: str) -> list[Check | str]:
+    found = count_letters(builder, last, topic)
+    counts = Counter[str]()
+    for (stage, kind), count in found.by_headers.items():
+        counts["late" if stage == "late" else kind] += count
+    return _LOST if found.lost else [*_letter_checks(builder, ledger, counts)]
+
+
+def _letter_checks(builder: JobBuilder, ledger: Ledger, counts: Mapping[str, int]) -> list[Check]:
+    checks = []
     if failure_policy(builder.settings.source).route == "dlq":
-        checks.append(Check("letters of rows that failed = dead_lettered", ledger.dead_lettered, counts["input"]))
+        checks.append(
+            Check("letters of rows that failed = dead_lettered", ledger.dead_lettered, counts.get("input", 0))
+        )
     if failure_policy(builder.settings.job).route == "dlq":
-        checks.append(Check("letters of output rows = output_rejected", ledger.output_rejected, counts["output"]))
+        checks.append(
+            Check("letters of output rows = output_rejected", ledger.output_rejected, counts.get("output", 0))
+        )
     if builder.settings.source.text("late.data.strategy") == "dead_letter":
-        checks.append(Check("letters of late rows = late", ledger.late, counts["late"]))
+        checks.append(Check("letters of late rows = late", ledger.late, counts.get("late", 0)))
     return checks
 
 

@@ -82,6 +82,11 @@ class KafkaProducer:
         self._limits: dict[str, int] = {}
 
     @property
+    def properties(self) -> Mapping[str, str]:
+        """The client's properties."""
+        return self._settings.properties
+
+    @property
     def transactional(self) -> bool:
         """Whether it writes in transactions."""
         return self._settings.transactional_id is not None
@@ -98,6 +103,13 @@ class KafkaProducer:
             require_topic(topics, topic, create)
             limit = topics.value_bytes_max(topic)
             self._limits[topic] = min(own, limit if limit is not None else own) - _RECORD_OVERHEAD_BYTES
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """By partition, the offset behind the last record of a topic. Raises ConnectorError."""
+        numbers = range(Topics(self._settings.properties, self._clock).partitions(topic) or 0)
+        with self._reports.translated(f"ask for the ends of the topic {topic}"):
+            found = {number: self._reader.get_watermark_offsets(TopicPartition(topic, number)) for number in numbers}
+        return {number: high for number, (_, high) in found.items()}
 
     def record_bytes_max(self, topic: str) -> int:
         """How large value, key and headers of a record may be together."""

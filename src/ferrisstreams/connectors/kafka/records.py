@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 
 from ferrisstreams.batch import Headers
 from ferrisstreams.connectors.kafka.messages import header_pairs
@@ -78,6 +78,90 @@ def _read_to_end(consumer: Consumer, left: set[int], topic: str) -> list[Record]
                 Record(message.value(), message.key(), header_pairs(message.headers()), at_ms, partition, offset)
             )
     return records
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Records of a topic: how many, and how many by the values of some headers. `lost`: the topic no longer holds the
+    beginning of what was asked for."""
+
+    records: int
+    by_headers: Mapping[tuple[str, ...], int]
+    lost: bool
+
+
+def count_records(
+    properties: Mapping[str, str],
+    topic: str,
+    ranges: Mapping[int, tuple[int, int | None]],
+    headers: tuple[str, ...] = (),
+) -> Counted:
+    """Count the committed records of partitions, from an offset up to another, or up to the end. Raises ConnectorError.
+
+    Nothing is kept of a record but its count.
+    """
+    consumer = Consumer(
+        {
+            **connection_properties(properties),
+            "group.id": "ferris-reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "fetch.queue.backoff.ms": 5,
+        }
+    )
+    counter = _Counter(topic, ranges, headers)
+    try:
+        with translated(f"read the topic {topic}"):
+            lows = {number: consumer.get_watermark_offsets(TopicPartition(topic, number))[0] for number in ranges}
+            consumer.assign([TopicPartition(topic, number, start) for number, (start, _) in ranges.items()])
+            counter.run(consumer)
+    finally:
+        consumer.close()
+    lost = any(lows[number] > start for number, (start, _) in ranges.items())
+    return Counted(sum(counter.records.values()), counter.by_headers, lost)
+
+
+class _Counter:
+    """Counts until each partition has come to its stop or its end."""
+
+    def __init__(self, topic: str, ranges: Mapping[int, tuple[int, int | None]], headers: tuple[str, ...]) -> None:
+        self.records: dict[int, int] = dict.fromkeys(ranges, 0)
+        self.by_headers: dict[tuple[str, ...], int] = {}
+        self._topic = topic
+        self._ranges = ranges
+        self._headers = headers
+        self._left = {number for number, (start, stop) in ranges.items() if stop is None or start < stop}
+
+    def run(self, consumer: Consumer) -> None:
+        polls = 0
+        while self._left:
+            messages = consumer.consume(_BATCH_RECORDS, _POLL_SECONDS)
+            polls = 0 if messages else polls + 1
+            if polls > _POLLS_MAX:
+                raise TransientError(f"Kafka: the topic {self._topic} gives nothing and no end", "E4101")
+            for message in messages:
+                self._take(message)
+
+    def _take(self, message: Message) -> None:
+        error, number, offset = message.error(), message.partition(), message.offset()
+        assert number is not None
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise kafka_error(error, f"read the topic {self._topic}")
+            self._left.discard(number)
+            return
+        assert offset is not None
+        stop = self._ranges[number][1]
+        if stop is not None and offset >= stop:
+            self._left.discard(number)
+            return
+        self.records[number] += 1
+        if self._headers:
+            found = dict(header_pairs(message.headers()))
+            values = tuple((found.get(name) or b"").decode("utf-8", "replace") for name in self._headers)
+            self.by_headers[values] = self.by_headers.get(values, 0) + 1
 
 
 def write_records(properties: Mapping[str, str], topic: str, records: Iterable[Record]) -> None:

@@ -13,6 +13,9 @@ from ferrisstreams.errors import InternalError
 class KafkaSink:
     """Writes to one topic through the job's producer, whose transactions decide. By itself it takes nothing back.
 
+    A mark is `{"since": {partition: offset}}`: the ends of the topic when the job began. What was written since can be
+    counted, but nothing is cut off behind it.
+
     Rows whose record is larger than the topic takes are given back by `write` as rejected.
     """
 
@@ -21,9 +24,12 @@ class KafkaSink:
     def __init__(self, producer: KafkaProducer, topic: str) -> None:
         self._producer = producer
         self._topic = topic
+        self._mark: JsonValue = None
 
     def open(self, mark: JsonValue) -> None:
         self._producer.open()
+        ends = self._producer.ends(self._topic) if mark is None else {}
+        self._mark = {"since": {str(number): end for number, end in ends.items()}} if mark is None else mark
 
     def write(self, payload: Payload) -> Sequence[Rejected]:
         values = payload.values
@@ -41,7 +47,7 @@ class KafkaSink:
 
     def flush(self) -> JsonValue:
         self._producer.flush()
-        return None
+        return self._mark
 
     def confirm(self, mark: JsonValue) -> None:
         """The transaction has published all."""

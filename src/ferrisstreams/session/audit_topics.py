@@ -1,0 +1,55 @@
+"""What topics hold of a job: records read, rows written, dead letters; counted there, and never taken from the job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.connectors.kafka.records import Counted, count_records
+from ferrisstreams.connectors.kafka.topics import Topics
+from ferrisstreams.duck.store import EpochRow
+from ferrisstreams.errors import InternalError
+from ferrisstreams.runtime.build import JobBuilder
+
+
+def count_source(builder: JobBuilder, last: EpochRow) -> Counted:
+    """The records of the source's topic between where the job began and where it is."""
+    settings = builder.kafka_source_settings()
+    starts, positions = _mapping(last.content["starts"]), _mapping(last.content["positions"])
+    ranges = {_number(name): (_offset(starts.get(name, 0)), _offset(at)) for name, at in positions.items()}
+    return count_records(settings.properties, settings.topic, ranges)
+
+
+def count_sink(builder: JobBuilder, last: EpochRow) -> Counted:
+    """The records of the sink's topic since the job began."""
+    return _count_since(builder, builder.sink_topic(), _mapping(last.content["marks"])["sink"])
+
+
+def count_letters(builder: JobBuilder, last: EpochRow, topic: str) -> Counted:
+    """The dead letters since the job began, by `ferris.stage` and `ferris.kind`."""
+    mark = _mapping(last.content["marks"])["dead_letters"]
+    return _count_since(builder, topic, mark, ("ferris.stage", "ferris.kind"))
+
+
+def _count_since(builder: JobBuilder, topic: str, mark: JsonValue, headers: tuple[str, ...] = ()) -> Counted:
+    properties = builder.producer.properties
+    since = _mapping(_mapping(mark)["since"])
+    numbers = range(Topics(properties).partitions(topic) or 0)
+    ranges: dict[int, tuple[int, int | None]] = {
+        number: (_offset(since.get(str(number), 0)), None) for number in numbers
+    }
+    return count_records(properties, topic, ranges, headers)
+
+
+def _number(partition: str) -> int:
+    return int(partition.rpartition("-")[2])
+
+
+def _offset(value: JsonValue) -> int:
+    return int(str(value))
+
+
+def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+    if not isinstance(value, Mapping):
+        raise InternalError(f"an epoch row holds {value!r} where a mapping belongs")
+    return value

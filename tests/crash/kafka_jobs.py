@@ -1,0 +1,164 @@
+"""Jobs over a real broker that are killed: each an application of its own, over topics or files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ferrisstreams.testing.broker import Cluster
+from tests.crash.conftest import Ended
+
+PARTITIONS = 2
+
+_COLUMNS = "(id BIGINT, p INT, k VARCHAR, v BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '2' SECOND)"
+_BATCHES = "'batch.strategy'='fixed_size', 'batch.size'=400"
+_JOB = "'commit.policy'='per_batch', 'failure_strategy'='send_to_dlq', 'dlq.max_consecutive'=1000000"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A job of the matrix: where it reads and writes, and its query, whose result no interleaving changes."""
+
+    source: str
+    sink: str
+    query: str
+
+
+COPY = "SELECT id, p, k, v * 2 AS twice, at FROM events WHERE v % 3 <> 0"
+KINDS = {
+    "copy": Kind("kafka", "kafka", COPY),
+    "tumbling": Kind(
+        "kafka",
+        "kafka",
+        "SELECT window_start, k, count(*) AS n, sum(v) AS total, max(id) AS last FROM events"
+        " GROUP BY k, TUMBLE(at, INTERVAL '10' SECOND)",
+    ),
+    "sessions": Kind(
+        "kafka",
+        "kafka",
+        "SELECT window_start, window_end, k, count(*) AS n, string_agg(id::VARCHAR, '-' ORDER BY id) AS ids FROM events"
+        " WHERE v < 40 GROUP BY k, SESSION(at, INTERVAL '300' MILLISECOND)",
+    ),
+    "kafka to file": Kind(
+        "kafka",
+        "file",
+        "SELECT window_start, k, count(*) AS n, sum(v) AS total FROM events"
+        " GROUP BY k, HOP(at, INTERVAL '4' SECOND, INTERVAL '12' SECOND)",
+    ),
+    "file to kafka": Kind("file", "kafka", COPY),
+}
+
+
+def events(seed: int, count: int) -> list[tuple[int, bytes]]:
+    """Records with their partition: with disorder, some late, some that do not decode."""
+    chance = random.Random(seed)
+    begin = datetime(2024, 1, 1, tzinfo=UTC)
+    records = []
+    for number in range(count):
+        at = begin + timedelta(milliseconds=10 * number - chance.choice([0, 0, 0, 500, 1500, 4000]))
+        partition = chance.randrange(PARTITIONS)
+        row = {
+            "id": number,
+            "p": partition,
+            "k": f"k{chance.randrange(7)}",
+            "v": chance.randrange(100),
+            "at": at.isoformat(),
+        }
+        text = json.dumps(row) if number % 1900 != 950 else f'{{"id": "broken", "number": {number}}}'
+        records.append((partition, text.encode()))
+    return records
+
+
+class KafkaJob:
+    """One application in a folder, run by the real command in a real process."""
+
+    def __init__(self, cluster: Cluster, folder: Path, name: str, kind: Kind, input_topic: str) -> None:
+        self.cluster = cluster
+        self.folder = folder
+        self.name = name
+        self.kind = kind
+        self.app = folder / f"{name}.sql"
+        self.output = f"{name}-out"
+        self.letters_topic = f"{name}-dlq"
+        folder.mkdir(parents=True, exist_ok=True)
+        if kind.sink == "kafka":
+            cluster.create_topic(self.output)
+        cluster.create_topic(self.letters_topic)
+        self.app.write_text(self._sql(input_topic))
+
+    def _sql(self, topic: str) -> str:
+        servers = f"'bootstrap.servers'='{self.cluster.bootstrap_servers}'"
+        source = (
+            f"connector='kafka', topic='{topic}', {servers}"
+            if self.kind.source == "kafka"
+            else "connector='file', path='in.jsonl'"
+        )
+        sink = (
+            f"connector='kafka', topic='{self.output}', {servers}"
+            if self.kind.sink == "kafka"
+            else "connector='file', path='out.jsonl'"
+        )
+        letters = f"'dlq.topic'='{self.letters_topic}'" if self.kind.sink == "kafka" else "'dlq.path'='letters.jsonl'"
+        return (
+            f"CREATE STREAM events {_COLUMNS} WITH ({source}, {_BATCHES});\n"
+            f"CREATE STREAM out AS {self.kind.query} WITH ({sink}, {_JOB}, {letters}, {self.more()});\n"
+        )
+
+    def more(self) -> str:
+        """Further settings of the job."""
+        return "'kafka.transaction.timeout.ms'='10000'" if self.kind.sink == "kafka" else "'append'='false'"
+
+    def start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, once: bool = True
+    ) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", str(self.app), "-o", "json", *arguments]
+        return subprocess.Popen(
+            command + ["--once"] * once,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, fault: str | None = None, *arguments: str) -> Ended:
+        process = self.start(*arguments, environment={"FERRIS_FAULT": fault} if fault else None)
+        out, err = process.communicate(timeout=120)
+        return Ended(process.returncode, out, err)
+
+    def audit(self) -> Ended:
+        command = [sys.executable, "-m", "ferrisstreams.cli.main", "audit", str(self.app)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def rows(self) -> list[bytes]:
+        """What a reader of committed records sees, in order."""
+        if self.kind.sink == "file":
+            return (self.folder / "out.jsonl").read_bytes().splitlines()
+        return [record.value or b"" for record in self.cluster.read(self.output)]
+
+    def letters(self) -> Counter[bytes]:
+        """The original values of all dead letters."""
+        if self.kind.sink == "file":
+            import base64
+
+            lines = (self.folder / "letters.jsonl").read_text().splitlines()
+            return Counter(base64.b64decode(json.loads(line)["value"]) for line in lines)
+        return Counter(record.value or b"" for record in self.cluster.read(self.letters_topic))
+
+
+def assert_rows(kind: Kind, rows: Sequence[bytes], expected: Sequence[bytes]) -> None:
+    """The same rows, each once, and in order: of each partition for a copy, by window end otherwise."""
+    assert Counter(rows) == Counter(expected)
+    found = [json.loads(row) for row in rows]
+    if kind.query == COPY:
+        for partition in range(PARTITIONS):
+            ids = [row["id"] for row in found if row["p"] == partition]
+            assert ids == sorted(ids)

@@ -1,0 +1,89 @@
+"""Jobs over a real broker, killed with SIGKILL at every point and at random: each result once, and in order."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ferrisstreams.connectors.kafka.records import Record
+from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
+from ferrisstreams.testing.broker import Cluster
+from tests.crash.conftest import Ended
+from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
+from tests.crash.reader import CommittedReader
+
+ROWS = 12_000
+
+#: How often a point is reached before the process dies there; where it is missing, two to four times.
+HITS = {"after_open": 1, "after_init": 1, "during_recovery": 1, "during_reclaim": 1, "after_reclaim": 1}
+
+
+@dataclass(frozen=True)
+class Twins:
+    """An application that ran undisturbed, with its end, and the same one still to be run."""
+
+    undisturbed: KafkaJob
+    expected: Ended
+    killed: KafkaJob
+
+
+@pytest.fixture
+def twins(request: pytest.FixtureRequest, kafka: Cluster, topic_name: str, tmp_path: Path) -> Twins:
+    records = events(7, ROWS)
+    kafka.create_topic(topic_name, PARTITIONS)
+    kafka.write(topic_name, [Record(value, partition=partition) for partition, value in records])
+    made = []
+    for name in ("undisturbed", "killed"):
+        made.append(KafkaJob(kafka, tmp_path / name, f"{topic_name}-{name}", KINDS[request.param], topic_name))
+        (tmp_path / name / "in.jsonl").write_bytes(b"".join(value + b"\n" for _, value in records))
+    ended = made[0].run()
+    assert ended.code == 0, ended.err
+    assert made[0].letters() == Counter(value for _, value in records if b"broken" in value)
+    return Twins(made[0], ended, made[1])
+
+
+def assert_same(twins: Twins, ended: Ended) -> None:
+    assert ended.code == 0, ended.err
+    assert_rows(twins.killed.kind, twins.killed.rows(), twins.undisturbed.rows())
+    assert twins.killed.letters() == twins.undisturbed.letters()
+    assert ended.summary["ledger"] == twins.expected.summary["ledger"]
+    audit = twins.killed.audit()
+    assert audit.code == 0, audit.out + audit.err
+
+
+@pytest.mark.parametrize("twins", sorted(KINDS), indirect=True)
+def test_kill_at_every_point_changes_nothing(twins: Twins) -> None:
+    decided_outside = twins.killed.kind.sink == "kafka"
+    points = (*TRANSACTION_POINTS, *FAULT_POINTS) if decided_outside else ("after_open", *FAULT_POINTS)
+    # A reclaim comes once a second: first, while there is enough to do for that long.
+    points = tuple(sorted(points, key=lambda point: "reclaim" not in point))
+    with CommittedReader(twins.killed) if decided_outside else nullcontext() as reader:
+        for number, point in enumerate(points):
+            ended = twins.killed.run(f"{point}:{HITS.get(point, 2 + number % 3)}")
+            assert ended.code == -9, f"{point}: {ended.err}"
+        assert_same(twins, twins.killed.run())
+        if reader is not None:
+            assert reader.until(len(twins.undisturbed.rows())) == twins.killed.rows()
+
+
+@pytest.mark.parametrize("twins", ["tumbling", "copy"], indirect=True)
+def test_kill_at_random_changes_nothing(twins: Twins) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    deaths = 0
+    for _ in range(5):
+        process = twins.killed.start()
+        try:
+            process.communicate(timeout=chance.uniform(1.0, 4.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            deaths += 1
+    print(f"seed {seed}: {deaths} of 5 runs were killed before their end")
+    assert_same(twins, twins.killed.run())
