@@ -6,12 +6,8 @@ Nothing here uses what the job itself counted: records of sources, rows of sinks
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
-from collections.abc import Mapping
-=======
 from collections import Counter
-from collections.abc import Iterator, Mapping
->>>>>>> cca8c96 (session: the audit counts what topics hold; crash: jobs over a broker, killed at every point)
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ferrisstreams.batch import JsonValue
@@ -29,12 +25,8 @@ from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source
 from ferrisstreams.session.dlq_journal import Journal
-<<<<<<< HEAD
 from ferrisstreams.session.recount import count_records, files_read, files_written, size_of
-from ferrisstreams.session.state import open_state
-=======
 from ferrisstreams.session.state import committed, open_state
->>>>>>> cca8c96 (session: the audit counts what topics hold; crash: jobs over a broker, killed at every point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +123,6 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check |
     return [Check("records in the source up to the position = read", counted, ledger.read)]
 
 
-<<<<<<< HEAD
-=======
 #: Of a topic whose beginning is gone nothing can be counted.
 _LOST: list[Check | str] = ["the topic no longer holds all records since the job began: they were not counted"]
 
@@ -152,55 +142,14 @@ def _token(builder: JobBuilder, last: EpochRow) -> list[Check | str]:
     ]
 
 
-def _read_parts(last: EpochRow, settings: FileSourceSettings) -> Iterator[tuple[str, int]]:
-    """Every file that was read, and up to where."""
-    for position in _mapping(last.content["positions"]).values():
-        at = _mapping(position)
-        path, offset = str(at["path"]), int(str(at["offset"]))
-        if not settings.watch:
-            for earlier in source_paths(settings):
-                if earlier < path:
-                    yield earlier, Path(earlier).stat().st_size
-        yield path, offset
-
-
-def _records(path: str, stop: int, settings: FileSourceSettings) -> int:
-    """Records of a file before byte `stop`, blank ones left out, a header not counted."""
-    framing = framing_of(settings)
-    count = 0
-    with open(path, "rb") as file:
-        rest = b""
-        while True:
-            piece = file.read(min(_PIECE_BYTES, stop - file.tell()))
-            data, whole = rest + piece, not piece
-            if file.tell() - len(piece) == 0:
-                data = data.removeprefix(b"\xef\xbb\xbf")
-            found, rest = _spans(framing, data, whole)
-            count += found
-            if whole:
-                return count - (1 if settings.header and count else 0)
-
-
-def _spans(framing: Framing, data: bytes, whole: bool) -> tuple[int, bytes]:
-    """How many records `data` holds, and the beginning of the one that goes on behind it."""
-    spans = list(framing.spans(data))
-    if whole or not spans:
-        return len(spans), b"" if whole else data
-    return len(spans) - 1, data[spans[-1][0] :]
-
-
->>>>>>> cca8c96 (session: the audit counts what topics hold; crash: jobs over a broker, killed at every point)
 # --- sink and letters -------------------------------------------------------------------------------------------------
 
 
 def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
     if builder.settings.sink_connector == "kafka":
-        found = count_sink(builder, last)
-        return (
-            _LOST
-            if found.lost
-            else [Check("records in the topic since the job began = written", ledger.written, found.records)]
-        )
+        counted = count_sink(builder, last)
+        checks = [Check("records in the topic since the job began = written", ledger.written, counted.records)]
+        return _LOST if counted.lost else [*checks]
     if builder.settings.sink_connector != "file":
         return [f"the sink ({builder.settings.sink_connector}) cannot be read again"]
     job, path = builder.settings.job, str(builder.sink_path())
@@ -214,7 +163,7 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | s
         expected = mark.closed_bytes + (mark.open.length if mark.open else 0)
     if names is not None and job.flag("append"):
         return ["the sink was appended to: its files are not the job's alone"]
-    checks: list[Check | str] = [Check("bytes of the sink = its mark", expected, size_of(written))]
+    checks = [Check("bytes of the sink = its mark", expected, size_of(written))]
     if job.flag("append"):
         return [*checks, "the sink was appended to: its rows are not the job's alone"]
     rows = sum(count_records(each, None, sink_files(job, path)) for each in written)
