@@ -72,11 +72,24 @@ class KillAt(CrashAt):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class StopAt(CrashAt):
+    """Stops the process with SIGSTOP there, once; it goes on with SIGCONT."""
+
+    def strike(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+_KINDS = {"": KillAt, "kill": KillAt, "stop": StopAt}
+
+
 def faults_from(text: str | None) -> Faults:
-    """`FERRIS_FAULT`: `after_flush:3` kills the process at the third flush. Raises ConfigError E3002."""
+    """`FERRIS_FAULT`: `after_flush:3` kills the process at the third flush, `after_flush:3:stop` stops it there.
+
+    Raises ConfigError E3002.
+    """
     if not text:
         return NoFaults()
-    point, _, hit = text.partition(":")
-    if point not in _POINTS or not (hit or "1").isdigit():
+    point, hit, kind, *rest = [*text.split(":"), "", ""][: max(3, text.count(":") + 1)]
+    if point not in _POINTS or not (hit or "1").isdigit() or kind not in _KINDS or rest:
         raise ConfigError(f"FERRIS_FAULT={text} names no fault point", "E3002", f"one of {', '.join(_POINTS)}")
-    return KillAt(point, int(hit or "1"))
+    return _KINDS[kind](point, int(hit or "1"))

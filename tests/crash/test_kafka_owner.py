@@ -1,0 +1,141 @@
+"""Who owns a job: an instance that was paused, a second one, one with another state, a broker that goes away."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ferrisstreams.connectors.kafka.records import Record
+from ferrisstreams.testing.broker import Broker, Cluster
+from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
+
+ROWS = 6_000
+WAIT_SECONDS = 0.1
+WAITS_MAX = 600
+
+
+class BriefJob(KafkaJob):
+    """Its transactions are given up by the broker soon, and its epochs end by time."""
+
+    def more(self) -> str:
+        return "'kafka.transaction.timeout.ms'='1500', 'commit.interval'='500ms'"
+
+
+def filled(cluster: Cluster, topic: str, records: list[tuple[int, bytes]]) -> None:
+    cluster.create_topic(topic, PARTITIONS)
+    cluster.write(topic, [Record(value, partition=partition) for partition, value in records])
+
+
+def expected(cluster: Cluster, folder: Path, topic: str) -> list[bytes]:
+    """What an undisturbed job writes."""
+    job = KafkaJob(cluster, folder, f"{topic}-calm", KINDS["copy"], topic)
+    assert job.run().code == 0
+    return job.rows()
+
+
+def wait_for_rows(job: KafkaJob, count: int, process: subprocess.Popen[str]) -> None:
+    """Until so many rows are committed; the process must go on meanwhile."""
+    for _ in range(WAITS_MAX):
+        if len(job.rows()) >= count:
+            return
+        if process.poll() is not None:
+            raise AssertionError(f"ended with {process.returncode}: {process.communicate()}")
+        time.sleep(WAIT_SECONDS)
+    raise AssertionError(f"{len(job.rows())} rows, not {count}")
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Stopped in order: its exit code and what it said."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out + err
+
+
+def test_instance_that_slept_over_its_transaction_goes_on(
+    kafka: Cluster, topic_name: str, tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    records = events(3, ROWS)
+    filled(kafka, topic_name, records[: ROWS // 2])
+    job = BriefJob(kafka, tmp_path / "job", f"{topic_name}-slept", KINDS["copy"], topic_name)
+    process = job.start(once=False, environment={"FERRIS_FAULT": "after_write:3:stop"})
+    started.append(process)
+    _wait_until_stopped(process)
+    time.sleep(4)  # longer than the transaction may last, and than the broker takes to look
+    process.send_signal(signal.SIGCONT)
+    kafka.write(topic_name, [Record(value, partition=partition) for partition, value in records[ROWS // 2 :]])
+    rows = expected(kafka, tmp_path / "calm", topic_name)
+    wait_for_rows(job, len(rows), process)
+    code, said = ended(process)
+    assert code == 0, said
+    assert "E4105" in said
+    assert_rows(job.kind, job.rows(), rows)
+    assert job.letters() == Counter(value for _, value in records if b"broken" in value)
+
+
+def _wait_until_stopped(process: subprocess.Popen[str]) -> None:
+    for _ in range(WAITS_MAX):
+        pid, status = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
+        if pid and os.WIFSTOPPED(status):
+            return
+        assert not pid, f"ended: {status}"
+        time.sleep(WAIT_SECONDS)
+    raise AssertionError("does not come to its point")
+
+
+def test_second_instance_with_another_state_is_refused_and_hurts_nothing(
+    kafka: Cluster, topic_name: str, tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    records = events(4, ROWS)
+    filled(kafka, topic_name, records[: ROWS // 2])
+    job = KafkaJob(kafka, tmp_path / "job", f"{topic_name}-owner", KINDS["copy"], topic_name)
+    process = job.start(once=False)
+    started.append(process)
+    wait_for_rows(job, 100, process)
+    second = job.run(None, "--state-dir", str(tmp_path / "elsewhere"))
+    assert second.code == 1
+    assert "E5003" in second.err
+    assert "state reset" in second.err
+    kafka.write(topic_name, [Record(value, partition=partition) for partition, value in records[ROWS // 2 :]])
+    rows = expected(kafka, tmp_path / "calm", topic_name)
+    wait_for_rows(job, len(rows), process)
+    code, said = ended(process)
+    assert code == 0, said
+    assert "E4105" not in said  # the first instance was not fenced
+    assert_rows(job.kind, job.rows(), rows)
+
+
+def test_broker_that_dies_within_a_transaction_costs_nothing(tmp_path: Path, topic_name: str) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        records = events(5, ROWS)
+        filled(broker, topic_name, records)
+        rows = expected(broker, tmp_path / "calm", topic_name)
+        job = KafkaJob(broker, tmp_path / "job", f"{topic_name}-broker", KINDS["copy"], topic_name)
+        process = job.start("--set", "max_retries=100", "--set", "retry_backoff=200ms", once=False)
+        try:
+            wait_for_rows(job, len(rows) // 4, process)
+            broker.kill()
+            broker.start()
+            wait_for_rows(job, len(rows), process)
+            code, said = ended(process)
+        finally:
+            process.kill()
+        assert code == 0, said
+        assert json.loads(said.splitlines()[0])["jobs"][0]["ledger"]["written"] == len(rows)
+        assert_rows(job.kind, job.rows(), rows)
