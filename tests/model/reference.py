@@ -134,9 +134,9 @@ class Model:
     def take(self, partition: str, row: Row | None) -> str:
         """Give the row its outcome."""
         self.state.away.discard(partition)
-        if self.query.window is None and not self.query.changes:
-            self.state.judged.clear()  # the next bounded end gives the whole result again
         outcome = self._judge(partition, row)
+        if outcome == "absorbed" and self.query.window is None and not self.query.changes:
+            self.state.judged.clear()  # the next bounded end gives the whole result again
         self.state.positions[partition] += 1
         self.state.ledger.update((outcome, "read"))
         return outcome

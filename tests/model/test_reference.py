@@ -146,6 +146,18 @@ def test_run_on_grown_input_adds_windows_and_never_changes_one(query: Query, fir
     assert play(model, inputs).state.output == again
 
 
+@SETTINGS
+@given(queries(NO_WINDOW, late=FINAL_ONCE), INPUTS, INPUTS)
+def test_finished_result_is_given_again_only_when_a_row_was_absorbed(
+    query: Query, first: Inputs, grown: Inputs
+) -> None:
+    model = run(query, first, [])
+    written, absorbed = len(model.state.output), model.state.ledger["absorbed"]
+    play(model, {name: [*rows, *grown.get(name, [])] for name, rows in first.items()})
+    if query.having is None:
+        assert (len(model.state.output) > written) == (model.state.ledger["absorbed"] > absorbed)
+
+
 @given(st.lists(st.integers(0, 30), min_size=1), st.integers(1, 8))
 def test_session_of_a_row_is_the_closure_of_its_neighbours(times: list[int], gap: int) -> None:
     member = {times[0]}
