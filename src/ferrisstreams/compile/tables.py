@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+import pyarrow.compute as pc
 from sqlglot import exp
 
 from ferrisstreams.batch import Payload
@@ -27,13 +27,12 @@ class Tables:
 
     def run(self, work: Connection, statement: Statement, parameters: Parameters) -> Written:
         table = work.table(statement, parameters)
-        outcomes = table.column(OUTCOME).to_pylist()
-        times = table.column(TIME).to_pylist() if self._timed else []
-        kept = [index for index, outcome in enumerate(outcomes) if outcome == KEPT]
-        rows = table.select(list(self._names)).take(pa.array(kept, pa.int64()))
-        counts = {value: outcomes.count(value) for value in (KEPT, LATE, FILTERED)}
-        seen = max((time for time in times if time is not None), default=None)
-        tally = Tally(kept=counts[KEPT], late=counts[LATE], filtered=counts[FILTERED], seen_us=seen)
+        outcomes = table.column(OUTCOME)
+        counts = {each["values"].as_py(): each["counts"].as_py() for each in pc.value_counts(outcomes)}
+        tally = Tally(kept=counts.get(KEPT, 0), late=counts.get(LATE, 0), filtered=counts.get(FILTERED, 0))
+        if self._timed:
+            tally.seen_us = pc.max(table.column(TIME)).as_py()
+        rows = table.select(list(self._names)).filter(pc.equal(outcomes, KEPT))
         return Written(Payload(rows, rows.num_rows), tally, 0)
 
     def unencodable(self, rows: exp.Select) -> exp.Select:
