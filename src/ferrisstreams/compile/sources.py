@@ -13,6 +13,7 @@ from ferrisstreams.compile.stage import Failure
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW, Decoder
+from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.operators.aggregates import function
 from ferrisstreams.operators.windows import TIME_MAX_US, number
 
@@ -34,6 +35,10 @@ class FetchRows:
         self._decoder = decoder
         self._fetch = fetch
         self._ahead = ahead
+
+    @property
+    def steady(self) -> bool:
+        return isinstance(self._fetch.records, MemoryFile)
 
     def scan(self) -> exp.Select:
         return self._decoder.scan(self._fetch)
@@ -87,6 +92,10 @@ class MergedRows:
         self._chunk = chunk
         self._final = final
         self._names = names
+
+    @property
+    def steady(self) -> bool:
+        return False
 
     def scan(self) -> exp.Select:
         return self._final

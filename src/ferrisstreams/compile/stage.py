@@ -19,7 +19,7 @@ from ferrisstreams.compile.rows import (
     projected,
     with_computed,
 )
-from ferrisstreams.duck.engine import Connection, DataError, Statement, column, text
+from ferrisstreams.duck.engine import Connection, DataError, Prepared, Statement, column, text
 from ferrisstreams.formats.base import ROW
 
 #: Failing rows whose reason is asked of the engine one by one; beyond that the message names the expression alone.
@@ -57,6 +57,10 @@ class Tried:
 
 class Rows(Protocol):
     """A batch as the row statement reads it."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether the scan reads nothing but a file, so that the plan of a statement over it can be kept."""
 
     def scan(self) -> exp.Select:
         """The rows, with `_row`; reading them may raise DataError."""
@@ -104,6 +108,7 @@ class RowStage(Generic[Result]):
         self._fetch = fetch
         self._retries = retries
         self._last: tuple[exp.Select, exp.Select, str] | None = None
+        self._prepared: Prepared | None = None
 
     def run(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
@@ -111,7 +116,8 @@ class RowStage(Generic[Result]):
         tried = Tried()
         while True:
             try:
-                return Ran(self._fetch(statement, parameters), relation, marked=False)
+                planned = self._planned(statement, parameters) if rows.steady else statement
+                return Ran(self._fetch(planned, parameters), relation, marked=False)
             except DataError:
                 if not tried.again(self._retries):
                     break
@@ -123,7 +129,19 @@ class RowStage(Generic[Result]):
         if self._last is None or self._last[0] is not scan:
             relation = with_computed(self.shape, scan)
             self._last = (scan, relation, text(self._reduce(self._projected(relation, marked=False))))
+            self._forget_plan()
         return self._last[1], self._last[2]
+
+    def _planned(self, statement: str, parameters: Parameters) -> Prepared:
+        """The statement of `_last`, planned once: planning costs about as much as ten thousand rows."""
+        if self._prepared is None:
+            self._prepared = self._work.prepare(statement, parameters)
+        return self._prepared
+
+    def _forget_plan(self) -> None:
+        if self._prepared is not None:
+            self._work.release(self._prepared)
+            self._prepared = None
 
     def ask(
         self, ran: Ran[Result], question: Callable[[exp.Select], exp.Select], parameters: Parameters

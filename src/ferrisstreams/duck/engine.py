@@ -19,7 +19,16 @@ from ferrisstreams.errors import FatalConnectorError, FerrisError, InternalError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Statement: TypeAlias = exp.Expression | str
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement that its connection has planned once, under a name; `parameters` are those that stand in it."""
+
+    name: str
+    parameters: tuple[str, ...]
+
+
+Statement: TypeAlias = exp.Expression | str | Prepared
 
 #: `total / count` of a decimal total as text with `scale` digits, rounded half away from zero. Whole numbers of the
 #: total's smallest unit are divided, in two steps so that nothing exceeds 38 digits before the result itself does.
@@ -125,6 +134,7 @@ class Connection:
 
     def __init__(self, raw: duckdb.DuckDBPyConnection) -> None:
         self._raw = raw
+        self._prepared = 0
 
     def execute(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> None:
         with _translated():
@@ -147,6 +157,23 @@ class Connection:
             sql, bound = _bound(statement, parameters)
             return self._raw.sql(sql, params=bound).to_arrow_table()
 
+    def prepare(self, statement: exp.Expression | str, parameters: Mapping[str, object]) -> Prepared:
+        """Plan a statement once and run it often, with these parameters (whole numbers or text).
+
+        Only for what reads files: a kept plan does not learn that a table has other rows than when it was made.
+        Raises DataError where a constant of the statement fails.
+        """
+        sql = text(statement)
+        self._prepared += 1
+        prepared = Prepared(f"_prepared_{self._prepared}", tuple(_occurring(sql, parameters)))
+        with _translated():
+            self._raw.execute(f"PREPARE {prepared.name} AS {sql}")
+        return prepared
+
+    def release(self, prepared: Prepared) -> None:
+        """Forget a prepared statement."""
+        self._raw.execute(f"DEALLOCATE {prepared.name}")
+
     def register(self, name: str, table: pa.Table) -> None:
         """Make an Arrow table readable under `name` by this connection."""
         self._raw.register(name, table)
@@ -167,10 +194,24 @@ class Connection:
 
 def _bound(statement: Statement, parameters: Mapping[str, object] | None) -> tuple[str, dict[str, object] | None]:
     """The text and those parameters that stand in it: DuckDB refuses others."""
+    if isinstance(statement, Prepared):
+        return _execution(statement, parameters or {}), None
     sql = text(statement)
-    if not parameters:
-        return sql, None
-    return sql, {name: value for name, value in parameters.items() if f"${name}" in sql} or None
+    return sql, _occurring(sql, parameters or {}) or None
+
+
+def _occurring(sql: str, parameters: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in parameters.items() if f"${name}" in sql}
+
+
+def _execution(prepared: Prepared, parameters: Mapping[str, object]) -> str:
+    """EXECUTE takes literals only, no parameters of its own."""
+    values = [
+        exp.PropertyEQ(this=exp.to_identifier(name), expression=exp.convert(parameters[name]))
+        for name in prepared.parameters
+    ]
+    call = exp.Anonymous(this=prepared.name, expressions=values) if values else exp.to_identifier(prepared.name)
+    return exp.Command(this="EXECUTE", expression=text(call)).sql("duckdb")
 
 
 def arrow_table(columns: Mapping[str, tuple[str, Sequence[object]]]) -> pa.Table:
@@ -184,7 +225,7 @@ def arrow_table(columns: Mapping[str, tuple[str, Sequence[object]]]) -> pa.Table
     return pa.table({name: pa.array(values, kinds[kind]) for name, (kind, values) in columns.items()})
 
 
-def text(statement: Statement) -> str:
+def text(statement: exp.Expression | str) -> str:
     """SQL text of a tree; a text stays as it is."""
     return statement if isinstance(statement, str) else statement.sql("duckdb")
 
