@@ -124,7 +124,8 @@ class AggregatePipeline:
         return outcome
 
     def prepare(self, epoch: int) -> None:
-        self._parts.log.prepare(epoch)
+        # What was emitted and closed in this very epoch needs no room on the disk.
+        self._parts.log.prepare(epoch, self._parts.group.open_from(self._closed_us))
 
     def confirm(self) -> None:
         self._parts.log.confirm()

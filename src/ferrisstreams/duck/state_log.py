@@ -193,18 +193,22 @@ class StateLog:
 
     # --- epochs -----------------------------------------------------------------------------------------------------
 
-    def prepare(self, epoch: int) -> None:
-        """Append the delta to the panes, in the open transaction of the state connection."""
-        if not self._slices:
+    def prepare(self, epoch: int, keep_from_us: int | None) -> None:
+        """Append the delta to the panes, in the open transaction of the state connection.
+
+        Rows whose slice starts before `keep_from_us` are left out: nothing will read them again.
+        """
+        slices = sorted(place for place in self._slices if keep_from_us is None or place >= keep_from_us)
+        if not slices:
             return
-        slices = sorted(self._slices)
         self._open(slices)
         live = self.live
         starts = [pane.start for pane in live]
         touched = sorted({live[bisect_right(starts, place) - 1] for place in slices})
         before = sum(self._rows.values())
+        whole = len(touched) == 1 and len(slices) == len(self._slices)
         for pane in touched:
-            self._append_to(pane, epoch, whole=len(touched) == 1)
+            self._append_to(pane, epoch, None if whole else slices[0])
         if len(touched) > 1 and sum(self._rows.values()) - before < PANE_ROWS_MIN * len(touched):
             self._width = min(self._width * 2, max(self._width, self._unit * PANE_SLICES_MAX))
 
@@ -269,10 +273,11 @@ class StateLog:
         target = exp.Schema(this=self._table(name), expressions=names)
         return int(str(self._state.rows(exp.Insert(this=target, expression=rows))[0][0]))
 
-    def _append_to(self, pane: Interval, epoch: int, whole: bool) -> None:
+    def _append_to(self, pane: Interval, epoch: int, first: int | None) -> None:
+        """Append the delta's rows of a pane, from the slice `first` on; None: the delta as a whole."""
         rows = exp.select(exp.Literal.number(epoch), *self._references()).from_(DELTA).where(column("_outcome").eq(0))
-        if not whole:
-            rows = rows.where(column(SLICE) >= pane.start, column(SLICE) < pane.stop)
+        if first is not None:
+            rows = rows.where(column(SLICE) >= max(pane.start, first), column(SLICE) < pane.stop)
         self._rows[pane] += self._insert(self._names[pane], rows)
 
     def _rewrite(self, pane: Interval, merge: exp.Select, keep_from_us: int | None) -> None:

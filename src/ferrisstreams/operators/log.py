@@ -51,6 +51,9 @@ class GroupLog(Protocol):
     def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
         """Of those, the groups that the batch (parameter `BATCH_NUMBER`) touches; `before`: without the batch."""
 
+    def open_from(self, closed_us: int) -> int | None:
+        """Slices that begin before this are in windows only that are closed; None: a slice alone does not tell."""
+
     def reclaim(self, log: StateLog, closed_us: int) -> None:
         """Give back the room of what is closed, and merge what has grown."""
 
@@ -123,6 +126,9 @@ class KeyedLog:
     def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
         rows = exp.select("*").from_(log.select(before=batch_number() if before else None).subquery("rows"))
         return self._merge(semi(rows, log.batch_rows(batch_number()), self._shape.keys))
+
+    def open_from(self, closed_us: int) -> int | None:
+        return None
 
     def reclaim(self, log: StateLog, closed_us: int) -> None:
         log.compact(merged(self._shape, exp.select("*").from_("log"), [column(SLICE)], [column(SLICE)]), None)

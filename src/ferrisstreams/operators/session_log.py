@@ -65,6 +65,9 @@ class SessionLog:
         rows = _rows(log, batch_number() if before else None)
         return self._merge(semi(rows, log.batch_rows(batch_number()), self._shape.keys), low_us, high_us)
 
+    def open_from(self, closed_us: int) -> int | None:
+        return None
+
     def reclaim(self, log: StateLog, closed_us: int) -> None:
         bounds = [
             exp.alias_(exp.cast(number(0), "BIGINT"), SLICE),

@@ -70,10 +70,13 @@ class WindowLog:
         batch = self._with_starts(log.batch_rows(batch_number()), low_us, high_us)
         return self._merge(semi(rows, batch, (START, *self._shape.keys)))
 
+    def open_from(self, closed_us: int) -> int:
+        # The last window that holds a slice ends at most one size after the slice begins.
+        return closed_us - self._window.size_us + 1
+
     def reclaim(self, log: StateLog, closed_us: int) -> None:
-        # The last window that holds a slice ends at most one size after the slice begins: slices that begin before
-        # this are in closed windows only. The last slice of a pane begins one slice before the pane stops.
-        open_us = closed_us - self._window.size_us + 1
+        open_us = self.open_from(closed_us)
+        # The last slice of a pane begins one slice before the pane stops.
         log.drop_through(open_us - 1 + slice_us(self._window))
         places = [column(SLICE), column(FROM)] if self._hops else [column(SLICE)]
         log.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
