@@ -8,7 +8,7 @@ SEED ?= 1
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint bench bench-kafka fuzz docs lock clean
+.PHONY: help setup demo demo-kafka test check lint bench bench-kafka fuzz docs lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ setup: ## make .venv with everything in it (nothing to do when it is there)
 
 demo: setup ## run the example jobs: a window over real flights, then one over a million rows
 	@sh examples/demo.sh
+
+demo-kafka: setup ## the same over Kafka: start a broker, fill a topic, run a window, clean up (needs Java 17 and Maven)
+	@$(VENV)/python examples/kafka/demo.py
 
 test: setup lint ## all checks: style, types, layers, and every test
 	$(VENV)/python -m pytest -n 2 --dist worksteal -q

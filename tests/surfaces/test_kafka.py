@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from examples.kafka.demo import order
+from ferrisstreams.connectors.kafka.records import group_lag
 from ferrisstreams.testing.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris, Ran
 
@@ -234,3 +237,23 @@ def test_names_that_people_bring_are_read(app: Application) -> None:
     ran = app.ferris("run", "--once", "app.sql")
     assert ran.code == 0, ran.err
     assert [json.loads(line)["name"] for line in ran.out.splitlines()[:2]] == ["a", "b"]
+
+
+def test_example_gives_what_it_says(app: Application) -> None:
+    text = (Path(__file__).resolve().parents[2] / "examples" / "kafka" / "orders.sql").read_text("utf-8")
+    for name in ("orders", "turnover"):
+        text = text.replace(f"'topic' = '{name}'", f"'topic' = '{app.topic}-{name}'")
+    (app.ferris.folder / "orders.sql").write_text(f"-- @app: {app.topic}\n{text}", "utf-8")
+    app.kafka.create_topic(f"{app.topic}-orders", partitions=3)
+    app.kafka.write(f"{app.topic}-orders", map(order, range(30_000)))
+    address = f"bootstrap.servers={app.kafka.bootstrap_servers}"
+    ran = app.ferris("run", "--once", "-o", "json", "--set", address, "orders.sql")
+    assert ran.code == 0, ran.err
+    assert ran.job["ledger"]["absorbed"] == 29_999
+    records = [json.loads(record.value or b"") for record in app.kafka.read(f"{app.topic}-turnover")]
+    assert sum(record["orders"] for record in records) == 29_999
+    assert {record["shop"] for record in records} == {"north", "south", "harbour"}
+    assert len(app.kafka.read(f"{app.topic}.turnover.dlq")) == 1
+    group = f"{app.topic}.turnover"
+    lag = group_lag(app.kafka.properties, group, f"{app.topic}-orders")
+    assert lag == {f"{app.topic}-orders-{number}": 0 for number in range(3)}

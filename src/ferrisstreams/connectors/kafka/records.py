@@ -193,3 +193,19 @@ def write_records(properties: Mapping[str, str], topic: str, records: Iterable[R
         raise kafka_error(failures[0], f"write to the topic {topic}")
     if left:
         raise TransientError(f"Kafka: {left} records of the topic {topic} were not taken", "E4101")
+
+
+def group_lag(properties: Mapping[str, str], group: str, topic: str) -> dict[str, int]:
+    """How many offsets lie between what a group has committed and the end, by partition. Raises ConnectorError."""
+    consumer = Consumer({**connection_properties(properties), "group.id": group, "enable.auto.commit": False})
+    try:
+        with translated(f"ask how far the group {group} is"):
+            found = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[topic].partitions
+            committed = consumer.committed([TopicPartition(topic, number) for number in found], REQUEST_TIMEOUT_SECONDS)
+            lag = {}
+            for each in committed:
+                low, high = consumer.get_watermark_offsets(each, timeout=REQUEST_TIMEOUT_SECONDS)
+                lag[f"{topic}-{each.partition}"] = high - (each.offset if each.offset >= 0 else low)
+            return lag
+    finally:
+        consumer.close()

@@ -1,0 +1,62 @@
+"""Starts a broker, fills a topic, runs `orders.sql` over it, and shows output, dead letters, lag and ledger."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ferrisstreams.connectors.kafka.records import group_lag
+from ferrisstreams.errors import FatalConnectorError
+from ferrisstreams.testing.broker import Broker, Record
+
+FOLDER = Path(__file__).parent
+ORDERS = 100_000
+SHOPS = ("north", "south", "harbour")
+FERRIS = [sys.executable, "-m", "ferrisstreams.cli.main"]
+
+
+def order(number: int) -> Record:
+    """An order each 3 ms of event time; one in 20,000 is no order at all."""
+    shop = SHOPS[number % len(SHOPS)]
+    if number % 20_000 == 19_999:
+        return Record(b'{"shop": "nowhere", "amount": "much"}', shop.encode())
+    seconds, milliseconds = divmod(number * 3, 1000)
+    at = f"2024-01-01T10:{seconds // 60:02}:{seconds % 60:02}.{milliseconds:03}Z"
+    value = {"ordered_at": at, "shop": shop, "amount": f"{number % 5000 / 100:.2f}"}
+    return Record(json.dumps(value).encode(), shop.encode())
+
+
+def main() -> None:
+    say("starting a broker")
+    with tempfile.TemporaryDirectory() as folder, Broker(Path(folder, "broker")) as broker:
+        say(f"{ORDERS:,} orders to the topic orders at {broker.bootstrap_servers}")
+        broker.create_topic("orders", partitions=3)
+        broker.write("orders", map(order, range(ORDERS)))
+        command = ["run", "--once", "--state-dir", str(Path(folder, "state"))]
+        address = f"bootstrap.servers={broker.bootstrap_servers}"
+        subprocess.run([*FERRIS, *command, "--set", address, str(FOLDER / "orders.sql")], check=True)
+        records = broker.read("turnover")
+        say(f"the topic turnover: {len(records)} records")
+        for record in records[-3:]:
+            say(f"  {(record.key or b'').decode():8} {(record.value or b'').decode()}")
+        letters = broker.read("orders.turnover.dlq")
+        say(f"the topic orders.turnover.dlq: {len(letters)} records")
+        for letter in letters[:1]:
+            say(f"  {(letter.value or b'').decode()}  {dict(letter.headers)['ferris.code']!r}")
+        lag = group_lag(broker.properties, "orders.turnover", "orders")
+        say("lag of the group orders.turnover: " + ", ".join(f"{name} {left}" for name, left in lag.items()))
+    say("the broker is stopped and its data removed")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FatalConnectorError as error:
+        sys.exit(f"demo-kafka: {error}")
