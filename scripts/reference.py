@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ferrisstreams.config.kinds import DURATION, SIZE
-from ferrisstreams.config.registry import BATCH_KEYS, CONNECTOR_KEYS, JOB_KEYS, TIME_KEYS, Key
+from ferrisstreams.config.registry import BATCH_KEYS, CONNECTOR_KEYS, FAILURE_KEYS, JOB_KEYS, TIME_KEYS, Key
 from ferrisstreams.errors import CODES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -17,7 +17,8 @@ Made by `make docs` from the registry of keys; not to be edited.
 A key stands in the `WITH (…)` of a source, or in the `WITH (…)` of the stream that a job writes (sink and job share
 it). `ferris run --set key=value` sets a key for every job that knows it, and wins over the text. Durations and sizes
 are written with their unit (`100ms`, `5s`, `4MB`). An unknown key, or one that does not belong to the connector, is an
-error that says what was meant. A key *for source and job* may also be given to the job with the prefix `source.`.
+error that says what was meant. A key *for source and job* may also be given to the job with the prefix `source.`; one
+of failures also with the prefix `sink.`.
 
 ```sql
 CREATE STREAM trades (symbol TEXT, price DOUBLE, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
@@ -77,7 +78,13 @@ def key_row(key: Key) -> str:
 
 
 def configuration_page() -> str:
-    sections = {"Connectors": CONNECTOR_KEYS, "Time": TIME_KEYS, "Batches": BATCH_KEYS, "Jobs": JOB_KEYS}
+    sections = {
+        "Connectors": CONNECTOR_KEYS,
+        "Time": TIME_KEYS,
+        "Batches": BATCH_KEYS,
+        "Failures": FAILURE_KEYS,
+        "Jobs": JOB_KEYS,
+    }
     parts = [CONFIGURATION_HEAD]
     for title, keys in sections.items():
         head = [f"## {title}", "", "| key | for | value | default | meaning |", "| --- | --- | --- | --- | --- |"]

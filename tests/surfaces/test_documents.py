@@ -17,7 +17,15 @@ from scripts.reference import configuration_page, errors_page
 from tests.surfaces.conftest import Ferris
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/sql.md", "docs/files.md", "docs/kafka.md", "docs/configuration.md", "docs/testing.md")
+PAGES = (
+    "README.md",
+    "docs/sql.md",
+    "docs/files.md",
+    "docs/kafka.md",
+    "docs/configuration.md",
+    "docs/testing.md",
+    "docs/failures.md",
+)
 
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)
 

@@ -40,6 +40,8 @@ def _event(fields: dict[str, JsonValue]) -> ProgressEvent:
             "source": {"done": int(done), "total": int() | None as total, "unit": str(unit)},
             "watermark_us": int() | None as watermark_us,
             "seconds": float() | int() as seconds,
+            "breakers": {**breakers},
         }:
-            return ProgressEvent(job, rows, SourceProgress(done, total, unit), watermark_us, seconds)
+            states = {str(side): str(state) for side, state in breakers.items()}
+            return ProgressEvent(job, rows, SourceProgress(done, total, unit), watermark_us, seconds, states)
     raise AssertionError(f"not a progress event: {fields}")

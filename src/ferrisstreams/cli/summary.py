@@ -37,6 +37,7 @@ class JobSummary:
     watermark: str | None = None
     positions: JsonValue = None
     error: ErrorFields | None = None
+    breakers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, result: JobResult) -> JobSummary:
@@ -49,6 +50,7 @@ class JobSummary:
             watermark=result.watermark,
             positions=dict(result.positions),
             error=as_json(result.error) if result.error else None,
+            breakers=dict(result.breakers),
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -61,6 +63,7 @@ class JobSummary:
             "watermark": self.watermark,
             "positions": self.positions,
         }
+        shown |= {"breakers": self.breakers} if self.breakers else {}
         return shown | ({"error": self.error} if self.error else {})
 
 
@@ -94,6 +97,10 @@ def _table(jobs: Sequence[JobSummary]) -> Table:
     _add_sum(table, jobs, OUTPUTS, "produced")
     if any(job.ledger.get("late_windows") for job in jobs):
         table.add_row("late windows", *(f"{job.ledger.get('late_windows', 0):,}" for job in jobs))
+    for side in ("source", "sink"):
+        states = [job.breakers.get(side, "closed") for job in jobs]
+        if any(state != "closed" for state in states):
+            table.add_row(f"{side}'s breaker", *states)
     table.add_row("seconds", *(f"{job.seconds:.2f}" for job in jobs))
     table.add_row("rows/s", *(_rate(job) for job in jobs))
     table.add_row("watermark", *(job.watermark or "none" for job in jobs))

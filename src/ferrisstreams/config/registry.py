@@ -36,8 +36,9 @@ class Scope(Enum):
 class Key:
     """A setting. `default` is typed (durations in ms, sizes in bytes; None: off or found out).
 
-    `connectors` narrows it to some connectors, `per_side` lets it also stand as `source.<key>` of a job; a name (or an
-    alias) that ends in `*` stands for any name with that beginning. An exact name goes before one with a `*`.
+    `connectors` narrows it to some connectors, `per_side` lets it also stand as `source.<key>` of a job, `of_sink` as
+    `sink.<key>`; a name (or an alias) that ends in `*` stands for any name with that beginning. An exact name goes
+    before one with a `*`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Key:
     sentence: str
     connectors: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    of_sink: bool = False
 
     @property
     def other_names(self) -> tuple[str, ...]:
@@ -162,14 +164,6 @@ JOB_KEYS = (
     Key("commit.heartbeat", DURATION, 3_600_000.0, _JOB, "How often an idle job commits its positions again, so that "
         "the broker does not forget them."),
     Key("commit.rows", integer(1), None, _JOB, "hybrid: the most rows of an epoch."),
-    Key("failure_strategy", choice("log_and_continue", "send_to_dlq", "fail_batch", "retry_with_backoff",
-        send_to_d_l_q="send_to_dlq", sendtodlq="send_to_dlq", send_to_dlq="send_to_dlq"),
-        "log_and_continue", _TIMED, "What becomes of a row that fails."),
-    Key("max_retries", integer(0, 1000), 3, _TIMED, "retry_with_backoff: how often a failing row is tried again."),
-    Key("retry_backoff", DURATION, 1_000.0, _TIMED, "retry_with_backoff: the first wait, doubled each time."),
-    Key("retry_backoff.max", DURATION, 60_000.0, _TIMED, "retry_with_backoff: the longest wait."),
-    Key("on.exhausted", choice("dlq", "fail", "skip"), "dlq", _TIMED, "retry_with_backoff: what becomes of a row when "
-        "the retries are spent."),
     Key("dlq.path", TEXT, None, _JOB, "The file of dead letters. Default: <application>.<job>.dlq.jsonl beside the "
         "sink."),
     Key("dlq.topic", TEXT, None, _JOB, "The topic of dead letters. Default, where the sink is Kafka: "
@@ -184,7 +178,29 @@ JOB_KEYS = (
     Key("memory.limit", SIZE, None, _JOB, "Memory of the engine. Default: 80 % of the machine's."),
 )  # fmt: skip
 
-KEYS: tuple[Key, ...] = CONNECTOR_KEYS + TIME_KEYS + BATCH_KEYS + JOB_KEYS
+FAILURE_KEYS = (
+    Key("failure_strategy", choice("log_and_continue", "send_to_dlq", "fail_batch", "retry_with_backoff",
+        send_to_d_l_q="send_to_dlq", sendtodlq="send_to_dlq", send_to_dlq="send_to_dlq"),
+        "log_and_continue", _TIMED, "What becomes of a row that fails.", of_sink=True),
+    Key("max_retries", integer(0, 1000), 3, _TIMED, "How often the job tries again when an outside system has failed; "
+        "retry_with_backoff: how often a failing row is tried again.", of_sink=True),
+    Key("retry_backoff", DURATION, 1_000.0, _TIMED, "The first wait before something is tried again, doubled each "
+        "time; a part of it, drawn by chance, is waited.", of_sink=True),
+    Key("retry_backoff.max", DURATION, 60_000.0, _TIMED, "The longest such wait.", of_sink=True),
+    Key("on.exhausted", choice("dlq", "fail", "skip"), "dlq", _TIMED, "retry_with_backoff: what becomes of a row when "
+        "the retries are spent.", of_sink=True),
+    Key("circuit.failure_threshold", integer(1), 5, _TIMED, "Failures in a row after which the circuit breaker of a "
+        "connector opens: the job is paused.", of_sink=True),
+    Key("circuit.failure_rate", number(0.01, 1), 0.5, _TIMED, "The breaker also opens when this part of the last calls "
+        "(ten at least) has failed.", of_sink=True),
+    Key("circuit.window", DURATION, 60_000.0, _TIMED, "How far back calls count for the rate.", of_sink=True),
+    Key("circuit.recovery_timeout", DURATION, 30_000.0, _TIMED, "How long an open breaker pauses the job before it "
+        "tries again.", of_sink=True),
+    Key("circuit.success_threshold", integer(1), 3, _TIMED, "Successes after which a breaker that tries again is "
+        "closed.", of_sink=True),
+)  # fmt: skip
+
+KEYS: tuple[Key, ...] = CONNECTOR_KEYS + TIME_KEYS + BATCH_KEYS + FAILURE_KEYS + JOB_KEYS
 
 
 def keys_of(scope: Scope, connector: str | None) -> Iterator[Key]:

@@ -65,6 +65,11 @@ class Settings:
         assert value is None or isinstance(value, int | float)
         return value
 
+    def number(self, name: str) -> float:
+        value = self.values[name].value
+        assert isinstance(value, int | float), name
+        return value
+
     def duration_ms(self, name: str) -> float:
         value = self.values[name].value
         assert isinstance(value, int | float), name
@@ -83,7 +88,8 @@ def resolve(properties: Mapping[str, Property], scopes: tuple[Scope, ...], conne
     """Type every property and add the defaults.
 
     `scopes` are those that may stand together here: a source alone, or a sink and its job. Keys of a job that exist for
-    the source too are also accepted as `source.<key>`. Raises ConfigError (E3001, E3002).
+    the source too are also accepted as `source.<key>`, those of failures as `sink.<key>`. Raises ConfigError (E3001,
+    E3002).
     """
     known = {key.name: key for scope in scopes for key in keys_of(scope, connector)}
     values = {name: Setting(key.default) for name, key in known.items() if not name.endswith("*")}
@@ -94,7 +100,7 @@ def resolve(properties: Mapping[str, Property], scopes: tuple[Scope, ...], conne
 
 
 def find_key(written: str, connector: str | None = None) -> Key | None:
-    """The key of this name or alias, in any case; with a prefix `source.` also of a job's key that sources have."""
+    """The key of this name or alias, in any case; with `source.` or `sink.` before it where it may stand so."""
     name = written.lower()
     keys = [key for key in KEYS if connector is None or not key.connectors or connector in key.connectors]
     return next((key for key in keys if _is_called(key, name)), None)
@@ -107,16 +113,17 @@ def canonical_name(written: str, connector: str | None = None) -> str | None:
         return None
     if key.name.endswith("*"):
         return _full_name(key, written)
-    return f"source.{key.name}" if _is_per_side(key, written.lower()) else key.name
+    return written.lower() if is_per_side(key, written.lower()) else key.name
 
 
 def _is_called(key: Key, name: str) -> bool:
-    exact = name == key.name or name in key.other_names or _is_per_side(key, name)
+    exact = name == key.name or name in key.other_names or is_per_side(key, name)
     return exact or rest_of(name, key) is not None
 
 
-def _is_per_side(key: Key, name: str) -> bool:
-    return key.per_side and name == f"source.{key.name}"
+def is_per_side(key: Key, name: str) -> bool:
+    """Whether this name, in lower case, is the key's with the prefix of a side: then it is a key of the job."""
+    return (key.per_side and name == f"source.{key.name}") or (key.of_sink and name == f"sink.{key.name}")
 
 
 def parse_value(key: Key, written: str, prop: Property) -> SettingValue:
@@ -134,7 +141,7 @@ def _find(
 ) -> tuple[Key, str]:
     name = written.lower()
     for key in known.values():
-        if _is_per_side(key, name):
+        if is_per_side(key, name):
             if Scope.JOB in scopes:
                 return key, name
         elif _is_called(key, name):

@@ -118,7 +118,7 @@ class JobBuilder:
 
     def compile_settings(self) -> CompileSettings:
         source = self.settings.source
-        inputs, outputs = failure_policy(source), failure_policy(self.settings.job)
+        inputs, outputs = failure_policy(source), failure_policy(self.settings.sink)
         ahead_ms = source.optional_number("watermark.max_ahead")
         clock = self.environment.clock
         return CompileSettings(
@@ -135,7 +135,7 @@ class JobBuilder:
     @property
     def needs_dead_letters(self) -> bool:
         """Whether any strategy may send a row to the dead letters."""
-        sides = (failure_policy(self.settings.source), failure_policy(self.settings.job))
+        sides = (failure_policy(self.settings.source), failure_policy(self.settings.sink))
         return any(side.route == "dlq" for side in sides) or (
             self.settings.source.text("late.data.strategy") == "dead_letter"
         )

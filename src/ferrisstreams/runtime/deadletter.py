@@ -15,6 +15,7 @@ from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.base import Sink
 from ferrisstreams.errors import CODES, FatalConnectorError, FerrisError
 from ferrisstreams.runtime.letter_mark import LetterMark
+from ferrisstreams.runtime.watched import Watch, WatchedSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,14 @@ class DeadLetters:
     def __init__(
         self, sink: Sink, context: LetterContext, final: LetterMark | None = None, form: LetterForm | None = None
     ) -> None:
-        self._sink = sink
+        self._sink: Sink = sink
         self._context = context
         self._final = final
         self._form = form or as_lines
+
+    def watch(self, watch: Watch) -> None:
+        """From now on calls of the sink are watched."""
+        self._sink = WatchedSink(self._sink, watch)
 
     def open(self, mark: JsonValue) -> None:
         """Go on behind `mark`; the letters may have another place than when it was set, which begins empty."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from ferrisstreams.runtime.batching import choose_strategy
 from ferrisstreams.runtime.build import Environment, JobBuilder
 from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
+from ferrisstreams.runtime.guard import BreakerReports, Guards, guard
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.ledger import Ledger
-from ferrisstreams.runtime.reopening import Reopening, RetryPolicy
+from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.runtime.task import Task, TaskSettings
+from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
 from ferrisstreams.runtime.watermarks import Watermarks
 
 
@@ -30,7 +32,8 @@ from ferrisstreams.runtime.watermarks import Watermarks
 class JobResult:
     """What came of a job. `seconds` is from the first poll to the last commit of this run, `rows` what it read.
 
-    The ledger counts from the job's first run; `watermark` is ISO 8601 UTC.
+    The ledger counts from the job's first run; `watermark` is ISO 8601 UTC; `breakers` has the state of the circuit
+    breaker of `source` and `sink`.
     """
 
     name: str
@@ -41,6 +44,7 @@ class JobResult:
     watermark: str | None
     positions: Mapping[str, JsonValue]
     error: FerrisError | None = None
+    breakers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Job:
@@ -58,6 +62,7 @@ class Job:
         self._started_ms = 0.0
         self._read_before: int | None = None
         self.progress = self._beginning()
+        self.guards = self._guarded()
 
     def check(self) -> None:
         """Everything that can be known without opening source and sink. Raises FerrisError."""
@@ -77,21 +82,24 @@ class Job:
         store = StateStore(self._engine.state)
         last = store.load(fingerprint(self.plan.plan), description(self.plan))
         self.progress = self._beginning()
+        guards, transactions = self.guards, builder.transactions()
+        dead_letters = builder.dead_letters()
+        if dead_letters is not None:
+            dead_letters.watch(guards.sink.watch)
         self._parts = CommitParts(
-            source=builder.source(),
-            sink=builder.sink(),
-            dead_letters=builder.dead_letters(),
+            source=WatchedSource(builder.source(), guards.source.watch),
+            sink=WatchedSink(builder.sink(), guards.sink.watch),
+            dead_letters=dead_letters,
             pipeline=builder.pipeline(self._engine),
             store=store,
             clock=environment.clock,
             faults=environment.faults,
-            transactions=builder.transactions(),
+            transactions=WatchedTransactions(transactions, guards.sink.watch) if transactions is not None else None,
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         strategy = choose_strategy(builder.settings.source, builder.bounded_file())
-        self._task = Task(
-            self._parts, self._commit, self.progress, strategy, self._task_settings(), environment.observer
-        )
+        observer = BreakerReports(environment.observer, guards)
+        self._task = Task(self._parts, self._commit, self.progress, strategy, self._task_settings(), observer)
         self._task.recover(last)
         if self._read_before is None:
             self._read_before = self.progress.ledger.read
@@ -120,13 +128,14 @@ class Job:
 
     def _run_to_the_end(self) -> str:
         """Where an outside system fails for a while, all is given back, and the job goes on as at start."""
-        reopening = Reopening(self._retry_policy(), self._environment.clock, self._environment.observer)
+        clock, observer = self._environment.clock, self._environment.observer
+        reopening = Reopening(self.guards, clock, observer, stopped=lambda: self._stopped)
         opened = False
         while True:
             try:
                 self.open()
                 if not opened:
-                    self._started_ms = self._environment.clock.monotonic_ms()
+                    self._started_ms = clock.monotonic_ms()
                 opened = True
                 return self.task.run()
             except ConnectorError as error:
@@ -134,6 +143,8 @@ class Job:
                 if self._stopped:
                     raise
                 reopening.wait(self.plan.name, error, self._commit.epoch if self._commit is not None else 0)
+                if self._stopped:
+                    return "stopped"
 
     def stop(self) -> None:
         """Ask the job to end after the current batch."""
@@ -169,13 +180,11 @@ class Job:
         idle_ms = self._builder.settings.source.optional_number("watermark.idle_timeout")
         return Progress({}, {}, Ledger(), Watermarks(time.delay_us if time else 0, idle_ms))
 
-    def _retry_policy(self) -> RetryPolicy:
-        job = self._builder.settings.job
-        return RetryPolicy(
-            job.integer("max_retries"),
-            job.duration_ms("retry_backoff"),
-            job.duration_ms("retry_backoff.max"),
-            endless=job.text("failure_strategy") == "retry_with_backoff",
+    def _guarded(self) -> Guards:
+        settings, environment = self._builder.settings, self._environment
+        sides = {"source": settings.source, "sink": settings.sink}
+        return Guards(
+            *(guard(self.plan.name, side, own, environment.clock, environment.observer) for side, own in sides.items())
         )
 
     def _open_engine(self) -> Engine:
@@ -212,7 +221,7 @@ class Job:
             job=self.plan.name,
             stateless=take_plan_apart(self.plan.plan).aggregate is None,
             input_failures=failure_policy(self._builder.settings.source),
-            output_failures=failure_policy(job),
+            output_failures=failure_policy(self._builder.settings.sink),
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
             # A Kafka source is bounded itself then: that a partition gives nothing at the moment is not its end.
             once=self._environment.once and self._builder.settings.source_connector != "kafka",
@@ -238,6 +247,7 @@ class Job:
             watermark=iso_time(progress.watermarks.current_us()),
             positions=dict(progress.positions),
             error=error,
+            breakers=self.guards.states(),
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ferrisstreams.connectors.base import SourceProgress
@@ -10,13 +11,15 @@ from ferrisstreams.connectors.base import SourceProgress
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """How far a job is: rows read in this run, the source's progress, the watermark (us; None without), seconds."""
+    """How far a job is: rows read in this run, the source's progress, the watermark (us; None without), seconds, and
+    the state of the circuit breaker of `source` and `sink`."""
 
     job: str
     rows: int
     source: SourceProgress
     watermark_us: int | None
     seconds: float
+    breakers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Observer(Protocol):

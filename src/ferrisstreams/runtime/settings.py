@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ferrisstreams.config.registry import KEYS, Key, Scope
-from ferrisstreams.config.resolve import Settings, find_key, resolve
+from ferrisstreams.config.resolve import Setting, Settings, find_key, is_per_side, resolve
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import SINKS, SOURCES
 from ferrisstreams.errors import ConfigError
@@ -27,9 +27,11 @@ _DESCRIPTIVE = frozenset({"name", "version", "description", "depends_on"})
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """`source` also holds the job's values of keys that a source may narrow (batches, lateness, failures)."""
+    """`source` also holds the job's values of keys that a source may narrow (batches, lateness, failures); `sink` holds
+    the keys of failures as they hold for the sink."""
 
     source: Settings
+    sink: Settings
     job: Settings
     source_connector: str
     sink_connector: str
@@ -53,7 +55,7 @@ def _settings(job: OpenJob, overrides: Mapping[str, Property]) -> JobSettings:
     for_job, for_source = _split_overrides(overrides, source_connector, sink_connector)
     of_job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector)
     given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector)
-    return JobSettings(_narrowed(of_job, given), of_job, source_connector, sink_connector)
+    return JobSettings(_narrowed(of_job, given), _of_sink(of_job), of_job, source_connector, sink_connector)
 
 
 def _from_annotations(annotations: Mapping[str, Property]) -> dict[str, Property]:
@@ -94,7 +96,11 @@ def _split_overrides(
             raise ConfigError(
                 f"--set {name} would change source and sink alike", "E3003", "change the application file"
             )
-        if in_source:
+        if key is not None and is_per_side(key, name.lower()):
+            for_job[name] = prop
+            continue
+        # What is said of the source alone goes before what is said of both sides.
+        if in_source and f"source.{name.lower()}" not in {other.lower() for other in overrides}:
             for_source[name] = prop
         # What is said of a cluster holds for both sides; of other keys that may stand on both, the source is meant.
         both = key is not None and "kafka" in key.connectors
@@ -116,6 +122,20 @@ def _narrowed(job: Settings, source: Settings) -> Settings:
             if narrowed is not None:
                 values[key.name] = narrowed
     return replace(source, values=values)
+
+
+def _of_sink(job: Settings) -> Settings:
+    """The keys of failures, with `sink.<key>` where it is given; the command line wins over the text."""
+    values = {}
+    for key in KEYS:
+        if key.of_sink:
+            general, own = job.values[key.name], job.values.get(f"sink.{key.name}")
+            values[key.name] = general if own is None or (_commanded(general) and not _commanded(own)) else own
+    return replace(job, values=values)
+
+
+def _commanded(setting: Setting) -> bool:
+    return setting.property is not None and setting.property.origin == "--set"
 
 
 def failure_policy(settings: Settings) -> FailurePolicy:

@@ -203,7 +203,7 @@ def _letter_checks(builder: JobBuilder, ledger: Ledger, counts: Mapping[str, int
         checks.append(
             Check("letters of rows that failed = dead_lettered", ledger.dead_lettered, counts.get("input", 0))
         )
-    if failure_policy(builder.settings.job).route == "dlq":
+    if failure_policy(builder.settings.sink).route == "dlq":
         checks.append(
             Check("letters of output rows = output_rejected", ledger.output_rejected, counts.get("output", 0))
         )

@@ -46,6 +46,7 @@ def progress_fields(event: ProgressEvent) -> dict[str, object]:
         "unit": event.source.unit,
         "watermark": whole_seconds(event.watermark_us),
         "seconds": round(event.seconds, 3),
+        **{f"{side}_breaker": state for side, state in event.breakers.items() if state != "closed"},
     }
 
 

@@ -6,17 +6,26 @@ import pytest
 
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.errors import ConnectorError, FatalConnectorError, FencedError, TransientError, UnknownOutcomeError
+from ferrisstreams.runtime.breaker import BreakerSettings, CircuitBreaker
+from ferrisstreams.runtime.guard import Guard, Guards, RetryPolicy
 from ferrisstreams.runtime.observer import Silent
-from ferrisstreams.runtime.reopening import Reopening, RetryPolicy
+from ferrisstreams.runtime.reopening import Reopening
 
 BUSY = TransientError("busy", "E4102")
 LOST = UnknownOutcomeError("no answer", "E4101")
 FENCED = FencedError("fenced", "E4105")
 
 
+def reopened(policy: RetryPolicy, clock: ManualClock, stopped: bool = False) -> Reopening:
+    source, sink = (
+        Guard("job", side, policy, CircuitBreaker(BreakerSettings(), clock), Silent()) for side in ("source", "sink")
+    )
+    return Reopening(Guards(source, sink), clock, Silent(), stopped=lambda: stopped)
+
+
 def attempts(error: ConnectorError, policy: RetryPolicy, epochs: list[int]) -> int:
     """How often the job may be opened again when it fails at these epochs."""
-    reopening = Reopening(policy, ManualClock(), Silent())
+    reopening = reopened(policy, ManualClock())
     for count, epoch in enumerate(epochs):
         try:
             reopening.wait("job", error, epoch)
@@ -50,8 +59,14 @@ def test_fatal_error_is_final() -> None:
 
 def test_waits_double_up_to_their_bound() -> None:
     clock = ManualClock()
-    reopening = Reopening(RetryPolicy(50, 100, 1000), clock, Silent())
+    reopening = reopened(RetryPolicy(50, 100, 1000), clock)
     for attempt in range(50):
         before = clock.monotonic_ms()
         reopening.wait("job", BUSY, 1)
         assert clock.monotonic_ms() - before <= min(1000, 100 * 2**attempt)
+
+
+def test_stop_ends_a_wait() -> None:
+    clock = ManualClock()
+    reopened(RetryPolicy(1, 1e9, 1e9), clock, stopped=True).wait("job", BUSY, 1)
+    assert clock.monotonic_ms() == 0
