@@ -101,7 +101,7 @@ WORKLOADS = (
 
 #: The windowed job of 500 keys with each strategy: title, settings, and how many rows it is given.
 STRATEGIES: tuple[tuple[str, tuple[str, ...], int], ...] = (
-    ("default (memory_based, 8MB)", (), ROWS_SMALL),
+    ("default (memory_based, 6MB)", (), ROWS_SMALL),
     ("fixed_size", ("batch.strategy=fixed_size",), ROWS_SMALL),
     ("time_window", ("batch.strategy=time_window",), ROWS_SMALL),
     ("adaptive_size", ("batch.strategy=adaptive_size",), ROWS_SMALL),

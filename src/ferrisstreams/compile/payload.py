@@ -48,7 +48,7 @@ class Reduction(Protocol):
 
 
 class Lines:
-    """One text a row, joined by newlines inside the engine: no Python object a row."""
+    """One text a row, joined by newlines inside the engine: no Python object a row, no text that is encoded again."""
 
     #: Values in the statement's row.
     width = 6
@@ -60,8 +60,9 @@ class Lines:
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         seen = exp.Max(this=column(TIME)) if self.timed else exp.cast(exp.Null(), "BIGINT")
+        lines = function("string_agg", column(LINE), exp.func("chr", exp.Literal.number(10)))
         return exp.select(
-            exp.alias_(function("string_agg", column(LINE), exp.func("chr", exp.Literal.number(10))), "data"),
+            exp.alias_(function("encode", lines), "data"),
             exp.alias_(exp.Count(this=column(LINE)), "lines"),
             *[exp.alias_(_count(value), f"n{value}") for value in (KEPT, LATE, FILTERED)],
             exp.alias_(seen, "seen"),
@@ -76,7 +77,7 @@ class Lines:
         data, *counts, seen = row
         lines, kept, late, filtered = (int(str(count)) for count in counts)
         seen_us = int(str(seen)) if seen is not None else None
-        payload = Payload(f"{data}\n".encode() if data is not None else b"", lines)
+        payload = Payload(data + b"\n" if isinstance(data, bytes) else b"", lines)
         return Written(payload, Tally(kept=kept, late=late, filtered=filtered, seen_us=seen_us), kept - lines)
 
     def unencodable(self, rows: exp.Select) -> exp.Select:

@@ -233,6 +233,26 @@ def test_reader_of_csv_reads_the_memory_file(con: Connection, door: MemoryFile) 
     assert con.execute(csv).fetchall() == [(1, "two\nlines"), (2, None)]
 
 
+def test_prepared_statement_reads_the_memory_file_anew_each_time(con: Connection, door: MemoryFile) -> None:
+    door.write(b'{"a":1}\n')
+    con.execute(f"PREPARE kept AS {read_json(door)}")
+    for rows in (1, 3, 200_000, 2):
+        door.write(b'{"a":%d}\n' % rows * rows)
+        assert con.execute("EXECUTE kept").fetchall() == [(rows,)] * rows
+    door.write(b'{"a":"x"}\n')
+    with pytest.raises(duckdb.Error):
+        con.execute("EXECUTE kept")
+    door.write(b'{"a":4}\n')
+    assert con.execute("EXECUTE kept").fetchall() == [(4,)]
+
+
+def test_execute_takes_literals_and_no_parameters(con: Connection) -> None:
+    con.execute("PREPARE added AS SELECT CAST($x AS BIGINT) + 1")
+    assert con.execute("EXECUTE added(x := 41)").fetchall() == [(42,)]
+    with pytest.raises(duckdb.Error, match="prepared parameter"):
+        con.execute("EXECUTE added(x := $x)", {"x": 41})
+
+
 def test_copy_to_the_memory_file_needs_no_temporary_file(con: Connection, door: MemoryFile) -> None:
     con.execute(f"COPY (SELECT 1 AS a) TO '{door.path}' (FORMAT json, USE_TMP_FILE false)")
     assert door.read(0, os.stat(door.path).st_size) == b'{"a":1}\n'
