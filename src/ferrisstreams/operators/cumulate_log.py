@@ -62,9 +62,12 @@ class CumulateLog:
         batch = self._with_windows(log.batch_rows(batch_number()), low_us, high_us)
         return self._merge(semi(rows, batch, (STOP, *self._shape.keys)))
 
-    def reclaim(self, log: StateLog, closed_us: int) -> None:
+    def open_from(self, closed_us: int) -> int:
         # Slices of sizes that have ended are in closed windows only.
-        open_us = floor_us(closed_us, self._window.size_us, self._window.origin_us)
+        return floor_us(closed_us, self._window.size_us, self._window.origin_us)
+
+    def reclaim(self, log: StateLog, closed_us: int) -> None:
+        open_us = self.open_from(closed_us)
         log.drop_through(open_us)
         places = [column(SLICE), column(FROM)]
         log.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
