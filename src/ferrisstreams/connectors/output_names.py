@@ -31,6 +31,16 @@ class OutputNames:
         self.pattern = pattern
         self._shape = re.compile(_regex(pattern))
 
+    @property
+    def wild(self) -> str:
+        """A glob of the files."""
+        return "".join("*" if _PIECE.fullmatch(piece) else glob.escape(piece) for piece in _pieces(self.pattern))
+
+    @property
+    def sorts(self) -> bool:
+        """Whether the order of names is that of the numbers: they are as wide as `{n:06}` says."""
+        return any(int(width or 0) > 1 for width in _NUMBER.findall(self.pattern))
+
     def path(self, number: int, now_us: int) -> str:
         """The file with this number (from 1), begun at this time (UTC)."""
         now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=now_us)
@@ -39,8 +49,7 @@ class OutputNames:
 
     def existing(self) -> Iterator[str]:
         """Files there are, in name order; pending ones too, by their final name with `.pending`."""
-        wild = "".join("*" if _PIECE.fullmatch(piece) else glob.escape(piece) for piece in _pieces(self.pattern))
-        for path in sorted({*glob.glob(wild), *glob.glob(wild + PENDING)}):
+        for path in sorted({*glob.glob(self.wild), *glob.glob(self.wild + PENDING)}):
             if self._shape.fullmatch(path.removesuffix(PENDING)):
                 yield path
 

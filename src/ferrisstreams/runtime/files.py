@@ -55,6 +55,7 @@ def encoding_of(settings: Settings) -> Encoding:
 def source_files(settings: Settings, path: str) -> FileSourceSettings:
     """How the files of a source are read. Raises ConfigError E3003 for settings that contradict one another."""
     array = settings.text("format").lower() == "json_array"
+    path = _readable(settings, path)
     compression = settings.optional_text("compression")
     mapped = settings.flag("mmap")
     encoding = encoding_of(settings)
@@ -77,6 +78,20 @@ def source_files(settings: Settings, path: str) -> FileSourceSettings:
         encoding=encoding,
         mapped=mapped,
     )
+
+
+def _readable(settings: Settings, path: str) -> str:
+    """The path of a source; of one that is a rotated output, its files as a glob."""
+    if "{n" not in path:
+        return path
+    try:
+        names = OutputNames(path)
+    except ValueError:
+        return path
+    if not names.sorts:
+        what = f"the files of {path} would not be read in the order of their numbers"
+        raise _contradiction(settings, "path", what, "give the numbers a width: {n:06}")
+    return names.wild
 
 
 def sink_files(settings: Settings, path: str) -> FileSourceSettings:
