@@ -21,6 +21,8 @@ from ferrisstreams.sql.printer import print_script
 from ferrisstreams.sql.relations import scan_in
 from ferrisstreams.sql.source_text import SourceText
 from ferrisstreams.sql.statements import parse_statements
+from tests.properties.combination import SHAPES, Shape, draw_combination
+from tests.properties.draw import HypothesisDraw
 
 CORPUS = Path(__file__).parents[2] / "sql"
 INFERRED = Schema((Column("id", "BIGINT"), Column("name", "VARCHAR"), Column("ts", "TIMESTAMP")))
@@ -125,6 +127,15 @@ def test_comments_between_any_tokens_stay(text: str) -> None:
     assert print_script(parse_statements(formatted, "app.sql")) == before
     for word in ("one", "two", "three", "alone", "apart"):
         assert len(re.findall(rf"(?:--|/\*) {word}\b", formatted)) == len(re.findall(rf"(?:--|/\*) {word}\b", text))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_generated_query_keeps_its_plan(shape: Shape, data: st.DataObject) -> None:
+    case = draw_combination(HypothesisDraw(data), shape).case()
+    text = f"CREATE STREAM {case.streams[0].declaration} WITH (connector = 'file', path = 's.jsonl');\n{case.query}"
+    assert meaning(bound(checked(text))) == meaning(bound(text))
 
 
 @pytest.mark.parametrize(
