@@ -11,25 +11,19 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue
+from ferrisstreams.compile.grouping import Grouping
 from ferrisstreams.compile.payload import Parameters
-from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage, late_failures
-from ferrisstreams.compile.results import Outcome, Tally
-from ferrisstreams.compile.rows import FILTERED, LATE
+from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage
+from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.sources import MergedRows, aggregate_error
-from ferrisstreams.compile.stage import RowStage
 from ferrisstreams.duck.engine import Connection, DataError, column
-from ferrisstreams.duck.state_log import BATCH, DELTA, SLICE, StateLog
+from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.changes import as_inserts, differences
 from ferrisstreams.operators.log import (
     BATCH_NUMBER,
-    LATE_WINDOWS,
-    OUTCOME,
-    ROWS,
-    SEEN,
     GroupLog,
     LogShape,
-    batch_number,
 )
 from ferrisstreams.operators.windows import NEVER_US
 from ferrisstreams.plan.nodes import Emit
@@ -48,20 +42,6 @@ DELTA_ROWS_MAX = 1_000_000
 
 #: Behind any event time.
 FOREVER_US = 2**61
-
-_STATS = (
-    exp.select(
-        column(OUTCOME),
-        column(SLICE),
-        exp.cast(exp.Sum(this=column(ROWS)), "BIGINT"),
-        exp.cast(exp.Sum(this=column(LATE_WINDOWS)), "BIGINT"),
-        exp.Max(this=column(SEEN)),
-    )
-    .from_(DELTA)
-    .where(column(BATCH).eq(batch_number()))
-    .group_by(exp.Literal.number(1), exp.Literal.number(2))
-    .sql("duckdb")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +67,7 @@ class AggregateParts:
 
     work: Connection
     source: Input
-    input: RowStage[object]
+    grouping: Grouping
     shape: LogShape
     group: GroupLog
     log: StateLog
@@ -112,12 +92,10 @@ class AggregatePipeline:
         outcome = Outcome()
         rows = self._parts.source.rows(fetch, context)
         parameters = self._parts.source.parameters(fetch, context, self._closed_us)
-        ran = self._parts.input.run(rows, parameters)
+        ran, slices = self._parts.grouping.run(rows, parameters, outcome.tally)
         outcome.rejected += ran.rejected
-        slices = self._count(outcome.tally, parameters)
         if outcome.tally.late and self._emission.late_letters:
-            failures = late_failures(self._parts.input, ran, parameters)
-            outcome.late_letters += rows.letters(failures, "E2301", "late")
+            outcome.late_letters += rows.letters(self._parts.grouping.late(ran, parameters), "E2301", "late")
         if slices:
             self._grown = True
             self._emit_changes(parameters, outcome)
@@ -176,25 +154,6 @@ class AggregatePipeline:
         self._grown = bool(snapshot.get("grown", False))
 
     # --- private ----------------------------------------------------------------------------------------------------
-
-    def _count(self, tally: Tally, parameters: Parameters) -> list[int]:
-        """Fill in the tally from what the batch added to the delta; the slices of its kept rows."""
-        slices: list[int] = []
-        for found in self._parts.work.rows(_STATS, parameters):
-            outcome, place, rows, late_windows, seen = (None if v is None else int(str(v)) for v in found)
-            match outcome:
-                case 0 if place is not None:
-                    tally.kept += rows or 0
-                    tally.late_windows += late_windows or 0
-                    slices.append(place)
-                case _ if outcome == LATE:
-                    tally.late += rows or 0
-                case _ if outcome == FILTERED:
-                    tally.filtered += rows or 0
-            if seen is not None:
-                tally.seen_us = seen if tally.seen_us is None else max(seen, tally.seen_us)
-        self._parts.log.added(slices, tally.kept)
-        return slices
 
     def _emit_changes(self, parameters: Parameters, outcome: Outcome) -> None:
         """The groups of the batch whose results have been emitted and can still change."""

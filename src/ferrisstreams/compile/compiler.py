@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -14,6 +15,7 @@ from ferrisstreams.compile.aggregate import (
     Emission,
     chunk_bounds,
 )
+from ferrisstreams.compile.grouping import Grouping, InOrder
 from ferrisstreams.compile.message_rows import MessageForm, MessageLines, escapes, key_expression
 from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
@@ -29,6 +31,8 @@ from ferrisstreams.operators.changes import OP
 from ferrisstreams.operators.cumulate_log import CumulateLog
 from ferrisstreams.operators.log import (
     BATCH_NUMBER,
+    FIRST_ROW,
+    LAST_ROW,
     LATE_WINDOWS,
     OUTCOME,
     PARTITION,
@@ -236,13 +240,10 @@ class _AggregateCompiler:
         log = StateLog(self._engine, columns, self._unit_us(), read_often=changing)
         work = self._engine.work
 
-        def reduce(projected_rows: exp.Select) -> exp.Expression:
-            return log.insert(batch_number(), group.reduce(projected_rows))
-
         parts = AggregateParts(
             work=work,
             source=Input(work, self._decoder, rows.time, self._settings.max_ahead_us),
-            input=RowStage(work, rows, reduce, work.rows, self._settings.retries),
+            grouping=self._grouping(rows, group, log),
             shape=self._shape,
             group=group,
             log=log,
@@ -254,6 +255,22 @@ class _AggregateCompiler:
         return AggregatePipeline(parts, self._emission(retract))
 
     # --- private ----------------------------------------------------------------------------------------------------
+
+    def _grouping(self, rows: RowShape, group: GroupLog, log: StateLog) -> Grouping:
+        work = self._engine.work
+
+        def stage(shape: RowShape, reduce: Callable[[exp.Select], exp.Select]) -> RowStage[object]:
+            def insert(projected_rows: exp.Select) -> exp.Expression:
+                return log.insert(batch_number(), reduce(projected_rows))
+
+            return RowStage(work, shape, insert, work.rows, self._settings.retries)
+
+        in_order = None
+        window, lateness = rows.window, rows.lateness
+        if isinstance(group, WindowLog) and window is not None and lateness is not None and not group.hops:
+            quick = stage(replace(rows, in_order=True), group.reduce_in_order)
+            in_order = InOrder(quick, window.size_us, lateness.delay_us + lateness.allowed_us)
+        return Grouping(work, log, stage(rows, group.reduce), in_order)
 
     def _lift(self, call: exp.Expression) -> exp.Expression:
         """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""
@@ -348,7 +365,7 @@ class _AggregateCompiler:
 
 
 #: Columns of the batch's partial results that the log does not keep.
-_DELTA_ONLY = frozenset({OUTCOME, ROWS, SEEN_COLUMN, LATE_WINDOWS, "_piece"})
+_DELTA_ONLY = frozenset({OUTCOME, ROWS, SEEN_COLUMN, LATE_WINDOWS, FIRST_ROW, LAST_ROW, "_piece"})
 
 
 def _final(aggregate: Aggregate, shape: LogShape, retract: bool) -> exp.Select:

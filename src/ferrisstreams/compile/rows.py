@@ -37,7 +37,8 @@ class RowShape:
     """What is done to each row of a relation.
 
     `computed` are columns fixed once a row, `time` the event-time column, `window` and `lateness` decide lateness (both
-    or neither), `conjuncts` filter, `columns` are made for the kept rows.
+    or neither), `conjuncts` filter, `columns` are made for the kept rows. `in_order` takes it that no row is late, what
+    whoever runs the statement must check afterwards.
     """
 
     conjuncts: tuple[exp.Expression, ...]
@@ -46,11 +47,16 @@ class RowShape:
     time: str | None = None
     window: Window | None = None
     lateness: Lateness | None = None
+    in_order: bool = False
+
+    @property
+    def judges_lateness(self) -> bool:
+        return self.window is not None and not self.in_order
 
     @property
     def always_kept(self) -> bool:
         """Whether every row that does not fail is kept."""
-        return not self.conjuncts and self.window is None
+        return not self.conjuncts and not self.judges_lateness
 
 
 #: Parameters of every statement with a window: the greatest event time that the partition has seen before the batch,
@@ -85,7 +91,7 @@ def judged(shape: RowShape, relation: exp.Select, marked: bool) -> exp.Select:
     """Adds `_closed` and `_outcome`. `marked`: the relation has `_failed`, and conjuncts are tried, not trusted."""
     timed = relation
     if shape.window is not None:
-        bounds = [exp.alias_(_closed(shape), CLOSED)]
+        bounds = [exp.alias_(_closed(shape), CLOSED)] if shape.judges_lateness else []
         if shape.window.kind is not WindowKind.SESSION:
             bounds.append(exp.alias_(last_start(shape.window, column(TIME)), LAST_START))
         timed = exp.select("*", *bounds).from_(relation.subquery("timed"))
@@ -98,7 +104,8 @@ def projected(shape: RowShape, rows: exp.Select) -> exp.Select:
     if shape.time is not None:
         system.append(TIME)
     if shape.window is not None:
-        system.append(CLOSED)
+        if shape.judges_lateness:
+            system.append(CLOSED)
         if shape.window.kind is not WindowKind.SESSION:
             system.append(LAST_START)
     return exp.select(
@@ -124,7 +131,7 @@ def _outcome(shape: RowShape, marked: bool) -> exp.Expression:
     if shape.always_kept and not marked:
         return exp.Literal.number(KEPT)
     case = exp.Case()
-    if shape.window is not None:
+    if shape.judges_lateness and shape.window is not None:
         case = case.when(is_late(shape.window, column(TIME), column(LAST_START), column(CLOSED)), number(LATE))
     if marked:
         case = case.when(column(FAILED), number(FAILING))

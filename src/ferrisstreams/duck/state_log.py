@@ -40,8 +40,12 @@ COMPACT_GROWTH, COMPACT_GROWTH_DISTINCT = 2, 4
 #: The delta: a table of the engine's own database, which is in memory.
 DELTA = "memory.main._delta"
 
-#: What the delta holds of a batch besides the kept columns: outcome, rows, greatest event time, late windows.
-DELTA_COUNTS = (("_outcome", "INTEGER"), ("_rows", "BIGINT"), ("_seen", "BIGINT"), ("_late_windows", "BIGINT"))
+#: What the delta holds of a batch besides the kept columns: outcome, rows, greatest event time, late windows, and the
+#: ordinals of the first and the last row.
+DELTA_COUNTS = (
+    *(("_outcome", "INTEGER"), ("_rows", "BIGINT"), ("_seen", "BIGINT"), ("_late_windows", "BIGINT")),
+    *(("_first_row", "BIGINT"), ("_last_row", "BIGINT")),
+)
 
 BATCH = "_batch"
 EPOCH = "_epoch"
@@ -158,6 +162,10 @@ class StateLog:
         target = exp.Schema(this=exp.to_table(DELTA), expressions=[column(name).this for name in (BATCH, *names)])
         values = exp.select(batch, *[column(name) for name in names]).from_(rows.subquery("partials"))
         return exp.Insert(this=target, expression=values)
+
+    def forget_batch(self, number: int) -> None:
+        """Take a batch out of the delta: it is done again."""
+        self._work.execute(exp.delete(DELTA).where(column(BATCH).eq(number)))
 
     def added(self, slices: Iterable[int], rows: int) -> None:
         """A batch's partial results are in the delta: the slices of its kept rows, and how many rows it took."""

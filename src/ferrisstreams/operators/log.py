@@ -18,6 +18,7 @@ BATCH_NUMBER = "batch_number"
 
 START, STOP = "_start", "_stop"
 OUTCOME, ROWS, SEEN, LATE_WINDOWS = "_outcome", "_rows", "_seen", "_late_windows"
+FIRST_ROW, LAST_ROW = "_first_row", "_last_row"
 TIME, CLOSED, LAST_START = "_event_us", "_closed", "_last_start"
 
 #: Parameters of ordered aggregates: the partition's name and the number of its rows before the batch.
@@ -43,7 +44,7 @@ class GroupLog(Protocol):
     identity: ClassVar[tuple[str, ...]]
 
     def reduce(self, rows: exp.Select) -> exp.Select:
-        """Projected rows to partial results by outcome and group, with `_rows`, `_seen` and `_late_windows`."""
+        """Projected rows to partial results by outcome and group, with what the delta counts."""
 
     def closing(self, log: StateLog, low_us: int, high_us: int) -> exp.Select:
         """The windows that end in `(low, high]`."""
@@ -58,8 +59,10 @@ class GroupLog(Protocol):
         """Give back the room of what is closed, and merge what has grown."""
 
 
-def grouped(shape: LogShape, rows: exp.Select, groups: Sequence[tuple[str, exp.Expression]]) -> exp.Select:
-    """The partial results of projected rows by outcome, `groups` and keys."""
+def grouped(
+    shape: LogShape, rows: exp.Select, groups: Sequence[tuple[str, exp.Expression]], spans: bool = False
+) -> exp.Select:
+    """The partial results of projected rows by outcome, `groups` and keys; `spans`: also their first and last row."""
     if shape.aggregates.places:
         rows = exp.select("*", exp.alias_(place(shape.timed), PLACE)).from_(rows.subquery("placed"))
     named = [exp.alias_(expression, name) for name, expression in groups]
@@ -67,9 +70,10 @@ def grouped(shape: LogShape, rows: exp.Select, groups: Sequence[tuple[str, exp.E
     partials = [exp.alias_(p.expression.copy(), p.name, quoted=True) for p in shape.aggregates.partials]
     seen = exp.Max(this=column(TIME)) if shape.timed else exp.cast(exp.Null(), "BIGINT")
     count = exp.alias_(exp.Count(this=exp.Star()), ROWS)
-    select = exp.select(column(OUTCOME), *named, *keys, *partials, count, exp.alias_(seen, SEEN)).from_(
-        rows.subquery("kept")
-    )
+    ends: list[exp.Expression] = [exp.Min(this=column("_row")), exp.Max(this=column("_row"))]
+    first, last = ends if spans else [exp.cast(exp.Null(), "BIGINT")] * 2
+    counts = [count, *(exp.alias_(value, name) for value, name in ((seen, SEEN), (first, FIRST_ROW), (last, LAST_ROW)))]
+    select = exp.select(column(OUTCOME), *named, *keys, *partials, *counts).from_(rows.subquery("kept"))
     return select.group_by(*[number(index + 1) for index in range(1 + len(named) + len(keys))])
 
 

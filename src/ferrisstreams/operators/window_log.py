@@ -46,21 +46,27 @@ class WindowLog:
     def __init__(self, shape: LogShape, window: Window) -> None:
         self._shape = shape
         self._window = window
-        self._hops = window.size_us != window.slide_us
+        self.hops = window.size_us != window.slide_us
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         window = self._window
         # The slice of a tumbling window is the window itself, whose start the row statement has made already.
-        place = floor_to(column(TIME), slice_us(window), window.origin_us) if self._hops else column(LAST_START)
+        place = floor_to(column(TIME), slice_us(window), window.origin_us) if self.hops else column(LAST_START)
         groups = [(SLICE, _if_kept(place))]
         late: exp.Expression = exp.cast(number(0), "BIGINT")
-        if self._hops:
+        if self.hops:
             start = first_open_start(window, column(TIME), column(CLOSED))
             groups.append((FROM, _if_kept(start)))
             hops = exp.Sub(this=start.copy(), expression=first_start(window, column(TIME)))
             skipped = exp.IntDiv(this=exp.paren(hops), expression=number(window.slide_us))
             late = exp.cast(function("coalesce", exp.Sum(this=_if_kept(skipped)), number(0)), "BIGINT")
         return grouped(self._shape, rows, groups).select(exp.alias_(late, LATE_WINDOWS))
+
+    def reduce_in_order(self, rows: exp.Select) -> exp.Select:
+        """The same for tumbling windows when no row is late. Rows that are not kept have their slice too."""
+        groups = [(SLICE, column(LAST_START))]
+        late = exp.cast(number(0), "BIGINT")
+        return grouped(self._shape, rows, groups, spans=True).select(exp.alias_(late, LATE_WINDOWS))
 
     def closing(self, log: StateLog, low_us: int, high_us: int) -> exp.Select:
         return self._merge(self._rows_between(log, low_us, high_us, None))
@@ -78,7 +84,7 @@ class WindowLog:
         open_us = self.open_from(closed_us)
         # The last slice of a pane begins one slice before the pane stops.
         log.drop_through(open_us - 1 + slice_us(self._window))
-        places = [column(SLICE), column(FROM)] if self._hops else [column(SLICE)]
+        places = [column(SLICE), column(FROM)] if self.hops else [column(SLICE)]
         log.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
 
     # --- private ----------------------------------------------------------------------------------------------------
@@ -92,7 +98,7 @@ class WindowLog:
         window = self._window
         least = low_us - window.size_us + 1
         most = floor_us(high_us - window.size_us, window.slide_us, window.origin_us)
-        if not self._hops:
+        if not self.hops:
             inside = rows.where(column(SLICE) >= number(least), column(SLICE) <= number(most))
             return exp.select("*", exp.alias_(column(SLICE), START)).from_(inside.subquery("slices"))
         first = -floor_us(-least, window.slide_us, -window.origin_us)

@@ -7,7 +7,10 @@ window. Tumbling is the case of one slice a window. All expressions are BIGINT m
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from sqlglot import exp
 
@@ -27,6 +30,15 @@ class Lateness:
     delay_us: int
     allowed_us: int
     update: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """The rows of a batch in one slice: its start, and the ordinals of the first and the last of them."""
+
+    start: int
+    first_row: int
+    last_row: int
 
 
 def slice_us(window: Window) -> int:
@@ -73,6 +85,24 @@ def is_late(window: Window, time: exp.Expression, last: exp.Expression, closed: 
         return exp.LT(this=time.copy(), expression=closed.copy())
     end = exp.Add(this=last.copy(), expression=number(window.size_us))
     return exp.LTE(this=end, expression=closed.copy())
+
+
+def none_is_late(spans: Sequence[Span], size_us: int, slack_us: int, closed_us: int) -> bool:
+    """Whether no row of a batch can be late for its tumbling window; False where it takes a closer look.
+
+    A row is late when its window has ended by `closed_us`, or when a row before it is `slack_us` (delay and allowed
+    lateness) behind the window's end. Only rows of windows that start more than the slack later can be.
+    """
+    ordered = sorted(spans)
+    if not ordered or ordered[0].start + size_us <= closed_us:
+        return not ordered
+    starts = [span.start for span in ordered]
+    earliest = list(accumulate((span.first_row for span in reversed(ordered)), min))[::-1]
+    for span in ordered:
+        later = bisect_right(starts, span.start + slack_us)
+        if later < len(ordered) and earliest[later] < span.last_row:
+            return False
+    return True
 
 
 def first_open_start(window: Window, time: exp.Expression, closed: exp.Expression) -> exp.Expression:

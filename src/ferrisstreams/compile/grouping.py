@@ -1,0 +1,130 @@
+"""A batch grouped into the delta: in one pass that takes no row to be late, or row by row where one may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from ferrisstreams.compile.payload import Parameters
+from ferrisstreams.compile.pipeline import late_failures
+from ferrisstreams.compile.results import Tally
+from ferrisstreams.compile.rows import CLOSED_THROUGH, FILTERED, LATE, SEEN
+from ferrisstreams.compile.stage import Failure, Ran, Rows, RowStage
+from ferrisstreams.duck.engine import Connection, column
+from ferrisstreams.duck.state_log import BATCH, DELTA, SLICE, StateLog
+from ferrisstreams.operators.log import (
+    BATCH_NUMBER,
+    FIRST_ROW,
+    LAST_ROW,
+    LATE_WINDOWS,
+    OUTCOME,
+    ROWS,
+    batch_number,
+)
+from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
+from ferrisstreams.operators.windows import Span, none_is_late
+
+#: Batches that are judged row by row after one in which a row may have been late: such input seldom comes alone.
+EXACT_BATCHES = 32
+
+_COUNTS = (
+    exp.select(
+        column(OUTCOME),
+        column(SLICE),
+        exp.cast(exp.Sum(this=column(ROWS)), "BIGINT"),
+        exp.cast(exp.Sum(this=column(LATE_WINDOWS)), "BIGINT"),
+        exp.Max(this=column(SEEN_COLUMN)),
+        exp.Min(this=column(FIRST_ROW)),
+        exp.Max(this=column(LAST_ROW)),
+    )
+    .from_(DELTA)
+    .where(column(BATCH).eq(batch_number()))
+    .group_by(exp.Literal.number(1), exp.Literal.number(2))
+    .sql("duckdb")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """What a batch brought of one outcome and slice."""
+
+    outcome: int
+    slice: int | None
+    rows: int
+    late_windows: int
+    seen: int | None
+    first_row: int | None
+    last_row: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InOrder:
+    """The statement that takes no row to be late, for tumbling windows; the slack is delay and allowed lateness."""
+
+    stage: RowStage[object]
+    size_us: int
+    slack_us: int
+
+    def holds(self, counts: Sequence[_Count], parameters: Parameters) -> bool:
+        """Whether no row was late, filtered and failing rows included: they move the watermark too."""
+        closed_us = max(int(parameters[SEEN]) - self.slack_us, int(parameters[CLOSED_THROUGH]))
+        spans = [
+            Span(count.slice, count.first_row, count.last_row)
+            for count in counts
+            if count.slice is not None and count.first_row is not None and count.last_row is not None
+        ]
+        return none_is_late(spans, self.size_us, self.slack_us, closed_us)
+
+
+class Grouping:
+    """Runs the row statement of an aggregate and counts what it added to the delta."""
+
+    def __init__(self, work: Connection, log: StateLog, exact: RowStage[object], in_order: InOrder | None) -> None:
+        self._work = work
+        self._log = log
+        self._exact = exact
+        self._in_order = in_order
+        self._exact_left = 0
+
+    def run(self, rows: Rows, parameters: Parameters, tally: Tally) -> tuple[Ran[object], list[int]]:
+        """Add the batch to the delta and fill in the tally; also gives the slices of its kept rows."""
+        if self._in_order is not None and not self._exact_left:
+            ran = self._in_order.stage.run(rows, parameters)
+            counts = self._counts(parameters)
+            if self._in_order.holds(counts, parameters):
+                return ran, self._tell(counts, tally)
+            self._log.forget_batch(int(parameters[BATCH_NUMBER]))
+            self._exact_left = EXACT_BATCHES
+        self._exact_left = max(0, self._exact_left - 1)
+        ran = self._exact.run(rows, parameters)
+        return ran, self._tell(self._counts(parameters), tally)
+
+    def late(self, ran: Ran[object], parameters: Parameters) -> list[Failure]:
+        """The late rows of a batch that had some."""
+        return late_failures(self._exact, ran, parameters)
+
+    def _counts(self, parameters: Parameters) -> list[_Count]:
+        counts = []
+        for found in self._work.rows(_COUNTS, parameters):
+            outcome, place, rows, late, seen, first, last = (None if v is None else int(str(v)) for v in found)
+            counts.append(_Count(outcome or 0, place, rows or 0, late or 0, seen, first, last))
+        return counts
+
+    def _tell(self, counts: Sequence[_Count], tally: Tally) -> list[int]:
+        slices: list[int] = []
+        for count in counts:
+            match count.outcome:
+                case 0 if count.slice is not None:
+                    tally.kept += count.rows
+                    tally.late_windows += count.late_windows
+                    slices.append(count.slice)
+                case _ if count.outcome == LATE:
+                    tally.late += count.rows
+                case _ if count.outcome == FILTERED:
+                    tally.filtered += count.rows
+            if count.seen is not None:
+                tally.seen_us = count.seen if tally.seen_us is None else max(count.seen, tally.seen_us)
+        self._log.added(slices, tally.kept)
+        return slices
