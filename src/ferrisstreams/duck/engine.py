@@ -205,13 +205,13 @@ def _occurring(sql: str, parameters: Mapping[str, object]) -> dict[str, object]:
 
 
 def _execution(prepared: Prepared, parameters: Mapping[str, object]) -> str:
-    """EXECUTE takes literals only, no parameters of its own."""
-    values = [
-        exp.PropertyEQ(this=exp.to_identifier(name), expression=exp.convert(parameters[name]))
-        for name in prepared.parameters
-    ]
-    call = exp.Anonymous(this=prepared.name, expressions=values) if values else exp.to_identifier(prepared.name)
-    return exp.Command(this="EXECUTE", expression=text(call)).sql("duckdb")
+    """EXECUTE takes literals only, no parameters of its own. As text: a tree would cost a tenth of a small batch."""
+    values = ", ".join(f"{name} := {_literal(parameters[name])}" for name in prepared.parameters)
+    return f"EXECUTE {prepared.name}({values})" if values else f"EXECUTE {prepared.name}"
+
+
+def _literal(value: object) -> str:
+    return str(value) if isinstance(value, int) else exp.convert(value).sql("duckdb")
 
 
 def arrow_table(columns: Mapping[str, tuple[str, Sequence[object]]]) -> pa.Table:
