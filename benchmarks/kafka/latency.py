@@ -66,7 +66,7 @@ def _wake(order: Order, watched: Watched) -> None:
     with reader(order.bootstrap, order.sink) as output:
         write(producer, order.source, [_record(-1, FIRST_MS) for _ in range(WAKING_RECORDS)])
         producer.flush()
-        if output.wait(1, lambda: watched.ended() is not None, STALL_SECONDS) == 0:
+        if not output.wait_for_first(lambda: watched.ended() is not None, STALL_SECONDS):
             raise RunError(how(watched, "nothing came out"))
 
 

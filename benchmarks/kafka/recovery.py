@@ -43,8 +43,7 @@ def measure(bench: Bench, system: System, keys: int) -> Recovery:
             producer.flush()
             watched = start(system, dataclasses.replace(order, resume=True))
             try:
-                before = output.end()
-                if output.wait(before + 1, lambda: watched.ended() is not None, STALL_SECONDS) <= before:
+                if not output.wait_for_first(lambda: watched.ended() is not None, STALL_SECONDS):
                     raise RunError(how(watched, "nothing came out after the kill"))
                 first_seconds = watched.seconds()
                 output.wait(keys, lambda: watched.ended() is not None, STALL_SECONDS)

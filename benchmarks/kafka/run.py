@@ -117,7 +117,7 @@ class Bench:
         with self.order(system, data.topic, work) as order, reader(self.bootstrap, order.sink) as output:
             watched = start(system, order)
             try:
-                if output.wait(1, lambda: watched.ended() is not None, STALL_SECONDS) == 0:
+                if not output.wait_for_first(lambda: watched.ended() is not None, STALL_SECONDS):
                     raise RunError(how(watched, "nothing came out"))
                 first_seconds = watched.seconds()
                 output.wait(wanted, lambda: watched.ended() is not None, STALL_SECONDS)

@@ -52,6 +52,22 @@ class Reader:
         """The offset up to which records can be read."""
         return self._consumer.get_watermark_offsets(self._partition, REQUEST_SECONDS)[1]
 
+    def wait_for_first(self, stop: Callable[[], bool], seconds: float) -> bool:
+        """True when a first record can be read; False when `stop` holds or the time is over.
+
+        The end alone does not tell: the marks of transactions, also of aborted ones, move it too.
+        """
+        self._consumer.assign([self._partition])
+        end = time.monotonic() + seconds
+        try:
+            while time.monotonic() < end and not stop():
+                message = self._consumer.poll(POLL_SECONDS)
+                if message is not None and message.error() is None:
+                    return True
+            return False
+        finally:
+            self._consumer.unassign()
+
     def wait(self, offset: int, stop: Callable[[], bool], stall_seconds: float) -> int:
         """Wait until the end is at `offset`, `stop` holds, or the end has not moved for a while; the end then."""
         seen, since = self.end(), time.monotonic()

@@ -103,6 +103,7 @@ public final class Trades {
         boolean exact = given.get("guarantee").equals("exactly_once");
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG,
             exact ? StreamsConfig.EXACTLY_ONCE_V2 : StreamsConfig.AT_LEAST_ONCE);
+        settings.put("producer.transaction.timeout.ms", 60_000);
         settings.put("consumer.auto.offset.reset", "earliest");
         // A killed instance need not be waited for: the new one takes its place at once.
         settings.put("consumer.group.instance.id", given.get("name"));
