@@ -19,7 +19,7 @@ from tests.crash.conftest import Ended
 PARTITIONS = 2
 
 _COLUMNS = "(id BIGINT, p INT, k VARCHAR, v BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '2' SECOND)"
-_BATCHES = "'batch.strategy'='fixed_size', 'batch.size'=400"
+_BATCHES = "'batch.strategy'='fixed_size', 'batch.size'=200"
 _JOB = "'commit.policy'='per_batch', 'failure_strategy'='send_to_dlq', 'dlq.max_consecutive'=1000000"
 
 

@@ -18,7 +18,7 @@ from tests.crash.conftest import Ended
 from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
 from tests.crash.reader import CommittedReader
 
-ROWS = 12_000
+ROWS = 30_000
 
 #: How often a point is reached before the process dies there; where it is missing, two to four times.
 HITS = {"after_open": 1, "after_init": 1, "during_recovery": 1, "during_reclaim": 1, "after_reclaim": 1}
@@ -61,7 +61,7 @@ def assert_same(twins: Twins, ended: Ended) -> None:
 def test_kill_at_every_point_changes_nothing(twins: Twins) -> None:
     decided_outside = twins.killed.kind.sink == "kafka"
     points = (*TRANSACTION_POINTS, *FAULT_POINTS) if decided_outside else ("after_open", *FAULT_POINTS)
-    # A reclaim comes once a second: first, while there is enough to do for that long.
+    # A reclaim comes after fifty epochs: first, while there is enough to do for so many.
     points = tuple(sorted(points, key=lambda point: "reclaim" not in point))
     with CommittedReader(twins.killed) if decided_outside else nullcontext() as reader:
         for number, point in enumerate(points):

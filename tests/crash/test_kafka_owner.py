@@ -74,7 +74,7 @@ def test_instance_that_slept_over_its_transaction_goes_on(
     records = events(3, ROWS)
     filled(kafka, topic_name, records[: ROWS // 2])
     job = BriefJob(kafka, tmp_path / "job", f"{topic_name}-slept", KINDS["copy"], topic_name)
-    process = job.start(once=False, environment={"FERRIS_FAULT": "after_write:3:stop"})
+    process = job.start(once=False, environment={"FERRIS_FAULT": "after_flush:3:stop"})
     started.append(process)
     _wait_until_stopped(process)
     time.sleep(4)  # longer than the transaction may last, and than the broker takes to look
