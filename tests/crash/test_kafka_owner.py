@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.testing.broker import Broker, Cluster
@@ -46,9 +48,8 @@ def wait_for_rows(job: KafkaJob, count: int, process: subprocess.Popen[str]) -> 
     for _ in range(WAITS_MAX):
         if len(job.rows()) >= count:
             return
-        if process.poll() is not None:
-            raise AssertionError(f"ended with {process.returncode}: {process.communicate()}")
-        time.sleep(WAIT_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"ended with {process.wait(WAIT_SECONDS)}: {process.communicate()}")
     raise AssertionError(f"{len(job.rows())} rows, not {count}")
 
 
@@ -77,7 +78,7 @@ def test_instance_that_slept_over_its_transaction_goes_on(
     process = job.start(once=False, environment={"FERRIS_FAULT": "after_flush:3:stop"})
     started.append(process)
     _wait_until_stopped(process)
-    time.sleep(4)  # longer than the transaction may last, and than the broker takes to look
+    _wait_until_given_up(kafka, job.output)
     process.send_signal(signal.SIGCONT)
     kafka.write(topic_name, [Record(value, partition=partition) for partition, value in records[ROWS // 2 :]])
     rows = expected(kafka, tmp_path / "calm", topic_name)
@@ -95,8 +96,31 @@ def _wait_until_stopped(process: subprocess.Popen[str]) -> None:
         if pid and os.WIFSTOPPED(status):
             return
         assert not pid, f"ended: {status}"
-        time.sleep(WAIT_SECONDS)
+        _PAUSE.wait(WAIT_SECONDS)
     raise AssertionError("does not come to its point")
+
+
+def _wait_until_given_up(cluster: Cluster, topic: str) -> None:
+    """Until the broker has ended the open transaction: all that the topic holds is decided then."""
+    assert not _decided(cluster, topic)
+    for _ in range(WAITS_MAX):
+        if _decided(cluster, topic):
+            return
+        _PAUSE.wait(WAIT_SECONDS)
+    raise AssertionError("the broker waits for the transaction")
+
+
+def _decided(cluster: Cluster, topic: str) -> bool:
+    ends = []
+    for isolation in ("read_committed", "read_uncommitted"):
+        consumer = Consumer({**cluster.properties, "group.id": "ends", "isolation.level": isolation})
+        ends.append(consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1])
+        consumer.close()
+    return ends[0] == ends[1]
+
+
+#: For conditions outside of any process of ours, which can only be asked again.
+_PAUSE = Event()
 
 
 def test_second_instance_with_another_state_is_refused_and_hurts_nothing(

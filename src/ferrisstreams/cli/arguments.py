@@ -78,6 +78,20 @@ class FmtArguments:
 
 
 @dataclass(frozen=True)
+class OffsetsArguments:
+    file: File
+    job: Job = None
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="WHERE", help="Move there: earliest, latest, timestamp:TIME, offsets:0:42,1:7."),
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say where --to is, and move nothing.")] = False
+    settings: Settings = None
+    state_dir: StateDir = None
+    output: OutputForm = Output.TABLE
+
+
+@dataclass(frozen=True)
 class TestArguments:
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A .test file, or a folder of them.")] = Path()
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Also write a JUnit report.")] = None

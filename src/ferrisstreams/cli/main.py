@@ -14,6 +14,7 @@ from ferrisstreams.cli.arguments import (
     FmtArguments,
     InferFormat,
     Job,
+    OffsetsArguments,
     RunArguments,
     TestArguments,
     takes,
@@ -99,6 +100,15 @@ def infer(
     from ferrisstreams.cli.inspect import infer
 
     infer(path, form)
+
+
+@app.command(epilog="Example:  ferris offsets app.sql --job copy --to timestamp:2024-01-01T00:00:00Z --dry-run")
+@takes(OffsetsArguments)
+def offsets(arguments: OffsetsArguments) -> None:
+    """Show where each job is in its source, or send one that keeps no state elsewhere."""
+    from ferrisstreams.cli.offsets import run_offsets
+
+    raise typer.Exit(run_offsets(arguments))
 
 
 app.add_typer(dlq_app, name="dlq")

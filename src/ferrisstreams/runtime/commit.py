@@ -48,7 +48,10 @@ class CommitPolicy:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a job is: what an epoch makes durable beside the state rows. `starts` is where it began."""
+    """Where a job is: what an epoch makes durable beside the state rows.
+
+    `starts` is where it began; `moved`: it was sent elsewhere by hand, so that what it read cannot be counted again.
+    """
 
     positions: dict[str, JsonValue]
     rows_read: dict[str, int]
@@ -56,6 +59,7 @@ class Progress:
     watermarks: Watermarks
     finished: bool = False
     starts: dict[str, JsonValue] = field(default_factory=dict)
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,8 @@ class Commit:
             parts.dead_letters.open(self._marks.get("dead_letters"))
         parts.source.open(self._progress.positions)
         for partition, position in parts.source.pinned().items():
-            self._progress.positions.setdefault(partition, position)
-            self._progress.starts.setdefault(partition, position)
+            if partition not in self._progress.positions:
+                self._progress.positions[partition] = self._progress.starts[partition] = position
         self._begin()
         # A new sink gets a mark before anything is written: a crash in the first epoch is told from a foreign file.
         if last is None or "sink" not in self._marks:
@@ -163,6 +167,7 @@ class Commit:
         progress.positions.clear()
         progress.positions.update(_mapping(content["positions"]))
         progress.starts.update(_mapping(content["starts"]))
+        progress.moved = bool(content["moved"])
         progress.rows_read.clear()
         progress.rows_read.update({name: int(str(n)) for name, n in _mapping(content["rows_read"]).items()})
         kept = Ledger.from_json(content["ledger"])
@@ -244,6 +249,7 @@ class Commit:
         content: dict[str, JsonValue] = {
             "positions": dict(progress.positions),
             "starts": dict(progress.starts),
+            "moved": progress.moved,
             "rows_read": dict(progress.rows_read),
             "ledger": dict(progress.ledger.as_dict()),
             "watermarks": progress.watermarks.snapshot(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.store import StateStore
@@ -145,6 +145,19 @@ class Job:
                 reopening.wait(self.plan.name, error, self._commit.epoch if self._commit is not None else 0)
                 if self._stopped:
                     return "stopped"
+
+    def move(self, positions: Positions) -> None:
+        """Open the job and send it to other positions, as an epoch of its own; then close it. Raises FerrisError."""
+        try:
+            self.open()
+            assert self._commit is not None
+            self.progress.positions.update(positions)
+            self.progress.moved = True
+            self._commit.batch_done(0)
+            self._commit.run()
+            self._commit.settle()
+        finally:
+            self.close()
 
     def stop(self) -> None:
         """Ask the job to end after the current batch."""

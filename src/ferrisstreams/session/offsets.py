@@ -1,0 +1,90 @@
+"""Where a job is in its source, beside what is committed outside and what the topic holds; and moving it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.compile.compiler import take_plan_apart
+from ferrisstreams.connectors.kafka.source import KafkaSource
+from ferrisstreams.connectors.kafka.startup import parse_startup
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.job import Job
+from ferrisstreams.runtime.observer import Silent
+from ferrisstreams.session.application import Application, RunOptions
+from ferrisstreams.session.state import builder_of, committed, open_state
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOffsets:
+    """A partition: the job's position, the offset that its group has committed, and where the topic ends (None: not
+    known, or not a topic). `lag` counts offsets, of which some may hold no record."""
+
+    partition: str
+    position: JsonValue
+    committed: int | None
+    end: int | None
+
+    @property
+    def lag(self) -> int | None:
+        return self.end - self.position if isinstance(self.position, int) and self.end is not None else None
+
+
+def show(application: Application, options: RunOptions, plan: JobPlan) -> list[PartitionOffsets]:
+    """The partitions of a job that has run. Raises StateError where it has no state, ConnectorError."""
+    with builder_of(application, options, plan) as builder:
+        with open_state(builder) as state:
+            content = state.last.content if state.last is not None else {}
+            positions = content.get("positions")
+        known: Mapping[str, JsonValue] = positions if isinstance(positions, Mapping) else {}
+        outside = committed(builder)
+        ends = _positions_at(builder, "latest") if builder.settings.source_connector == "kafka" else {}
+        return [
+            PartitionOffsets(name, position, outside[name].offset if name in outside else None, ends.get(name))
+            for name, position in known.items()
+        ]
+
+
+def move(application: Application, options: RunOptions, plan: JobPlan, to: str, dry_run: bool) -> dict[str, int]:
+    """Send a job that keeps no state to other offsets of its topic; the new positions. The move is an epoch of its own.
+
+    `to` is written like `startup`. Raises ConfigError for a job whose state would no longer be that of its records.
+    """
+    with builder_of(application, options, plan) as builder:
+        _require_movable(builder)
+        positions = _positions_at(builder, to)
+    if not dry_run:
+        Job(plan, application.environment(options, Silent())).move(positions)
+    return positions
+
+
+def _require_movable(builder: JobBuilder) -> None:
+    plan = builder.plan
+    if builder.settings.source_connector != "kafka":
+        raise ConfigError(
+            f"the positions of {plan.name} cannot be moved: its source is {builder.settings.source_connector}",
+            "E3003",
+            "`ferris state reset` lets it begin anew",
+        )
+    if take_plan_apart(plan.plan).aggregate is not None:
+        raise ConfigError(
+            f"the positions of {plan.name} cannot be moved: its state holds the results of what it has read",
+            "E3003",
+            "`ferris state reset` lets it begin anew, at 'startup'",
+        )
+
+
+def _positions_at(builder: JobBuilder, to: str) -> dict[str, int]:
+    try:
+        startup = parse_startup(to)
+    except ValueError as error:
+        raise ConfigError(f"--to {to}: {error}", "E3002") from None
+    source = KafkaSource(replace(builder.kafka_source_settings(), startup=startup, bounded=False), builder.block)
+    try:
+        source.open({})
+        return {name: int(str(position)) for name, position in source.pinned().items()}
+    finally:
+        source.close()
