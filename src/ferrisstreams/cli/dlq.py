@@ -44,7 +44,7 @@ def run_replay(arguments: ReplayArguments) -> int:
     for job in _with_letters(application, options, jobs):
         if arguments.to is not None and len(jobs) > 1 and arguments.job is None:
             raise typer.BadParameter("--to takes the records of one job: name it by --job", param_hint="--job")
-        with open_to_change(application, options, job, arguments.to, replaying=True) as opened:
+        with open_to_change(application, options, job, arguments.dry_run, True, arguments.to) as opened:
             if opened is not None:
                 _tell_of_open_epoch(job, opened.bytes_not_final)
                 reports.append(opened.queue.replay(wanted, opened.target, arguments.dry_run))
@@ -60,7 +60,7 @@ def run_purge(arguments: PurgeArguments) -> int:
         raise typer.BadParameter("purging erases for good: say --yes, or look with --dry-run", param_hint="--yes")
     reports = []
     for job in _with_letters(application, options, jobs):
-        with open_to_change(application, options, job) as opened:
+        with open_to_change(application, options, job, arguments.dry_run, replaying=False) as opened:
             if opened is None:
                 continue
             count = opened.queue.purge(wanted, dry_run=True).purged

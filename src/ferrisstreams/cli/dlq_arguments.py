@@ -71,7 +71,7 @@ class ListArguments(Chosen):
 @dataclass(frozen=True)
 class ReplayArguments(Chosen):
     to: Annotated[
-        str | None, typer.Option("--to", metavar="FILE", help="Append the records to this file, not to the source.")
+        str | None, typer.Option("--to", metavar="PLACE", help="Send them to this file or topic, not to the source.")
     ] = None
     dry_run: DryRun = False
 

@@ -31,7 +31,6 @@ class PurgeReport:
 #: Why a letter is not replayed, by what it is.
 _OUTPUT = "an output row: it has no record that could go back to the source"
 _TRUNCATED = "only the beginning of the record was kept, because it is larger than the limit"
-_NO_VALUE = "a record without a value: it has no line in a file"
 _REPLAYED = "was replayed before"
 _UNSURE = "a replay was cut off, and another program wrote to its target: look there, then choose --state unsure"
 
@@ -84,8 +83,6 @@ class DeadLetterQueue:
     def _reason_to_stay(self, letter: Letter, unsure_meant: bool) -> str | None:
         if letter.kind == "output":
             return _OUTPUT
-        if letter.value is None:
-            return _NO_VALUE
         if letter.header("ferris.value.truncated"):
             return _TRUNCATED
         match letter.state:
@@ -95,4 +92,4 @@ class DeadLetterQueue:
                 return f"quarantined: it came back after {letter.replays} replays (dlq.max_replays)"
             case LetterState.UNSURE if not unsure_meant:
                 return _UNSURE
-        return None
+        return self.store.refusal(letter)

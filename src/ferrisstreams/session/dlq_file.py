@@ -43,15 +43,14 @@ class FileLetters:
         self._mark = mark
         self._faults = faults
         self._target = target
+        self.bytes_not_final = os.path.getsize(path) - mark.length()
         self._journal = Journal(mark.journal_path, writing)
         if writing:
             settle(self._journal)
             self._erase()
 
-    @property
-    def bytes_not_final(self) -> int:
-        """Bytes of letters that the job has not committed yet."""
-        return os.path.getsize(self._path) - self._mark.length()
+    def refusal(self, letter: Letter) -> str | None:
+        return "a record without a value: it has no line in a file" if letter.value is None else None
 
     def letters(self) -> Iterator[Letter]:
         end = self._mark.length()

@@ -78,6 +78,10 @@ class LetterStore(Protocol):
     """Where a job's letters are kept."""
 
     place: str
+    bytes_not_final: int
+
+    def refusal(self, letter: Letter) -> str | None:
+        """Why this letter cannot be replayed to where the store's letters go; None: it can."""
 
     def letters(self) -> Iterator[Letter]:
         """The letters that are final and not purged, oldest first."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ferrisstreams.connectors.compression import compression_of
 from ferrisstreams.connectors.file_settings import FileSourceSettings, fixed_folder
+from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
@@ -18,6 +19,8 @@ from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.dlq import DeadLetterQueue
 from ferrisstreams.session.dlq_append import length_and_end
 from ferrisstreams.session.dlq_file import FileLetters, ReplayTarget
+from ferrisstreams.session.dlq_letters import LetterStore
+from ferrisstreams.session.dlq_topic import TopicLetters, TopicPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +36,50 @@ class OpenQueue:
 def open_to_read(application: Application, options: RunOptions, job: JobPlan) -> Iterator[OpenQueue | None]:
     """The letters of a job; None when it has none."""
     with _builder(application, options, job) as builder:
-        if not builder.dead_letter_path().exists():
+        if not _has_letters(builder):
             yield None
             return
-        store = FileLetters(builder.dead_letter_path(), builder.letter_mark(), builder.environment.faults)
+        topic = builder.dead_letter_topic()
+        store: LetterStore = (
+            FileLetters(builder.dead_letter_path(), builder.letter_mark(), builder.environment.faults)
+            if topic is None
+            else TopicLetters(_topic_place(builder, topic), builder.environment.faults)
+        )
         yield from _opened(builder, store, "")
 
 
 @contextmanager
 def open_to_change(
-    application: Application, options: RunOptions, job: JobPlan, to: str | None = None, replaying: bool = False
+    application: Application, options: RunOptions, job: JobPlan, dry_run: bool, replaying: bool, to: str | None = None
 ) -> Iterator[OpenQueue | None]:
-    """The letters of a job, held alone. With `replaying` they can be sent: to the file `to`, else to the job's source.
+    """The letters of a job, held alone. With `replaying` they can be sent: to the file or topic `to`, else to the
+    job's source. With `dry_run` nothing can be changed, and nothing is.
 
     Raises ConfigError where they cannot go there, StateError E5001 where another process holds them.
     """
     with _builder(application, options, job) as builder:
-        if not builder.dead_letter_path().exists():
+        if not _has_letters(builder):
             yield None
             return
+        faults, topic = builder.environment.faults, builder.dead_letter_topic()
+        if topic is not None:
+            to_topic = _target_topic(builder, topic, to) if replaying else None
+            place = _topic_place(builder, topic)
+            yield from _opened(builder, TopicLetters(place, faults, not dry_run, to_topic), to_topic or "")
+            return
         target = _target(application, options, builder, to) if replaying else None
-        store = FileLetters(
-            builder.dead_letter_path(), builder.letter_mark(), builder.environment.faults, writing=True, target=target
-        )
+        store = FileLetters(builder.dead_letter_path(), builder.letter_mark(), faults, not dry_run, target)
         yield from _opened(builder, store, str(target.path) if target else "")
 
 
-def _opened(builder: JobBuilder, store: FileLetters, target: str) -> Iterator[OpenQueue]:
+def _has_letters(builder: JobBuilder) -> bool:
+    topic = builder.dead_letter_topic()
+    if topic is None:
+        return builder.dead_letter_path().exists()
+    return Topics(builder.producer.properties).partitions(topic) is not None
+
+
+def _opened(builder: JobBuilder, store: LetterStore, target: str) -> Iterator[OpenQueue]:
     queue = DeadLetterQueue(builder.plan.name, store, builder.settings.job.integer("dlq.max_replays"))
     try:
         yield OpenQueue(queue, target, store.bytes_not_final)
@@ -76,6 +96,10 @@ def _builder(application: Application, options: RunOptions, job: JobPlan) -> Ite
         builder.block.close()
 
 
+def _topic_place(builder: JobBuilder, topic: str) -> TopicPlace:
+    return TopicPlace(builder.producer.properties, topic, f"{builder.identity.group}.dlq")
+
+
 # --- where replayed records go ----------------------------------------------------------------------------------------
 
 
@@ -88,6 +112,18 @@ def _target(application: Application, options: RunOptions, builder: JobBuilder, 
     if builder.settings.source_connector == "file":
         origin = os.path.relpath(path, fixed_folder(builder.file_source_settings().path))
     return ReplayTarget(path, origin)
+
+
+def _target_topic(builder: JobBuilder, letters: str, to: str | None) -> str:
+    topic = to or builder.producer.source_topic
+    if topic is None:
+        raise _unfit(
+            f"the source of {builder.plan.name} is not a topic on the cluster of its dead letters",
+            "give --to a topic of that cluster",
+        )
+    if topic in (letters, f"{letters}.journal", builder.sink_topic()):
+        raise _unfit(f"the topic {topic} is written by the job {builder.plan.name}", "give --to another topic")
+    return topic
 
 
 def _source_file(builder: JobBuilder) -> Path:

@@ -87,6 +87,11 @@ class KafkaProducer:
         return self._settings.properties
 
     @property
+    def source_topic(self) -> str | None:
+        """The topic that the job reads, when it is on the cluster that is written to."""
+        return self._settings.source_topic
+
+    @property
     def transactional(self) -> bool:
         """Whether it writes in transactions."""
         return self._settings.transactional_id is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
@@ -34,6 +34,12 @@ class Record:
 
 def read_records(properties: Mapping[str, str], topic: str, committed_only: bool = True) -> list[Record]:
     """All records that a topic holds now, partition by partition in order. Raises ConnectorError."""
+    records = each_record(properties, topic, committed_only)
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def each_record(properties: Mapping[str, str], topic: str, committed_only: bool = True) -> Iterator[Record]:
+    """All records that a topic holds now, one after another; those of a partition in order. Raises ConnectorError."""
     isolation = "read_committed" if committed_only else "read_uncommitted"
     consumer = Consumer(
         {
@@ -48,17 +54,16 @@ def read_records(properties: Mapping[str, str], topic: str, committed_only: bool
         with translated(f"read the topic {topic}"):
             found = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[topic].partitions
             consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in found])
-            records = _read_to_end(consumer, set(found), topic)
+        yield from _read_to_end(consumer, set(found), topic)
     finally:
         consumer.close()
-    return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
-def _read_to_end(consumer: Consumer, left: set[int], topic: str) -> list[Record]:
-    records: list[Record] = []
+def _read_to_end(consumer: Consumer, left: set[int], topic: str) -> Iterator[Record]:
     polls = 0
     while left:
-        messages = consumer.consume(_BATCH_RECORDS, _POLL_SECONDS)
+        with translated(f"read the topic {topic}"):
+            messages = consumer.consume(_BATCH_RECORDS, _POLL_SECONDS)
         polls = 0 if messages else polls + 1
         if polls > _POLLS_MAX:
             raise TransientError(f"Kafka: the topic {topic} gives nothing and no end", "E4101")
@@ -74,10 +79,7 @@ def _read_to_end(consumer: Consumer, left: set[int], topic: str) -> list[Record]
             assert offset is not None
             kind, timestamp_ms = message.timestamp()
             at_ms = timestamp_ms if kind else None
-            records.append(
-                Record(message.value(), message.key(), header_pairs(message.headers()), at_ms, partition, offset)
-            )
-    return records
+            yield Record(message.value(), message.key(), header_pairs(message.headers()), at_ms, partition, offset)
 
 
 @dataclass(frozen=True, slots=True)
