@@ -30,7 +30,7 @@ def run(arguments: RunArguments) -> int:
     text = read_text(arguments.file)
     options = run_options(arguments)
     try:
-        application = open_application(arguments.file, text, options.state_dir, options.overwrite)
+        application = open_application(arguments.file, text, options.state_dir, options.overwrite, topics=True)
         application.refuse_open_jobs()
         _tell_columns(application, arguments)
     except Exception as error:

@@ -64,15 +64,17 @@ class Application:
         return cls.parse(Path(path).read_text(encoding="utf-8-sig"), str(path))
 
     @classmethod
-    def parse(cls, text: str, path: str, state_dir: str | None = None, anew: bool = False) -> Application:
+    def parse(
+        cls, text: str, path: str, state_dir: str | None = None, anew: bool = False, topics: bool = False
+    ) -> Application:
         """Parse a text; `path` names it in errors, and relative paths in it are relative to its folder.
 
         `state_dir` (as in `RunOptions`) is where the columns of sources that declare none are kept; `anew`: they are
-        inferred again.
+        inferred again; `topics`: those of topics too, for which they are read. Otherwise such jobs stay open.
         """
         named = Path(path)
         folder = (named.parent if not path.startswith("<") else Path()).absolute()
-        columns = Columns(folder, Path(state_dir).absolute() if state_dir else folder / STATE_DIR, anew)
+        columns = Columns(folder, Path(state_dir).absolute() if state_dir else folder / STATE_DIR, anew, topics)
         plan = parse_application(text, path, infer=columns.of, read_config=_config_reader(folder))
         return cls(plan, folder, columns)
 

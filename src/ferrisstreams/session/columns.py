@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ferrisstreams.config.registry import Scope
-from ferrisstreams.config.resolve import resolve
+from ferrisstreams.config.resolve import Settings, resolve
 from ferrisstreams.errors import SqlError, StateError
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.plan.nodes import SourceSpec
 from ferrisstreams.runtime.files import encoding_of, format_of, has_header, source_files
+from ferrisstreams.runtime.identity import JobIdentity
 from ferrisstreams.schema import Column, Schema
-from ferrisstreams.session.infer import infer_columns
+from ferrisstreams.session.infer import infer_columns, infer_topic
 
 #: Beside the folders of the jobs, because several may read one source.
 KEPT_FILE = "columns.json"
@@ -33,50 +35,74 @@ class FoundColumns:
 
 
 class Columns:
-    """Those of one application in `folder`, whose state is below `state_root`. `anew`: what was kept does not count."""
+    """Those of one application in `folder`, whose state is below `state_root`.
 
-    def __init__(self, folder: Path, state_root: Path, anew: bool = False) -> None:
+    `anew`: what was kept does not count. `topics`: topics may be read.
+    """
+
+    def __init__(self, folder: Path, state_root: Path, anew: bool = False, topics: bool = False) -> None:
+        self._topics = topics
         self._folder = folder
         self._kept = {} if anew else _read(state_root / KEPT_FILE)
         self._new: dict[str, Schema] = {}
         self.found: list[FoundColumns] = []
 
     def of(self, source: SourceSpec) -> Schema | None:
-        """None for a topic: what its records hold is known only when it is read.
+        """None for a topic that is not to be read now, or holds nothing that tells.
 
-        Raises SqlError for other sources than files, FatalConnectorError when a file gives no columns.
+        Raises SqlError for other sources than files and topics, FatalConnectorError when a file gives no columns,
+        ConnectorError when a topic cannot be read.
         """
         connector = source.properties.get("connector")
         name = str(connector.value).lower() if connector is not None else ""
-        if name == "kafka":
-            return None
-        if name != "file":
-            raise SqlError(
-                f"the columns of {source.name} are not declared",
-                "E1201",
-                "declare them: CREATE STREAM name (columns) WITH (connector = 'file', path = …)",
-                source.position,
-            )
+        match name:
+            case "kafka":
+                return self._of_topic(source)
+            case "file":
+                return self._of_file(source)
+        raise SqlError(
+            f"the columns of {source.name} are not declared",
+            "E1201",
+            "declare them: CREATE STREAM name (columns) WITH (connector = 'file', path = …)",
+            source.position,
+        )
+
+    def _of_file(self, source: SourceSpec) -> Schema | None:
         settings = resolve(source.properties, (Scope.SOURCE,), "file")
         given = settings.optional_text("path")
         if given is None:
             raise SqlError(f"source {source.name} has no 'path'", "E3004", "add 'path' = 'file'", source.position)
         path = str((self._folder / given.removeprefix("file://")).absolute())
-        form = settings.text("format").lower()
-        key = f"{form} {path}"
+        key = f"{settings.text('format').lower()} {path}"
+        return self._found(source, key, lambda: infer_columns(source_files(settings, path), _decode(settings)))
+
+    def _of_topic(self, source: SourceSpec) -> Schema | None:
+        # Imported here: it brings the client, which few applications need.
+        from ferrisstreams.runtime import kafka_settings
+
+        settings = resolve(source.properties, (Scope.SOURCE,), "kafka")
+        topic = kafka_settings.source_topic(settings, source.name)
+        servers = settings.optional_text("bootstrap.servers") or ""
+        key = f"{settings.text('format').lower()} kafka://{servers}/{topic}"
+        if not self._topics and key not in self._kept:
+            return None
+        identity = JobIdentity("ferris", "infer")
+        timestamps = settings.optional_text("timestamp.format")
+
+        def infer() -> Schema | None:
+            read = kafka_settings.kafka_source_settings(settings, source.name, identity, bounded=True)
+            plain = DecodeSettings(format_of(settings, "source"), header=False, timestamp_format=timestamps)
+            return infer_topic(read, plain)
+
+        return self._found(source, key, infer)
+
+    def _found(self, source: SourceSpec, key: str, infer: Callable[[], Schema | None]) -> Schema | None:
         kept = self._kept.get(key)
-        schema = kept or self._new.get(key)
+        schema = kept or self._new.get(key) or infer()
         if schema is None:
-            decode = DecodeSettings(
-                format_of(settings, "source"),
-                header=has_header(settings),
-                delimiter=settings.text("delimiter"),
-                quote=settings.text("quote"),
-                nulls=(settings.text("nulls"),),
-                timestamp_format=settings.optional_text("timestamp.format"),
-                encoding=encoding_of(settings),
-            )
-            schema = self._new[key] = infer_columns(source_files(settings, path), decode)
+            return None
+        if kept is None:
+            self._new[key] = schema
         self.found.append(FoundColumns(source.name, schema, kept is not None))
         return schema
 
@@ -99,6 +125,18 @@ class Columns:
             raise StateError(
                 f"{path} cannot be written: {error.strerror}", "E5005", "give --state-dir a folder"
             ) from error
+
+
+def _decode(settings: Settings) -> DecodeSettings:
+    return DecodeSettings(
+        format_of(settings, "source"),
+        header=has_header(settings),
+        delimiter=settings.text("delimiter"),
+        quote=settings.text("quote"),
+        nulls=(settings.text("nulls"),),
+        timestamp_format=settings.optional_text("timestamp.format"),
+        encoding=encoding_of(settings),
+    )
 
 
 def _read(path: Path) -> dict[str, Schema]:

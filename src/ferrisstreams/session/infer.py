@@ -1,4 +1,4 @@
-"""`ferris infer` and sources without columns: a sample of a file's records tells its columns."""
+"""`ferris infer` and sources without columns: a sample of the records tells the columns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferrisstreams.batch import Limit
 from ferrisstreams.clock import SystemClock
@@ -20,8 +21,12 @@ from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Schema
 
+if TYPE_CHECKING:
+    from ferrisstreams.connectors.kafka.source import KafkaSourceSettings
+
 #: The sample: the first records of the first file that has some.
 _SAMPLE = Limit(rows=20_000, bytes=4 * 1024 * 1024)
+_TOPIC_SAMPLE = replace(_SAMPLE, wait_ms=500)
 _PEEK_BYTES = 64 * 1024
 _CHARACTER_BYTES_MAX = 4
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -94,6 +99,31 @@ def infer_columns(settings: FileSourceSettings, decode: DecodeSettings) -> Schem
             "declare the columns: CREATE STREAM name (columns) WITH (…), or check the format",
         )
     return schema
+
+
+def infer_topic(settings: KafkaSourceSettings, decode: DecodeSettings) -> Schema | None:
+    """The columns of the first records of a topic, of a partition that has some; None when there are none.
+
+    Nothing is committed. Raises ConnectorError when the topic cannot be read.
+    """
+    from ferrisstreams.connectors.kafka.source import KafkaSource
+    from ferrisstreams.connectors.kafka.startup import Startup
+
+    with _bench() as (engine, block):
+        source = KafkaSource(replace(settings, startup=Startup(), bounded=True), block, SystemClock())
+        try:
+            source.open({})
+            fetch = source.poll(_TOPIC_SAMPLE)
+            while fetch is None and not source.ended:
+                fetch = source.poll(_TOPIC_SAMPLE)
+        finally:
+            source.close()
+        if fetch is None or fetch.messages is None:
+            return None
+        # A message is one record whatever newlines it holds, and may have no value.
+        lines = [value.replace(b"\n", b" ") for value in fetch.messages.values if value]
+        block.write(b"".join(line + b"\n" for line in lines))
+        return sampled_schema(engine, replace(fetch, messages=None), decode)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ about its source. Keys and values get the names that the registry knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import PurePath
@@ -23,11 +23,11 @@ CONNECTOR, CONFIG_FILE, FORMAT, PATH, TOPIC = "connector", "config_file", "forma
 _TYPE = "type"
 #: ksqlDB names no connector: there is one.
 _KSQL = "kafka_topic"
-_OWN = (_TYPE, CONNECTOR, CONFIG_FILE)
 
 _MMAP_TYPE = "file_source_mmap"
 _SOURCE_TYPES = {"kafka_source": "kafka", "file_source": "file", _MMAP_TYPE: "file"}
 _SINK_TYPES = {"kafka_sink": "kafka", "file_sink": "file", "stdout_sink": "stdout"}
+_TYPE_ENDS = ("_source", "_sink", "_source_mmap")
 _UNBUILT_TYPES = ("s3_source", "s3_sink", "database_source", "database_sink", "iceberg_sink")
 
 _JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -77,7 +77,7 @@ def modernised(properties: Mapping[str, Property], owners: Owners, topic: str | 
     """The properties under the registry's names. `topic` is the default that INTO gave. Raises `SqlError`."""
     inline = _is_inline(properties)
     if inline and owners.sink is not None and owners.sink.lower() in (name.lower() for name in owners.sources):
-        written = next(prop for key, prop in properties.items() if _suffix(key) in _OWN)
+        written = next(prop for key, prop in properties.items() if _announces(key, prop))
         raise SqlError(
             f"{owners.sink} is read and written", "E1103", "name the stream that is written otherwise", written.position
         )
@@ -110,16 +110,20 @@ def modernised_file(found: Mapping[str, Property], own: Mapping[str, Property], 
 
 
 def _is_inline(properties: Mapping[str, Property]) -> bool:
-    return any(_suffix(key) in _OWN and "." in key for key in properties)
+    return any(_announces(key, prop) for key, prop in properties.items())
 
 
-def _suffix(key: str) -> str:
-    return key.lower().rpartition(".")[2]
+def _announces(key: str, prop: Property) -> bool:
+    """Whether a key says what a name is connected to. `compression.type` does not."""
+    name, _, suffix = key.lower().rpartition(".")
+    if not name or canonical_name(key) is not None:
+        return False
+    return suffix in (CONNECTOR, CONFIG_FILE) or (suffix == _TYPE and str(prop.value).lower().endswith(_TYPE_ENDS))
 
 
-def _announced(properties: Iterable[str], known: Sequence[str]) -> list[str]:
+def _announced(properties: Mapping[str, Property], known: Sequence[str]) -> list[str]:
     """Names that have a type of their own although the query does not show them (a view may)."""
-    prefixes = [key.rpartition(".")[0] for key in properties if _suffix(key) in _OWN and "." in key]
+    prefixes = [key.rpartition(".")[0] for key, prop in properties.items() if _announces(key, prop)]
     return [name for name in dict.fromkeys(prefixes) if name.lower() not in (other.lower() for other in known)]
 
 
@@ -184,7 +188,7 @@ def _connector(written: Property, is_source: bool) -> Property:
         )
     if name in _UNBUILT_TYPES:
         raise SqlError(f"the type {written.value} is not supported", "E1201", "use a file or Kafka", written.position)
-    if name.endswith(("_source", "_sink", "_source_mmap")):
+    if name.endswith(_TYPE_ENDS):
         close = get_close_matches(name, list(own), 1, 0.6)
         hint = f"did you mean {close[0]}?" if close else f"the types are {', '.join(own)}"
         raise SqlError(f"there is no type {written.value}", "E3002", hint, written.position)

@@ -132,6 +132,16 @@ def test_words_of_job_and_sink_become_ours(written: str, modern: dict[str, objec
     assert found == {"connector": "file", **modern}
 
 
+def test_key_that_ends_like_a_type_is_none() -> None:
+    text = "CREATE STREAM o AS SELECT k FROM r WITH ('r.type'='kafka_source', 'o.type'='kafka_sink', {})"
+    assert properties(text.format("'o.compression.type'='lz4', 'r.security.protocol'='ssl'")) == {
+        "r.connector": "kafka", "r.kafka.security.protocol": "ssl", "connector": "kafka",
+        "kafka.compression.type": "lz4",
+    }  # fmt: skip
+    modern = "CREATE STREAM o AS SELECT k FROM r WITH (connector='kafka', 'kafka.compression.type'='lz4')"
+    assert properties(modern) == {"connector": "kafka", "kafka.compression.type": "lz4"}
+
+
 def test_bare_numbers_keep_asking_for_their_unit_outside_the_inline_form() -> None:
     assert properties("CREATE STREAM o AS SELECT k FROM r WITH (connector='file', retry_backoff='5000')") == {
         "connector": "file",
