@@ -99,6 +99,20 @@ def test_finished_job_goes_on_in_new_parts_and_overwrite_begins_anew(ferris: Fer
     assert not (ferris.folder / "out-3.jsonl").exists()
 
 
+def test_old_part_gets_its_name_although_no_more_rows_come(ferris: Ferris) -> None:
+    ferris.write(
+        in__jsonl=LINES,
+        app__sql=application("path='in.jsonl', watch=true", "path='out-{n}.jsonl', 'rotate.interval'='200ms'"),
+    )
+    process = ferris.start("run", "app.sql")
+    ferris.wait_for(process, "out-1.jsonl", 100)
+    process.kill()
+    process.communicate()
+    assert ferris("run", "app.sql", "--once").code == 0
+    assert sorted(path.name for path in ferris.folder.glob("out*")) == ["out-1.jsonl"]
+    assert ferris("audit", "app.sql").code == 0
+
+
 def test_audit_sees_what_is_missing_from_packed_parts(ferris: Ferris) -> None:
     ferris.write(in__jsonl=LINES, app__sql=application(sink="path='out-{n}.jsonl.gz', 'rotate.rows'=60"))
     assert ferris("run", "app.sql").code == 0

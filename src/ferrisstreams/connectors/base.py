@@ -78,6 +78,9 @@ class Sink(Protocol):
     def flush(self) -> JsonValue:
         """Make all that was written durable and return its mark."""
 
+    def overdue(self) -> bool:
+        """Whether an epoch should end although no rows come: a file of rotated output is old."""
+
     def confirm(self, mark: JsonValue) -> None:
         """Told after the epoch of `mark` is decided: publish what waited for that (rename files). Never told before.
 

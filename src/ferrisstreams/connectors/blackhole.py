@@ -26,6 +26,9 @@ class BlackholeSink:
     def flush(self) -> JsonValue:
         return self.rows
 
+    def overdue(self) -> bool:
+        return False
+
     def confirm(self, mark: JsonValue) -> None:
         """Nothing waits."""
 

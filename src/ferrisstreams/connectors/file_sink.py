@@ -68,6 +68,9 @@ class FileSink:
         self._is_new = False
         return {"length": length, "inode": inode}
 
+    def overdue(self) -> bool:
+        return False
+
     def confirm(self, mark: JsonValue) -> None:
         """The rows are in their place already."""
 

@@ -138,6 +138,9 @@ class MemorySink:
     def flush(self) -> JsonValue:
         return self.rows
 
+    def overdue(self) -> bool:
+        return False
+
     def confirm(self, mark: JsonValue) -> None:
         """The rows are in their place already."""
 

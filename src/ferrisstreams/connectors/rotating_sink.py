@@ -160,6 +160,10 @@ class RotatingSink:
         self._undecided = True
         return self._last.to_json()
 
+    def overdue(self) -> bool:
+        """The open file is old; rows that came since its mark make the epoch end by themselves."""
+        return self._is_old()
+
     def confirm(self, mark: JsonValue) -> None:
         """Give the files that the epoch closed their names."""
         self._undecided = False
@@ -236,9 +240,14 @@ class RotatingSink:
         if full_rows or (rotation.bytes is not None and part.content_bytes >= rotation.bytes):
             self._close_part()
 
-    def _close_when_old(self) -> None:
+    def _is_old(self) -> bool:
         interval_ms = self._settings.rotation.interval_ms
-        if self._open is not None and interval_ms is not None and self._now_ms() - self._open.begun_ms >= interval_ms:
+        return (
+            self._open is not None and interval_ms is not None and self._now_ms() - self._open.begun_ms >= interval_ms
+        )
+
+    def _close_when_old(self) -> None:
+        if self._is_old():
             self._close_part()
 
     def _append(self, data: bytes, rows: int) -> None:

@@ -35,6 +35,9 @@ class StdoutSink:
             raise _write_error(error) from error
         return None
 
+    def overdue(self) -> bool:
+        return False
+
     def confirm(self, mark: JsonValue) -> None:
         """What was written is out already."""
 

@@ -183,7 +183,7 @@ class Task:
     def _nothing(self) -> bool:
         """No records: idle partitions may let windows close, and the open epoch ends."""
         self._advance()
-        if self._commit.due(caught_up=True):
+        if self._commit.due(caught_up=True) or self._parts.sink.overdue():
             self._commit.run()
         self._commit.idle()
         self._tell()

@@ -73,6 +73,9 @@ class WatchedSink:
         with self._watch("flush"):
             return self._sink.flush()
 
+    def overdue(self) -> bool:
+        return self._sink.overdue()
+
     def confirm(self, mark: JsonValue) -> None:
         with self._watch("confirm"):
             self._sink.confirm(mark)

@@ -155,6 +155,9 @@ class CollectingSink:
     def flush(self) -> JsonValue:
         return len(self._payloads)
 
+    def overdue(self) -> bool:
+        return False
+
     def confirm(self, mark: JsonValue) -> None:
         pass
 

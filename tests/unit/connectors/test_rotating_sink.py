@@ -61,9 +61,12 @@ def test_file_is_closed_when_it_is_old(tmp_path: Path) -> None:
     made.write(rows("3"))
     commit(made)
     assert files(tmp_path) == {"out-1.csv": "1\n2\n", "out-2.csv.pending": "3\n"}
+    assert not made.overdue()
     clock.advance_ms(1000)
+    assert made.overdue()
     commit(made)
     assert files(tmp_path) == {"out-1.csv": "1\n2\n", "out-2.csv": "3\n"}
+    assert not made.overdue()
     made.close()
 
 

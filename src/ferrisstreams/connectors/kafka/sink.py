@@ -49,6 +49,9 @@ class KafkaSink:
         self._producer.flush()
         return self._mark
 
+    def overdue(self) -> bool:
+        return False
+
     def confirm(self, mark: JsonValue) -> None:
         """The transaction has published all."""
 
