@@ -33,6 +33,10 @@ def compression_of(path: str, given: str | None) -> Compression:
 class BrokenContentError(Exception):
     """Compressed bytes, or a JSON array, that go on in a way that they cannot."""
 
+    def __init__(self, what: str, hint: str = _HINT) -> None:
+        super().__init__(what)
+        self.hint = hint
+
 
 class Unpacker(Protocol):
     """Bytes of a file in, content out.
@@ -211,6 +215,6 @@ def new_packer(kind: Compression) -> Packer:
             return PlainPacker()
 
 
-def broken(path: str, what: str) -> FatalConnectorError:
+def broken(path: str, error: BrokenContentError) -> FatalConnectorError:
     """The error for content that goes on in a way that it cannot."""
-    return FatalConnectorError(f"{path} {what}", "E4007", _HINT)
+    return FatalConnectorError(f"{path} {error}", "E4007", error.hint)

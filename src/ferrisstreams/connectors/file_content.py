@@ -232,7 +232,7 @@ class StreamContent:
     def _begin(self, point: RestartPoint) -> None:
         self._window.clear()
         self._base, self._raw = point.offset, point.raw
-        self._failure: str | None = None
+        self._failure: BrokenContentError | None = None
         kind = self._settings.compression
         self._unpacker: Unpacker = PlainUnpacker() if kind == "none" else MemberUnpacker(kind)
         self._scanner = ArrayScanner(inside=point.raw > 0) if self._settings.array else None
@@ -273,7 +273,7 @@ class StreamContent:
                     return False
                 self._unpacker.give(raw)
         except BrokenContentError as error:
-            self._failure = str(error)
+            self._failure = error
         return False
 
     def _read(self) -> bytes:

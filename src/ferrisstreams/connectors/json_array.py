@@ -11,7 +11,6 @@ from enum import Enum, auto
 
 from ferrisstreams.connectors.compression import BrokenContentError
 
-_SPACE = b" \t\r\n"
 #: Texts and what lies between them, unrolled: most of a file is passed over in long runs.
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _REST = rb'[^"{}\[\]]*+'
@@ -30,6 +29,8 @@ _WHOLE = _whole_element()
 _MARK = re.compile(rb'["{}\[\],]')
 _TEXT_MARK = re.compile(rb'["\\]')
 _NOT_SPACE = re.compile(rb"[^ \t\r\n]")
+_HINT = "json_array is for a file that is one array; one object a line is 'format' = 'json'"
+_SHOWN_BYTES = 20
 _AS_LINES = bytes.maketrans(b"\n", b"\t")
 
 
@@ -68,7 +69,7 @@ class ArrayScanner:
     def end(self) -> None:
         """Nothing follows. Raises BrokenContentError when the array is not closed."""
         if self._state not in (_State.BEFORE, _State.DONE):
-            raise BrokenContentError("ends within its JSON array, which is not closed")
+            raise BrokenContentError("ends within its JSON array, which is not closed", _HINT)
 
     def _fast(self, data: bytes, out: bytearray, at: int) -> int:
         """Whole objects, each with the comma behind it."""
@@ -114,10 +115,10 @@ class ArrayScanner:
                 self._depth = 0
                 return at
             case _State.BEFORE:
-                raise BrokenContentError(f"is not a JSON array: it begins with {data[at : at + 20]!r}")
+                raise BrokenContentError(f"is not a JSON array: it begins with {_shown(data, at)}", _HINT)
             case _State.DONE:
-                raise BrokenContentError(f"goes on behind its JSON array: {data[at : at + 20]!r}")
-        raise BrokenContentError(f"is not a JSON array: {mark.decode()} where an element should be")
+                raise BrokenContentError(f"goes on behind its JSON array: {_shown(data, at)}", _HINT)
+        raise BrokenContentError(f"is not a JSON array: {mark.decode()} where an element should be", _HINT)
 
     def _in_text(self, data: bytes, at: int) -> int:
         found = _TEXT_MARK.search(data, at)
@@ -144,7 +145,13 @@ class ArrayScanner:
                 out[place] = 10
                 self._state = _State.DONE
             case b"}" if self._depth == 0:
-                raise BrokenContentError("is not a JSON array: a closing brace without an opening one")
+                raise BrokenContentError("is not a JSON array: a closing brace without an opening one", _HINT)
             case b"}" | b"]":
                 self._depth -= 1
         return found.end()
+
+
+def _shown(data: bytes, at: int) -> str:
+    """A little of what stands there, for messages."""
+    text = data[at : at + _SHOWN_BYTES].decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
