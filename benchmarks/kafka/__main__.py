@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -170,6 +171,8 @@ def main() -> None:
     plan = QUICK if given.quick else FULL
     if given.rounds:
         plan = dataclasses.replace(plan, rounds=given.rounds)
+    # Ended from outside, it still ends what it started and prints what it measured.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     install_rivals()
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     with tempfile.TemporaryDirectory(prefix="ferris-bench-kafka-") as name, Broker(Path(name, "broker")) as broker:

@@ -143,6 +143,8 @@ def _recoveries(rows: Sequence[Row[Recovery]], keys: int) -> list[str]:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Row[Found]], cells: Callable[[Row[Found]], list[str]]) -> list[str]:
+    if not rows:
+        return ["Not reached.", ""]
     head = ["system", "guarantee", *columns]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:

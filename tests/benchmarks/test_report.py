@@ -70,6 +70,10 @@ def test_latency_of_a_system_that_falls_behind_is_not_compared() -> None:
     assert line.split("|")[6:9] == [" no ", "  ", "  "]
 
 
+def test_section_that_was_not_reached_says_so() -> None:
+    assert page(Results(), FULL, IDLE).count("Not reached.") == 2
+
+
 def test_page_owns_up_to_a_busy_machine() -> None:
     assert "not idle" not in page(Results(), FULL, IDLE)
     assert "not idle" in page(Results(), FULL, Circumstances("Measured from noon", [9.0, 9.5, 1.0], 2))
