@@ -40,13 +40,21 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds to the first output, and whether the run was then left to its end or cut."""
+
+    first_output_seconds: float
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Of one run. `cpu_micros` is CPU time a record (equal to CPU seconds a million records)."""
 
     rate: float
     cpu_micros: float
     peak_mb: float
-    first_output_seconds: float
+    start: Start
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -101,11 +109,11 @@ def cpu_at(samples: Sequence[Sample], at_ms: float) -> float:
     return before.cpu_seconds + share * (after.cpu_seconds - before.cpu_seconds)
 
 
-def figures(span: Span, samples: Sequence[Sample], first_output_seconds: float) -> Figures:
+def figures(span: Span, samples: Sequence[Sample], start: Start) -> Figures:
     """The figures of a run from its measured part and the samples of its processes."""
     used = cpu_at(samples, span.end_ms) - cpu_at(samples, span.start_ms)
     peak = max(sample.megabytes for sample in samples)
-    return Figures(span.rate, used / span.records * 1e6, peak, first_output_seconds)
+    return Figures(span.rate, used / span.records * 1e6, peak, start)
 
 
 def median(taken: Sequence[Figures]) -> Figures:
@@ -114,7 +122,9 @@ def median(taken: Sequence[Figures]) -> Figures:
         rate=statistics.median(one.rate for one in taken),
         cpu_micros=statistics.median(one.cpu_micros for one in taken),
         peak_mb=statistics.median(one.peak_mb for one in taken),
-        first_output_seconds=statistics.median(one.first_output_seconds for one in taken),
+        start=Start(
+            statistics.median(one.start.first_output_seconds for one in taken), all(one.start.whole for one in taken)
+        ),
     )
 
 

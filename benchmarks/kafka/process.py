@@ -43,6 +43,11 @@ class Watched:
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self._sampler.start()
 
+    @property
+    def pid(self) -> int:
+        """The process that was started; its children are beside it."""
+        return self._process.pid
+
     def seconds(self) -> float:
         """Since it was started."""
         return time.time() - self.started_ms / 1000
@@ -52,7 +57,9 @@ class Watched:
         return self._process.poll()
 
     def end(self) -> None:
-        """End it and all its children at once, as a crash does."""
+        """End it and all its children at once, as a crash does; nothing to do the second time."""
+        if self._over.is_set():
+            return
         self._over.set()
         self._sampler.join()
         family = descendants(self._process.pid)
@@ -80,14 +87,18 @@ class Watched:
 
 
 def descendants(pid: int) -> list[int]:
-    """The process and all its children, and theirs."""
+    """The process that leads a session, all its children and theirs, and what else is in its session."""
     children: dict[int, list[int]] = {}
+    session = [pid]
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (stat := _stat(int(entry.name))):
             children.setdefault(int(stat[1]), []).append(int(entry.name))
-    found = [pid]
+            # A child whose parent has ended keeps its session.
+            if int(stat[3]) == pid:
+                session.append(int(entry.name))
+    found = list(dict.fromkeys(session))
     for one in found:
-        found.extend(children.get(one, []))
+        found.extend(child for child in children.get(one, []) if child not in found)
     return found
 
 

@@ -13,7 +13,7 @@ from benchmarks.kafka.latency import Latency
 from benchmarks.kafka.plan import Plan
 from benchmarks.kafka.recovery import Recovery
 from benchmarks.kafka.results import Found, Results, Row, Section
-from benchmarks.kafka.run import Guarantee
+from benchmarks.kafka.run import CUT_SECONDS, Guarantee
 from benchmarks.report import commit, machine
 
 #: System, broker and producer alone give a load below this for each core; above it, others work too.
@@ -28,7 +28,8 @@ it {rivals}. One broker (Apache Kafka 4.1.0) on the same machine, topics of one 
 about 95 bytes. {began}; load average {loads}.{noise}
 
 A system that gave a wrong answer, stopped, or could not be installed has a row that says so, and no figures. *Spread*
-is the distance between the fastest and the slowest round, as a share of the median.
+is the distance between the fastest and the slowest round, as a share of the median. A run that was *cut* was ended
+after {cut:.0f} seconds and measured by what it had given until then, of which nothing was wrong.
 """
 
 NOISE = """
@@ -81,6 +82,7 @@ def _head(circumstances: Circumstances) -> str:
         python=platform.python_version(),
         rivals=f"{rivals}, Quix Streams {install.QUIX_PACKAGES[0].split('==')[1]}",
         began=circumstances.began,
+        cut=CUT_SECONDS,
         loads=f"{min(loads):.1f} to {max(loads):.1f}, median {sorted(loads)[len(loads) // 2]:.1f}",
         noise=NOISE if circumstances.noisy else "",
     )
@@ -92,13 +94,13 @@ def _rates(section: Section[Figures]) -> list[str]:
     def cells(row: Row[Figures]) -> list[str]:
         one = median(row.taken)
         return [
-            f"{row.records:,}",
+            f"{row.records:,}" + ("" if one.start.whole else ", cut"),
             f"{len(row.taken)}",
             f"{one.rate / 1000:.0f}" if one.rate > 10_000 else f"{one.rate / 1000:.2f}",
             f"{spread(row.taken) * 100:.0f} %",
             f"{one.cpu_micros:.1f}",
             f"{one.peak_mb:.0f}",
-            f"{one.first_output_seconds:.1f}",
+            f"{one.start.first_output_seconds:.1f}",
         ]
 
     return [f"## {section.title}", "", *_table(columns, section.rows, cells)]

@@ -8,6 +8,7 @@ from benchmarks.kafka.figures import (
     Figures,
     Sample,
     Span,
+    Start,
     cpu_at,
     figures,
     keeps_up,
@@ -86,11 +87,11 @@ def test_cpu_lies_on_the_line_between_samples(at_ms: float, wanted: float) -> No
 
 
 def test_figures_take_cpu_of_the_span_and_memory_of_the_run() -> None:
-    taken = figures(Span(1500, 3000, 300_000), SAMPLES, 0.7)
-    assert taken == Figures(rate=200_000, cpu_micros=pytest.approx(2.5), peak_mb=90, first_output_seconds=0.7)
+    taken = figures(Span(1500, 3000, 300_000), SAMPLES, Start(0.7))
+    assert taken == Figures(rate=200_000, cpu_micros=pytest.approx(2.5), peak_mb=90, start=Start(0.7))
 
 
 def test_median_is_taken_of_each_figure_by_itself() -> None:
-    rounds = [Figures(100, 3, 10, 0.1), Figures(300, 1, 20, 0.3), Figures(200, 2, 60, 0.2)]
-    assert median(rounds) == Figures(200, 2, 20, 0.2)
+    rounds = [Figures(100, 3, 10, Start(0.1)), Figures(300, 1, 20, Start(0.3)), Figures(200, 2, 60, Start(0.2))]
+    assert median(rounds) == Figures(200, 2, 20, Start(0.2))
     assert spread(rounds) == pytest.approx(1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.kafka.figures import Figures
+from benchmarks.kafka.figures import Figures, Start
 from benchmarks.kafka.install import InstallError, remembered
 from benchmarks.kafka.latency import Latency
 from benchmarks.kafka.plan import FULL
@@ -20,15 +20,26 @@ def row_of(text: str, name: str) -> list[str]:
 
 
 def test_row_has_the_medians_of_its_rounds() -> None:
-    taken = [Figures(400_000, 2.04, 100, 0.5), Figures(500_000, 2.0, 300, 0.7), Figures(600_000, 2.2, 200, 0.6)]
+    taken = [
+        Figures(400_000, 2.04, 100, Start(0.5)),
+        Figures(500_000, 2.0, 300, Start(0.7)),
+        Figures(600_000, 2.2, 200, Start(0.6)),
+    ]
     results = Results(rates=[Section("F", [Row(OURS, 3_000_000, taken)])])
     wanted = ["FerrisStreams", "exactly once", "3,000,000", "3", "500", "40 %", "2.0", "200", "0.6"]
     assert row_of(page(results, FULL, IDLE), "FerrisStreams") == wanted
 
 
 def test_row_of_a_slow_system_keeps_its_digits() -> None:
-    results = Results(rates=[Section("F", [Row(OURS, 1000, [Figures(130, 7000, 100, 0.5)])])])
+    results = Results(rates=[Section("F", [Row(OURS, 1000, [Figures(130, 7000, 100, Start(0.5))])])])
     assert row_of(page(results, FULL, IDLE), "FerrisStreams")[4] == "0.13"
+
+
+def test_cut_round_is_marked() -> None:
+    taken = [Figures(100_000, 7.0, 100, Start(0.5)), Figures(100_000, 7.0, 100, Start(0.5, whole=False))]
+    assert row_of(page(Results(rates=[Section("F", [Row(OURS, 1000, taken)])]), FULL, IDLE), "FerrisStreams")[2] == (
+        "1,000, cut"
+    )
 
 
 def test_system_that_cannot_be_measured_keeps_its_row() -> None:
@@ -51,7 +62,7 @@ def test_system_that_cannot_be_measured_keeps_its_row() -> None:
 
 
 def test_wrong_round_takes_the_figures_of_the_others_away() -> None:
-    row = Row(OURS, 1000, [Figures(1, 1, 1, 1)], "wrong: 1 of 2 rows are missing")
+    row = Row(OURS, 1000, [Figures(1, 1, 1, Start(1))], "wrong: 1 of 2 rows are missing")
     assert "wrong" in row_of(page(Results(rates=[Section("F", [row])]), FULL, IDLE), "FerrisStreams")[2]
 
 
