@@ -6,9 +6,11 @@ the same transaction as the records. Without one a flush says that all records a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -45,6 +47,7 @@ _OWN: Mapping[str, str | bool] = {"delivery.report.only.error": True, "log_level
 #: How long records may take to be taken by the brokers, and a transaction to be decided.
 _FLUSH_SECONDS = 60.0
 _COMMIT_SECONDS = 30.0
+_SEND_SECONDS = 10.0
 #: A wait for room in the client's queue.
 _ROOM_SECONDS = 0.05
 _ROOM_WAITS_MAX = 1200
@@ -182,6 +185,7 @@ class KafkaProducer:
     def close(self) -> None:
         self._limits.clear()
         self._failure, self._in_transaction = None, False
+        self._reports = ClientReports()
         if self._client is not None:
             client, self._client = self._client, None
             client.purge()
@@ -237,8 +241,14 @@ class KafkaProducer:
             shown = {name: int(str(position)) for name, position in positions.items()}
         offsets = [_partition(name, offset, token) for name, offset in shown.items()]
         group = self._reader.consumer_group_metadata()
-        with self._translated("add positions to the transaction"):
-            self._producer.send_offsets_to_transaction(offsets, group, _COMMIT_SECONDS)
+        if self._reports.all_down:
+            # The client may hold on to brokers that it no longer has; a new one asks anew.
+            raise TransientError("Kafka: all brokers were away: the transaction is given up", "E4101", _AWAY)
+        producer = self._producer
+        self._in_time(
+            "add positions to the transaction",
+            lambda: producer.send_offsets_to_transaction(offsets, group, _SEND_SECONDS),
+        )
 
     def commit(self) -> None:
         deadline_ms = self._clock.monotonic_ms() + _COMMIT_SECONDS * 1000
@@ -308,6 +318,33 @@ class KafkaProducer:
                 }
             )
         return self._group
+
+    def _in_time(self, doing: str, call: Callable[[], None]) -> None:
+        """Make a call of the client that may never come back, whatever time it was given.
+
+        librdkafka (2.16) waits for a group's coordinator without end when that broker has left the cluster. Then the
+        client is left alone with its call, and its transaction to the next `init`.
+        """
+        outcome: SimpleQueue[Exception | None] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                call()
+                outcome.put(None)
+            except Exception as raised:
+                outcome.put(raised)
+
+        Thread(target=run, name="ferris-kafka-call", daemon=True).start()
+        try:
+            raised = outcome.get(timeout=_SEND_SECONDS * 1.5)
+        except Empty:
+            self._client, self._in_transaction = None, False
+            raise TransientError(
+                f"Kafka: cannot {doing}: no answer within {_SEND_SECONDS * 1.5:.0f} seconds", "E4101", _AWAY
+            ) from None
+        if raised is not None:
+            with self._translated(doing):
+                raise raised
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from ferrisstreams.connectors.kafka.producer import REQUIRED, SUGGESTED, KafkaPr
 from ferrisstreams.connectors.kafka.sink import KafkaSink
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
 from ferrisstreams.errors import ConnectorError, FatalConnectorError, FencedError, TransientError
-from ferrisstreams.testing.broker import Cluster
+from ferrisstreams.testing.broker import Broker, Cluster
 
 Make = Callable[..., KafkaProducer]
 
@@ -244,3 +244,39 @@ def test_broker_that_is_away_is_an_error_that_names_it(make: Make, topic_name: s
     with pytest.raises(TransientError) as error:
         producer.committed()
     assert error.value.code == "E4101"
+
+
+def test_transaction_over_a_crash_of_the_broker_is_given_up_and_begun_anew(topic_name: str) -> None:
+    with Broker() as broker:
+        read = broker.create_topic(f"{topic_name}-in")
+        settings = KafkaProducerSettings(
+            {**SUGGESTED, **REQUIRED, **broker.properties},
+            {topic_name: NewTopicSettings()},
+            topic_name,
+            topic_name,
+            source_topic=read,
+        )
+        producer = KafkaProducer(settings)
+        producer.init()
+        for epoch in (1, 2):
+            producer.begin()
+            producer.write(topic_name, [b"%d" % epoch])
+            if epoch == 1:
+                producer.send({f"{read}-0": 1}, 1, "1")
+                producer.commit()
+        producer.flush()
+        broker.kill()
+        broker.start()
+        producer.write(topic_name, [b"2 more"])
+        with pytest.raises(TransientError):
+            producer.send({f"{read}-0": 2}, 2, "2")
+        producer.close()
+        producer.init()
+        (committed,) = producer.committed().values()
+        assert (committed.offset, committed.metadata) == (1, "1")
+        producer.begin()
+        producer.write(topic_name, [b"2 again"])
+        producer.send({f"{read}-0": 2}, 2, "2")
+        producer.commit()
+        assert values(broker, topic_name) == [b"1", b"2 again"]
+        producer.close()
