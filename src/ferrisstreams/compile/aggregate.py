@@ -132,7 +132,7 @@ class AggregatePipeline:
                 self._emitted_us = self._closed_us = max(self._emitted_us, self._closed_us, last_us)
         self._grown = False
         if self._emission.single and not self._any_output:
-            self._emit(self._inserts(self._parts.empty), {}, outcome)
+            self._emit(self._inserts(self._parts.empty.copy()), {}, outcome)
         return outcome
 
     def reclaim(self) -> None:
@@ -199,7 +199,7 @@ class AggregatePipeline:
 
     def _merge(self, query: exp.Select, parameters: Parameters) -> int:
         ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=exp.Literal.number(1))
-        rows = exp.select(exp.alias_(ordinal, ROW), "*").from_(query.subquery("results"))
+        rows = exp.select(exp.alias_(ordinal, ROW), "*").from_(query.subquery("results", copy=False))
         try:
             return self._parts.work.materialize(MERGED, rows, parameters)
         except DataError as error:

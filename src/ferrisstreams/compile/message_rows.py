@@ -74,7 +74,7 @@ class MessageLines(Lines):
             return encoded
         # Of lines alone: a row that cannot be encoded has no key either.
         key = exp.Case().when(exp.not_(column(LINE).is_(exp.null())), escaped(self._key))
-        return exp.select("*", exp.alias_(key, _KEY)).from_(encoded.subquery("keyed"))
+        return exp.select("*", exp.alias_(key, _KEY)).from_(encoded.subquery("keyed", copy=False))
 
 
 def key_expression(schema: Schema, names: Sequence[str]) -> exp.Expression:

@@ -66,7 +66,7 @@ class Lines:
             exp.alias_(exp.Count(this=column(LINE)), "lines"),
             *[exp.alias_(_count(value), f"n{value}") for value in (KEPT, LATE, FILTERED)],
             exp.alias_(seen, "seen"),
-        ).from_(self._encoded(rows).subquery("encoded"))
+        ).from_(self._encoded(rows).subquery("encoded", copy=False))
 
     def run(self, work: Connection, statement: Statement, parameters: Parameters) -> Written:
         return self.written(work.rows(statement, parameters)[0])
@@ -91,7 +91,7 @@ class Lines:
 
     def _encoded(self, rows: exp.Select) -> exp.Select:
         line = exp.Case().when(column(OUTCOME).eq(KEPT), self.line.copy())
-        return exp.select("*", exp.alias_(line, LINE)).from_(rows.subquery("rows"))
+        return exp.select("*", exp.alias_(line, LINE)).from_(rows.subquery("rows", copy=False))
 
 
 def json_of(names: tuple[str, ...]) -> exp.Expression:

@@ -95,7 +95,9 @@ def judged(shape: RowShape, relation: exp.Select, marked: bool) -> exp.Select:
         if shape.window.kind is not WindowKind.SESSION:
             bounds.append(exp.alias_(last_start(shape.window, column(TIME)), LAST_START))
         timed = exp.select("*", *bounds).from_(relation.subquery("timed"))
-    return exp.select("*", exp.alias_(_outcome(shape, marked), OUTCOME)).from_(timed.subquery("judged"))
+    return exp.select("*", exp.alias_(_outcome(shape, marked), OUTCOME)).from_(
+        timed.subquery("judged", copy=timed is relation)
+    )
 
 
 def projected(shape: RowShape, rows: exp.Select) -> exp.Select:
@@ -111,7 +113,7 @@ def projected(shape: RowShape, rows: exp.Select) -> exp.Select:
     return exp.select(
         *[column(name) for name in system],
         *[exp.alias_(_if_kept(shape, named.expression), named.name, quoted=True) for named in shape.columns],
-    ).from_(rows.subquery("projected"))
+    ).from_(rows.subquery("projected", copy=False))
 
 
 def _closed(shape: RowShape) -> exp.Expression:

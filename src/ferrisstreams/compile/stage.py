@@ -128,7 +128,11 @@ class RowStage(Generic[Result]):
         """The scan with computed columns, and the statement over it; built once as long as the scan is the same."""
         if self._last is None or self._last[0] is not scan:
             relation = with_computed(self.shape, scan)
-            self._last = (scan, relation, text(self._reduce(self._projected(relation, marked=False))))
+            self._last = (
+                scan,
+                relation,
+                self._reduce(self._projected(relation, marked=False)).sql("duckdb", copy=False),
+            )
             self._forget_plan()
         return self._last[1], self._last[2]
 

@@ -23,7 +23,7 @@ class Tables:
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         system = [OUTCOME, TIME] if self._timed else [OUTCOME]
-        return exp.select(*[column(name) for name in (*system, *self._names)]).from_(rows.subquery("rows"))
+        return exp.select(*[column(name) for name in (*system, *self._names)]).from_(rows.subquery("rows", copy=False))
 
     def run(self, work: Connection, statement: Statement, parameters: Parameters) -> Written:
         table = work.table(statement, parameters)

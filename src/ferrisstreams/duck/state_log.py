@@ -160,7 +160,7 @@ class StateLog:
         """The statement that adds a batch's partial results, with their counts, to the delta."""
         names = [*(name for name, _ in DELTA_COUNTS), *self._names_kept()]
         target = exp.Schema(this=exp.to_table(DELTA), expressions=[column(name).this for name in (BATCH, *names)])
-        values = exp.select(batch, *[column(name) for name in names]).from_(rows.subquery("partials"))
+        values = exp.select(batch, *[column(name) for name in names]).from_(rows.subquery("partials", copy=False))
         return exp.Insert(this=target, expression=values)
 
     def forget_batch(self, number: int) -> None:
@@ -193,7 +193,7 @@ class StateLog:
         if before is not None:
             delta = delta.where(exp.LT(this=column(BATCH), expression=before.copy()))
         selects = [*[exp.select(*self._references()).from_(table) for table in tables], delta]
-        return delta if len(selects) == 1 else exp.union(*selects, distinct=False)
+        return delta if len(selects) == 1 else exp.union(*selects, distinct=False, copy=False)
 
     def batch_rows(self, batch: exp.Expression) -> exp.Select:
         """The kept rows of one batch of the delta."""

@@ -17,7 +17,7 @@ _BEFORE, _AFTER = "_before", "_after"
 
 def as_inserts(rows: exp.Select) -> exp.Select:
     """Every row as a new one."""
-    return exp.select(exp.alias_(exp.Literal.string("+I"), OP), "*").from_(rows.subquery("inserted"))
+    return exp.select(exp.alias_(exp.Literal.string("+I"), OP), "*").from_(rows.subquery("inserted", copy=False))
 
 
 def differences(before: exp.Select, after: exp.Select, shape: LogShape, bounds: Sequence[str]) -> exp.Select:

@@ -64,7 +64,7 @@ def grouped(
 ) -> exp.Select:
     """The partial results of projected rows by outcome, `groups` and keys; `spans`: also their first and last row."""
     if shape.aggregates.places:
-        rows = exp.select("*", exp.alias_(place(shape.timed), PLACE)).from_(rows.subquery("placed"))
+        rows = exp.select("*", exp.alias_(place(shape.timed), PLACE)).from_(rows.subquery("placed", copy=False))
     named = [exp.alias_(expression, name) for name, expression in groups]
     keys = [column(key) for key in shape.keys]
     partials = [exp.alias_(p.expression.copy(), p.name, quoted=True) for p in shape.aggregates.partials]
@@ -73,8 +73,8 @@ def grouped(
     ends: list[exp.Expression] = [exp.Min(this=column("_row")), exp.Max(this=column("_row"))]
     first, last = ends if spans else [exp.cast(exp.Null(), "BIGINT")] * 2
     counts = [count, *(exp.alias_(value, name) for value, name in ((seen, SEEN), (first, FIRST_ROW), (last, LAST_ROW)))]
-    select = exp.select(column(OUTCOME), *named, *keys, *partials, *counts).from_(rows.subquery("kept"))
-    return select.group_by(*[number(index + 1) for index in range(1 + len(named) + len(keys))])
+    select = exp.select(column(OUTCOME), *named, *keys, *partials, *counts).from_(rows.subquery("kept", copy=False))
+    return select.group_by(*[number(index + 1) for index in range(1 + len(named) + len(keys))], copy=False)
 
 
 def place(timed: bool) -> exp.Expression:
@@ -89,9 +89,9 @@ def merged(shape: LogShape, log: exp.Query, bounds: Sequence[exp.Expr], groups: 
     """The merge of a log: `bounds` (aliased), the keys and the merged partials, grouped by `groups` and the keys."""
     keys = [column(key) for key in shape.keys]
     merges = [exp.alias_(p.merge.copy(), p.name, quoted=True) for p in shape.aggregates.partials]
-    select = exp.select(*bounds, *keys, *merges).from_(log.subquery("log"))
+    select = exp.select(*bounds, *keys, *merges).from_(log.subquery("log", copy=False))
     grouping = [*groups, *keys]
-    return select.group_by(*[group.copy() for group in grouping]) if grouping else select
+    return select.group_by(*[group.copy() for group in grouping], copy=False) if grouping else select
 
 
 def batch_number() -> exp.Expression:
@@ -108,7 +108,11 @@ def same(names: Sequence[str], left: str, right: str) -> exp.Condition:
 def semi(rows: exp.Select, other: exp.Select, names: Sequence[str]) -> exp.Select:
     """The rows whose `names` occur in `other`."""
     on = same(names, "l", "d")
-    return exp.select("l.*").from_(rows.subquery("l")).join(other.subquery("d"), on=on, join_type="semi")
+    return (
+        exp.select("l.*")
+        .from_(rows.subquery("l", copy=False))
+        .join(other.subquery("d", copy=False), on=on, join_type="semi", copy=False)
+    )
 
 
 class KeyedLog:
@@ -128,7 +132,7 @@ class KeyedLog:
         return self._merge(log.select())
 
     def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
-        rows = exp.select("*").from_(log.select(before=batch_number() if before else None).subquery("rows"))
+        rows = exp.select("*").from_(log.select(before=batch_number() if before else None).subquery("rows", copy=False))
         return self._merge(semi(rows, log.batch_rows(batch_number()), self._shape.keys))
 
     def open_from(self, closed_us: int) -> int | None:

@@ -60,13 +60,13 @@ class WindowLog:
             hops = exp.Sub(this=start.copy(), expression=first_start(window, column(TIME)))
             skipped = exp.IntDiv(this=exp.paren(hops), expression=number(window.slide_us))
             late = exp.cast(function("coalesce", exp.Sum(this=_if_kept(skipped)), number(0)), "BIGINT")
-        return grouped(self._shape, rows, groups).select(exp.alias_(late, LATE_WINDOWS))
+        return grouped(self._shape, rows, groups).select(exp.alias_(late, LATE_WINDOWS), copy=False)
 
     def reduce_in_order(self, rows: exp.Select) -> exp.Select:
         """The same for tumbling windows when no row is late. Rows that are not kept have their slice too."""
         groups = [(SLICE, column(LAST_START))]
         late = exp.cast(number(0), "BIGINT")
-        return grouped(self._shape, rows, groups, spans=True).select(exp.alias_(late, LATE_WINDOWS))
+        return grouped(self._shape, rows, groups, spans=True).select(exp.alias_(late, LATE_WINDOWS), copy=False)
 
     def closing(self, log: StateLog, low_us: int, high_us: int) -> exp.Select:
         return self._merge(self._rows_between(log, low_us, high_us, None))
@@ -92,26 +92,30 @@ class WindowLog:
     def _rows_between(self, log: StateLog, low_us: int, high_us: int, before: exp.Expression | None) -> exp.Select:
         """The log's rows with `_start`, once for each of their windows that end in `(low, high]`."""
         rows = log.select(low_us - self._window.size_us, high_us, before)
-        return self._with_starts(exp.select("*").from_(rows.subquery("rows")), low_us, high_us)
+        return self._with_starts(exp.select("*").from_(rows.subquery("rows", copy=False)), low_us, high_us)
 
     def _with_starts(self, rows: exp.Select, low_us: int, high_us: int) -> exp.Select:
         window = self._window
         least = low_us - window.size_us + 1
         most = floor_us(high_us - window.size_us, window.slide_us, window.origin_us)
         if not self.hops:
-            inside = rows.where(column(SLICE) >= number(least), column(SLICE) <= number(most))
-            return exp.select("*", exp.alias_(column(SLICE), START)).from_(inside.subquery("slices"))
+            inside = rows.where(column(SLICE) >= number(least), column(SLICE) <= number(most), copy=False)
+            return exp.select("*", exp.alias_(column(SLICE), START)).from_(inside.subquery("slices", copy=False))
         first = -floor_us(-least, window.slide_us, -window.origin_us)
         begin = exp.Greatest(this=column(FROM), expressions=[number(first)], ignore_nulls=True)
         end = exp.Least(this=last_start(window, column(SLICE)), expressions=[number(most)], ignore_nulls=True)
         starts = function("range", begin, exp.Add(this=end, expression=number(1)), number(window.slide_us))
-        inside = rows.where(column(SLICE) > number(low_us - window.size_us), column(SLICE) < number(high_us))
-        return exp.select("*", exp.alias_(function("unnest", starts), START)).from_(inside.subquery("slices"))
+        inside = rows.where(
+            column(SLICE) > number(low_us - window.size_us), column(SLICE) < number(high_us), copy=False
+        )
+        return exp.select("*", exp.alias_(function("unnest", starts), START)).from_(
+            inside.subquery("slices", copy=False)
+        )
 
     def _merge(self, rows: exp.Select) -> exp.Select:
         stop = exp.alias_(exp.Add(this=column(START), expression=number(self._window.size_us)), STOP)
         query = merged(self._shape, rows, [column(START), stop], [column(START)])
-        return query.order_by(column(START), *[column(key) for key in self._shape.keys])
+        return query.order_by(column(START), *[column(key) for key in self._shape.keys], copy=False)
 
 
 def _if_kept(value: exp.Expression) -> exp.Expression:
