@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from ferrisstreams.config.registry import Scope
@@ -30,6 +30,7 @@ from ferrisstreams.sql.binder import Binder, Names
 from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, InferColumns, ResolveReference, Stream
 from ferrisstreams.sql.config_files import ReadConfig, with_file
 from ferrisstreams.sql.context import Context, did_you_mean
+from ferrisstreams.sql.function_aliases import without_aliases
 from ferrisstreams.sql.functions import load_functions
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.relations import Relation, aggregate_in, plan_message_key, scan_in
@@ -93,12 +94,14 @@ class _Application:
     def _view(self, context: Context, statement: View) -> None:
         """A view is bound once where it stands, so that its errors are seen although nothing reads it. Its reader
         decides how it is emitted."""
+        statement = replace(statement, query=without_aliases(context, statement.query))
         final = EmitWritten(Emit.FINAL, statement.span)
         with suppress(ColumnsUnknownError):
             Binder(context, self.catalog, final, {}).query(statement.query, Names())
         self.catalog.add(context, statement.name, statement)
 
     def _job(self, context: Context, statement: StreamAs) -> None:
+        statement = replace(statement, query=without_aliases(context, statement.query))
         binder = Binder(context, self.catalog, statement.emit, statement.properties)
         try:
             relation = binder.query(statement.query, Names())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from sqlglot import exp
+from sqlglot.tokenizer_core import Token, TokenType
 
 from ferrisstreams.sql.source_text import Span
-from ferrisstreams.sql.syntax import RefusedSyntaxError
+from ferrisstreams.sql.syntax import RefusedSyntaxError, token_span
 
 _STATEMENTS_HINT = "an application holds CREATE STREAM, CREATE VIEW and SELECT"
 
@@ -103,6 +104,36 @@ def refused_create(kind: str, span: Span) -> RefusedSyntaxError:
     near = get_close_matches(kind, ["STREAM", "VIEW"], 1, 0.5)
     hint = f"did you mean CREATE {near[0]}?" if near else "write CREATE STREAM or CREATE VIEW"
     return RefusedSyntaxError(span, "after CREATE comes STREAM or VIEW", "E1001", hint)
+
+
+#: Words in a row, outside of brackets or anywhere, of which none of our statements has any -> what it is, what to do.
+_REFUSED_PHRASES: tuple[tuple[tuple[str, ...], bool, str, str], ...] = (
+    (("ROWS", "WINDOW", "BUFFER"), False, "ROWS WINDOW BUFFER",
+     "aggregate in a window of time: GROUP BY key, TUMBLE(ts, INTERVAL '1' MINUTE)"),
+    (("CHANGES", "LIMIT"), True, "LIMIT", "to stop after some rows run with --max-records"),
+    (("PARTITION BY",), True, "PARTITION BY", "name the message key in the select list: SELECT column PRIMARY KEY"),
+    (("MATCH_RECOGNIZE",), False, "MATCH_RECOGNIZE", "patterns over rows are not there"),
+    (("WITHIN",), True, "a join", "one query reads one stream: joins are not there yet"),
+)  # fmt: skip
+
+
+def refused_phrase(tokens: Sequence[Token]) -> RefusedSyntaxError | None:
+    """Of a statement that does not parse: the first phrase that belongs to what is not supported."""
+    depth = 0
+    for at, token in enumerate(tokens):
+        depth += {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}.get(token.token_type, 0)
+        if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER):
+            continue
+        for words, outside, what, hint in _REFUSED_PHRASES:
+            if (depth == 0 or not outside) and _follows(tokens, at, words):
+                span = token_span(token).to(token_span(tokens[at + len(words) - 1]))
+                return RefusedSyntaxError(span, f"{what} is not supported", "E1201", hint)
+    return None
+
+
+def _follows(tokens: Sequence[Token], at: int, words: Sequence[str]) -> bool:
+    found = [" ".join(token.text.upper().split()) for token in tokens[at : at + len(words) + 1]]
+    return found[: len(words)] == list(words) and found != ["WITHIN", "GROUP"]
 
 
 _SUBQUERY = "compute it in a stream or view of its own; joins and subqueries in expressions are not there yet"

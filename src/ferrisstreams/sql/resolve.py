@@ -219,6 +219,9 @@ def _unknown(context: Context, scope: Scope, name: Name, node: exp.Column, quali
     if name.quoted and any(other.lower() == lower for other in known):
         other = next(other for other in known if other.lower() == lower)
         return context.error(name.span, message, "E1101", f"quoted names match exactly: did you mean {other}?")
+    if name.quoted and nearest(name.text, known) is None:
+        quotes = "a text stands in single quotes, a name in double quotes"
+        return context.error(name.span, message, "E1101", quotes)
     return context.error(name.span, message, "E1101", did_you_mean(name.text, known))
 
 

@@ -18,6 +18,7 @@ from ferrisstreams.sql.dialect import Ferris, FerrisParser
 from ferrisstreams.sql.inline import Owners, modernised, modernised_declaration
 from ferrisstreams.sql.lexer import Annotation, Piece, split
 from ferrisstreams.sql.located_parser import LocatedParseError
+from ferrisstreams.sql.refusals import refused_phrase
 from ferrisstreams.sql.source_text import SourceText, Span, lowered
 from ferrisstreams.sql.syntax import (
     CreateStream,
@@ -194,6 +195,9 @@ def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
     except RefusedSyntaxError as refused:
         raise source.error(refused.span, refused.message, refused.code, refused.hint) from refused
     except LocatedParseError as error:
+        phrase = refused_phrase(piece.tokens)
+        if phrase is not None:
+            raise source.error(phrase.span, phrase.message, phrase.code, phrase.hint) from error
         raise _syntax_error(source, piece, error) from error
     except RecursionError as error:
         raise too_deep(source, whole) from error

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ferrisstreams.sql.durations import is_unit
 from ferrisstreams.sql.located_parser import LocatedParser
-from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, NamedArgument, StreamWindow, WindowBound, mark
+from ferrisstreams.sql.syntax import (
+    TABLE_WINDOW,
+    TABLE_WINDOW_KEYS,
+    NamedArgument,
+    RefusedSyntaxError,
+    StreamWindow,
+    WindowBound,
+    mark,
+    token_span,
+)
 
 #: Windows as functions in GROUP BY, and as `WINDOW …` clauses.
 WINDOW_FUNCTIONS = ("TUMBLE", "HOP", "SESSION", "CUMULATE")
@@ -29,16 +40,29 @@ class WindowParser(LocatedParser):
     def _parse_windows(self) -> list[exp.Expr] | None:
         """`WINDOW TUMBLING(1m)`, or standard SQL's named windows."""
         if self._next.text.upper() not in WINDOW_CLAUSES:
+            self._refuse_unknown_window()
             return self._parse_window_clause()
         self._advance()
         first = self._curr
         self._advance()
         if not self._match(TokenType.L_PAREN, advance=False):
             self._fail_expected(f"( after {first.text.upper()}")
-        items = self._parse_wrapped_items(self._parse_window_argument)
+        items = [_seconds(item) for item in self._parse_wrapped_items(self._parse_window_argument)]
         window = _window(first, items, clause=True)
         mark(window, first, self._prev)
         return [window]
+
+    def _refuse_unknown_window(self) -> None:
+        """`WINDOW name (` without AS is no named window of standard SQL."""
+        name, behind = self._next, self._tokens[self._index + 2 : self._index + 3]
+        if behind and behind[0].token_type == TokenType.L_PAREN:
+            near = get_close_matches(name.text.upper(), WINDOW_CLAUSES, 1, 0.6)
+            raise RefusedSyntaxError(
+                token_span(name),
+                f"there is no window {name.text}",
+                "E1001",
+                f"did you mean {near[0]}?" if near else f"the windows are {', '.join(WINDOW_CLAUSES[:5])}",
+            )
 
     def _parse_window_function(self) -> StreamWindow:
         name = self._tokens[self._index - 2]
@@ -77,6 +101,13 @@ class WindowParser(LocatedParser):
         value = self._parse_disjunction()
         if not isinstance(value, exp.Expression):
             self._fail_expected("a column, or a length such as INTERVAL '1' MINUTE or 1m")
+        if number.token_type == TokenType.NUMBER and self._curr and self._curr.token_type == TokenType.VAR:
+            raise RefusedSyntaxError(
+                token_span(self._curr),
+                f"{self._curr.text} is no unit of time",
+                "E1001",
+                "units are ms, s, m, h, d, or words such as SECONDS and MINUTES",
+            )
         mark(value, number, self._prev)
         return value
 
@@ -174,6 +205,15 @@ def _window(name: Token, arguments: list[exp.Expression], clause: bool) -> Strea
         named=[item for item in arguments if isinstance(item, NamedArgument)],
         clause=clause,
     )
+
+
+def _seconds(item: exp.Expression) -> exp.Expression:
+    """In a clause a bare number counts seconds."""
+    if not isinstance(item, exp.Literal) or item.is_string:
+        return item
+    interval = exp.Interval(this=exp.Literal.string(item.name), unit=exp.var("SECOND"))
+    interval.meta.update(item.meta)
+    return interval
 
 
 def _full_unit(word: str) -> str:

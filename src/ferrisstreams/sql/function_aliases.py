@@ -1,0 +1,92 @@
+"""Functions under the names that they have elsewhere, as DuckDB's. In one table: name, arguments, what is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+from sqlglot import exp
+
+from ferrisstreams.sql.context import Context
+from ferrisstreams.sql.dialect import Ferris, FerrisParser
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionAlias:
+    """`call` is DuckDB's expression over the arguments `$1`, `$2` …; `arguments` says what they are."""
+
+    arguments: tuple[str, ...]
+    call: str
+
+
+#: Lower-case name -> what it is here. A name with another meaning in DuckDB is not in it.
+FUNCTION_ALIASES: Mapping[str, FunctionAlias] = {
+    "collect_list": FunctionAlias(("value",), "LIST($1)"),
+    "collect_set": FunctionAlias(("value",), "LIST(DISTINCT $1)"),
+    "count_distinct": FunctionAlias(("value",), "COUNT(DISTINCT $1)"),
+    "delta": FunctionAlias(("value",), "MAX($1) - MIN($1)"),
+    "earliest_by_offset": FunctionAlias(("value",), "FIRST($1) FILTER (WHERE NOT $1 IS NULL)"),
+    "extractjsonfield": FunctionAlias(("json", "path"), "JSON_EXTRACT_STRING($1, $2)"),
+    "first_value": FunctionAlias(("value",), "FIRST($1)"),
+    "from_unixtime": FunctionAlias(("seconds",), "MAKE_TIMESTAMP(CAST($1 * 1000000 AS BIGINT))"),
+    "last_value": FunctionAlias(("value",), "LAST($1)"),
+    "latest_by_offset": FunctionAlias(("value",), "LAST($1) FILTER (WHERE NOT $1 IS NULL)"),
+    "regexp": FunctionAlias(("text", "pattern"), "REGEXP_MATCHES($1, $2)"),
+    "split_index": FunctionAlias(("text", "delimiter", "index from 0"), "SPLIT_PART($1, $2, $3 + 1)"),
+    "topk": FunctionAlias(("value", "count"), "MAX($1, $2)"),
+    "unix_timestamp": FunctionAlias(("timestamp",), "CAST(EPOCH($1) AS BIGINT)"),
+}
+
+
+def without_aliases(context: Context, query: exp.Expression) -> exp.Expression:
+    """The query with calls of the table replaced by what they are. Raises `SqlError` for wrong arguments."""
+    holder = exp.Tuple(expressions=[query.copy()])
+    for call in reversed(list(holder.find_all(exp.Anonymous, bfs=False))):
+        alias = FUNCTION_ALIASES.get(str(call.name).lower())
+        if alias is not None and not isinstance(call.parent, exp.Window):
+            call.replace(_called(context, alias, call))
+    result = holder.expressions[0]
+    assert isinstance(result, exp.Expression)
+    result.pop()
+    return result
+
+
+def _called(context: Context, alias: FunctionAlias, call: exp.Anonymous) -> exp.Expression:
+    name, count = str(call.name), len(alias.arguments)
+    if len(call.expressions) != count:
+        raise context.error(
+            call,
+            f"{name} takes {count} argument{'s' if count > 1 else ''}",
+            "E1102",
+            f"write {name}({', '.join(alias.arguments)})",
+        )
+    holder = exp.Tuple(expressions=[_parsed(alias.call).copy()])
+    for column in list(holder.find_all(exp.Column)):
+        argument = call.expressions[int(column.name.removeprefix(_ARGUMENT)) - 1].copy()
+        column.replace(argument if isinstance(argument, exp.Column | exp.Literal) else exp.Paren(this=argument))
+    for node in holder.find_all(exp.Func):
+        if node.meta_get("start") is None:
+            node.meta["start"], node.meta["end"] = call.meta_get("start"), call.meta_get("end")
+    made = holder.expressions[0]
+    assert isinstance(made, exp.Expression)
+    made.pop()
+    return exp.Paren(this=made) if isinstance(made, exp.Binary) else made
+
+
+_ARGUMENT = "_argument_"
+
+
+@lru_cache
+def _parsed(call: str) -> exp.Expression:
+    """The expression, parsed as queries are; its places in its own text are of no use."""
+    text = f"SELECT {call.replace('$', _ARGUMENT)}"
+    dialect = Ferris()
+    parser = cast(FerrisParser, dialect.parser())
+    tree = parser.parse_one_statement(dialect.tokenize(text), text)
+    for node in tree.walk():
+        node.meta.clear()
+    found = tree.args["query"].expressions[0]
+    assert isinstance(found, exp.Expression)
+    return found
