@@ -8,7 +8,7 @@ SEED ?= 1
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kafka test check lint bench bench-kafka fuzz docs lock clean
+.PHONY: help setup demo demo-kafka test check lint bench bench-kafka fuzz chaos docs lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ bench-kafka: setup ## measure over Kafka beside its rivals, half an hour (make b
 
 fuzz: setup ## random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
 	$(VENV)/python -m tests.properties.fuzz --seed $(SEED) --minutes $(MINUTES)
+
+chaos: setup ## jobs over a real broker, killed at random: make chaos SEED=1 MINUTES=5
+	$(VENV)/python -m tests.crash.chaos --seed $(SEED) --minutes $(MINUTES)
 
 docs: setup ## write the reference pages from the registries
 	$(VENV)/python scripts/reference.py

@@ -11,6 +11,7 @@ from ferrisstreams.testing.broker import Cluster
 from tests.surfaces.conftest import Ferris
 
 APPLICATION = """\
+-- @app: {topic}{name}
 CREATE STREAM events (id INT, k TEXT) WITH
 ('connector' = 'kafka', 'topic' = '{topic}', 'bootstrap.servers' = '{servers}');
 CREATE STREAM copied WITH
@@ -25,7 +26,9 @@ def ran(ferris: Ferris, kafka: Cluster, topic_name: str) -> Ferris:
     records = [Record(json.dumps({"id": number, "k": "a"}).encode(), partition=number % 2) for number in range(9)]
     kafka.write(topic_name, records)
     for name, columns, group in (("app", "id, k", ""), ("grouped", "k, count(*) AS n", "GROUP BY k EMIT CHANGES")):
-        text = APPLICATION.format(topic=topic_name, servers=kafka.bootstrap_servers, columns=columns, group=group)
+        text = APPLICATION.format(
+            name=name, topic=topic_name, servers=kafka.bootstrap_servers, columns=columns, group=group
+        )
         ferris.write(**{f"{name}__sql": text})
     assert ferris("run", "app.sql", "--once").code == 0
     return ferris

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
-from tests.surfaces.conftest import Ferris
+from ferrisstreams.testing.broker import Cluster
+from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris, Ran
 
 APPLICATION = """\
 CREATE STREAM trades (ts TIMESTAMP, symbol TEXT, qty INTEGER, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
@@ -72,3 +78,84 @@ def test_state_that_is_not_there_or_in_use_is_an_error(ferris: Ferris) -> None:
 def test_select_alone_keeps_none(ferris: Ferris) -> None:
     ferris.write(app__sql=APPLICATION.split("CREATE STREAM counts")[0] + "SELECT * FROM trades;")
     assert ferris("state", "show", "app.sql").code == 2
+
+
+TOPICS = """\
+-- @app: {topic}
+CREATE STREAM events (ts TIMESTAMP, k TEXT, v INT, WATERMARK FOR ts AS ts) WITH
+('connector' = 'kafka', 'topic' = '{topic}', 'bootstrap.servers' = '{servers}');
+CREATE STREAM counts WITH ('connector' = 'kafka', 'topic' = '{topic}-out', 'bootstrap.servers' = '{servers}',
+'create.topic' = true, 'failure_strategy' = 'send_to_dlq') AS
+SELECT {window} k, count(*) AS n, sum(v) AS total FROM events GROUP BY k {group};
+"""
+
+
+def events(first: int, last: int) -> list[bytes]:
+    times = (f"2024-01-01T09:{number // 60:02}:{number % 60:02}Z" for number in range(first, last))
+    return [
+        json.dumps({"ts": ts, "k": f"k{number % 3}", "v": number if number % 50 != 7 else "x"}).encode()
+        for number, ts in enumerate(times, first)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("window", "group"),
+    [("window_start,", ", TUMBLE(ts, INTERVAL '1' MINUTE)"), ("", "EMIT CHANGES")],
+    ids=["windows", "changes"],
+)
+@pytest.mark.parametrize("once", [True, False], ids=["ended", "stopped"])
+def test_lost_state_is_made_again_from_the_topic(
+    ferris: Ferris, kafka: Cluster, topic_name: str, window: str, group: str, once: bool
+) -> None:
+    kafka.create_topic(topic_name)
+    text = TOPICS.format(topic=topic_name, servers=kafka.bootstrap_servers, window=window, group=group)
+    ferris.write(app__sql=text)
+    kafka.write(topic_name, events(0, 400))
+    first = ferris("run", "app.sql", "-o", "json", "--once") if once else run_until(ferris, kafka, topic_name, 400)
+    assert first.code == 0, first.err
+    kept = json.loads(ferris("state", "show", "app.sql", "-o", "json").out)["jobs"][0]
+    shutil.move(ferris.folder / ".ferris", ferris.folder / "lost")
+    refused = ferris("run", "app.sql", "--once")
+    assert refused.code == 1
+    assert "state rebuild" in refused.err
+    done = ferris("state", "rebuild", "app.sql")
+    assert done.code == 0, done.err
+    assert "read 400 records again" in done.out
+    made = json.loads(ferris("state", "show", "app.sql", "-o", "json").out)["jobs"][0]
+    same = ("state_id", "epoch", "positions", "watermark", "ledger", "token")
+    assert {name: made[name] for name in same} == {name: kept[name] for name in same}
+    kafka.write(topic_name, events(400, 800))
+    assert ferris("run", "app.sql", "--once").code == 0
+    assert ferris("audit", "app.sql").code == 0
+    rows = [json.loads(record.value or b"") for record in kafka.read(f"{topic_name}-out")]
+    assert max(row["n"] for row in rows if row["k"] == "k0") == (20 if window else 262)
+    if window:
+        # The end of the first run closed the minute from record 360 on: 19 good records of it came late.
+        assert sum(row["n"] for row in rows) == 800 - 16 - (19 if once else 0)
+
+
+def run_until(ferris: Ferris, kafka: Cluster, topic: str, position: int) -> Ran:
+    """Run until the position is committed, and stop in order."""
+    process = ferris.start("run", "app.sql", "-o", "json")
+    group = Consumer({**kafka.properties, "group.id": f"{topic}.counts"})
+    try:
+        for _ in range(WAITS_MAX):
+            if group.committed([TopicPartition(topic, 0)], timeout=10)[0].offset == position:
+                break
+            with suppress(subprocess.TimeoutExpired):
+                raise AssertionError(f"ended with {process.wait(WAIT_SECONDS)}: {process.communicate()}")
+    finally:
+        group.close()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return Ran(process.returncode, out, err)
+
+
+def test_state_that_cannot_be_made_again_says_why(ferris: Ferris, kafka: Cluster, topic_name: str) -> None:
+    kafka.create_topic(topic_name)
+    text = TOPICS.format(topic=topic_name, servers=kafka.bootstrap_servers, window="", group="EMIT CHANGES")
+    ferris.write(app__sql=text, other__sql=text.replace("count(*)", "count(random())"))
+    nothing = ferris("state", "rebuild", "app.sql")
+    assert (nothing.code, "nothing of it is committed outside" in nothing.err) == (1, True)
+    chance = ferris("state", "rebuild", "other.sql")
+    assert (chance.code, "random" in chance.err) == (1, True)

@@ -11,9 +11,11 @@ import typer
 
 from ferrisstreams.cli.application import choose, open_application
 from ferrisstreams.cli.arguments import Output, parse_settings
+from ferrisstreams.cli.run import observing
 from ferrisstreams.cli.state_commands import ResetArguments, ShowArguments
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.session.application import Application, RunOptions
+from ferrisstreams.session.rebuild import rebuild
 from ferrisstreams.session.state import StateReport, builder_of, reset, show, state_file
 
 
@@ -25,6 +27,19 @@ def run_show(arguments: ShowArguments) -> int:
         print(json.dumps({"jobs": [asdict(report) for report in reports]}))
     else:
         print("\n\n".join("\n".join(_lines(report)) for report in reports))
+    return 0
+
+
+def run_rebuild(arguments: ShowArguments) -> int:
+    """The exit code: 0. Raises StateError where a state cannot be made again."""
+    application, options, jobs = _chosen(arguments)
+    with observing(rows_on_stdout=False) as observer:
+        done = [rebuild(application, options, job, observer) for job in jobs]
+    if arguments.output is Output.JSON:
+        print(json.dumps({"jobs": [asdict(each) for each in done]}))
+    else:
+        for each in done:
+            print(f"{each.job}: read {each.rows:,} records again, and goes on behind epoch {each.epoch}")
     return 0
 
 

@@ -45,6 +45,15 @@ def show(arguments: ShowArguments) -> None:
     raise typer.Exit(run_show(arguments))
 
 
+@state_app.command(epilog="Example:  ferris state rebuild app.sql --job minutes")
+@takes(ShowArguments)
+def rebuild(arguments: ShowArguments) -> None:
+    """Make a lost state again from the topic, without writing anything."""
+    from ferrisstreams.cli.state import run_rebuild
+
+    raise typer.Exit(run_rebuild(arguments))
+
+
 @state_app.command(epilog="Example:  ferris state reset app.sql --job minutes --yes")
 @takes(ResetArguments)
 def reset(arguments: ResetArguments) -> None:

@@ -119,6 +119,14 @@ class StateStore:
         self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs WHERE epoch = $epoch", {"epoch": epoch})
         self.finish()
 
+    def become(self, state_id: str, row: EpochRow) -> None:
+        """Take another identity: the state of this id, whose only epoch is `row`."""
+        self.begin()
+        self._state.execute(f"UPDATE {STATE_SCHEMA}.meta SET state_id = $id", {"id": state_id})
+        self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs")
+        self.state_id = state_id
+        self.commit(row)
+
     def forget_before(self, epoch: int) -> None:
         """Delete the rows of older epochs."""
         self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs WHERE epoch < $epoch", {"epoch": epoch})

@@ -80,7 +80,7 @@ _END_SLACK = 1
 @dataclass(frozen=True, slots=True)
 class KafkaSourceSettings:
     """`properties` are the client's, `group` is where positions are committed to. `bounded`: up to what is there at the
-    start. `create`: the topic is made when it is not there."""
+    start, or up to `ends` where a partition is in it. `create`: the topic is made when it is not there."""
 
     topic: str
     properties: Mapping[str, str]
@@ -88,6 +88,7 @@ class KafkaSourceSettings:
     startup: Startup = field(default_factory=Startup)
     bounded: bool = False
     create: NewTopicSettings | None = None
+    ends: Mapping[int, int] | None = None
     record_bytes_max: int = 16 << 20
     discovery_interval_ms: float = _DISCOVERY_INTERVAL_MS
 
@@ -248,7 +249,7 @@ class KafkaSource:
             start = low  # The topic has grown: a new partition begins at its beginning.
         else:
             start = self._startup(consumer, number, low, high)
-        end = high if self._settings.bounded else None
+        end = (self._settings.ends or {}).get(number, high) if self._settings.bounded else None
         empty = end is not None and start >= end
         return _Partition(start, start, start, end, at_end=empty, stopped=empty, done=empty)
 
