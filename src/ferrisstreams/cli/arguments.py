@@ -60,7 +60,9 @@ class RunArguments:
 
 
 @dataclass(frozen=True)
-class AuditArguments:
+class JobsArguments:
+    """Which jobs are looked at, and how they are shown."""
+
     file: File
     job: Job = None
     settings: Settings = None

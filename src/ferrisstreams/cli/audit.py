@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import AuditArguments, Output, parse_settings
+from ferrisstreams.cli.arguments import JobsArguments, Output, parse_settings
 from ferrisstreams.session.application import RunOptions
 from ferrisstreams.session.audit import AuditReport, audit
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def run_audit(arguments: AuditArguments) -> int:
+def run_audit(arguments: JobsArguments) -> int:
     """The exit code: 0 every record is accounted for, 1 not. Raises FerrisError where a job has no state."""
     overrides = parse_settings(arguments.settings)
     application = open_application(arguments.file)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from ferrisstreams.cli.arguments import (
-    AuditArguments,
     ExplainFormat,
     File,
     FmtArguments,
     InferFormat,
     Job,
+    JobsArguments,
     OffsetsArguments,
     RunArguments,
     TestArguments,
@@ -81,8 +81,8 @@ def test(arguments: TestArguments) -> None:
 
 
 @app.command(epilog="Example:  ferris audit app.sql")
-@takes(AuditArguments)
-def audit(arguments: AuditArguments) -> None:
+@takes(JobsArguments)
+def audit(arguments: JobsArguments) -> None:
     """Prove from sources, sinks, dead letters and ledger that every row is accounted for."""
     from ferrisstreams.cli.audit import run_audit
 

@@ -10,16 +10,16 @@ from dataclasses import asdict
 import typer
 
 from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import Output, parse_settings
+from ferrisstreams.cli.arguments import JobsArguments, Output, parse_settings
 from ferrisstreams.cli.run import observing
-from ferrisstreams.cli.state_commands import ResetArguments, ShowArguments
+from ferrisstreams.cli.state_commands import ResetArguments
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.rebuild import rebuild
 from ferrisstreams.session.state import StateReport, builder_of, reset, show, state_file
 
 
-def run_show(arguments: ShowArguments) -> int:
+def run_show(arguments: JobsArguments) -> int:
     """The exit code: 0. Raises StateError where a job has no state."""
     application, options, jobs = _chosen(arguments)
     reports = [show(application, options, job) for job in jobs]
@@ -30,7 +30,7 @@ def run_show(arguments: ShowArguments) -> int:
     return 0
 
 
-def run_rebuild(arguments: ShowArguments) -> int:
+def run_rebuild(arguments: JobsArguments) -> int:
     """The exit code: 0. Raises StateError where a state cannot be made again."""
     application, options, jobs = _chosen(arguments)
     with observing(rows_on_stdout=False) as observer:
@@ -58,7 +58,7 @@ def run_reset(arguments: ResetArguments) -> int:
     return 0
 
 
-def _chosen(arguments: ShowArguments | ResetArguments) -> tuple[Application, RunOptions, list[JobPlan]]:
+def _chosen(arguments: JobsArguments | ResetArguments) -> tuple[Application, RunOptions, list[JobPlan]]:
     """The application, and its jobs that keep state."""
     application = open_application(arguments.file)
     options = RunOptions(

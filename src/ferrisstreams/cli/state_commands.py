@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ferrisstreams.cli.arguments import File, Job, Output, OutputForm, Settings, StateDir, takes
+from ferrisstreams.cli.arguments import File, Job, JobsArguments, Settings, StateDir, takes
 
 state_app = typer.Typer(
     help="Look at what jobs keep, build it again, give it up.",
@@ -16,15 +16,6 @@ state_app = typer.Typer(
     epilog="Example:  ferris state show app.sql",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-
-
-@dataclass(frozen=True)
-class ShowArguments:
-    file: File
-    job: Job = None
-    settings: Settings = None
-    state_dir: StateDir = None
-    output: OutputForm = Output.TABLE
 
 
 @dataclass(frozen=True)
@@ -37,8 +28,8 @@ class ResetArguments:
 
 
 @state_app.command(epilog="Example:  ferris state show app.sql --job minutes")
-@takes(ShowArguments)
-def show(arguments: ShowArguments) -> None:
+@takes(JobsArguments)
+def show(arguments: JobsArguments) -> None:
     """Show each job's last epoch, positions, watermark, and how large its state is."""
     from ferrisstreams.cli.state import run_show
 
@@ -46,8 +37,8 @@ def show(arguments: ShowArguments) -> None:
 
 
 @state_app.command(epilog="Example:  ferris state rebuild app.sql --job minutes")
-@takes(ShowArguments)
-def rebuild(arguments: ShowArguments) -> None:
+@takes(JobsArguments)
+def rebuild(arguments: JobsArguments) -> None:
     """Make a lost state again from the topic, without writing anything."""
     from ferrisstreams.cli.state import run_rebuild
 
