@@ -24,7 +24,7 @@ from ferrisstreams.cli.state_commands import state_app
 
 app = typer.Typer(
     name="ferris",
-    help="Streaming SQL over files, exactly once.",
+    help="Streaming SQL over Kafka and files, exactly once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -129,3 +129,20 @@ def test_job_with_state_does_not(outside: Outside) -> None:
     result = outside.run(aggregate=True)
     assert result.error is None
     assert result.ledger.read == 9
+
+
+def test_idle_job_commits_its_token_again_and_writes_down_what_is_final(outside: Outside) -> None:
+    job = outside.job()
+    job.open()
+    while job.task.run_once():
+        pass
+    kept = dict(outside.log.committed())
+    outside.log.forget_committed()
+    job.task.run_once()
+    assert dict(outside.log.committed()) == {}  # not yet: an hour has not passed
+    outside.clock.advance_ms(3_600_000)
+    job.task.run_once()
+    assert dict(outside.log.committed()) == kept
+    job.close()
+    assert outside.run().error is None
+    assert outside.sink.lines == expected()
