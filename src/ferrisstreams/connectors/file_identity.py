@@ -16,12 +16,34 @@ _BEGINNING = RestartPoint()
 
 
 @dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What tells a file from another one: its inode (which may be used again), how it begins, and that it holds at
+    least the `raw` bytes that were read."""
+
+    inode: int
+    raw: int
+    head_bytes: int
+    head_sha: str
+
+    def to_json(self) -> JsonValue:
+        return [self.inode, self.raw, self.head_bytes, self.head_sha]
+
+    @staticmethod
+    def from_json(value: JsonValue) -> FileIdentity:
+        match value:
+            case [int(inode), int(raw), int(head_bytes), str(head_sha)]:
+                return FileIdentity(inode, raw, head_bytes, head_sha)
+        raise StateError(f"not a file's identity: {value!r}", "E5003", "the state belongs to another kind of source")
+
+
+@dataclass(frozen=True, slots=True)
 class FilePosition:
     """The next byte to read of a file's content. `whole` says that the file ended there when it was read.
 
     `raw` is how many bytes of the file had been read by then, and `restart` where unpacking can begin again: both say
     nothing new about a file that is read as it is. `done` remembers the files of a glob that were read before: for each
-    `digest` of its path and length, joined; `before` the inodes of the files that had its name and were renamed.
+    `digest` of its path and length, joined; `before` the files that had its name and were
+    renamed.
     """
 
     path: str
@@ -33,7 +55,11 @@ class FilePosition:
     done: str = ""
     raw: int = 0
     restart: RestartPoint = _BEGINNING
-    before: tuple[int, ...] = ()
+    before: tuple[FileIdentity, ...] = ()
+
+    @property
+    def identity(self) -> FileIdentity:
+        return FileIdentity(self.inode, self.raw, self.head_bytes, self.head_sha)
 
     def to_json(self) -> JsonValue:
         return {
@@ -45,7 +71,7 @@ class FilePosition:
             "done": self.done,
             "raw": self.raw,
             "restart": [self.restart.raw, self.restart.offset],
-            "before": list(self.before),
+            "before": [identity.to_json() for identity in self.before],
         }
 
     @staticmethod
@@ -64,8 +90,8 @@ class FilePosition:
                 "before": list(before),
             }:
                 restart = RestartPoint(restart_raw, restart_offset)
-                inodes = tuple(int(str(number)) for number in before)
-                return FilePosition(path, inode, head_bytes, head_sha, offset, whole, done, raw, restart, inodes)
+                earlier = tuple(map(FileIdentity.from_json, before))
+                return FilePosition(path, inode, head_bytes, head_sha, offset, whole, done, raw, restart, earlier)
         raise StateError(f"not a position in a file: {value!r}", "E5003", "the state belongs to another kind of source")
 
     def at(self, content: Content, offset: int, whole: bool) -> FilePosition:
@@ -95,16 +121,16 @@ def verify(position: FilePosition, content: Content, watched: bool) -> FilePosit
         raise changed(position, f"shrank to {status.st_size} bytes")
     if status.st_ino != position.inode:
         raise changed(position, "was replaced by another file")
-    if not same_head(position, content.fd):
+    if not same_head(position.identity, content.fd):
         raise changed(position, "was rewritten: its beginning is not the same")
     if not watched and _record_goes_on(content, position.offset):
         raise changed(position, "went on within its last line, which was read as a record without a newline")
     return position
 
 
-def same_head(position: FilePosition, fd: int) -> bool:
-    """Whether the file begins as the one of the position did."""
-    return _sha(os.pread(fd, position.head_bytes, 0)) == position.head_sha
+def same_head(identity: FileIdentity, fd: int) -> bool:
+    """Whether the file begins as that one did."""
+    return not identity.head_bytes or _sha(os.pread(fd, identity.head_bytes, 0)) == identity.head_sha
 
 
 def _record_goes_on(content: Content, offset: int) -> bool:

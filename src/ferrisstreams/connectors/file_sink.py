@@ -92,6 +92,8 @@ class FileSink:
         self._is_new = self._first == 0
         if self._is_new:
             self._file.write(self._settings.header)
+        elif self._settings.compression == "none" and self._file.held(self._first - 1, self._first) != b"\n":
+            self._file.write(b"\n")  # the last line that was found there is ended, not gone on with
 
     def _foreign_bytes(self) -> int:
         """Bytes in the target that are not our header alone (which a crash before the first mark leaves there)."""
@@ -100,7 +102,7 @@ class FileSink:
         size = os.path.getsize(path) if os.path.isfile(path) else 0
         if header and size == len(header):
             self._file.create()
-            held = self._file.held(size)
+            held = self._file.held(0, size)
             self._file.close()
             return 0 if held == header else size
         return size

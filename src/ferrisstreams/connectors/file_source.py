@@ -10,7 +10,7 @@ from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, Rejected
 from ferrisstreams.clock import Clock
 from ferrisstreams.connectors.base import SourceProgress
 from ferrisstreams.connectors.file_identity import FilePosition, digest, verify
-from ferrisstreams.connectors.file_moves import is_in_place, place_of
+from ferrisstreams.connectors.file_moves import is_at, is_in_place, place_of
 from ferrisstreams.connectors.file_reader import FileReader, Oversized, Records
 from ferrisstreams.connectors.file_settings import (
     FileSourceSettings,
@@ -140,14 +140,18 @@ class FileSource:
     def _follow(self, paths: Sequence[str]) -> None:
         """Find out what became of the watched files: new ones, renamed ones, and ones that are gone."""
         for partition in list(self._partitions.values()):
-            if not partition.ahead and not is_in_place(partition.position):
+            if not is_in_place(partition.position):
                 self._renamed(partition)
-        known = {name: p.position for name, p in self._partitions.items()}
-        read = {inode for position in known.values() for inode in (position.inode, *position.before)}
         for path in paths:
             name = self._name(path)
-            if name not in known and os.stat(path).st_ino not in read:
+            if name not in self._partitions and not self._is_known(path):
                 self._partitions[name] = _Partition(name, FilePosition(path))
+
+    def _is_known(self, path: str) -> bool:
+        """Whether the file was read, or is being read, under another name."""
+        positions = [partition.position for partition in self._partitions.values()]
+        known = [identity for position in positions for identity in (position.identity, *position.before)]
+        return any(identity.inode and is_at(identity, path) for identity in known)
 
     def _renamed(self, partition: _Partition) -> None:
         """Go on in the file where it is now; then the one that has its name follows."""
@@ -155,13 +159,14 @@ class FileSource:
         path = place_of(position)
         if path is not None:
             partition.position = replace(position, path=path)
-            partition.ahead = [position.path]
+            partition.ahead = partition.ahead or [position.path]
         elif self._reading(position):
-            partition.ahead = [position.path]  # it has no name any more, but it is open
+            partition.ahead = partition.ahead or [position.path]  # it has no name any more, but it is open
         else:
             _refuse_vanished(position)
-            if os.path.exists(position.path):
-                partition.position = _next_position(position, position.path)
+            follower = partition.ahead.pop(0) if partition.ahead else position.path
+            if os.path.exists(follower) and not self._is_known(follower):
+                partition.position = _next_position(position, follower)
             else:
                 del self._partitions[partition.name]
 
@@ -177,15 +182,25 @@ class FileSource:
 
     def _poll_partition(self, partition: _Partition, limit: Limit) -> Fetch | None:
         while True:
+            position = partition.position
+            if self._settings.watch and not self._reading(position) and not is_in_place(position):
+                self._renamed(partition)
+                if partition.name not in self._partitions:
+                    return None
             gone = self._is_gone(partition.position)
             if not gone and (fetch := self._fetch(partition, self._open_reader(partition), limit)) is not None:
                 return fetch
-            if self._settings.watch and not (partition.ahead and os.path.exists(partition.ahead[0])):
+            if self._settings.watch and not self._has_follower(partition):
                 return None
             if not partition.ahead:
                 partition.ended = True
                 return None
             self._next_file(partition)
+
+    def _has_follower(self, partition: _Partition) -> bool:
+        """Whether another file, which no one reads, has the name of one that was renamed."""
+        ahead = partition.ahead
+        return bool(ahead) and os.path.exists(ahead[0]) and not self._is_known(ahead[0])
 
     def _is_gone(self, position: FilePosition) -> bool:
         """A file that was read whole and is gone has nothing more to give."""
@@ -239,10 +254,7 @@ class FileSource:
 
     def _reading(self, position: FilePosition) -> bool:
         """Whether the file of the position is open, whatever its name is by now."""
-        if self._reader is None:
-            return False
-        content = self._reader.content
-        return content.path == position.path or os.fstat(content.fd).st_ino == position.inode
+        return self._reader is not None and os.fstat(self._reader.content.fd).st_ino == position.inode
 
     def _open_reader(self, partition: _Partition) -> FileReader:
         """The reader of the partition's file; one file is open at a time, however many are watched."""
@@ -291,7 +303,7 @@ class FileSource:
 
 def _next_position(before: FilePosition, path: str) -> FilePosition:
     """The beginning of the file that has taken the place of one that was renamed."""
-    return FilePosition(path, before=(*before.before, before.inode)[-_BEFORE_MAX:])
+    return FilePosition(path, before=(*before.before, before.identity)[-_BEFORE_MAX:])
 
 
 def _one_partition(name: str, paths: list[str], given: JsonValue, pattern: str) -> _Partition:

@@ -70,9 +70,9 @@ class OutputFile:
         except OSError as error:
             raise write_error(self.path, error) from error
 
-    def held(self, length: int) -> bytes:
-        """The first bytes of the file."""
-        return os.pread(self._opened(), length, 0)
+    def held(self, start: int, stop: int) -> bytes:
+        """Bytes of the file."""
+        return os.pread(self._opened(), stop - start, start)
 
     def close(self) -> None:
         """What was not flushed is dropped: no mark covers it."""

@@ -189,3 +189,38 @@ def test_file_that_is_cut_in_place_is_an_error(tmp_path: Path, block: MemoryFile
         follower.take()
     assert caught.value.code == "E4002"
     follower.restart()
+
+
+def test_files_that_were_there_at_the_start_are_not_read_again_under_their_next_names(
+    tmp_path: Path, block: MemoryFile
+) -> None:
+    log = tmp_path / "app.log"
+    append(tmp_path / "app.log.2", "old")
+    append(tmp_path / "app.log.1", "older")
+    append(log, "a1")
+    follower = Follower(tmp_path / "app.log*", block)
+    assert sorted(follower.take()) == ["a1", "old", "older"]
+    for turn in range(3):
+        for older in range(turn + 2, 0, -1):
+            rotate(tmp_path / f"app.log.{older}", f"app.log.{older + 1}")
+        rotate(log, "app.log.1")
+        append(log, f"b{turn}")
+        if turn == 1:
+            follower.restart()
+        assert follower.take() == [f"b{turn}"]
+    follower.restart()
+    assert follower.take() == []
+    follower.restart()
+
+
+def test_new_file_with_the_inode_of_a_deleted_one_is_a_new_file(tmp_path: Path, block: MemoryFile) -> None:
+    log = tmp_path / "app.log"
+    follower = Follower(tmp_path / "app.log*", block)
+    found: list[str] = []
+    for turn in range(12):
+        append(log, f"{turn} begins", f"{turn} ends")
+        found += follower.take()
+        (tmp_path / "app.log.1").unlink(missing_ok=True)  # its inode is free, and the next file may get it
+        rotate(log, "app.log.1")
+    assert found == [word for turn in range(12) for word in (str(turn), "begins", str(turn), "ends")]
+    follower.restart()

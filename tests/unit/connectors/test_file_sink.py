@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -33,6 +34,30 @@ def test_new_job_appends_or_overwrites_when_told(tmp_path: Path, append: bool, e
         assert path.read_bytes() == expected
         sink.rollback(None)
     sink.close()
+
+
+def test_line_that_was_not_ended_is_ended_before_rows_are_appended(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    sink = FileSink(FileSinkSettings(str(path), append=True))
+    sink.open(None)
+    sink.write(Payload(b"new\n", 1))
+    sink.flush()
+    sink.close()
+    assert path.read_bytes() == b"old\nnew\n"
+
+
+def test_packed_rows_are_appended_as_a_member(tmp_path: Path) -> None:
+    path = tmp_path / "out.gz"
+    path.write_bytes(gzip.compress(b"old\n"))
+    sink = FileSink(FileSinkSettings(str(path), append=True, compression="gzip"))
+    sink.open(None)
+    sink.write(Payload(b"new\n", 1))
+    mark = sink.flush()
+    sink.write(Payload(b"lost\n", 1))
+    sink.rollback(mark)
+    sink.close()
+    assert gzip.decompress(path.read_bytes()) == b"old\nnew\n"
 
 
 def test_file_exists_even_when_it_is_empty(tmp_path: Path) -> None:
