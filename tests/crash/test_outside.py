@@ -170,7 +170,7 @@ def test_folder_of_the_sink_moved_away_in_the_middle_fails_the_job_and_back_agai
     (place.folder / "out").rename(place.folder / "away")
     place.write("in/b.jsonl", range(ROWS, ROWS + 10))
     job = ended(process)
-    assert (job["state"], job["error"]["code"]) == ("failed", "E5003")
+    assert (job["state"], job["error"]["code"]) == ("failed", "E5003"), job
     assert "deleted or replaced" in job["error"]["message"]
     (place.folder / "away").rename(place.folder / "out")
     process = place.start()
@@ -187,7 +187,7 @@ def test_folder_of_the_sink_deleted_in_the_middle_is_noticed_before_the_epoch_en
     shutil.rmtree(place.folder / "out")
     place.write("in/b.jsonl", range(ROWS, ROWS + 10))
     job = ended(process)
-    assert (job["state"], job["error"]["code"]) == ("failed", "E5003")
+    assert (job["state"], job["error"]["code"]) == ("failed", "E5003"), job
     assert job["ledger"]["written"] == ROWS
     assert "--overwrite" in job["error"]["hint"]
 

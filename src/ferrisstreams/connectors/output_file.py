@@ -52,7 +52,17 @@ class OutputFile:
         except OSError as error:
             raise write_error(self.path, error) from error
         status = os.fstat(self._opened())
+        if self._inode_there() != status.st_ino:
+            # Written it is, but into a file that nobody can find any more.
+            raise lost(self.path, "was deleted or replaced while the job was writing to it")
         return status.st_size, status.st_ino
+
+    def _inode_there(self) -> int | None:
+        """The inode of what the path names now."""
+        try:
+            return os.stat(self.path).st_ino
+        except OSError:
+            return None
 
     def check(self, length: int, inode: int) -> None:
         status = os.fstat(self._opened())

@@ -122,3 +122,22 @@ def test_tables_are_not_taken(tmp_path: Path) -> None:
     with pytest.raises(InternalError):
         sink.write(Payload(pa.table({"a": [1]}), 1))
     sink.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_file_that_was_deleted_or_replaced_under_the_sink_is_noticed_before_its_mark(
+    tmp_path: Path, replaced: bool
+) -> None:
+    path = tmp_path / "out"
+    sink = FileSink(FileSinkSettings(str(path)))
+    sink.open(None)
+    sink.write(Payload(b"row\n", 1))
+    path.rename(tmp_path / "away")
+    if replaced:
+        path.write_bytes(b"")
+    with pytest.raises(StateError, match="deleted or replaced") as caught:
+        sink.flush()
+    assert caught.value.code == "E5003"
+    (tmp_path / "away").replace(path)
+    assert sink.flush() == {"length": 4, "inode": os.stat(path).st_ino}
+    sink.close()
