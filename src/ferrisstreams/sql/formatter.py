@@ -7,7 +7,7 @@ line; one on a line of its own, above the line of the token that follows it. For
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -77,6 +77,7 @@ class _Formatter:
         self._starts = [token.start for token in self._tokens]
         self._statement_of, self._numbers = _numbered(self._tokens)
         self._comments = _tidied(script.source)
+        self._comment_starts = [comment.span.start for comment in self._comments]
         self._places = [_Places() for _ in script.statements]
         self._end: list[Comment | None] = []
 
@@ -128,11 +129,11 @@ class _Formatter:
     def _on_one_line(self, token: Token, comment: Comment) -> bool:
         """Whether nothing but other comments breaks the line between them."""
         start, text = token.end + 1, self._script.source.text
-        for other in self._comments:
-            if start <= other.span.start < comment.span.start:
-                if "\n" in text[start : other.span.start]:
-                    return False
-                start = other.span.stop
+        first, last = (bisect_left(self._comment_starts, at) for at in (start, comment.span.start))
+        for other in self._comments[first:last]:
+            if "\n" in text[start : other.span.start]:
+                return False
+            start = other.span.stop
         return "\n" not in text[start : comment.span.start]
 
     def _is_blank_above(self, start: int) -> bool:
@@ -186,20 +187,26 @@ def _head(found: Sequence[Comment | None]) -> list[str]:
 def _matched(written: Sequence[Token], printed: Sequence[Token]) -> dict[int, int]:
     """Tokens as written -> tokens as printed, as far as they are the same."""
     one, other = ([token.text.upper() for token in tokens] for tokens in (written, printed))
-    found: dict[int, int] = {}
-    for block in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():
-        found.update((block.a + step, block.b + step) for step in range(block.size))
+    # Most of a statement is printed in its order: the matcher's time grows with the square of what it is given.
+    head = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    found = {at: at for at in range(head)}
+    for block in SequenceMatcher(None, one[head:], other[head:], autojunk=False).get_matching_blocks():
+        found.update((head + block.a + step, head + block.b + step) for step in range(block.size))
     return found
 
 
 def _next(matched: dict[int, int], number: int, last: int) -> int:
-    after = [at for at in matched if at >= number]
-    return matched[min(after)] if after else last
+    """Where the token, or the first matched one after it, was printed. The keys of `matched` are in order."""
+    found = list(matched)
+    at = bisect_left(found, number)
+    return matched[found[at]] if at < len(found) else last
 
 
 def _previous(matched: dict[int, int], number: int) -> int:
-    before = [at for at in matched if at <= number]
-    return matched[max(before)] if before else 0
+    """Where the token, or the last matched one before it, was printed."""
+    found = list(matched)
+    at = bisect_right(found, number)
+    return matched[found[at - 1]] if at else 0
 
 
 class _Lines:
