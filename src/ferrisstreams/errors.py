@@ -6,7 +6,8 @@ Every error carries a stable code of the registry `CODES`, a message (what, wher
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 #: The registry of stable codes. The reference page and `Rejected` use it; a code is never given a second meaning.
@@ -161,3 +162,13 @@ class InternalError(FerrisError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "E9001", "this is a bug in FerrisStreams: please report it with the lines above")
+
+
+@contextmanager
+def placed_at(position: Position | None) -> Iterator[None]:
+    """Give an error without a place this one: what is missing stands nowhere, but its statement does."""
+    try:
+        yield
+    except FerrisError as error:
+        error.position = error.position or position
+        raise

@@ -23,7 +23,7 @@ from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.connectors.output_names import is_pattern
 from ferrisstreams.connectors.stdout_sink import StdoutSink
 from ferrisstreams.duck.engine import Engine
-from ferrisstreams.errors import ConfigError
+from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.formats import registry as formats
 from ferrisstreams.formats.base import Encoder
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
@@ -219,7 +219,10 @@ class JobBuilder:
             topics[letters] = NewTopicSettings()
         kafka = self.settings.source_connector == "kafka"
         read = kafka_settings.source_topic(self.settings.source, self.spec.name) if kafka else None
-        settings = kafka_settings.kafka_producer_settings(self.settings, self.plan.name, self.identity, topics, read)
+        with placed_at(self.plan.position):
+            settings = kafka_settings.kafka_producer_settings(
+                self.settings, self.plan.name, self.identity, topics, read
+            )
         return KafkaProducer(settings, self.environment.clock)
 
     def _topic_sink(self, topic: str) -> Sink:
@@ -235,7 +238,8 @@ class JobBuilder:
         """Of a Kafka source."""
         from ferrisstreams.runtime.kafka_settings import kafka_source_settings
 
-        return kafka_source_settings(self.settings.source, self.spec.name, self.identity, self.environment.once)
+        with placed_at(self.spec.position):
+            return kafka_source_settings(self.settings.source, self.spec.name, self.identity, self.environment.once)
 
     def dead_letters(self) -> DeadLetters | None:
         if not self.needs_dead_letters:
@@ -293,7 +297,8 @@ class JobBuilder:
 
     def sink_path(self) -> Path:
         """The file of a file sink, or the pattern of its files."""
-        return self.path(self.settings.job.optional_text("path"), f"sink {self.plan.name}")
+        with placed_at(self.plan.position):
+            return self.path(self.settings.job.optional_text("path"), f"sink {self.plan.name}")
 
     def letter_mark(self) -> LetterMark:
         path = self.dead_letter_path()
@@ -330,7 +335,8 @@ class JobBuilder:
     def file_source_settings(self) -> FileSourceSettings:
         """Of a file source."""
         settings = self.settings.source
-        return source_files(settings, str(self.path(settings.optional_text("path"), f"source {self.spec.name}")))
+        with placed_at(self.spec.position):
+            return source_files(settings, str(self.path(settings.optional_text("path"), f"source {self.spec.name}")))
 
     def _decode_settings(self) -> DecodeSettings:
         settings = self.settings.source

@@ -9,7 +9,7 @@ from ferrisstreams.config.registry import KEYS, Key, Scope
 from ferrisstreams.config.resolve import Setting, Settings, find_key, is_per_side, resolve
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import SINKS, SOURCES
-from ferrisstreams.errors import ConfigError
+from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.nodes import JobPlan, OpenJob, SourceSpec
 from ferrisstreams.runtime.failures import FailurePolicy
 
@@ -50,8 +50,10 @@ def check_open(job: OpenJob) -> None:
 def _settings(job: OpenJob, overrides: Mapping[str, Property]) -> JobSettings:
     source = job.source
     own = {**_from_annotations(job.annotations), **job.sink.properties}
-    sink_connector = _connector(own, "stdout" if job.sink.anonymous else None, SINKS, f"sink {job.name}")
-    source_connector = _connector(source.properties, None, SOURCES, f"source {source.name}")
+    with placed_at(job.position):
+        sink_connector = _connector(own, "stdout" if job.sink.anonymous else None, SINKS, f"sink {job.name}")
+    with placed_at(source.position):
+        source_connector = _connector(source.properties, None, SOURCES, f"source {source.name}")
     for_job, for_source = _split_overrides(overrides, source_connector, sink_connector)
     of_job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector)
     given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector)
