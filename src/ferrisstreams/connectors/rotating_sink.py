@@ -193,7 +193,10 @@ class RotatingSink:
         epoch was decided."""
         part = self._last.open
         self._close_file()
-        if self._undecided or part is None or not os.path.exists(part.path + PENDING):
+        if self._undecided:
+            return
+        self._remove_pending(self._last)
+        if part is None or not os.path.exists(part.path + PENDING):
             return
         file = OutputFile(part.path + PENDING)
         file.reopen(part.length, part.inode)
