@@ -17,7 +17,8 @@ FIELDS = 6
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; [how it measures](../benchmarks/README.md). [Over Kafka](benchmarks-kafka.md), beside other systems.
+Written by `make bench`; [how it measures](../benchmarks/README.md).
+There is also [a page over Kafka](benchmarks-kafka.md), beside other systems.
 
 Machine: {machine}. FerrisStreams at commit {commit}, DuckDB {duckdb}, Python {python}. Every pair took turns in one
 run; the figures are medians. *DuckDB* is the same query as an ordinary batch job over the same file, one thread,

@@ -97,7 +97,7 @@ def _rates(section: Section[Figures]) -> list[str]:
             f"{row.records:,}" + ("" if one.start.whole else ", cut"),
             f"{len(row.taken)}",
             f"{one.rate / 1000:.0f}" if one.rate > 10_000 else f"{one.rate / 1000:.2f}",
-            f"{spread(row.taken) * 100:.0f} %",
+            f"{spread(row.taken) * 100:.0f} %" if len(row.taken) > 1 else "",
             f"{one.cpu_micros:.1f}",
             f"{one.peak_mb:.0f}",
             f"{one.start.first_output_seconds:.1f}",
