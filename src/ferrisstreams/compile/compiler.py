@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -15,7 +14,7 @@ from ferrisstreams.compile.aggregate import (
     Emission,
     chunk_bounds,
 )
-from ferrisstreams.compile.grouping import Grouping, InOrder
+from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
 from ferrisstreams.compile.message_rows import MessageForm, MessageLines, escapes, key_expression
 from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
@@ -258,19 +257,21 @@ class _AggregateCompiler:
 
     def _grouping(self, rows: RowShape, group: GroupLog, log: StateLog) -> Grouping:
         work = self._engine.work
-
-        def stage(shape: RowShape, reduce: Callable[[exp.Select], exp.Select]) -> RowStage[object]:
-            def insert(projected_rows: exp.Select) -> exp.Expression:
-                return log.insert(batch_number(), reduce(projected_rows))
-
-            return RowStage(work, shape, insert, work.rows, self._settings.retries)
-
-        in_order = None
+        quick: WindowLog | None = None
+        in_order: InOrder | None = None
         window, lateness = rows.window, rows.lateness
         if isinstance(group, WindowLog) and window is not None and lateness is not None and not group.hops:
-            quick = stage(replace(rows, in_order=True), group.reduce_in_order)
-            in_order = InOrder(quick, window.size_us, lateness.delay_us + lateness.allowed_us)
-        return Grouping(work, log, stage(rows, group.reduce), in_order)
+            quick, in_order = group, InOrder(window.size_us, lateness.delay_us + lateness.allowed_us)
+
+        def stage(way: Way) -> GroupingStage:
+            reduce = quick.reduce_in_order if quick is not None and way.in_order else group.reduce
+
+            def insert(projected_rows: exp.Select) -> exp.Expression:
+                return log.insert(batch_number(), reduce(projected_rows), RETURNED if way.returning else ())
+
+            return RowStage(work, replace(rows, in_order=way.in_order), insert, work.rows, self._settings.retries)
+
+        return Grouping(work, log, stage, in_order)
 
     def _lift(self, call: exp.Expression) -> exp.Expression:
         """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""

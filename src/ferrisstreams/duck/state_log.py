@@ -156,12 +156,14 @@ class StateLog:
         self._work.execute(exp.Create(this=table, kind="TABLE", replace=True))
         self._forget_delta()
 
-    def insert(self, batch: exp.Expression, rows: exp.Select) -> exp.Insert:
-        """The statement that adds a batch's partial results, with their counts, to the delta."""
+    def insert(self, batch: exp.Expression, rows: exp.Select, returned: Sequence[str] = ()) -> exp.Insert:
+        """The statement that adds a batch's partial results, with their counts, to the delta; it gives the columns
+        `returned` of each, or how many there are."""
         names = [*(name for name, _ in DELTA_COUNTS), *self._names_kept()]
         target = exp.Schema(this=exp.to_table(DELTA), expressions=[column(name).this for name in (BATCH, *names)])
         values = exp.select(batch, *[column(name) for name in names]).from_(rows.subquery("partials", copy=False))
-        return exp.Insert(this=target, expression=values)
+        returning = exp.Returning(expressions=[column(name) for name in returned]) if returned else None
+        return exp.Insert(this=target, expression=values, returning=returning)
 
     def forget_batch(self, number: int) -> None:
         """Take a batch out of the delta: it is done again."""
