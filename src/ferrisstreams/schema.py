@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """`hidden`: not in `*`."""
+
     name: str
     type: str
     nullable: bool = True
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)

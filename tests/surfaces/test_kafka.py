@@ -257,3 +257,42 @@ def test_example_gives_what_it_says(app: Application) -> None:
     group = f"{app.topic}.turnover"
     lag = group_lag(app.kafka.properties, group, f"{app.topic}-orders")
     assert lag == {f"{app.topic}-orders-{number}": 0 for number in range(3)}
+
+
+def test_system_columns_and_headers_are_there_when_they_are_asked_for(app: Application) -> None:
+    app.kafka.create_topic(app.topic, partitions=2)
+    app.kafka.write(
+        app.topic,
+        [
+            Record(b'{"id": 0}', b"k\xff", (("a", b"1"), ("a", b"2"), ("n", None)), 1_704_067_200_001, 1),
+            Record(b'{"id": "x"}', b"bad", (), 1_704_067_200_002, 1),
+            Record(b'{"id": 2}', None, (), 1_704_067_200_003, 1),
+            Record(b'{"id": 3}', b"", (("b", b"x"),), 1_704_067_200_004, 1),
+        ],
+    )
+    app.write(
+        "CREATE STREAM out WITH ('connector' = 'file', 'path' = 'out.jsonl') AS SELECT *, _topic AS topic, _partition"
+        " AS p, _offset AS at, _key AS k, _timestamp AS t, HEADER('a') AS a, HAS_HEADER('n') AS n, HEADER_KEYS() AS h"
+        " FROM given WHERE _offset <> 3;",
+        "CREATE STREAM counts WITH ('connector' = 'file', 'path' = 'counts.jsonl') AS SELECT _partition AS p, count(*)"
+        " AS n, max(_offset) AS last FROM given GROUP BY _partition EMIT FINAL;",
+        columns="id BIGINT",
+    )
+    ran = app.run()
+    assert ran.code == 0, ran.err
+    place = {"topic": app.topic, "p": 1}
+    first = {"at": 0, "k": "k\\xff", "t": "2024-01-01T00:00:00.001000Z", "a": "2", "n": True, "h": ["a", "n"]}
+    third = {"at": 2, "k": None, "t": "2024-01-01T00:00:00.003000Z", "a": None, "n": False, "h": []}
+    assert app.ferris.lines("out.jsonl") == [{"id": 0} | place | first, {"id": 2} | place | third]
+    assert app.ferris.lines("counts.jsonl") == [{"p": 1, "n": 3, "last": 3}]
+
+
+def test_system_columns_of_a_file_are_refused(app: Application) -> None:
+    for query, said in (("_offset", "no system column _offset"), ("HEADER('a')", "HEADER needs the headers")):
+        app.write(
+            "CREATE STREAM lines (id BIGINT) WITH ('connector' = 'file', 'path' = 'in.jsonl');",
+            f"SELECT {query} FROM lines;",
+        )
+        ran = app.ferris("check", "app.sql")
+        assert ran.code == 1
+        assert said in ran.err

@@ -20,6 +20,7 @@ from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.stage import Retries, RowStage
+from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, Engine, column
 from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.errors import ConfigError, InternalError, SqlError
@@ -62,6 +63,7 @@ from ferrisstreams.plan.nodes import (
     Sink,
     WindowKind,
 )
+from ferrisstreams.plan.system_columns import used_system_columns
 from ferrisstreams.schema import Column, Schema
 
 #: Slices of a log without time: all rows have slice 0.
@@ -95,6 +97,7 @@ class PlanParts:
     aggregate: Aggregate | None
     above: tuple[exp.Expression, ...]
     project: Project
+    system: tuple[Column, ...] = ()
 
 
 def take_plan_apart(sink: Sink) -> PlanParts:
@@ -104,14 +107,14 @@ def take_plan_apart(sink: Sink) -> PlanParts:
         raise InternalError(f"a plan without a projection on top: {type(project).__name__}")
     above, node = _filter(project.input)
     if isinstance(node, Scan):
-        return PlanParts(node, (), None, above, project)
+        return PlanParts(node, (), None, above, project, used_system_columns(sink))
     if not isinstance(node, Aggregate):
         raise InternalError(f"a plan that is not canonical: {type(node).__name__}")
     source = node.input.input if isinstance(node.input, AssignWindow) else node.input
     below, scan = _filter(source)
     if not isinstance(scan, Scan):
         raise InternalError(f"a plan that is not canonical: {type(scan).__name__} below an aggregate")
-    return PlanParts(scan, below, node, above, project)
+    return PlanParts(scan, below, node, above, project, used_system_columns(sink))
 
 
 def _filter(node: Plan) -> tuple[tuple[exp.Expression, ...], Plan]:
@@ -187,7 +190,12 @@ def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, setti
         reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None, carries=True)
         stage = _row_stage(engine.work, shape, reduction, settings.retries)
         carrying = Carrying(OutputStage(stage, reduction, settings.output_retries), not settings.messages.key)
-    return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us), output, carrying)
+    system = _system_join(engine.work, parts)
+    return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us, system), output, carrying)
+
+
+def _system_join(work: Connection, parts: PlanParts) -> SystemJoin | None:
+    return SystemJoin(work, parts.system) if parts.system else None
 
 
 def _row_stage(work: Connection, shape: RowShape, reduction: Reduction, retries: Retries) -> RowStage[Written]:
@@ -241,7 +249,7 @@ class _AggregateCompiler:
 
         parts = AggregateParts(
             work=work,
-            source=Input(work, self._decoder, rows.time, self._settings.max_ahead_us),
+            source=Input(work, self._decoder, rows.time, self._settings.max_ahead_us, _system_join(work, self._parts)),
             grouping=self._grouping(rows, group, log),
             shape=self._shape,
             group=group,
@@ -325,7 +333,7 @@ class _AggregateCompiler:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
         nulls = [
             exp.alias_(exp.cast(exp.Null(), c.type, dialect="duckdb"), c.name, quoted=True)
-            for c in self._parts.scan.source.schema
+            for c in (*self._parts.scan.source.schema, *self._parts.system)
         ]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
         statement = group.reduce(projected(rows, judged(rows, with_computed(rows, empty), marked=False)))

@@ -18,6 +18,7 @@ from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, SEEN
 from ferrisstreams.compile.sources import Ahead, FetchRows, output_letter
 from ferrisstreams.compile.stage import Failure, Ran, Result, Retries, Rows, RowStage, Tried
+from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW, Decoder
 from ferrisstreams.operators.log import BATCH_NUMBER, OUTCOME, PARTITION, ROW_BASE
@@ -71,15 +72,16 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where a pipeline's rows come from: the decoder, and the bound on event times ahead of the clock, if any."""
+    """Where a pipeline's rows come from: the decoder, the bound on event times ahead of the clock, system columns."""
 
     work: Connection
     decoder: Decoder
     time: str | None = None
     max_ahead_us: int | None = None
+    system: SystemJoin | None = None
 
     def rows(self, fetch: Fetch, context: BatchContext) -> FetchRows:
-        return FetchRows(self.work, self.decoder, fetch, self._ahead(context))
+        return FetchRows(self.work, self.decoder, fetch, self._ahead(context), self.system)
 
     def parameters(self, fetch: Fetch, context: BatchContext, closed_us: int) -> Parameters:
         """All parameters that a statement over the fetch may use."""

@@ -10,6 +10,7 @@ from sqlglot import exp
 from ferrisstreams.batch import Fetch, Rejected, Stage
 from ferrisstreams.compile.payload import Parameters, json_of
 from ferrisstreams.compile.stage import Failure
+from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW, Decoder
@@ -30,22 +31,35 @@ class Ahead:
 class FetchRows:
     """Records of a source, decoded in the same statement that processes them."""
 
-    def __init__(self, work: Connection, decoder: Decoder, fetch: Fetch, ahead: Ahead | None = None) -> None:
+    def __init__(
+        self,
+        work: Connection,
+        decoder: Decoder,
+        fetch: Fetch,
+        ahead: Ahead | None = None,
+        system: SystemJoin | None = None,
+    ) -> None:
         self._work = work
         self._decoder = decoder
         self._fetch = fetch
         self._ahead = ahead
+        self._system = system
 
     @property
     def steady(self) -> bool:
-        return isinstance(self._fetch.records, MemoryFile)
+        return isinstance(self._fetch.records, MemoryFile) and self._system is None
 
     def scan(self) -> exp.Select:
-        return self._decoder.scan(self._fetch)
+        rows = self._decoder.scan(self._fetch)
+        return rows if self._system is None else self._system.joined(self._fetch, rows)
 
     def settle(self) -> tuple[exp.Select, Sequence[Rejected]]:
         diagnosis = self._decoder.diagnose(self._fetch)
         rows = exp.select("*").from_(diagnosis.relation)
+        if self._system is not None:
+            ordinals = self._work.rows(exp.select(ROW).from_(diagnosis.relation).order_by(ROW))
+            joined = self._system.joined(self._fetch, rows, [int(str(row[0])) for row in ordinals])
+            rows = exp.select("*").from_(joined.subquery("settled"))
         if self._ahead is None:
             return rows, diagnosis.rejected
         time = function("epoch_us", column(self._ahead.column))

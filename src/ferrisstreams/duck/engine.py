@@ -215,13 +215,20 @@ def _literal(value: object) -> str:
 
 
 def arrow_table(columns: Mapping[str, tuple[str, Sequence[object]]]) -> pa.Table:
-    """An Arrow table of Python values; each column has Arrow's name of its type (`int64`, `string`, `binary`).
+    """An Arrow table of Python values; each column has Arrow's name of its type (`int64`, `string`, `binary`), or
+    `timestamp_ms` (of milliseconds) or `texts` (a map of texts).
 
     Arrow is imported when it is first needed: a job between files whose rows are sound does without its 25 MB.
     """
     import pyarrow as pa
 
-    kinds = {"int64": pa.int64(), "string": pa.string(), "binary": pa.binary()}
+    kinds = {
+        "int64": pa.int64(),
+        "string": pa.string(),
+        "binary": pa.binary(),
+        "timestamp_ms": pa.timestamp("ms"),
+        "texts": pa.map_(pa.string(), pa.string()),
+    }
     return pa.table({name: pa.array(values, kinds[kind]) for name, (kind, values) in columns.items()})
 
 

@@ -17,6 +17,7 @@ from ferrisstreams.plan.nodes import (
     Plan,
     Scan,
 )
+from ferrisstreams.plan.system_columns import system_columns
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.aggregation import Grouping, name_keys, uses_aggregate
 from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, Stream
@@ -158,7 +159,8 @@ class Binder:
         source = with_job_properties(stream.source, self.properties, stream.job is not None)
         if not len(source.schema):
             raise ColumnsUnknownError(source)
-        return Relation(Scan(source, source.schema), (), (stream.job,) if stream.job is not None else ())
+        schema = Schema(source.schema.columns + system_columns(source))
+        return Relation(Scan(source, schema), (), (stream.job,) if stream.job is not None else ())
 
     def _table_function(self, call: exp.Func) -> SqlError:
         name = (call.name if isinstance(call, exp.Anonymous) else call.sql_name()).lower()

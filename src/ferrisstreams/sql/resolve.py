@@ -34,6 +34,9 @@ _SYSTEM_COLUMNS = frozenset(
 )
 
 
+_HEADERS = "_headers"
+
+
 @dataclass(slots=True)
 class Scope:
     """The names that an expression may use: the input's columns under `qualifier`, select aliases to the left, and the
@@ -77,6 +80,9 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
             found.replace(_column(context, scope, found))
     for ordered in list(holder.find_all(exp.WithinGroup)):
         ordered.replace(without_within_group(context, ordered))
+    for named in list(holder.find_all(exp.Anonymous)):
+        if named.name.lower() in HEADER_CALLS:
+            named.replace(_header_call(context, scope, named))
     for call in list(holder.find_all(exp.Func)):
         check_call(context, call)
     _mark_volatile(context, scope, holder)
@@ -198,6 +204,25 @@ def _input_column(name: str, span: Span) -> exp.Column:
     return found
 
 
+#: Calls about a message's headers, and what each is of the map that holds them. How many arguments they take.
+HEADER_CALLS = {"header": ("map_extract_value", 1), "has_header": ("map_contains", 1), "header_keys": ("map_keys", 0)}
+
+
+def _header_call(context: Context, scope: Scope, call: exp.Anonymous) -> exp.Expression:
+    """`HEADER('k')`, `HAS_HEADER('k')`, `HEADER_KEYS()`. Raises `SqlError`."""
+    name, count = HEADER_CALLS[call.name.lower()]
+    if len(call.expressions) != count:
+        wanted = f"{call.name}('name')" if count else f"{call.name}()"
+        raise context.error(call, f"{call.name} takes {count} argument{'s' * (count != 1)}", "E1102", f"write {wanted}")
+    if scope.schema.get(_HEADERS) is None:
+        raise context.error(
+            call, f"{call.name} needs the headers of a message", "E1101", "call it in the query that reads from Kafka"
+        )
+    made = exp.Anonymous(this=name, expressions=[column(_HEADERS), *[item.copy() for item in call.expressions]])
+    made.update_positions(call)
+    return made
+
+
 def _unknown(context: Context, scope: Scope, name: Name, node: exp.Column, qualified: bool = False) -> SqlError:
     lower = name.text.lower()
     if lower in _EDGES:
@@ -206,9 +231,12 @@ def _unknown(context: Context, scope: Scope, name: Name, node: exp.Column, quali
         )
     if lower in _SYSTEM_COLUMNS:
         return context.error(
-            name.span, f"the system column {name.text} is not supported", "E1201", "declare a column for it"
+            name.span,
+            f"there is no system column {name.text} here",
+            "E1201",
+            "messages of Kafka have them, in the query that reads them; else declare a column for it",
         )
-    known = [*scope.schema.names, *scope.aliases]
+    known = [*(item.name for item in scope.schema if not item.hidden), *scope.aliases]
     message = f"there is no {'table or ' if qualified else ''}column {name.text}"
     if qualified and scope.qualifier is not None:
         near = nearest(name.text, [scope.qualifier.text])

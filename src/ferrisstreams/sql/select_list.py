@@ -71,7 +71,7 @@ class SelectList:
             raise self.context.error(
                 node, "* stands beside GROUP BY", "E1102", "name the grouped columns and the aggregates"
             )
-        names = [name for name in self.scope.schema.names if name not in excluded]
+        names = [c.name for c in self.scope.schema if c.name not in excluded and not c.hidden]
         return [Item(replaced.get(name) or self._placed(name, node), name, False, node) for name in names]
 
     def _replacement(self, item: exp.Expr) -> tuple[str, exp.Expression]:
