@@ -231,10 +231,7 @@ def _unknown(context: Context, scope: Scope, name: Name, node: exp.Column, quali
         )
     if lower in _SYSTEM_COLUMNS:
         return context.error(
-            name.span,
-            f"there is no system column {name.text} here",
-            "E1201",
-            "messages of Kafka have them, in the query that reads them; else declare a column for it",
+            name.span, f"the system column {name.text} is not supported", "E1201", "declare a column for it"
         )
     known = [*(item.name for item in scope.schema if not item.hidden), *scope.aliases]
     message = f"there is no {'table or ' if qualified else ''}column {name.text}"
