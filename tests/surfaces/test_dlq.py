@@ -226,3 +226,21 @@ def test_wrong_usage_of_dlq_ends_with_two(arguments: tuple[str, ...], ferris: Fe
 @pytest.mark.parametrize("name", ["list", "show", "replay", "purge"])
 def test_help_of_a_dlq_command_has_an_example(name: str, ferris: Ferris) -> None:
     assert f"Example:  ferris dlq {name}" in ferris("dlq", name, "--help").out
+
+
+def test_replay_reaches_a_job_that_runs(ferris: Ferris) -> None:
+    ferris.write(app__sql=APPLICATION.replace("'path' = 'trades.jsonl'", "'path' = 'trades.jsonl', 'watch' = 'true'"))
+    (ferris.folder / "trades.jsonl").write_bytes(RECORDS[0] + RECORDS[2])
+    process = ferris.start("run", "app.sql")
+    letters = "app.big.dlq.jsonl"
+    ferris.wait_for(process, letters, 1)
+    for _ in range(100):
+        if len(listed(ferris)) == 1:
+            break
+    done = ferris("dlq", "replay", "app.sql")
+    assert "big: 1 replayed" in done.out, done.out + done.err
+    ferris.wait_for(process, letters, 2)
+    process.terminate()
+    assert process.wait(30) == 0
+    assert [(one["state"], one["replays"]) for one in listed(ferris)] == [("replayed", 0), ("waiting", 1)]
+    assert ferris("audit", "app.sql").code == 0
