@@ -150,7 +150,7 @@ BATCH_KEYS = (
     Key("batch.min_size", integer(1), 100, _TIMED, "adaptive_size: rows in a batch at least."),
     Key("batch.target_latency", DURATION, 50.0, _TIMED, "adaptive_size: how long a batch should take."),
     Key("batch.memory_size", SIZE, None, _TIMED, "memory_based: bytes in a batch. Default: 4MB; 6MB as the default "
-        "strategy of bounded files."),
+        "strategy of bounded files whose job keeps state."),
     Key("batch.wait", DURATION, 1.0, _TIMED, "low_latency: the wait after the first row."),
     Key("batch.eager", FLAG, True, _TIMED, "low_latency: take at once what is there."),
 )  # fmt: skip

@@ -97,7 +97,7 @@ class Job:
             transactions=WatchedTransactions(transactions, guards.sink.watch) if transactions is not None else None,
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
-        strategy = choose_strategy(builder.settings.source, builder.bounded_file())
+        strategy = choose_strategy(builder.settings.source, builder.bounded_file(), self._stateless)
         observer = BreakerReports(environment.observer, guards)
         self._task = Task(self._parts, self._commit, self.progress, strategy, self._task_settings(), observer)
         self._task.recover(last)
@@ -105,6 +105,10 @@ class Job:
             self._read_before = self.progress.ledger.read
         if self._stopped:
             self._task.stop()
+
+    @property
+    def _stateless(self) -> bool:
+        return take_plan_apart(self.plan.plan).aggregate is None
 
     @property
     def task(self) -> Task:
@@ -232,7 +236,7 @@ class Job:
         job = self._builder.settings.job
         return TaskSettings(
             job=self.plan.name,
-            stateless=take_plan_apart(self.plan.plan).aggregate is None,
+            stateless=self._stateless,
             input_failures=failure_policy(self._builder.settings.source),
             output_failures=failure_policy(self._builder.settings.sink),
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
