@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -18,12 +19,17 @@ ADDRESS = "FERRIS_TEST_KAFKA"
 #: Folder that the processes of a run share.
 _FOLDER = "FERRIS_TEST_RUN"
 
+#: The process that directs the run.
+_DIRECTOR = "FERRIS_TEST_DIRECTOR"
+
 _started: list[Broker] = []
+_watches: list[subprocess.Popen[bytes]] = []
 
 
 def begin_run() -> None:
     """In the process that directs the run, before its workers start."""
     os.environ[_FOLDER] = tempfile.mkdtemp(prefix="ferris-run-")
+    os.environ[_DIRECTOR] = str(os.getpid())
 
 
 def end_run() -> None:
@@ -56,6 +62,18 @@ def _address(folder: Path) -> str:
             broker = Broker(folder / "broker")
             broker.start()
             _started.append(broker)
+            _watch(broker, folder)
             (folder / "pid").write_text(str(broker.pid))
             address.write_text(broker.bootstrap_servers)
         return address.read_text()
+
+
+def _watch(broker: Broker, folder: Path) -> None:
+    """A run that is killed leaves no broker behind: a process of its own ends it when the run's director is gone."""
+    director = os.environ[_DIRECTOR]
+    alive = f"kill -0 {director} 2>/dev/null && kill -0 {broker.pid} 2>/dev/null"
+    script = f"while {alive}; do sleep 2; done; kill {broker.pid} 2>/dev/null; rm -rf '{folder}'"
+    null = subprocess.DEVNULL
+    _watches.append(
+        subprocess.Popen(["sh", "-c", script], stdin=null, stdout=null, stderr=null, start_new_session=True)
+    )
