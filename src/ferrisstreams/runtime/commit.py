@@ -125,7 +125,7 @@ class Commit:
 
     def _settle(self, transactions: Transactions, last: EpochRow | None, adopt: bool) -> EpochRow | None:
         """What is final, by the token outside. A state that cannot be right is refused before it fences anyone."""
-        self._final(transactions, last)
+        self._final(transactions, last, settled=False)
         transactions.init()
         self._parts.faults.reach("after_init")
         final = self._final(transactions, last)
@@ -140,9 +140,9 @@ class Commit:
             self._recommit(transactions, last)
         return last
 
-    def _final(self, transactions: Transactions, last: EpochRow | None) -> int:
+    def _final(self, transactions: Transactions, last: EpochRow | None, settled: bool = True) -> int:
         token = newest(found.metadata for found in transactions.committed().values())
-        return final_epoch(last, self._parts.store.state_id, token, self._parts.clock.now_us())
+        return final_epoch(last, self._parts.store.state_id, token, self._parts.clock.now_us(), settled)
 
     def _recommit(self, transactions: Transactions, row: EpochRow) -> None:
         """Give the token of a final epoch to the system outside again."""

@@ -41,8 +41,12 @@ def newest(texts: Iterable[str]) -> Token | None:
     return max(found, key=lambda token: token.epoch, default=None)
 
 
-def final_epoch(last: EpochRow | None, state_id: str, token: Token | None, now_us: int) -> int:
-    """The last epoch that is final; 0 when there is none. Raises StateError where state and token do not fit."""
+def final_epoch(last: EpochRow | None, state_id: str, token: Token | None, now_us: int, settled: bool = True) -> int:
+    """The last epoch that is final; 0 when there is none. Raises StateError where state and token do not fit.
+
+    Not `settled`: the last transaction may still be on its way to the offsets, which then show the epoch before, also
+    to a job that has seen its commit answered.
+    """
     epoch = last.epoch if last is not None else 0
     confirmed = last is None or last.confirmed
     if token is None:
@@ -55,7 +59,7 @@ def final_epoch(last: EpochRow | None, state_id: str, token: Token | None, now_u
             "E5003",
             _WAYS_OUT,
         )
-    if token.epoch == epoch or (token.epoch == epoch - 1 and not confirmed):
+    if token.epoch == epoch or (token.epoch == epoch - 1 and not (confirmed and settled)):
         return token.epoch
     raise StateError(
         f"the state ends with epoch {epoch}, but the last one outside is {token.epoch}: "

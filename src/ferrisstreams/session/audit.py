@@ -131,7 +131,7 @@ _LOST: list[Check | str] = ["the topic no longer holds all records since the job
 
 def _token(builder: JobBuilder, last: EpochRow) -> list[Check | str]:
     """What the group has committed outside, beside the state."""
-    outside = committed(builder)
+    outside = committed(builder, last.epoch)
     token = newest(found.metadata for found in outside.values())
     if token is None:
         return []

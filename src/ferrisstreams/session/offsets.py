@@ -39,8 +39,9 @@ def show(application: Application, options: RunOptions, plan: JobPlan) -> list[P
         with open_state(builder) as state:
             content = state.last.content if state.last is not None else {}
             positions = content.get("positions")
+            epoch = state.last.epoch if state.last is not None else 0
         known: Mapping[str, JsonValue] = positions if isinstance(positions, Mapping) else {}
-        outside = committed(builder)
+        outside = committed(builder, epoch)
         ends = _positions_at(builder, "latest") if builder.settings.source_connector == "kafka" else {}
         return [
             PartitionOffsets(name, position, outside[name].offset if name in outside else None, ends.get(name))

@@ -93,13 +93,14 @@ def show(application: Application, options: RunOptions, plan: JobPlan) -> StateR
         content: Mapping[str, JsonValue] = state.last.content if state.last is not None else {}
         watermarks = content.get("watermarks")
         job_us = watermarks.get("job") if isinstance(watermarks, Mapping) else None
-        token = newest(found.metadata for found in committed(builder).values())
+        epoch = state.last.epoch if state.last is not None else 0
+        token = newest(found.metadata for found in committed(builder, epoch).values())
         return StateReport(
             job=plan.name,
             path=str(state_file(builder)),
             bytes=sum(file.stat().st_size for file in state_file(builder).parent.glob("**/*") if file.is_file()),
             state_id=state.store.state_id,
-            epoch=state.last.epoch if state.last is not None else 0,
+            epoch=epoch,
             confirmed=state.last is None or state.last.confirmed,
             committed_at=iso_time(int(str(content["at_us"]))) if content else None,
             rows=count_rows(state.engine.state),
@@ -110,13 +111,26 @@ def show(application: Application, options: RunOptions, plan: JobPlan) -> StateR
         )
 
 
-def committed(builder: JobBuilder) -> Mapping[str, CommittedOffset]:
-    """What the decider outside knows of the job; nothing where the state file decides."""
+#: How long the offsets of the last transaction may take to show, and the nap between two looks.
+_SHOWS_MS, _NAP_MS = 5_000, 100
+
+
+def committed(builder: JobBuilder, epoch: int = 0) -> Mapping[str, CommittedOffset]:
+    """What the decider outside knows of the job; nothing where the state file decides.
+
+    An epoch that has just been committed takes a moment to show: it is waited for.
+    """
     transactions = builder.transactions()
     if transactions is None:
         return {}
     try:
-        return transactions.committed()
+        for _ in range(_SHOWS_MS // _NAP_MS):
+            found = transactions.committed()
+            token = newest(each.metadata for each in found.values())
+            if token is None or token.epoch >= epoch:
+                break
+            builder.environment.clock.sleep_ms(_NAP_MS)
+        return found
     finally:
         transactions.close()
 

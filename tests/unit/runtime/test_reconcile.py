@@ -50,3 +50,12 @@ def test_token_reads_what_it_writes_and_passes_over_what_others_write() -> None:
     texts = [str(Token(STATE, 9)), str(Token(STATE, 10)), "", "1 xyz 99", "2 5ca1ab1e 99", "flink-17"]
     assert newest(texts) == Token(STATE, 10)
     assert newest(["", "something"]) is None
+
+
+def test_commit_that_is_still_on_its_way_is_no_contradiction_before_it_is_settled() -> None:
+    last = EpochRow(4, {"at_us": NOW}, confirmed=True)
+    assert final_epoch(last, STATE, Token(STATE, 3), NOW, settled=False) == 3
+    with pytest.raises(StateError, match="ahead"):
+        final_epoch(last, STATE, Token(STATE, 3), NOW)
+    with pytest.raises(StateError, match="ahead"):
+        final_epoch(last, STATE, Token(STATE, 2), NOW, settled=False)
