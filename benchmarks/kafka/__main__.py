@@ -27,6 +27,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks-kafka.md"
 
 #: No latency is measured above this rate: producer, broker and reader share the machine with the system.
 PACED_RATE_MAX = 100_000
+#: What a run consists of.
+PARTS = ("rates", "strategies", "latency", "recovery", "long")
+
 #: Of a system whose rate is not known.
 PACED_RATE_UNKNOWN = 10_000
 
@@ -46,16 +49,21 @@ class Session:
         self._end = time.monotonic() + minutes * 60
         self._filled: set[str] = set()
 
-    def run(self) -> None:
+    def run(self, parts: Sequence[str]) -> None:
         """Everything once, then the other rounds; so a run that is short of time has all tables."""
-        rates = self._rates()
+        rates = self._rates() if "rates" in parts else []
         self._round(rates, 0)
-        self._strategies()
-        self._latencies()
-        self._recoveries()
+        for part, measure in (
+            ("strategies", self._strategies),
+            ("latency", self._latencies),
+            ("recovery", self._recoveries),
+        ):
+            if part in parts:
+                measure()
         for turn in range(1, self._plan.rounds):
             self._round(rates, turn)
-        self._warm()
+        if "long" in parts:
+            self._warm()
 
     def _rates(self) -> list[Turn]:
         plan, usual = self._plan, (systems.OURS, systems.OURS_PLAIN, systems.FLINK)
@@ -101,7 +109,8 @@ class Session:
 
     def _latencies(self) -> None:
         # The exactly-once row of a system comes first and is the one that counts.
-        measured = (*self.results.rates[0].rows, *self.results.strategies[0].rows)
+        first = (*self.results.rates[:1], *self.results.strategies)
+        measured = [row for section in first for row in section.rows]
         rates = {row.system.title: row.taken for row in reversed(measured)}
         for system in (
             *(systems.OURS, systems.OURS_PLAIN, systems.LOW_LATENCY, systems.LOW_LATENCY_PLAIN),
@@ -167,6 +176,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few records, one round, printed only")
     parser.add_argument("--rounds", type=int, help="instead of the plan's")
     parser.add_argument("--minutes", type=float, default=60, help="after them nothing new is begun")
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part of it, printed only")
     given = parser.parse_args()
     plan = QUICK if given.quick else FULL
     if given.rounds:
@@ -178,12 +188,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ferris-bench-kafka-") as name, Broker(Path(name, "broker")) as broker:
         session = Session(Bench(broker.bootstrap_servers, Path(name)), plan, given.minutes)
         try:
-            session.run()
+            session.run(given.only or PARTS)
         finally:
             # What was measured before an interruption is worth keeping; rows that were not reached say so.
             seen = Circumstances(f"Measured from {began}", session.loads or [os.getloadavg()[0]], os.cpu_count() or 1)
             text = page(session.results, plan, seen)
-            if not given.quick:
+            if not given.quick and not given.only:
                 PAGE.write_text(text, "utf-8")
             print(text)
 
