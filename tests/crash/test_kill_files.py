@@ -18,9 +18,10 @@ from ferrisstreams.connectors.file_content import RestartPoint, StreamContent, S
 from ferrisstreams.connectors.output_file import packed
 
 ROWS = 16_000
+#: A reclaim comes after fifty epochs at the latest: first, while there is enough to do for so many.
 KILLS = (
-    *("after_read", "after_process", "after_write", "after_flush", "after_prepare", "before_confirm"),
-    *("after_confirm", "during_recovery", "during_reclaim", "after_reclaim"),
+    *("during_reclaim", "after_reclaim", "after_read", "after_process", "after_write", "after_flush"),
+    *("after_prepare", "before_confirm", "after_confirm", "during_recovery"),
 )
 COLUMNS = "id BIGINT, name VARCHAR, v BIGINT"
 
@@ -65,7 +66,7 @@ class Run:
         self.folder = folder
         self._app = folder / "app.sql"
         (folder / form.name).write_bytes(form.content())
-        batch = "'batch.size'=400, 'batch.strategy'='fixed_size'"
+        batch = "'batch.size'=100, 'batch.strategy'='fixed_size'"
         self._app.write_text(
             f"CREATE STREAM rows ({COLUMNS}) WITH (connector='file', path='{form.name}', {batch}{form.settings});\n"
             f"CREATE STREAM kept WITH (connector='file', {sink}, 'commit.policy'='per_batch') AS\n"
