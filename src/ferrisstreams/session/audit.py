@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ferrisstreams.batch import JsonValue
 from ferrisstreams.connectors.file_identity import FilePosition
 from ferrisstreams.connectors.rotating_sink import RotationMark
 from ferrisstreams.duck.store import EpochRow
-from ferrisstreams.errors import InternalError, StateError
+from ferrisstreams.errors import StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.files import output_names, sink_files
@@ -23,7 +22,7 @@ from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.reconcile import newest
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.session.application import Application, RunOptions
-from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source
+from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source, mapping_of
 from ferrisstreams.session.dlq_journal import Journal
 from ferrisstreams.session.recount import count_records, files_read, files_written, size_of
 from ferrisstreams.session.state import committed, open_state
@@ -104,7 +103,7 @@ def _sums(ledger: Ledger) -> list[Check]:
 
 def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
     if builder.settings.source_connector == "datagen":
-        rows = sum(int(str(position)) for position in _mapping(last.content["positions"]).values())
+        rows = sum(int(str(position)) for position in mapping_of(last.content["positions"]).values())
         return [Check("rows generated = read", rows, ledger.read)]
     if builder.settings.source_connector == "kafka":
         if last.content["moved"]:
@@ -117,7 +116,7 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check |
     if builder.settings.source_connector != "file":
         return [f"the source ({builder.settings.source_connector}) cannot be read again"]
     settings = builder.file_source_settings()
-    given = _mapping(last.content["positions"])
+    given = mapping_of(last.content["positions"])
     positions = {name: FilePosition.from_json(position) for name, position in given.items()}
     if any(position.before for position in positions.values()):
         return ["files of the source were renamed while it was followed: what was read of them cannot be told again"]
@@ -136,7 +135,7 @@ def _token(builder: JobBuilder, last: EpochRow) -> list[Check | str]:
     if token is None:
         return []
     checks: list[Check | str] = [Check("epoch of the token outside = of the state", last.epoch, token.epoch)]
-    positions = _mapping(last.content["positions"])
+    positions = mapping_of(last.content["positions"])
     known = {name: found.offset for name, found in outside.items() if name in positions}
     return checks + [
         Check(f"committed offset of {name} = position", int(str(positions[name])), offset)
@@ -155,10 +154,10 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | s
     if builder.settings.sink_connector != "file":
         return [f"the sink ({builder.settings.sink_connector}) cannot be read again"]
     job, path = builder.settings.job, str(builder.sink_path())
-    found = _mapping(last.content["marks"])["sink"]
+    found = mapping_of(last.content["marks"])["sink"]
     names = output_names(job, path)
     if names is None:
-        written, expected = [path], int(str(_mapping(found)["length"]))
+        written, expected = [path], int(str(mapping_of(found)["length"]))
     else:
         mark = RotationMark.from_json(found)
         written = files_written(mark, names)
@@ -184,7 +183,7 @@ def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check 
         for line in filter(bytes.strip, file):
             headers = json.loads(line)["headers"]
             counts["late" if headers["ferris.stage"] == "late" else headers["ferris.kind"]] += 1
-    mark = _mapping(_mapping(last.content["marks"])["dead_letters"])
+    mark = mapping_of(mapping_of(last.content["marks"])["dead_letters"])
     checks: list[Check | str] = [
         Check("bytes of the dead letters = their mark", int(str(mark["length"])), path.stat().st_size)
     ]
@@ -221,9 +220,3 @@ def _purged(builder: JobBuilder) -> Mapping[str, int]:
         return journal.purged_counts()
     finally:
         journal.close()
-
-
-def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
-    if not isinstance(value, Mapping):
-        raise InternalError(f"an epoch row holds {value!r} where a mapping belongs")
-    return value

@@ -15,25 +15,25 @@ from ferrisstreams.runtime.build import JobBuilder
 def count_source(builder: JobBuilder, last: EpochRow) -> Counted:
     """The records of the source's topic between where the job began and where it is."""
     settings = builder.kafka_source_settings()
-    starts, positions = _mapping(last.content["starts"]), _mapping(last.content["positions"])
+    starts, positions = mapping_of(last.content["starts"]), mapping_of(last.content["positions"])
     ranges = {_number(name): (_offset(starts.get(name, 0)), _offset(at)) for name, at in positions.items()}
     return count_records(settings.properties, settings.topic, ranges)
 
 
 def count_sink(builder: JobBuilder, last: EpochRow) -> Counted:
     """The records of the sink's topic since the job began."""
-    return _count_since(builder, builder.sink_topic(), _mapping(last.content["marks"])["sink"])
+    return _count_since(builder, builder.sink_topic(), mapping_of(last.content["marks"])["sink"])
 
 
 def count_letters(builder: JobBuilder, last: EpochRow, topic: str) -> Counted:
     """The dead letters since the job began, by `ferris.stage` and `ferris.kind`."""
-    mark = _mapping(last.content["marks"])["dead_letters"]
+    mark = mapping_of(last.content["marks"])["dead_letters"]
     return _count_since(builder, topic, mark, ("ferris.stage", "ferris.kind"))
 
 
 def _count_since(builder: JobBuilder, topic: str, mark: JsonValue, headers: tuple[str, ...] = ()) -> Counted:
     properties = builder.producer.properties
-    since = _mapping(_mapping(mark)["since"])
+    since = mapping_of(mapping_of(mark)["since"])
     numbers = range(Topics(properties).partitions(topic) or 0)
     ranges: dict[int, tuple[int, int | None]] = {
         number: (_offset(since.get(str(number), 0)), None) for number in numbers
@@ -49,7 +49,8 @@ def _offset(value: JsonValue) -> int:
     return int(str(value))
 
 
-def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+def mapping_of(value: JsonValue) -> Mapping[str, JsonValue]:
+    """A part of an epoch row that is a mapping. Raises InternalError."""
     if not isinstance(value, Mapping):
         raise InternalError(f"an epoch row holds {value!r} where a mapping belongs")
     return value
