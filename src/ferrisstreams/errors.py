@@ -61,6 +61,7 @@ CODES: Mapping[str, str] = {
     "E4108": "a request that Kafka refuses",
     "E4109": "a broker for tests that cannot be started",
     "E4110": "a Kafka transaction whose outcome is not known",
+    "E4111": "a Kafka topic that was deleted and made anew",
     # State.
     "E5001": "a state file in use by another process",
     "E5002": "state that belongs to another plan",

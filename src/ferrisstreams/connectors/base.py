@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
+
+#: By name (of a topic), the id that its system has given it.
+Identities: TypeAlias = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,20 @@ class SourceProgress:
 
 
 class Source(Protocol):
-    """Call order: `open`, then `poll` any number of times, with `seek` and `commit` between, then `close`.
+    """Call order: `check`, `open`, then `poll` any number of times, with `seek` and `commit` between, then `close`.
 
     A position is a JSON value and always the next to read. Errors are `ConnectorError`s.
     """
+
+    def check(self, positions: Positions, identities: Identities) -> None:
+        """Whether there is something to read, and it is what the positions belong to. It changes nothing outside.
+
+        `identities` are those that were kept with the positions; what is not in them may be anything.
+        """
+
+    def identities(self) -> Identities:
+        """Right after `open`: what tells the things that are read from others of the same name, where positions do not
+        say so themselves."""
 
     def open(self, positions: Positions) -> None:
         """Begin at `positions`; a partition that is not in them begins at its start."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ferrisstreams.batch import Fetch, Limit, Positions, RowRange
 from ferrisstreams.clock import Clock
-from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.blackhole import row_mark
 
 _PARTITION = "datagen"
@@ -31,6 +31,12 @@ class DatagenSource:
         self._next = 0
         self._first = 0
         self._began_ms = 0.0
+
+    def check(self, positions: Positions, identities: Identities) -> None:
+        """There is nothing outside."""
+
+    def identities(self) -> Identities:
+        return {}
 
     def open(self, positions: Positions) -> None:
         self.seek(positions)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, Rejected
 from ferrisstreams.clock import Clock
-from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.base import Identities, SourceProgress
+from ferrisstreams.connectors.file_errors import open_file
 from ferrisstreams.connectors.file_identity import FilePosition, digest, verify
 from ferrisstreams.connectors.file_moves import is_at, is_in_place, place_of
 from ferrisstreams.connectors.file_reader import FileReader, Oversized, Records
@@ -61,6 +62,18 @@ class FileSource:
         self._turn = 0
         self._full = False
         self._listed_ms = 0.0
+
+    def check(self, positions: Positions, identities: Identities) -> None:
+        if self._settings.watch:
+            return
+        name = self._name(self._settings.path)
+        position = _one_partition(name, self._list(), positions.get(name), self._settings.path).position
+        if os.path.exists(position.path) or not position.whole:
+            os.close(open_file(position.path))
+
+    def identities(self) -> Identities:
+        """Positions have those of their files."""
+        return {}
 
     def open(self, positions: Positions) -> None:
         self.seek(positions)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
 from ferrisstreams.clock import Clock, SystemClock
-from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.blackhole import row_mark
 from ferrisstreams.errors import InternalError, StateError
 
@@ -38,6 +38,12 @@ class MemorySource:
     def close_input(self) -> None:
         """Say that no more rows will come: the source is bounded from now on."""
         self._open = False
+
+    def check(self, positions: Positions, identities: Identities) -> None:
+        """There is nothing outside."""
+
+    def identities(self) -> Identities:
+        return {}
 
     def open(self, positions: Positions) -> None:
         self.seek(positions)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.clock import Clock
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.connectors.base import Sink, Source, Transactions
@@ -51,6 +51,7 @@ class Progress:
     """Where a job is: what an epoch makes durable beside the state rows.
 
     `starts` is where it began; `moved`: it was sent elsewhere by hand, so that what it read cannot be counted again.
+    `identities` are those of what the positions belong to.
     """
 
     positions: dict[str, JsonValue]
@@ -60,6 +61,7 @@ class Progress:
     finished: bool = False
     starts: dict[str, JsonValue] = field(default_factory=dict)
     moved: bool = False
+    identities: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +100,27 @@ class Commit:
 
     # --- at start ---------------------------------------------------------------------------------------------------
 
-    def recover(self, last: EpochRow | None, adopt: bool = False) -> None:
+    def recover(self, last: EpochRow | None, adopt: bool = False, moved: Positions | None = None) -> None:
         """Go on from the last final epoch: positions, watermarks, ledger, pipeline; cut the sinks back to their marks.
 
-        `adopt`: without state, begin where the positions outside say, when there are some.
+        `adopt`: without state, begin where the positions outside say, when there are some. `moved`: go on from these
+        positions, in whatever is there now, instead of the last epoch's.
         """
         parts = self._parts
         parts.faults.reach("after_open")
+        # First, because it changes nothing: a start that is refused here leaves nothing behind.
+        self._check_source(last, moved)
         if parts.transactions is not None:
-            last = self._settle(parts.transactions, last, adopt)
+            settled = self._settle(parts.transactions, last, adopt)
+            if settled is not last:
+                self._check_source(settled, moved)
+            last = settled
         parts.pipeline.restore({})
         if last is not None:
             self._restore(last)
+        if moved is not None:
+            self._progress.positions.clear()
+            self._progress.positions.update(moved)
         parts.faults.reach("during_recovery")
         parts.sink.open(self._marks.get("sink"))
         if parts.dead_letters is not None:
@@ -118,10 +129,17 @@ class Commit:
         for partition, position in parts.source.pinned().items():
             if partition not in self._progress.positions:
                 self._progress.positions[partition] = self._progress.starts[partition] = position
+        self._progress.identities.update(parts.source.identities())
         self._begin()
         # A new sink gets a mark before anything is written: a crash in the first epoch is told from a foreign file.
         if last is None or "sink" not in self._marks:
             self.run()
+
+    def _check_source(self, last: EpochRow | None, moved: Positions | None) -> None:
+        if last is None or moved is not None:
+            self._parts.source.check(moved or {}, {})
+        else:
+            self._parts.source.check(_mapping(last.content["positions"]), _identities(last.content))
 
     def _settle(self, transactions: Transactions, last: EpochRow | None, adopt: bool) -> EpochRow | None:
         """What is final, by the token outside. A state that cannot be right is refused before it fences anyone."""
@@ -175,6 +193,7 @@ class Commit:
             setattr(progress.ledger, name, value)
         progress.watermarks.restore(content["watermarks"])
         progress.finished = bool(content["finished"])
+        progress.identities.update(_identities(content))
 
     # --- while running ----------------------------------------------------------------------------------------------
 
@@ -255,6 +274,7 @@ class Commit:
             "watermarks": progress.watermarks.snapshot(),
             "pipeline": self._parts.pipeline.snapshot(),
             "finished": progress.finished,
+            "identities": dict(progress.identities),
             "at_us": self._parts.clock.now_us(),
         }
         return EpochRow(self.epoch, content, confirmed=self._parts.transactions is None)
@@ -325,3 +345,8 @@ class Commit:
 def _mapping(value: JsonValue) -> dict[str, JsonValue]:
     assert isinstance(value, dict)
     return value
+
+
+def _identities(content: dict[str, JsonValue]) -> dict[str, str]:
+    """A state that was written before there were any has none: it takes over those that it finds."""
+    return {name: str(value) for name, value in _mapping(content.get("identities", {})).items()}

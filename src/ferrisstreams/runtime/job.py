@@ -74,8 +74,8 @@ class Job:
         finally:
             engine.close()
 
-    def open(self) -> None:
-        """Build all components and go on where the last epoch ended. Raises FerrisError."""
+    def open(self, moved: Positions | None = None) -> None:
+        """Build all components and go on where the last epoch ended, or at `moved`. Raises FerrisError."""
         builder, environment = self._builder, self._environment
         if self._engine is None:
             self._engine = environment.engine or self._open_engine()
@@ -100,7 +100,7 @@ class Job:
         strategy = choose_strategy(builder.settings.source, builder.bounded_file(), self._stateless)
         observer = BreakerReports(environment.observer, guards)
         self._task = Task(self._parts, self._commit, self.progress, strategy, self._task_settings(), observer)
-        self._task.recover(last)
+        self._task.recover(last, moved)
         if self._read_before is None:
             self._read_before = self.progress.ledger.read
         if self._stopped:
@@ -153,9 +153,8 @@ class Job:
     def move(self, positions: Positions) -> None:
         """Open the job and send it to other positions, as an epoch of its own; then close it. Raises FerrisError."""
         try:
-            self.open()
+            self.open(positions)
             assert self._commit is not None
-            self.progress.positions.update(positions)
             self.progress.moved = True
             self._commit.batch_done(0)
             self._commit.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ferrisstreams.batch import Fetch, Limit, Rejected
+from ferrisstreams.batch import Fetch, Limit, Positions, Rejected
 from ferrisstreams.compile.pipeline import BatchContext
 from ferrisstreams.compile.results import Outcome
 from ferrisstreams.duck.store import EpochRow
@@ -61,9 +61,10 @@ class Task:
         """Rows read in this run."""
         return self._read
 
-    def recover(self, last: EpochRow | None) -> None:
-        """Go on where the last epoch ended; a job that keeps no state may begin at positions that are kept outside."""
-        self._commit.recover(last, adopt=self._settings.stateless)
+    def recover(self, last: EpochRow | None, moved: Positions | None = None) -> None:
+        """Go on where the last epoch ended, or at the positions that it is `moved` to; a job that keeps no state may
+        begin at positions that are kept outside."""
+        self._commit.recover(last, self._settings.stateless, moved)
 
     def stop(self) -> None:
         """Ask the loop to end after the current batch; the epoch is committed."""

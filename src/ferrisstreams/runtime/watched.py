@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeAlias
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
-from ferrisstreams.connectors.base import CommittedOffset, Sink, Source, SourceProgress, Transactions
+from ferrisstreams.connectors.base import CommittedOffset, Identities, Sink, Source, SourceProgress, Transactions
 
 #: What is entered around a call, by the call's name.
 Watch: TypeAlias = Callable[[str], AbstractContextManager[None]]
@@ -19,6 +19,13 @@ class WatchedSource:
     def __init__(self, source: Source, watch: Watch) -> None:
         self._source = source
         self._watch = watch
+
+    def check(self, positions: Positions, identities: Identities) -> None:
+        with self._watch("check"):
+            self._source.check(positions, identities)
+
+    def identities(self) -> Identities:
+        return self._source.identities()
 
     def open(self, positions: Positions) -> None:
         with self._watch("open"):

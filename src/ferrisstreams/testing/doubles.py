@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
 from ferrisstreams.clock import ManualClock
-from ferrisstreams.connectors.base import CommittedOffset, SourceProgress
+from ferrisstreams.connectors.base import CommittedOffset, Identities, SourceProgress
 from ferrisstreams.errors import UnknownOutcomeError
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.testing.chance import Chance
@@ -51,6 +51,12 @@ class RecordSource:
         self._block = block
         self._clock = clock
         self._next = dict.fromkeys(records.partitions, 0)
+
+    def check(self, positions: Positions, identities: Identities) -> None:
+        pass
+
+    def identities(self) -> Identities:
+        return {}
 
     def open(self, positions: Positions) -> None:
         self.seek(positions)

@@ -14,12 +14,18 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from ferrisstreams.batch import Fetch, Limit, Positions
 from ferrisstreams.clock import Clock, SystemClock
-from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.kafka.buffer import Buffer
 from ferrisstreams.connectors.kafka.client import QUIET, ClientReports
 from ferrisstreams.connectors.kafka.messages import KafkaMessages
 from ferrisstreams.connectors.kafka.startup import Startup
-from ferrisstreams.connectors.kafka.topics import REQUEST_TIMEOUT_SECONDS, NewTopicSettings, Topics, require_topic
+from ferrisstreams.connectors.kafka.topics import (
+    REQUEST_TIMEOUT_SECONDS,
+    NewTopicSettings,
+    TopicFacts,
+    Topics,
+    require_topic,
+)
 from ferrisstreams.connectors.kafka.translation import error_of, kafka_error
 from ferrisstreams.errors import FatalConnectorError, TransientError
 from ferrisstreams.memory_file import MemoryFile
@@ -55,6 +61,10 @@ _WAITING_BYTES_MAX = 64 << 20
 _CONSUME_MAX = 100_000
 #: Bytes of a message until some have been seen.
 _MESSAGE_BYTES_GUESS = 200.0
+_MADE_ANEW_HINT = (
+    "to begin anew with the topic as it is now, give the job's state up: `ferris state reset`; a job that keeps none"
+    " can also be sent to it: `ferris offsets --to earliest`"
+)
 #: How often and how long a cluster is asked at the start before it counts as away.
 _CONNECT_ATTEMPTS = 4
 _CONNECT_SECONDS = 1.5
@@ -119,6 +129,8 @@ class KafkaSource:
         self._clock = clock or SystemClock()
         self._reports = ClientReports()
         self._consumer: Consumer | None = None
+        self._topics: Topics | None = None
+        self._topic_id: str | None = None
         self._partitions: dict[int, _Partition] = {}
         self._buffer = Buffer()
         self._message_bytes = _MESSAGE_BYTES_GUESS
@@ -129,25 +141,26 @@ class KafkaSource:
 
     # --- the contract -----------------------------------------------------------------------------------------------
 
+    def check(self, positions: Positions, identities: Identities) -> None:
+        name, kept = self._settings.topic, identities.get(self._settings.topic)
+        consumer, topics = self._connected()
+        if self._ask_partitions(consumer):
+            self._topic_id = kept
+            self._identify(topics.facts(name))
+        elif kept is not None:
+            raise FatalConnectorError(f"Kafka: the topic {name} (id {kept}) is there no more", "E4103", _MADE_ANEW_HINT)
+        elif self._settings.create is None:
+            require_topic(topics, name, None)
+
+    def identities(self) -> Identities:
+        return {self._settings.topic: self._topic_id} if self._topic_id is not None else {}
+
     def open(self, positions: Positions) -> None:
-        settings = self._settings
-        self._reports = ClientReports()
-        self._consumer = Consumer(
-            {
-                **settings.properties,
-                **_OWN,
-                "group.id": settings.group,
-                "error_cb": self._reports.told,
-                "on_commit": self._on_commit,
-                "logger": QUIET,
-            }
-        )
-        count = self._ask_partitions(self._consumer)
-        if not count:
-            topics = Topics(settings.properties, self._clock)
-            count = require_topic(topics, settings.topic, settings.create)
-        self._partitions = {partition: self._begin(self._consumer, partition, positions) for partition in range(count)}
-        self._assign(self._consumer)
+        consumer, topics = self._connected()
+        count = self._ask_partitions(consumer) or require_topic(topics, self._settings.topic, self._settings.create)
+        self._identify(topics.facts(self._settings.topic))
+        self._partitions = {number: self._begin(consumer, number, positions) for number in range(count)}
+        self._assign(consumer)
         self._discovered_ms = self._heard_ms = self._clock.monotonic_ms()
 
     def poll(self, limit: Limit) -> Fetch | None:
@@ -207,6 +220,7 @@ class KafkaSource:
             consumer, self._consumer = self._consumer, None
             self._buffer.clear()
             consumer.close()
+        self._topics = self._topic_id = None
 
     # --- at start ---------------------------------------------------------------------------------------------------
 
@@ -217,6 +231,33 @@ class KafkaSource:
 
     def _name(self, partition: int) -> str:
         return f"{self._settings.topic}-{partition}"
+
+    def _connected(self) -> tuple[Consumer, Topics]:
+        """The clients of the source, made by the first use."""
+        if self._consumer is None or self._topics is None:
+            self._reports = ClientReports()
+            own = {
+                **_OWN,
+                "group.id": self._settings.group,
+                "error_cb": self._reports.told,
+                "on_commit": self._on_commit,
+                "logger": QUIET,
+            }
+            self._consumer = Consumer({**self._settings.properties, **own})
+            self._topics = Topics(self._settings.properties, self._clock)
+        return self._consumer, self._topics
+
+    def _identify(self, found: TopicFacts | None) -> None:
+        """Take the topic's id over. Raises FatalConnectorError E4111 when it is another than the one that is known."""
+        now = found.id if found is not None else None
+        if now is not None and self._topic_id not in (now, None):
+            raise FatalConnectorError(
+                f"Kafka: the topic {self._settings.topic} was deleted and made anew: the job has read the one with the"
+                f" id {self._topic_id}, this one has the id {now}",
+                "E4111",
+                _MADE_ANEW_HINT,
+            )
+        self._topic_id = now or self._topic_id
 
     def _ask_partitions(self, consumer: Consumer) -> int:
         """How many partitions the topic has; 0: there is no such topic."""
@@ -454,10 +495,13 @@ class KafkaSource:
             return
         self._discovered_ms = now_ms
         name = self._settings.topic
+        _, topics = self._connected()
         try:
             topic = consumer.list_topics(name, timeout=_DISCOVERY_TIMEOUT_SECONDS).topics.get(name)
-        except KafkaException:
+            facts = topics.facts(name, _DISCOVERY_TIMEOUT_SECONDS)
+        except (KafkaException, TransientError):
             return  # Asked again in a while; brokers that stay away are told of by `_note_silence`.
+        self._identify(facts)
         if topic is None or not topic.partitions:
             self._missed += 1
             # Once may be a broker that does not know it yet.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewPartitions, NewTopic
@@ -16,6 +16,8 @@ from ferrisstreams.errors import FatalConnectorError, TransientError
 
 #: How long the cluster may take for one request.
 REQUEST_TIMEOUT_SECONDS = 15.0
+#: What a cluster says that is older than topic ids.
+_NO_ID = str(Uuid(0, 0))
 _SETTLE_NAP_MS = 20.0
 _SETTLE_NAPS_MAX = 500
 
@@ -31,6 +33,14 @@ class NewTopicSettings:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What a cluster says of a topic. `id` is another one when the topic is made anew; None: the cluster has none."""
+
+    partitions: int
+    id: str | None
+
+
 class Topics:
     """Administration of topics. `properties` are the client's; only those of the connection are used.
 
@@ -43,10 +53,16 @@ class Topics:
 
     def partitions(self, topic: str) -> int | None:
         """How many partitions a topic has; None when there is no such topic. Raises ConnectorError."""
+        found = self.facts(topic)
+        return found.partitions if found is not None else None
+
+    def facts(self, topic: str, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> TopicFacts | None:
+        """None when there is no such topic. Raises ConnectorError."""
         # Not by `list_topics`: that makes a topic on clusters that make topics on demand.
-        waiting = self._admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_TIMEOUT_SECONDS)
+        waiting = self._admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_seconds)
         try:
-            return len(waiting[topic].result().partitions)
+            found = waiting[topic].result()
+            return TopicFacts(len(found.partitions), None if (id := str(found.topic_id)) == _NO_ID else id)
         except KafkaException as raised:
             error = error_of(raised)
             if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:

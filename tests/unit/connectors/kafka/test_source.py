@@ -222,6 +222,48 @@ def test_position_behind_the_end_is_an_error(kafka: Cluster, topic_name: str, ma
         make().open({f"{topic_name}-0": 5})
 
 
+def test_topic_made_anew_is_not_taken_for_the_one_that_was_read(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name)
+    kafka.write(topic_name, [b"old"])
+    source = make()
+    source.check({}, {})
+    source.open({})
+    kept = dict(source.identities())
+    assert set(kept) == {topic_name}
+    again = make()
+    again.check({f"{topic_name}-0": 1}, kept)
+    again.open({f"{topic_name}-0": 1})
+    assert again.identities() == kept
+    kafka.topics.delete(topic_name)
+    with pytest.raises(FatalConnectorError, match="is there no more") as gone:
+        make(create=NewTopicSettings()).check({f"{topic_name}-0": 1}, kept)
+    assert gone.value.code == "E4103"
+    kafka.create_topic(topic_name)
+    kafka.write(topic_name, [b"new", b"new"])
+    with pytest.raises(FatalConnectorError, match="deleted and made anew") as anew:
+        make().check({f"{topic_name}-0": 1}, kept)
+    now = make()
+    now.check({f"{topic_name}-0": 1}, {})
+    now.open({f"{topic_name}-0": 1})
+    assert now.identities() != kept
+    assert anew.value.code == "E4111"
+    assert all(id in anew.value.message for id in (kept[topic_name], now.identities()[topic_name]))
+
+
+def test_topic_made_anew_while_it_is_read_is_noticed(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name)
+    kafka.write(topic_name, [b"old"])
+    source = make(discovery_interval_ms=1000.0)
+    source.open({})
+    next(fetches(source, lambda: False))
+    kafka.topics.delete(topic_name)
+    kafka.create_topic(topic_name)
+    kafka.write(topic_name, [b"new"] * 3)
+    with pytest.raises(FatalConnectorError) as error:
+        list(fetches(source, lambda: False))
+    assert error.value.code in ("E4111", "E4107"), error.value.message
+
+
 def test_partitions_that_appear_are_read_from_their_start(kafka: Cluster, topic_name: str, make: Make) -> None:
     kafka.create_topic(topic_name)
     kafka.write(topic_name, [b"old"])
