@@ -30,6 +30,11 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    @property
+    def visible(self) -> Schema:
+        """The columns that are not hidden."""
+        return Schema(tuple(column for column in self.columns if not column.hidden))
+
     def get(self, name: str) -> Column | None:
         """The column of exactly this name."""
         return next((column for column in self.columns if column.name == name), None)

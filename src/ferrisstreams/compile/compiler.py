@@ -15,7 +15,14 @@ from ferrisstreams.compile.aggregate import (
     chunk_bounds,
 )
 from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
-from ferrisstreams.compile.message_rows import MessageForm, MessageLines, escapes, key_expression
+from ferrisstreams.compile.message_rows import (
+    TRACE_HEADER,
+    HeaderForm,
+    MessageForm,
+    MessageLines,
+    escapes,
+    key_expression,
+)
 from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
@@ -56,6 +63,7 @@ from ferrisstreams.plan.nodes import (
     AssignWindow,
     Emit,
     Filter,
+    HeaderChange,
     Named,
     Plan,
     Project,
@@ -97,7 +105,28 @@ class PlanParts:
     aggregate: Aggregate | None
     above: tuple[exp.Expression, ...]
     project: Project
+    headers: tuple[HeaderChange, ...] = ()
     system: tuple[Column, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Named, ...]:
+        """Those of the output."""
+        hidden = {change.column for change in self.headers}
+        return tuple(named for named in self.project.columns if named.name not in hidden)
+
+    @property
+    def header_columns(self) -> tuple[Named, ...]:
+        """What the output's headers are set to."""
+        set_to = {change.column for change in self.headers}
+        return tuple(named for named in self.project.columns if named.name in set_to)
+
+    @property
+    def header_form(self) -> HeaderForm:
+        types = {item.name: item.type for item in self.project.schema}
+        return HeaderForm(
+            tuple((change.name, change.column, types[change.column]) for change in self.headers if change.column),
+            frozenset(change.name for change in self.headers),
+        )
 
 
 def take_plan_apart(sink: Sink) -> PlanParts:
@@ -107,14 +136,14 @@ def take_plan_apart(sink: Sink) -> PlanParts:
         raise InternalError(f"a plan without a projection on top: {type(project).__name__}")
     above, node = _filter(project.input)
     if isinstance(node, Scan):
-        return PlanParts(node, (), None, above, project, used_system_columns(sink))
+        return PlanParts(node, (), None, above, project, sink.headers, used_system_columns(sink))
     if not isinstance(node, Aggregate):
         raise InternalError(f"a plan that is not canonical: {type(node).__name__}")
     source = node.input.input if isinstance(node.input, AssignWindow) else node.input
     below, scan = _filter(source)
     if not isinstance(scan, Scan):
         raise InternalError(f"a plan that is not canonical: {type(scan).__name__} below an aggregate")
-    return PlanParts(scan, below, node, above, project, used_system_columns(sink))
+    return PlanParts(scan, below, node, above, project, sink.headers, used_system_columns(sink))
 
 
 def _filter(node: Plan) -> tuple[tuple[exp.Expression, ...], Plan]:
@@ -152,7 +181,7 @@ def compile_plan(sink: Sink, engine: Engine, decoder: Decoder, settings: Compile
 
 #: Names that the statements of a stage give to their own columns.
 _RESERVED = re.compile(
-    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place|message_key)|_(computed|agg|key|k|a|p)\d+",
+    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place|message_key)|_(computed|agg|key|header|k|a|p)\d+",
     re.IGNORECASE,
 )
 
@@ -161,12 +190,12 @@ def _refuse_reserved(parts: PlanParts, retract: bool) -> None:
     """Raises SqlError for columns of the source or of the result that are named like the engine's own."""
     source = parts.scan.source
     declared = [(column.name, source.position) for column in source.schema]
-    for name, position in [*declared, *((named.name, named.position) for named in parts.project.columns)]:
+    for name, position in [*declared, *((named.name, named.position) for named in parts.columns)]:
         if _RESERVED.fullmatch(name):
             raise SqlError(
                 f"the column name {name} is reserved for the engine", "E1103", "give the column another name", position
             )
-    if retract and any(named.name.lower() == "op" for named in parts.project.columns):
+    if retract and any(named.name.lower() == "op" for named in parts.columns):
         raise SqlError(
             "the column op is what a changelog of retractions is written in",
             "E1103",
@@ -176,20 +205,24 @@ def _refuse_reserved(parts: PlanParts, retract: bool) -> None:
 
 
 def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
-    columns = parts.project.columns
+    columns = parts.columns
     if retracts(None, settings):
         columns = (Named("op", exp.Literal.string("+I")), *columns)
     time = parts.scan.source.event_time
     name = time.column if time else None
-    shape = RowShape(parts.above, columns, parts.scan.computed, name)
-    reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None)
+    shape = RowShape(parts.above, (*columns, *parts.header_columns), parts.scan.computed, name)
+    reduction = _reduction(settings, parts, columns, timed=time is not None)
     stage = _row_stage(engine.work, shape, reduction, settings.retries)
     output = OutputStage(stage, reduction, settings.output_retries)
     carrying = None
     if settings.messages is not None:
-        reduction = _reduction(settings, columns, parts.project.schema, timed=time is not None, carries=True)
+        reduction = _reduction(settings, parts, columns, timed=time is not None, carries=True)
         stage = _row_stage(engine.work, shape, reduction, settings.retries)
-        carrying = Carrying(OutputStage(stage, reduction, settings.output_retries), not settings.messages.key)
+        carrying = Carrying(
+            OutputStage(stage, reduction, settings.output_retries),
+            not settings.messages.key,
+            TRACE_HEADER not in parts.header_form.changed,
+        )
     system = _system_join(engine.work, parts)
     return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us, system), output, carrying)
 
@@ -203,9 +236,10 @@ def _row_stage(work: Connection, shape: RowShape, reduction: Reduction, retries:
 
 
 def _reduction(
-    settings: CompileSettings, columns: tuple[Named, ...], schema: Schema, timed: bool, carries: bool = False
+    settings: CompileSettings, parts: PlanParts, columns: tuple[Named, ...], timed: bool, carries: bool = False
 ) -> Reduction:
     names = tuple(named.name for named in columns)
+    schema = parts.project.schema.visible
     if settings.encoder is None:
         # Imported here: a job between files does without Arrow and its 25 MB.
         from ferrisstreams.compile.tables import Tables
@@ -217,7 +251,7 @@ def _reduction(
     if settings.messages is None:
         return lines
     key = key_expression(schema, settings.messages.key) if settings.messages.key else None
-    return MessageLines(lines, key, escapes(settings.encoder), carries)
+    return MessageLines(lines, key, escapes(settings.encoder), carries, parts.header_form)
 
 
 class _AggregateCompiler:
@@ -342,12 +376,13 @@ class _AggregateCompiler:
         )
 
     def _output(self, retract: bool) -> OutputStage:
-        columns = self._parts.project.columns
+        columns = self._parts.columns
         if retract:
             columns = (Named("op", column(OP)), *columns)
-        reduction = _reduction(self._settings, columns, self._parts.project.schema, timed=False)
+        reduction = _reduction(self._settings, self._parts, columns, timed=False)
         retries = self._settings.output_retries
-        stage = _row_stage(self._engine.work, RowShape(self._parts.above, columns), reduction, retries)
+        shape = RowShape(self._parts.above, (*columns, *self._parts.header_columns))
+        stage = _row_stage(self._engine.work, shape, reduction, retries)
         return OutputStage(stage, reduction, retries)
 
     def _emission(self, retract: bool) -> Emission:

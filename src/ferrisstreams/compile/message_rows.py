@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Fetch, Headers, Payload
+from ferrisstreams.batch import Headers, Messages, Payload
 from ferrisstreams.compile.payload import LINE, Lines, Parameters, Written
 from ferrisstreams.duck.engine import Connection, Statement, column
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats.base import ROW, Encoder
 from ferrisstreams.formats.expressions import data_type
 from ferrisstreams.formats.json_text import JsonLinesEncoder, json_text
+from ferrisstreams.formats.plain_text import plain_text
 from ferrisstreams.operators.aggregates import function
 from ferrisstreams.schema import Schema
 
@@ -35,22 +36,40 @@ class MessageForm:
     key: tuple[str, ...] = ()
 
 
-class MessageLines(Lines):
-    """Values as lines, and keys beside them. `carries`: which row each line is of, to hand on what its record has."""
+@dataclass(frozen=True, slots=True)
+class HeaderForm:
+    """What the query does with headers: `values` are the name of each that it sets, the column that holds its value,
+    and the column's type; `changed` are the names that it sets or removes, which no input record hands on."""
 
-    def __init__(self, lines: Lines, key: exp.Expression | None, escapes: bool, carries: bool) -> None:
+    values: tuple[tuple[str, str, str], ...] = ()
+    changed: frozenset[str] = frozenset()
+
+
+class MessageLines(Lines):
+    """Values as lines, and keys and headers beside them. `carries`: which row each line is of, to hand on what its
+    record has.
+
+    Raises SqlError E1102 for a header of a type that has no text.
+    """
+
+    def __init__(
+        self, lines: Lines, key: exp.Expression | None, escapes: bool, carries: bool, headers: HeaderForm
+    ) -> None:
         super().__init__(escaped(lines.line) if escapes else lines.line, lines.names, lines.timed)
         self._key = key
         self._escapes = escapes
         self._carries = carries
+        self._header_names = [name for name, _, _ in headers.values]
+        self._headers = [_header_text(name, type_) for _, name, type_ in headers.values]
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         made = super().reduce(rows)
         if self._key is not None:
             made = made.select(exp.alias_(_joined(column(_KEY)), "keys"))
+        for place, header in enumerate(self._headers):
+            made = made.select(exp.alias_(_joined(_of_lines(header.copy())), f"header{place}"))
         if self._carries:
-            row = exp.Case().when(exp.not_(column(LINE).is_(exp.null())), exp.cast(column(ROW), "VARCHAR"))
-            made = made.select(exp.alias_(_joined(row), "rows"))
+            made = made.select(exp.alias_(_joined(_of_lines(exp.cast(column(ROW), "VARCHAR"))), "rows"))
         return made
 
     def run(self, work: Connection, statement: Statement, parameters: Parameters) -> Written:
@@ -65,6 +84,10 @@ class MessageLines(Lines):
             payload = replace(payload, data=b"", values=_unescaped(payload.data[:-1]))
         if self._key is not None:
             payload = replace(payload, keys=_keys(str(extra.pop(0)).encode()))
+        if self._headers:
+            values = [_texts(str(extra.pop(0)).encode()) for _ in self._headers]
+            named = [tuple(zip(self._header_names, row, strict=True)) for row in zip(*values, strict=True)]
+            payload = replace(payload, headers=named)
         lines = [int(row) for row in str(extra.pop(0)).split("\n")] if self._carries else None
         return replace(written, payload=payload, lines=lines)
 
@@ -73,8 +96,9 @@ class MessageLines(Lines):
         if self._key is None:
             return encoded
         # Of lines alone: a row that cannot be encoded has no key either.
-        key = exp.Case().when(exp.not_(column(LINE).is_(exp.null())), escaped(self._key))
-        return exp.select("*", exp.alias_(key, _KEY)).from_(encoded.subquery("keyed", copy=False))
+        return exp.select("*", exp.alias_(_of_lines(escaped(self._key)), _KEY)).from_(
+            encoded.subquery("keyed", copy=False)
+        )
 
 
 def key_expression(schema: Schema, names: Sequence[str]) -> exp.Expression:
@@ -105,18 +129,21 @@ def key_expression(schema: Schema, names: Sequence[str]) -> exp.Expression:
     return exp.Case().when(present, json_text(kind, value))
 
 
-def carried(payload: Payload, fetch: Fetch, lines: Sequence[int], key: bool) -> Payload:
-    """The payload with what its rows' records hand on: their keys with `key`, and the header of a trace."""
-    assert fetch.messages is not None
-    keys, headers = payload.keys, payload.headers
-    if key and payload.keys is None and fetch.messages.has_keys():
-        own = fetch.messages.keys()
-        keys = [own[row] for row in lines]
-    if fetch.messages.has_headers():
-        traces = [_trace(named) for named in fetch.messages.headers()]
-        if any(traces):
-            headers = [traces[row] for row in lines]
-    return replace(payload, keys=keys, headers=headers)
+def with_keys(payload: Payload, messages: Messages, lines: Sequence[int]) -> Payload:
+    """The payload with the keys of its rows' records, where it has none."""
+    if payload.keys is not None or not messages.has_keys():
+        return payload
+    keys = messages.keys()
+    return replace(payload, keys=[keys[row] for row in lines])
+
+
+def with_traces(payload: Payload, messages: Messages, lines: Sequence[int]) -> Payload:
+    """The payload with the header of a trace from its rows' records, before the headers that it has."""
+    traces = [_trace(named) for named in messages.headers()] if messages.has_headers() else []
+    if not any(traces):
+        return payload
+    own: Sequence[Headers] = payload.headers if payload.headers is not None else [()] * len(lines)
+    return replace(payload, headers=[traces[row] + set_ for row, set_ in zip(lines, own, strict=True)])
 
 
 def escapes(encoder: Encoder) -> bool:
@@ -124,7 +151,7 @@ def escapes(encoder: Encoder) -> bool:
     return not isinstance(encoder, JsonLinesEncoder)
 
 
-def escaped(value: exp.Expression) -> exp.Expression:
+def escaped(value: exp.Expr) -> exp.Expression:
     """The text as it can stand between newlines; NULL as NUL."""
     newline, nul = (function("chr", exp.Literal.number(code)) for code in (10, 0))
     hexadecimal = exp.DPipe(this=nul, expression=function("hex", value.copy()), safe=False)
@@ -136,11 +163,31 @@ def _joined(value: exp.Expression) -> exp.Expression:
     return function("string_agg", value, function("chr", exp.Literal.number(10)))
 
 
+def _of_lines(value: exp.Expression) -> exp.Expression:
+    return exp.Case().when(exp.not_(column(LINE).is_(exp.null())), value)
+
+
+def _header_text(name: str, type_: str) -> exp.Expression:
+    """A header's value between newlines: its text, or its bytes in hexadecimal behind NUL."""
+    kind, value = data_type(type_), column(name)
+    if kind.this != exp.DType.VARBINARY:
+        return escaped(plain_text(kind, value, "a header"))
+    nul = function("chr", exp.Literal.number(0))
+    some = exp.DPipe(this=nul, expression=function("hex", value.copy()), safe=False)
+    empty = value.copy().eq(exp.cast(exp.Literal.string(""), "BLOB"))
+    return exp.Case().when(value.copy().is_(exp.null()), nul.copy()).when(empty, exp.Literal.string("")).else_(some)
+
+
 def _keys(data: bytes) -> list[bytes | None] | None:
+    keys = _texts(data)
+    return keys if any(key is not None for key in keys) else None
+
+
+def _texts(data: bytes) -> list[bytes | None]:
+    """What stood between newlines; None for NUL alone."""
     if _NUL not in data:
         return list(data.split(b"\n"))
-    keys = [None if key == _NUL else _plain(key) for key in data.split(b"\n")]
-    return keys if any(key is not None for key in keys) else None
+    return [None if text == _NUL else _plain(text) for text in data.split(b"\n")]
 
 
 def _unescaped(data: bytes) -> list[bytes | None]:

@@ -6,13 +6,14 @@ appends them to the state log, and, when something is to be emitted, one that me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Fetch, JsonValue
-from ferrisstreams.compile.message_rows import carried
+from ferrisstreams.batch import Fetch, JsonValue, Payload
+from ferrisstreams.compile.message_rows import with_keys, with_traces
 from ferrisstreams.compile.payload import Parameters, Reduction, Written
 from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, SEEN
@@ -135,15 +136,25 @@ class OutputStage:
 
 @dataclass(frozen=True, slots=True)
 class Carrying:
-    """Hands on from a record to the message that it becomes: its key with `key`, and its trace."""
+    """Hands on from a record to the message that it becomes: its key with `key`, and its trace with `trace`."""
 
     output: OutputStage
     key: bool
+    trace: bool
 
     def concerns(self, fetch: Fetch) -> bool:
         """Whether the fetch has anything to hand on."""
         messages = fetch.messages
-        return messages is not None and ((self.key and messages.has_keys()) or messages.has_headers())
+        if messages is None:
+            return False
+        return (self.key and messages.has_keys()) or (self.trace and messages.has_headers())
+
+    def hand_on(self, payload: Payload, fetch: Fetch, lines: Sequence[int]) -> Payload:
+        """The payload with what the records of its rows hand on; `lines` are their places in the fetch."""
+        assert fetch.messages is not None
+        if self.key:
+            payload = with_keys(payload, fetch.messages, lines)
+        return with_traces(payload, fetch.messages, lines) if self.trace else payload
 
 
 class StatelessPipeline:
@@ -165,7 +176,7 @@ class StatelessPipeline:
         outcome.rejected += ran.rejected
         lines = ran.result.lines
         if lines is not None:
-            outcome.payloads[-1] = carried(outcome.payloads[-1], fetch, lines, self._carrying.key)
+            outcome.payloads[-1] = self._carrying.hand_on(outcome.payloads[-1], fetch, lines)
         return outcome
 
     def prepare(self, epoch: int) -> None:

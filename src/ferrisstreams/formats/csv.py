@@ -9,13 +9,14 @@ from sqlglot import exp
 from ferrisstreams.batch import Diagnosis, Fetch, RawRecord
 from ferrisstreams.connectors.framing import CsvFraming
 from ferrisstreams.duck.engine import Engine, column
-from ferrisstreams.errors import ConfigError, FatalConnectorError, SqlError
+from ferrisstreams.errors import ConfigError, FatalConnectorError
 from ferrisstreams.formats.csv_fields import FieldSplitter
 from ferrisstreams.formats.csv_judge import CsvJudge
 from ferrisstreams.formats.diagnosis import Diagnoser
 from ferrisstreams.formats.expressions import any_of, call, data_type, number, table_function, text, type_map
-from ferrisstreams.formats.json_text import iso_text, json_text, unencodable
+from ferrisstreams.formats.json_text import unencodable
 from ferrisstreams.formats.messages import csv_framed
+from ferrisstreams.formats.plain_text import plain_text
 from ferrisstreams.formats.reading import (
     RAW,
     fetched_block,
@@ -34,7 +35,6 @@ T = exp.DataType.Type
 #: What the engine's reader takes as the longest record unless told otherwise.
 _RECORD_BYTES = 2 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-_NESTED = (T.ARRAY, T.LIST, T.STRUCT, T.MAP)
 _TIMES = (T.TIMESTAMPNTZ, T.TIMESTAMP, T.TIMESTAMPTZ)
 _NEVER_QUOTED = (
     *(T.TINYINT, T.SMALLINT, T.INT, T.BIGINT, T.INT128, T.UTINYINT, T.USMALLINT, T.UINT, T.UBIGINT, T.UINT128),
@@ -186,7 +186,7 @@ class CsvEncoder:
         null = text(self._settings.null)
         if kind.this == T.NULL:
             return null
-        value = _plain_text(kind, value)
+        value = plain_text(kind, value, "CSV")
         bare = self._bare and kind.this in _NEVER_QUOTED
         return exp.func("COALESCE", value if bare else self._quoted(value), null)
 
@@ -208,20 +208,6 @@ class CsvEncoder:
             ],
             default=call("concat", text(quote), doubled, text(quote)),
         )
-
-
-def _plain_text(kind: exp.DataType, value: exp.Expr) -> exp.Expr:
-    if kind.this in _TIMES:
-        return iso_text(kind, value)
-    if kind.this == T.VARBINARY:
-        return call("to_base64", value)
-    if kind.this in _NESTED:
-        present = exp.If(this=value.copy().is_(exp.null()).not_(), true=json_text(kind, value))
-        return exp.Case(ifs=[present])
-    if kind.this in (T.UNION, T.VARIANT, T.GEOMETRY):
-        hint = "leave the column out, or cast it to VARCHAR"
-        raise SqlError(f"a value of type {kind.sql('duckdb')} cannot be written as CSV", "E1102", hint)
-    return exp.cast(value, "VARCHAR")
 
 
 def _require_marks(delimiter: str, quote: str) -> None:

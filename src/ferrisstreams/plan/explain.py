@@ -12,6 +12,7 @@ from ferrisstreams.plan.nodes import (
     AssignWindow,
     Facts,
     Filter,
+    HeaderChange,
     JobPlan,
     Named,
     Plan,
@@ -105,9 +106,11 @@ def _step(node: Plan, state: Mapping[str, str]) -> _Step:
             lines = [f"emit: {node.emit.name}"] if node.emit is not None else []
             if node.message_key:
                 lines.append(f"message key: {', '.join(node.message_key)}")
+            lines.extend(_header_text(change, node.input) for change in node.headers)
             return _Step("Sink", node.spec.name, tuple(lines), node)
         case Project():
-            return _Step("Project", "", tuple(_definitions(node.columns, node.schema)), node)
+            shown = [named for named in node.columns if node.schema.visible.get(named.name) is not None]
+            return _Step("Project", "", tuple(_definitions(shown, node.schema)), node)
         case Filter():
             return _Step("Filter", "", tuple(conjunct.sql("duckdb") for conjunct in node.conjuncts), node)
         case Aggregate():
@@ -136,6 +139,14 @@ def _scan_lines(node: Scan) -> list[str]:
         delay = f"{length_text(time.delay_us)} behind" if time.delay_us else "without delay"
         lines.append(f"event time: {time.column}, watermark {delay}")
     return lines
+
+
+def _header_text(change: HeaderChange, node: Plan) -> str:
+    """What becomes of a header, in words."""
+    if change.column is None or not isinstance(node, Project):
+        return f"header {change.name}: removed"
+    value = next(named.expression for named in node.columns if named.name == change.column)
+    return f"header {change.name} = {value.sql('duckdb')}"
 
 
 def _definitions(columns: Sequence[Named], schema: Schema) -> list[str]:
@@ -194,6 +205,7 @@ def _json(step: _Step, state: Mapping[str, str]) -> Json:
             shown["name"] = node.spec.name
             shown["emit"] = node.emit.value if node.emit is not None else None
             shown["message_key"] = list(node.message_key)
+            shown["headers"] = [_header_json(change, node.input) for change in node.headers]
         case Project():
             shown["columns"] = _named_json(node.columns)
         case Filter():
@@ -211,6 +223,12 @@ def _json(step: _Step, state: Mapping[str, str]) -> Json:
             shown["computed"] = _named_json(node.computed)
             shown["event_time"] = {"column": time.column, "delay_us": time.delay_us} if time is not None else None
     return shown
+
+
+def _header_json(change: HeaderChange, node: Plan) -> Json:
+    columns = node.columns if isinstance(node, Project) else ()
+    value = next((named.expression.sql("duckdb") for named in columns if named.name == change.column), None)
+    return {"name": change.name, "expression": value}
 
 
 def _named_json(columns: Sequence[Named]) -> Json:

@@ -171,17 +171,31 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderChange:
+    """What becomes of a header of the output's messages: it holds the value of the input's hidden `column`, or (None)
+    it is removed."""
+
+    name: str
+    column: str | None
+    position: Position | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Sink:
-    """The root of a job's plan. `key` are the output columns that identify a row, when there are such."""
+    """The root of a job's plan. `message_key` are the output columns that key its messages, when there are such.
+
+    The schema is the input's without the hidden columns, which hold what `headers` are set to.
+    """
 
     input: Plan
     spec: SinkSpec
     emit: Emit | None
     message_key: tuple[str, ...] = ()
+    headers: tuple[HeaderChange, ...] = ()
 
     @property
     def schema(self) -> Schema:
-        return self.input.schema
+        return self.input.schema.visible
 
     @property
     def facts(self) -> Facts:

@@ -105,6 +105,14 @@ class JobBuilder:
                 "use 'job.mode' = 'at_least_once', or a file",
                 prop.position if prop else None,
             )
+        changes = self.plan.plan.headers
+        if changes and self.settings.sink_connector != "kafka":
+            raise ConfigError(
+                f"the header {changes[0].name} cannot be written: the output has no headers",
+                "E3003",
+                "write to a topic ('connector' = 'kafka'), or leave the item out",
+                changes[0].position,
+            )
         if source.text("late.data.strategy") == "update" and source.duration_ms("allowed.lateness") == 0:
             prop = source.property("late.data.strategy")
             raise ConfigError(

@@ -17,6 +17,7 @@ from ferrisstreams.plan.nodes import (
     WINDOW_START,
     ApplicationPlan,
     Emit,
+    HeaderChange,
     JobPlan,
     OpenJob,
     Sink,
@@ -32,11 +33,13 @@ from ferrisstreams.sql.config_files import ReadConfig, with_file
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.function_aliases import without_aliases
 from ferrisstreams.sql.functions import load_functions
+from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.relations import Relation, aggregate_in, plan_message_key, scan_in
 from ferrisstreams.sql.source_text import SourceText, Span
 from ferrisstreams.sql.sources import declare_source, is_about, is_time_key
 from ferrisstreams.sql.statements import DeclareStream, EmitWritten, Script, StreamAs, View, parse_statements, too_deep
+from ferrisstreams.sql.syntax import span_of
 
 
 def parse_application(
@@ -97,7 +100,9 @@ class _Application:
         statement = replace(statement, query=without_aliases(context, statement.query))
         final = EmitWritten(Emit.FINAL, statement.span)
         with suppress(ColumnsUnknownError):
-            Binder(context, self.catalog, final, {}).query(statement.query, Names())
+            relation = Binder(context, self.catalog, final, {}).query(statement.query, Names())
+            if relation.headers:
+                raise misplaced(context, relation.headers[0].node)
         self.catalog.add(context, statement.name, statement)
 
     def _job(self, context: Context, statement: StreamAs) -> None:
@@ -117,7 +122,13 @@ class _Application:
                 "leave EMIT FINAL out",
             )
         spec = self._sink(context, statement, scan_in(relation.plan).source.name)
-        sink = Sink(relation.plan, spec, aggregate.emit if aggregate is not None else None, plan_message_key(relation))
+        sink = Sink(
+            relation.plan,
+            spec,
+            aggregate.emit if aggregate is not None else None,
+            plan_message_key(relation),
+            _header_changes(context, relation),
+        )
         _refuse_keyless_changes(context, statement, sink)
         plan = canonical(sink)
         assert isinstance(plan, Sink)
@@ -187,6 +198,17 @@ class _Application:
                     f"there is no job {name} before this one", "E1101", "name a job that stands above", written.position
                 )
         return tuple(dict.fromkeys((*relation.depends_on, *names)))
+
+
+def _header_changes(context: Context, relation: Relation) -> tuple[HeaderChange, ...]:
+    return tuple(
+        HeaderChange(
+            item.name,
+            item.column if item.value is not None else None,
+            context.source.position(span_of(item.node) or context.statement),
+        )
+        for item in relation.headers
+    )
 
 
 def _refuse_keyless_changes(context: Context, statement: StreamAs, sink: Sink) -> None:

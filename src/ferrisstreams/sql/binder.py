@@ -22,6 +22,7 @@ from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.aggregation import Grouping, name_keys, uses_aggregate
 from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, Stream
 from ferrisstreams.sql.context import Context
+from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inference import describe, type_of
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.relations import Relation, nullable, project
@@ -117,6 +118,8 @@ class Binder:
         else:
             relation, own = self._table(item, names)
             qualifier = qualifier or own
+        if relation.headers:
+            raise misplaced(self.context, relation.headers[0].node)
         return self._renamed(relation, columns), qualifier
 
     def _column_names(self, alias: exp.Expr) -> tuple[Name, ...]:
@@ -208,14 +211,19 @@ class Binder:
         condition = resolve(self.context, scope, having.this) if having is not None else None
         where = node.args.get("where")
         plan = source.plan if where is None else self._where(where, source, scope)
-        keys = self._keys(group, scope, items)
+        shown = [item for item in items if not item.hidden]
+        if not shown:
+            raise self.context.error(node, "the select list has no column", "E1102", "select a column too")
+        keys = self._keys(group, scope, shown)
         trees = [item.tree for item in items]
         grouped = bool(group) or window is not None or node.args.get("group") is not None
         if grouped or condition is not None or uses_aggregate(self.context, trees):
             if condition is not None and not grouped and not uses_aggregate(self.context, [*trees, condition]):
                 raise self.context.error(having, "HAVING needs GROUP BY or an aggregate", "E1102", "write WHERE")
-            return self._aggregated(replace(source, plan=plan), scope, items, keys, condition)
-        return self._finished(source, plan, items, select_list.output_names(items, ()))
+            relation = self._aggregated(replace(source, plan=plan), scope, items, keys, condition)
+        else:
+            relation = self._finished(source, plan, items, select_list.output_names(items, ()))
+        return replace(relation, headers=tuple(select_list.headers))
 
     def _where(self, where: exp.Expr, source: Relation, scope: Scope) -> Plan:
         inner = Scope(scope.schema, scope.qualifier, None, scope.aliases)
@@ -328,8 +336,8 @@ class Binder:
         named = tuple(Named(name, item.tree, self._position(item)) for name, item in zip(names, items, strict=True))
         schema = Schema(
             tuple(
-                Column(item.name, kind, nullable(item.expression, plan.schema))
-                for item, kind in zip(named, kinds, strict=True)
+                Column(made.name, kind, nullable(made.expression, plan.schema), item.hidden)
+                for made, item, kind in zip(named, items, kinds, strict=True)
             )
         )
         key = tuple(name for name, item in zip(names, items, strict=True) if item.key)

@@ -20,15 +20,18 @@ from ferrisstreams.plan.nodes import (
     Scan,
 )
 from ferrisstreams.schema import Schema
+from ferrisstreams.sql.header_items import HeaderItem
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A bound query or table: its plan, the message key that its select list names, and the jobs that it reads."""
+    """A bound query or table: its plan, the message key and headers that its select list names, and the jobs that it
+    reads."""
 
     plan: Plan
     message_key: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
+    headers: tuple[HeaderItem, ...] = ()
 
     @property
     def aggregate(self) -> Aggregate | None:
@@ -42,7 +45,7 @@ def plan_message_key(relation: Relation) -> tuple[str, ...]:
     aggregate = relation.aggregate
     if aggregate is None:
         return ()
-    traced = {_traced_to(relation.plan, name, aggregate): name for name in reversed(relation.plan.schema.names)}
+    traced = {_traced_to(relation.plan, name, aggregate): name for name in reversed(relation.plan.schema.visible.names)}
     keys = [key.name for key in aggregate.keys]
     return tuple(traced[key] for key in keys) if all(key in traced for key in keys) else ()
 
@@ -81,7 +84,13 @@ def _traced_to(plan: Plan, name: str | None, goal: Plan) -> str | None:
 
 
 def project(plan: Plan, columns: tuple[Named, ...], schema: Schema) -> Project:
-    return Project(plan, columns, schema, _facts(plan.facts, columns))
+    """The projection of `columns`. What a hidden one is made of is not in the output's rows."""
+    shown = tuple(
+        named
+        for named, item in zip(columns, schema, strict=True)
+        if not item.hidden or column_name(named.expression) == named.name
+    )
+    return Project(plan, columns, schema, _facts(plan.facts, shown))
 
 
 def _facts(below: Facts, columns: tuple[Named, ...]) -> Facts:

@@ -14,6 +14,7 @@ from ferrisstreams.plan.rewrites import VOLATILE, VOLATILE_TYPE
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.calls import call_name, check_call, without_within_group
 from ferrisstreams.sql.context import Context, did_you_mean, nearest
+from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
 from ferrisstreams.sql.refusals import refused_clause, refused_node
 from ferrisstreams.sql.source_text import Span
@@ -81,6 +82,8 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
     for ordered in list(holder.find_all(exp.WithinGroup)):
         ordered.replace(without_within_group(context, ordered))
     for named in list(holder.find_all(exp.Anonymous)):
+        if is_header_item(named):
+            raise misplaced(context, named)
         if named.name.lower() in HEADER_CALLS:
             named.replace(_header_call(context, scope, named))
     for call in list(holder.find_all(exp.Func)):

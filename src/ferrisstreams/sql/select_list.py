@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
 from ferrisstreams.plan.expressions import column
 from ferrisstreams.plan.nodes import Named
 from ferrisstreams.sql.context import Context, did_you_mean
+from ferrisstreams.sql.header_items import HeaderItem, is_header_item, read_header_item
 from ferrisstreams.sql.inference import column_names
 from ferrisstreams.sql.resolve import Scope, place, refuse_clauses, resolve
 from ferrisstreams.sql.source_text import Span
@@ -19,26 +20,36 @@ from ferrisstreams.sql.syntax import MessageKey, span_of
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item of the select list: its expression over the input, and its output name when the author gave one."""
+    """An item of the select list: its expression over the input, and its output name when the author gave one.
+
+    `hidden`: it is no column of the output, but what a header is set to.
+    """
 
     tree: exp.Expression
     name: str | None
     key: bool
     node: exp.Expr
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SelectList:
-    """Reads the select list of one query. Aliases join the scope as they are read: they count to their right."""
+    """Reads the select list of one query. Aliases join the scope as they are read: they count to their right.
+
+    `headers` are what the items read so far do with the headers of the output.
+    """
 
     context: Context
     scope: Scope
+    headers: list[HeaderItem] = field(default_factory=list)
 
     def items(self, node: exp.Select) -> list[Item]:
         items: list[Item] = []
         for projection in node.expressions:
             for item in self._item(projection):
                 items.append(item)
+                if item.hidden:
+                    continue
                 if item.name is not None and self.scope.find(Name(item.name, False, Span(0, 0))) is None:
                     self.scope.aliases.setdefault(item.name, item.tree)
         return items
@@ -52,11 +63,20 @@ class SelectList:
                     projection, "PRIMARY KEY stands after one column", "E1102", "name the key columns"
                 )
             return self._star(node)
+        if is_header_item(projection):
+            return self._header(projection)
         name = None
         if isinstance(node, exp.Alias):
             name, node = node.alias, node.this
         tree = resolve(self.context, self.scope, node)
         return [Item(tree, name or _own_name(node, tree), key, projection)]
+
+    def _header(self, node: exp.Expr) -> list[Item]:
+        item = read_header_item(self.context, node, self.headers)
+        self.headers.append(item)
+        if item.value is None:
+            return []
+        return [Item(resolve(self.context, self.scope, item.value), item.column, False, node, hidden=True)]
 
     def _star(self, node: exp.Expr) -> list[Item]:
         star = node.this if isinstance(node, exp.Column) else node

@@ -14,6 +14,7 @@ from ferrisstreams.plan.expressions import column_name
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Plan, Scan, Window
 from ferrisstreams.sql.aggregation import uses_aggregate
 from ferrisstreams.sql.context import Context
+from ferrisstreams.sql.header_items import is_header_item
 from ferrisstreams.sql.relations import Relation, scan_in, traced
 from ferrisstreams.sql.resolve import Scope, refuse_clauses, resolve
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, span_of
@@ -35,7 +36,7 @@ def window_and_group(context: Context, node: exp.Select) -> tuple[WrittenWindow 
         written = [*[item for item in group.expressions if isinstance(item, StreamWindow)], *written]
         others = [item for item in group.expressions if not isinstance(item, StreamWindow)]
         if group.args.get("all"):
-            others = [item for item in node.expressions if not _aggregates(context, item)]
+            others = [item for item in node.expressions if not (is_header_item(item) or _aggregates(context, item))]
     table = _windowed_table(node)
     if table is not None:
         _check_table_window(context, table, others)
