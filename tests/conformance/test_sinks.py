@@ -150,6 +150,11 @@ def test_crash_leaves_nothing_behind_the_mark(world: World) -> None:
     again.close()
 
 
+def test_check_of_a_new_job_changes_nothing(world: World, tmp_path: Path) -> None:
+    world.make().check()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_crash_before_the_first_mark_leaves_nothing(world: World) -> None:
     sink = world.make()
     sink.open(None)

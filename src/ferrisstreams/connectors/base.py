@@ -82,6 +82,9 @@ class Sink(Protocol):
     #: True when `rollback` can take back what was written after a mark.
     exactly_once: bool
 
+    def check(self) -> None:
+        """Of a new job: whether `open` without a mark would be refused. It changes nothing outside."""
+
     def open(self, mark: JsonValue) -> None:
         """Begin after `mark`; None for a new job. Cuts off what a crash left after it."""
 

@@ -44,14 +44,19 @@ class FileSink:
         self._first = 0
         self._is_new = False
 
-    def open(self, mark: JsonValue) -> None:
-        if mark is not None:
-            self._file.reopen(*_length_and_inode(mark))
-            return
+    def check(self) -> None:
         settings = self._settings
         size = self._foreign_bytes()
         if size and not (settings.append or settings.overwrite):
             raise not_empty(settings.path, size)
+
+    def open(self, mark: JsonValue) -> None:
+        if mark is not None:
+            self._file.reopen(*_length_and_inode(mark))
+            return
+        self.check()
+        settings = self._settings
+        size = self._foreign_bytes()
         self._file.create()
         self._first = size if settings.append else 0
         self._begin()

@@ -132,6 +132,9 @@ class MemorySink:
         """All rows as one table; None when nothing was ever written."""
         return pa.concat_tables(self.tables) if self.tables else None
 
+    def check(self) -> None:
+        """There is nothing outside."""
+
     def open(self, mark: JsonValue) -> None:
         self.rollback(mark)
 

@@ -128,9 +128,19 @@ class RotatingSink:
         self._last = RotationMark()
         self._undecided = False
 
+    def check(self) -> None:
+        if self._settings.append or self._settings.overwrite:
+            return
+        for path in self._settings.names.existing():
+            if not path.endswith(PENDING):
+                raise not_empty(path, os.path.getsize(path))
+
     def open(self, mark: JsonValue) -> None:
         if mark is None:
-            self._require_empty()
+            self.check()
+            if self._settings.overwrite:
+                for path in self._settings.names.existing():
+                    _remove(path)
             self._first_number = self._settings.names.last_number() + 1
         self.rollback(mark)
         self.confirm(mark)
@@ -205,14 +215,6 @@ class RotatingSink:
         _publish(part)
 
     # --- private ----------------------------------------------------------------------------------------------------
-
-    def _require_empty(self) -> None:
-        settings = self._settings
-        for path in settings.names.existing():
-            if settings.overwrite:
-                _remove(path)
-            elif not path.endswith(PENDING) and not settings.append:
-                raise not_empty(path, os.path.getsize(path))
 
     def _spread(self, data: bytes) -> None:
         """Cut rows where files are full. A row that fits no file has one of its own."""

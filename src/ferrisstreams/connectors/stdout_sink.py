@@ -19,6 +19,9 @@ class StdoutSink:
         self._stream = stream if stream is not None else sys.stdout.buffer
         self._header = header
 
+    def check(self) -> None:
+        """It is always there."""
+
     def open(self, mark: JsonValue) -> None:
         self._write(self._header)
 

@@ -19,6 +19,9 @@ from ferrisstreams.errors import InternalError, StateError
 FORMAT_VERSION = 2
 
 
+_TABLES = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}' AND table_name = 'epochs'"
+
+
 @dataclass(frozen=True, slots=True)
 class EpochRow:
     """An epoch: its number and all that it made durable (positions, watermarks, ledger, marks), as JSON.
@@ -83,6 +86,10 @@ class StateStore:
                 "give the changed query another name (@name), begin anew with another --state-dir, or delete the"
                 " job's state folder",
             )
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever kept: there is no epoch. `load` need not have been called."""
+        return not self._state.rows(_TABLES) or self.last() is None
 
     def last(self) -> EpochRow | None:
         """The last epoch."""

@@ -110,6 +110,8 @@ class Commit:
         parts.faults.reach("after_open")
         # First, because it changes nothing: a start that is refused here leaves nothing behind.
         self._check_source(last, moved)
+        if last is None:
+            self._check_sinks()
         if parts.transactions is not None:
             settled = self._settle(parts.transactions, last, adopt)
             if settled is not last:
@@ -140,6 +142,11 @@ class Commit:
             self._parts.source.check(moved or {}, {})
         else:
             self._parts.source.check(_mapping(last.content["positions"]), _identities(last.content))
+
+    def _check_sinks(self) -> None:
+        self._parts.sink.check()
+        if self._parts.dead_letters is not None:
+            self._parts.dead_letters.check()
 
     def _settle(self, transactions: Transactions, last: EpochRow | None, adopt: bool) -> EpochRow | None:
         """What is final, by the token outside. A state that cannot be right is refused before it fences anyone."""

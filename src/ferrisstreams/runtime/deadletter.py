@@ -42,6 +42,10 @@ class DeadLetters:
         """From now on calls of the sink are watched."""
         self._sink = WatchedSink(self._sink, watch)
 
+    def check(self) -> None:
+        """Of a new job: whether there is a place for letters."""
+        self._sink.check()
+
     def open(self, mark: JsonValue) -> None:
         """Go on behind `mark`; the letters may have another place than when it was set, which begins empty."""
         if self._final is not None and not self._final.covers(mark):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.store import StateStore
-from ferrisstreams.errors import ConnectorError, FerrisError, StateError
+from ferrisstreams.errors import ConnectorError, FerrisError
 from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.batching import choose_strategy
@@ -19,10 +18,10 @@ from ferrisstreams.runtime.build import Environment, JobBuilder
 from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
 from ferrisstreams.runtime.guard import BreakerReports, Guards, guard
-from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.settings import failure_policy
+from ferrisstreams.runtime.state_folder import StateFolder
 from ferrisstreams.runtime.task import Task, TaskSettings
 from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
 from ferrisstreams.runtime.watermarks import Watermarks
@@ -55,9 +54,11 @@ class Job:
         self._environment = environment
         self._builder = JobBuilder(plan, environment)
         self._engine: Engine | None = None
+        self._folder: StateFolder | None = None
         self._task: Task | None = None
         self._parts: CommitParts | None = None
         self._commit: Commit | None = None
+        self._recovered = False
         self._stopped = False
         self._started_ms = 0.0
         self._read_before: int | None = None
@@ -101,6 +102,7 @@ class Job:
         observer = BreakerReports(environment.observer, guards)
         self._task = Task(self._parts, self._commit, self.progress, strategy, self._task_settings(), observer)
         self._task.recover(last, moved)
+        self._recovered = True
         if self._read_before is None:
             self._read_before = self.progress.ledger.read
         if self._stopped:
@@ -172,6 +174,9 @@ class Job:
         """Give everything back."""
         self._close_parts()
         if self._engine is not None and self._environment.engine is None:
+            # A start that was refused leaves nothing behind.
+            if self._folder is not None and not self._recovered and StateStore(self._engine.state).is_empty():
+                self._folder.give_back(self._engine)
             self._engine.close()
         self._engine = None
         self._builder.block.close()
@@ -209,18 +214,8 @@ class Job:
         paths = (self._builder.block.path,)
         if root is None or self.plan.plan.spec.anonymous:
             return Engine(EngineSettings(memory_limit_bytes=limit, allowed_paths=paths))
-        folder = self._builder.state_folder()
-        _make(folder)
-        path = folder / STATE_FILE
-        settings = EngineSettings(str(path), 1, limit, str(folder / "spill"), paths)
-        engine = Engine(settings)
-        if self._environment.overwrite:
-            # Opened first: a state in use by another process is not deleted under it.
-            engine.close()
-            for file in (path, path.with_name(path.name + ".wal")):
-                file.unlink(missing_ok=True)
-            engine = Engine(settings)
-        return engine
+        self._folder = StateFolder(self._builder.state_folder())
+        return self._folder.open(limit, paths, self._environment.overwrite)
 
     def _commit_policy(self) -> CommitPolicy:
         job = self._builder.settings.job
@@ -290,12 +285,3 @@ def description(plan: JobPlan) -> str:
     window = parts.aggregate.window
     shown = f"; {window.kind.value} {window.size_us // 1000}/{window.slide_us // 1000} ms" if window else ""
     return f"{calls} by {keys}{shown}; emit {parts.aggregate.emit.value}; of {source.name} ({columns}{time})"
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateError(
-            f"the state folder {folder} cannot be made: {error.strerror}", "E5005", "give --state-dir a folder"
-        ) from error

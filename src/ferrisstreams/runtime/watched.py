@@ -68,6 +68,10 @@ class WatchedSink:
         self._watch = watch
         self.exactly_once = sink.exactly_once
 
+    def check(self) -> None:
+        with self._watch("check"):
+            self._sink.check()
+
     def open(self, mark: JsonValue) -> None:
         with self._watch("open"):
             self._sink.open(mark)

@@ -151,6 +151,9 @@ class CollectingSink:
         data = b"".join(payload.data for payload in self._payloads if isinstance(payload.data, bytes))
         return data.splitlines()
 
+    def check(self) -> None:
+        pass
+
     def open(self, mark: JsonValue) -> None:
         self.rollback(mark)
 

@@ -101,10 +101,18 @@ class KafkaProducer:
 
     # --- records ----------------------------------------------------------------------------------------------------
 
+    def check(self) -> None:
+        """See that all topics are there that are not to be made. Raises ConnectorError."""
+        topics = Topics(self._settings.properties, self._clock)
+        for topic, create in self._settings.topics.items():
+            if create is None:
+                require_topic(topics, topic, None)
+
     def open(self) -> None:
-        """See that all topics are there, and learn how large their records may be. Raises ConnectorError."""
+        """Make the topics that are to be made, and learn how large their records may be. Raises ConnectorError."""
         if self._limits:
             return
+        self.check()
         topics = Topics(self._settings.properties, self._clock)
         own = int(self._settings.properties.get("message.max.bytes", _CLIENT_MESSAGE_BYTES_MAX))
         for topic, create in self._settings.topics.items():

@@ -26,6 +26,9 @@ class KafkaSink:
         self._topic = topic
         self._mark: JsonValue = None
 
+    def check(self) -> None:
+        self._producer.check()
+
     def open(self, mark: JsonValue) -> None:
         self._producer.open()
         ends = self._producer.ends(self._topic) if mark is None else {}

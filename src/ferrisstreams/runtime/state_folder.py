@@ -1,0 +1,60 @@
+"""The folder of a job's state: made, opened, and given back when the job was refused before it kept anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ferrisstreams.duck.engine import STATE_SCHEMA, Engine, EngineSettings
+from ferrisstreams.errors import StateError
+from ferrisstreams.runtime.identity import STATE_FILE
+
+
+class StateFolder:
+    """Remembers what of it was not there before."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / STATE_FILE
+        self._made: list[Path] = []
+        self._is_new = False
+
+    def open(self, memory_limit_bytes: int | None, allowed_paths: tuple[str, ...], overwrite: bool) -> Engine:
+        """The engine with its state here; `overwrite` begins with an empty one. Raises StateError."""
+        self._make()
+        self._is_new = not self._file.exists()
+        settings = EngineSettings(str(self._file), 1, memory_limit_bytes, str(self._folder / "spill"), allowed_paths)
+        engine = Engine(settings)
+        if overwrite:
+            # Opened first: a state in use by another process is not deleted under it.
+            engine.close()
+            self._delete_file()
+            engine = Engine(settings)
+        return engine
+
+    def give_back(self, engine: Engine) -> None:
+        """Delete what `open` has made: the state has no epoch. The engine is of no more use but to be closed."""
+        if not self._is_new:
+            return
+        # While it is open no other process has it. Without a log of its own it takes none away when it is closed.
+        engine.state.execute(f"CHECKPOINT {STATE_SCHEMA}")
+        self._delete_file()
+        for folder in reversed(self._made):
+            try:
+                folder.rmdir()
+            except OSError:
+                return  # Someone else keeps something there by now.
+
+    def _make(self) -> None:
+        self._made = [each for each in (*reversed(self._folder.parents), self._folder) if not each.exists()]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"the state folder {self._folder} cannot be made: {error.strerror}",
+                "E5005",
+                "give --state-dir a folder",
+            ) from error
+
+    def _delete_file(self) -> None:
+        for file in (self._file, self._file.with_name(self._file.name + ".wal")):
+            file.unlink(missing_ok=True)
