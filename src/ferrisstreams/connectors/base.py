@@ -13,16 +13,37 @@ Identities: TypeAlias = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class ClientFigures:
+    """What the client of a system outside last reported of itself.
+
+    `waiting_records` and `waiting_bytes` lie in its queues: fetched and not yet taken, or taken and not yet delivered.
+    A round trip is a request and its answer (mean and 99th percentile of the time since the report before; None
+    without one). `transmission_errors` and `timeouts` of requests count since the client was opened, `transactions` by
+    their outcome (`committed`, `aborted`, `failed`: fenced, or nobody knows) since the job was started.
+    """
+
+    waiting_records: int
+    waiting_bytes: int
+    round_trip_ms: float | None
+    round_trip_p99_ms: float | None
+    transmission_errors: int
+    timeouts: int
+    transactions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SourceProgress:
     """How far a source is: `done` of `total` in `unit` (bytes, rows); `total` is None for an endless source.
 
-    `lag` is how many offsets lie between each partition's position and its end, where there is such a thing.
+    `lag` is how many offsets lie between each partition's position and its end, `client` what the client reports, where
+    there are such things.
     """
 
     done: int
     total: int | None
     unit: str
     lag: Mapping[str, int] = field(default_factory=dict)
+    client: ClientFigures | None = None
 
 
 class Source(Protocol):
@@ -105,6 +126,9 @@ class Sink(Protocol):
 
     def rollback(self, mark: JsonValue) -> None:
         """Take back what was written after `mark`."""
+
+    def client(self) -> ClientFigures | None:
+        """What the client of the system outside last reported; None where there is no such client, or no report yet."""
 
     def close(self) -> None:
         """Give everything back. Called once, also after an error."""

@@ -38,6 +38,9 @@ class BlackholeSink:
     def rollback(self, mark: JsonValue) -> None:
         self.rows = row_mark(mark)
 
+    def client(self) -> None:
+        """There is no client."""
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -87,6 +87,9 @@ class FileSink:
         self._file.check(length, inode)
         self._file.cut(length)
 
+    def client(self) -> None:
+        """There is no client."""
+
     def close(self) -> None:
         """What was not flushed is dropped: no mark covers it."""
         self._file.close()

@@ -167,5 +167,8 @@ class MemorySink:
             left -= kept[-1].num_rows
         self.tables = [table for table in kept if table.num_rows]
 
+    def client(self) -> None:
+        """There is no client."""
+
     def close(self) -> None:
         """The rows stay."""

@@ -198,6 +198,9 @@ class RotatingSink:
         self._file.reopen(part.length, part.inode)
         self._open = part
 
+    def client(self) -> None:
+        """There is no client."""
+
     def close(self) -> None:
         """The open file gets its name, as long as it was at the last mark; unless it is not known whether that mark's
         epoch was decided."""

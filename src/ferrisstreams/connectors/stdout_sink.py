@@ -47,6 +47,9 @@ class StdoutSink:
     def rollback(self, mark: JsonValue) -> None:
         """What was written stays: this sink delivers at least once."""
 
+    def client(self) -> None:
+        """There is no client."""
+
     def close(self) -> None:
         """The stream is not ours to close."""
 

@@ -7,7 +7,15 @@ from contextlib import AbstractContextManager
 from typing import TypeAlias
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
-from ferrisstreams.connectors.base import CommittedOffset, Identities, Sink, Source, SourceProgress, Transactions
+from ferrisstreams.connectors.base import (
+    ClientFigures,
+    CommittedOffset,
+    Identities,
+    Sink,
+    Source,
+    SourceProgress,
+    Transactions,
+)
 
 #: What is entered around a call, by the call's name.
 Watch: TypeAlias = Callable[[str], AbstractContextManager[None]]
@@ -94,6 +102,9 @@ class WatchedSink:
     def rollback(self, mark: JsonValue) -> None:
         with self._watch("rollback"):
             self._sink.rollback(mark)
+
+    def client(self) -> ClientFigures | None:
+        return self._sink.client()
 
     def close(self) -> None:
         self._sink.close()

@@ -173,6 +173,9 @@ class CollectingSink:
     def rollback(self, mark: JsonValue) -> None:
         del self._payloads[int(str(mark or 0)) :]
 
+    def client(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

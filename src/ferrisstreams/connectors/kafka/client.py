@@ -17,6 +17,9 @@ from ferrisstreams.errors import ConfigError
 #: Where the client's own log goes: nowhere. What matters comes as an error, which we tell in our words.
 QUIET = logging.Logger("librdkafka", logging.CRITICAL + 1)
 
+#: How often a client reports its figures: the report of 100 partitions costs it and us under 2 ms.
+STATISTICS_INTERVAL_MS = "1000"
+
 Side = Literal["consumer", "producer"]
 
 #: Errors that say why a cluster cannot be reached; the calls that fail then only say that they timed out.

@@ -6,9 +6,10 @@ the same transaction as the records. Without one a flush says that all records a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 
@@ -16,8 +17,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from ferrisstreams.batch import Headers, Positions
 from ferrisstreams.clock import Clock, SystemClock
-from ferrisstreams.connectors.base import CommittedOffset
-from ferrisstreams.connectors.kafka.client import QUIET, ClientReports
+from ferrisstreams.connectors.base import ClientFigures, CommittedOffset
+from ferrisstreams.connectors.kafka.client import QUIET, STATISTICS_INTERVAL_MS, ClientReports
+from ferrisstreams.connectors.kafka.statistics import Statistics
 from ferrisstreams.connectors.kafka.topics import (
     REQUEST_TIMEOUT_SECONDS,
     NewTopicSettings,
@@ -39,6 +41,7 @@ SUGGESTED: Mapping[str, str] = {
     "compression.type": "lz4",
     "queue.buffering.max.messages": "500000",
     "partitioner": "murmur2_random",
+    "statistics.interval.ms": STATISTICS_INTERVAL_MS,
 }
 
 #: Set whatever the user says: in success no report is worth a Python object.
@@ -78,6 +81,8 @@ class KafkaProducer:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._reports = ClientReports()
+        self._statistics = Statistics()
+        self._transactions: Counter[str] = Counter()
         self._client: Producer | None = None
         self._group: Consumer | None = None
         self._failure: tuple[KafkaError, str] | None = None
@@ -190,6 +195,11 @@ class KafkaProducer:
             self._client.poll(0)
             self._failure = None
 
+    def figures(self) -> ClientFigures | None:
+        """What the client last reported; None before its first report."""
+        figures = self._statistics.figures()
+        return replace(figures, transactions=dict(self._transactions)) if figures is not None else None
+
     def close(self) -> None:
         self._limits.clear()
         self._failure, self._in_transaction = None, False
@@ -260,8 +270,13 @@ class KafkaProducer:
 
     def commit(self) -> None:
         deadline_ms = self._clock.monotonic_ms() + _COMMIT_SECONDS * 1000
-        while not self._is_committed(deadline_ms):
-            pass
+        try:
+            while not self._is_committed(deadline_ms):
+                pass
+        except (FencedError, UnknownOutcomeError):
+            self._transactions["failed"] += 1  # Whatever else fails is aborted, and counted then.
+            raise
+        self._transactions["committed"] += 1
         self._in_transaction = False
 
     def _is_committed(self, deadline_ms: float) -> bool:
@@ -291,6 +306,7 @@ class KafkaProducer:
         self._failure = None
         with self._translated("abort a transaction"):
             self._producer.abort_transaction(_COMMIT_SECONDS)
+        self._transactions["aborted"] += 1
         self._failure = None
 
     # --- private ----------------------------------------------------------------------------------------------------
@@ -305,8 +321,9 @@ class KafkaProducer:
             if self._settings.transactional_id is not None:
                 own["transactional.id"] = self._settings.transactional_id
                 own.setdefault("transaction.timeout.ms", self._settings.transaction_timeout_ms)
-            callbacks = {"error_cb": self._reports.told, "on_delivery": self._delivered, "logger": QUIET}
-            self._client = Producer({**own, **callbacks})
+            self._statistics = Statistics()
+            reports = {"error_cb": self._reports.told, "stats_cb": self._statistics.told, "logger": QUIET}
+            self._client = Producer({**own, **reports, "on_delivery": self._delivered})
         return self._client
 
     @property

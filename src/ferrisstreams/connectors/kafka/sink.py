@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ferrisstreams.batch import Headers, JsonValue, Payload, Rejected
+from ferrisstreams.connectors.base import ClientFigures
 from ferrisstreams.connectors.kafka.producer import KafkaProducer
 from ferrisstreams.errors import InternalError
 
@@ -60,6 +61,9 @@ class KafkaSink:
 
     def rollback(self, mark: JsonValue) -> None:
         self._producer.forget()
+
+    def client(self) -> ClientFigures | None:
+        return self._producer.figures()
 
     def close(self) -> None:
         self._producer.close()

@@ -16,9 +16,10 @@ from ferrisstreams.batch import Fetch, Limit, Positions
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.kafka.buffer import Buffer
-from ferrisstreams.connectors.kafka.client import QUIET, ClientReports
+from ferrisstreams.connectors.kafka.client import QUIET, STATISTICS_INTERVAL_MS, ClientReports
 from ferrisstreams.connectors.kafka.messages import KafkaMessages
 from ferrisstreams.connectors.kafka.startup import Startup
+from ferrisstreams.connectors.kafka.statistics import Statistics
 from ferrisstreams.connectors.kafka.topics import (
     REQUEST_TIMEOUT_SECONDS,
     NewTopicSettings,
@@ -44,6 +45,7 @@ SUGGESTED: Mapping[str, str] = {
     "fetch.wait.max.ms": "100",
     "queued.min.messages": "100000",
     "queued.max.messages.kbytes": "32768",
+    "statistics.interval.ms": STATISTICS_INTERVAL_MS,
 }
 
 #: Set whatever the user says: positions are the job's own, and the client's log is not the job's.
@@ -128,6 +130,7 @@ class KafkaSource:
         self._block = block
         self._clock = clock or SystemClock()
         self._reports = ClientReports()
+        self._statistics = Statistics()
         self._consumer: Consumer | None = None
         self._topics: Topics | None = None
         self._topic_id: str | None = None
@@ -192,7 +195,8 @@ class KafkaSource:
         lag = {self._name(number): max(0, self._high(number) - p.next) for number, p in self._partitions.items()}
         done = sum(p.next - p.start for p in self._partitions.values())
         total = sum((p.end or 0) - p.start for p in self._partitions.values())
-        return SourceProgress(done, max(done, total) if self._settings.bounded else None, "offsets", lag)
+        whole = max(done, total) if self._settings.bounded else None
+        return SourceProgress(done, whole, "offsets", lag, self._statistics.figures())
 
     def seek(self, positions: Positions) -> None:
         consumer = self._opened
@@ -235,12 +239,13 @@ class KafkaSource:
     def _connected(self) -> tuple[Consumer, Topics]:
         """The clients of the source, made by the first use."""
         if self._consumer is None or self._topics is None:
-            self._reports = ClientReports()
+            self._reports, self._statistics = ClientReports(), Statistics()
             own = {
                 **_OWN,
                 "group.id": self._settings.group,
                 "error_cb": self._reports.told,
                 "on_commit": self._on_commit,
+                "stats_cb": self._statistics.told,
                 "logger": QUIET,
             }
             self._consumer = Consumer({**self._settings.properties, **own})

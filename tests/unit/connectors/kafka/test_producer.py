@@ -280,3 +280,31 @@ def test_transaction_over_a_crash_of_the_broker_is_given_up_and_begun_anew(topic
         producer.commit()
         assert values(broker, topic_name) == [b"1", b"2 again"]
         producer.close()
+
+
+def test_transactions_are_counted_by_their_outcome(topic_name: str, make: Make, kafka: Cluster) -> None:
+    properties = {**SUGGESTED, **REQUIRED, **kafka.properties, "statistics.interval.ms": "20"}
+    producer = make(properties=properties)
+    assert producer.figures() is None
+    producer.init()
+    for epoch in range(1, 4):
+        producer.begin()
+        producer.write(topic_name, [b"1"])
+        producer.flush()
+        producer.send({}, epoch, "t")
+        producer.commit()
+    producer.begin()
+    producer.write(topic_name, [b"2"])
+    producer.abort()
+    producer.begin()
+    producer.write(topic_name, [b"3"])
+    producer.flush()
+    producer.send({}, 4, "t")
+    make().init()
+    with pytest.raises(FencedError):
+        producer.commit()
+    figures = producer.figures()
+    assert figures is not None
+    assert figures.transactions == {"committed": 3, "aborted": 1, "failed": 1}
+    assert (figures.waiting_records, figures.timeouts) == (0, 0)
+    assert (figures.round_trip_ms is None) == (figures.round_trip_p99_ms is None)

@@ -436,3 +436,34 @@ def test_source_goes_on_after_its_broker_was_killed(kafka: Cluster, topic_name: 
         broker.start()
         broker.write(topic_name, [b"2"])
         assert [v for f in fetches(source, lambda: source.progress().done == 2) for v in values(f)] == [b"2"]
+
+
+def test_client_reports_its_queue_and_round_trips(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name, partitions=4)
+    kafka.write(topic_name, [Record(b"x" * 100, partition=i % 4) for i in range(4_000)])
+    properties = {**SUGGESTED, **REQUIRED, **kafka.properties, "statistics.interval.ms": "20"}
+    source = make(properties=properties)
+    source.open({})
+    assert source.progress().client is None
+
+    def reported() -> bool:
+        figures = source.progress().client
+        return figures is not None and figures.round_trip_ms is not None
+
+    assert sum(1 for _ in fetches(source, reported)) <= POLLS_MAX
+    figures = source.progress().client
+    assert figures is not None
+    assert 0 <= figures.waiting_records <= 4_000 + 4
+    assert 0 <= figures.waiting_bytes <= 400_000
+    assert 0 < (figures.round_trip_ms or 0) <= (figures.round_trip_p99_ms or 0) * 1.1
+    assert (figures.transmission_errors, figures.timeouts, figures.transactions) == (0, 0, {})
+
+
+def test_client_that_is_to_report_nothing_has_no_figures(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name)
+    kafka.write(topic_name, [b"1"])
+    properties = {**SUGGESTED, **REQUIRED, **kafka.properties, "statistics.interval.ms": "0"}
+    source = make(properties=properties, bounded=True)
+    source.open({})
+    assert read_all(source) == [b"1"]
+    assert source.progress().client is None
