@@ -1,4 +1,4 @@
-"""Write the reference pages from the registries: `docs/configuration.md` and `docs/errors.md`."""
+"""Write the reference pages from the registries: `configuration.md`, `errors.md` and `metrics.md` in `docs`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from ferrisstreams.config.kinds import DURATION, SIZE
 from ferrisstreams.config.registry import BATCH_KEYS, CONNECTOR_KEYS, FAILURE_KEYS, JOB_KEYS, TIME_KEYS, Key
 from ferrisstreams.errors import CODES
+from ferrisstreams.telemetry.metrics import METRICS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -36,6 +37,20 @@ Made by `make docs` from the registry of codes; not to be edited.
 Every error has a code that never changes its meaning. It is printed as `file:LINE:COLUMN: message [code]`, with the
 line, a caret and a hint where there is something to do. A row that fails is not an error of the job: it is counted,
 logged or kept as a dead letter, as its failure strategy says, with the same kind of code.
+"""
+
+METRICS_HEAD = """# Metrics
+
+Made by `make docs` from the registry of metrics; not to be edited.
+
+Where standard error is not a terminal, `ferris run` writes a line of progress every ten seconds, a JSON object with the
+event `progress`. With `-o json` it has a list `metrics`: name, labels and value of each. What there is not (the lag of
+a file, a watermark before the first row, figures of a client that reports none) is not in the list. Figures of the
+Kafka client are as of its last report, once a second (`'kafka.statistics.interval.ms'`; 0: none); they begin anew when
+a job connects anew.
+
+| metric | kind | unit | labels | meaning |
+| --- | --- | --- | --- | --- |
 """
 
 #: The first digits of a code, and who must act.
@@ -100,8 +115,17 @@ def errors_page() -> str:
     return "\n".join(parts)
 
 
+def metrics_page() -> str:
+    rows = (
+        f"| `{metric.name}` | {metric.kind.value} | {metric.unit} | {', '.join(metric.labels)} | {metric.sentence} |\n"
+        for metric in METRICS
+    )
+    return METRICS_HEAD + "".join(rows)
+
+
 def main() -> None:
     (DOCS / "configuration.md").write_text(configuration_page(), "utf-8")
+    (DOCS / "metrics.md").write_text(metrics_page(), "utf-8")
     (DOCS / "errors.md").write_text(errors_page(), "utf-8")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from ferrisstreams.batch import JsonValue
-from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
 
 #: The name of the event that carries progress.
@@ -37,11 +38,50 @@ def _event(fields: dict[str, JsonValue]) -> ProgressEvent:
         case {
             "job": str(job),
             "rows": int(rows),
-            "source": {"done": int(done), "total": int() | None as total, "unit": str(unit)},
+            "source": source,
             "watermark_us": int() | None as watermark_us,
             "seconds": float() | int() as seconds,
             "breakers": {**breakers},
+            "behind_seconds": float() | int() | None as behind,
+            "commit_seconds": float() | int() as since,
+            "sink": sink,
         }:
             states = {str(side): str(state) for side, state in breakers.items()}
-            return ProgressEvent(job, rows, SourceProgress(done, total, unit), watermark_us, seconds, states)
+            return ProgressEvent(
+                job, rows, _source(source), watermark_us, seconds, states, behind, since, _client(sink)
+            )
     raise AssertionError(f"not a progress event: {fields}")
+
+
+def _source(fields: JsonValue) -> SourceProgress:
+    match fields:
+        case {
+            "done": int(done),
+            "total": int() | None as total,
+            "unit": str(unit),
+            "lag": {**lag},
+            "client": client,
+        }:
+            return SourceProgress(done, total, unit, _counts(lag), _client(client))
+    raise AssertionError(f"not the progress of a source: {fields}")
+
+
+def _client(fields: JsonValue) -> ClientFigures | None:
+    match fields:
+        case None:
+            return None
+        case {
+            "waiting_records": int(records),
+            "waiting_bytes": int(size),
+            "round_trip_ms": float() | int() | None as mean_ms,
+            "round_trip_p99_ms": float() | int() | None as p99_ms,
+            "transmission_errors": int(errors),
+            "timeouts": int(timeouts),
+            "transactions": {**transactions},
+        }:
+            return ClientFigures(records, size, mean_ms, p99_ms, errors, timeouts, _counts(transactions))
+    raise AssertionError(f"not what a client reports: {fields}")
+
+
+def _counts(fields: Mapping[object, object]) -> dict[str, int]:
+    return {str(name): int(str(count)) for name, count in fields.items()}

@@ -1,4 +1,4 @@
-"""The live line of each job on a terminal: percent, rows, rows a second, watermark."""
+"""The live line of each job on a terminal: percent, rows, rows a second, and what stands in the way of more."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LiveView:
             TextColumn("{task.fields[percent]:>4}"),
             TextColumn("{task.fields[rows]:>12,} rows"),
             TextColumn("[cyan]{task.fields[rate]:>11,.0f} rows/s"),
-            TextColumn("{task.fields[watermark]}"),
+            TextColumn("{task.fields[state]}"),
             console=Console(file=sys.stderr),
             auto_refresh=False,
             transient=True,
@@ -44,7 +44,6 @@ class LiveView:
         rate = self._rates.setdefault(event.job, _Rate()).update(event.rows, event.seconds)
         done, total = event.source.done, event.source.total
         percent = f"{done / total:.0%}" if total else ""
-        watermark = whole_seconds(event.watermark_us)
         self._progress.update(
             task,
             completed=done,
@@ -52,7 +51,7 @@ class LiveView:
             percent=percent,
             rows=event.rows,
             rate=rate,
-            watermark=f"watermark {watermark}" if watermark else "",
+            state=state_text(event),
         )
         self._progress.refresh()
 
@@ -61,8 +60,40 @@ class LiveView:
 
     def _task(self, job: str) -> TaskID:
         if job not in self._tasks:
-            self._tasks[job] = self._progress.add_task(job, total=None, percent="", rows=0, rate=0.0, watermark="")
+            self._tasks[job] = self._progress.add_task(job, total=None, percent="", rows=0, rate=0.0, state="")
         return self._tasks[job]
+
+
+def state_text(event: ProgressEvent) -> str:
+    """What is behind, as far as there is such a thing: an open breaker, lag, the watermark, the last commit."""
+    parts = [f"[red]{side} breaker {state}[/]" for side, state in event.breakers.items() if state != "closed"]
+    if event.lag is not None:
+        parts.append(f"lag {event.lag:,}")
+    if watermark := whole_seconds(event.watermark_us):
+        behind = f" ({duration_text(event.behind_seconds)} behind)" if event.behind_seconds is not None else ""
+        parts.append(f"watermark {watermark}{behind}")
+    if event.source.total is None:
+        parts.append(f"commit {duration_text(event.commit_seconds)} ago")
+    return "  ".join(parts)
+
+
+#: Units of a time for people, the largest first; two of them are enough.
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+def duration_text(seconds: float) -> str:
+    """`0.4s`, `12s`, `3m 10s`, `2d 5h`; a time that is not over yet has a minus sign."""
+    if seconds < 0:
+        return f"-{duration_text(-seconds)}"
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count}{unit}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0"))
 
 
 #: Part of a new reading in the shown rate: high enough to follow, low enough to read.
@@ -79,7 +110,8 @@ class _Rate:
 
     def update(self, rows: int, seconds: float) -> float:
         if seconds > self.seconds:
-            now = (rows - self.rows) / (seconds - self.seconds)
+            # An epoch that was taken back takes its rows with it.
+            now = max(0, rows - self.rows) / (seconds - self.seconds)
             self.shown = now if not self.shown else self.shown + _SMOOTHING * (now - self.shown)
             self.rows, self.seconds = rows, seconds
         return self.shown

@@ -41,13 +41,13 @@ def run(arguments: RunArguments) -> int:
     rows_on_stdout = _prints_rows(jobs)
     try:
         if len(jobs) == 1:
-            summaries = _run_here(application, options, arguments.worker, rows_on_stdout)
+            summaries = _run_here(application, options, arguments, rows_on_stdout)
         else:
             from ferrisstreams.cli.workers import run_in_workers
 
             application.check()
             application.keep_columns(options)
-            with observing(rows_on_stdout) as observer:
+            with observing(rows_on_stdout, arguments.output) as observer:
                 summaries = run_in_workers(jobs, arguments, text, observer)
     except Exception as error:
         return _refuse(error, arguments)
@@ -73,17 +73,23 @@ def run_options(arguments: RunArguments) -> RunOptions:
     )
 
 
-def observing(rows_on_stdout: bool) -> AbstractContextManager[Observer]:
+def observing(rows_on_stdout: bool, output: Output) -> AbstractContextManager[Observer]:
     """Live lines on a terminal, log lines elsewhere, and where the rows themselves go to the terminal."""
     if not sys.stderr.isatty() or (rows_on_stdout and sys.stdout.isatty()):
-        return nullcontext(LogObserver())
+        return nullcontext(LogObserver(metrics=output is Output.JSON))
     from ferrisstreams.cli.progress import LiveView
 
     return LiveView()
 
 
-def _run_here(application: Application, options: RunOptions, worker: bool, rows_on_stdout: bool) -> list[JobSummary]:
-    watching = nullcontext(_WorkerObserver(application)) if worker else observing(rows_on_stdout)
+def _run_here(
+    application: Application, options: RunOptions, arguments: RunArguments, rows_on_stdout: bool
+) -> list[JobSummary]:
+    watching: AbstractContextManager[Observer]
+    if arguments.worker:
+        watching = nullcontext(_WorkerObserver(application))
+    else:
+        watching = observing(rows_on_stdout, arguments.output)
     with stopping_on_signal(application.stop, _kill_self), watching as observer:
         result = application.run(options=options, observer=observer)
     for job in result.jobs:

@@ -33,7 +33,7 @@ def run_show(arguments: JobsArguments) -> int:
 def run_rebuild(arguments: JobsArguments) -> int:
     """The exit code: 0. Raises StateError where a state cannot be made again."""
     application, options, jobs = _chosen(arguments)
-    with observing(rows_on_stdout=False) as observer:
+    with observing(False, arguments.output) as observer:
         done = [rebuild(application, options, job, observer) for job in jobs]
     if arguments.output is Output.JSON:
         print(json.dumps({"jobs": [asdict(each) for each in done]}))

@@ -202,6 +202,11 @@ class Commit:
         progress.finished = bool(content["finished"])
         progress.identities.update(_identities(content))
 
+    @property
+    def since_ms(self) -> float:
+        """When the last epoch became final, or the job began, by the monotonic clock."""
+        return self._since_ms
+
     # --- while running ----------------------------------------------------------------------------------------------
 
     def batch_done(self, rows: int) -> None:

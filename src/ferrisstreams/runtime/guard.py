@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ferrisstreams.clock import Clock
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.errors import ConnectorError, TransientError, UnknownOutcomeError
 from ferrisstreams.runtime.breaker import BreakerSettings, BreakerState, CircuitBreaker
-from ferrisstreams.runtime.observer import Observer, ProgressEvent
+from ferrisstreams.runtime.observer import Observer
 
 #: Calls that show, when they go well, that the system outside does its work. A sink's `write` only keeps in memory.
 _TELLING_CALLS = frozenset({"poll", "flush", "commit"})
@@ -109,17 +109,3 @@ def guard(job: str, side: str, settings: Settings, clock: Clock, observer: Obser
         endless=settings.text("failure_strategy") == "retry_with_backoff",
     )
     return Guard(job, side, policy, CircuitBreaker(breaker, clock), observer)
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerReports:
-    """An observer whose progress events also tell the state of the breakers."""
-
-    observer: Observer
-    guards: Guards
-
-    def progress(self, event: ProgressEvent) -> None:
-        self.observer.progress(replace(event, breakers=self.guards.states()))
-
-    def event(self, name: str, **fields: object) -> None:
-        self.observer.event(name, **fields)

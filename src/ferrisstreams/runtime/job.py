@@ -17,9 +17,10 @@ from ferrisstreams.runtime.batching import choose_strategy
 from ferrisstreams.runtime.build import Environment, JobBuilder
 from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
-from ferrisstreams.runtime.guard import BreakerReports, Guards, guard
+from ferrisstreams.runtime.guard import Guards, guard
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reopening import Reopening
+from ferrisstreams.runtime.reports import JobReports
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.runtime.state_folder import StateFolder
 from ferrisstreams.runtime.task import Task, TaskSettings
@@ -64,6 +65,7 @@ class Job:
         self._read_before: int | None = None
         self.progress = self._beginning()
         self.guards = self._guarded()
+        self._reports = JobReports(environment.observer, self.guards, environment.clock, self._rows_read)
 
     def check(self) -> None:
         """Everything that can be known without opening source and sink. Raises FerrisError."""
@@ -99,8 +101,7 @@ class Job:
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         strategy = choose_strategy(builder.settings.source, builder.bounded_file(), self._stateless)
-        observer = BreakerReports(environment.observer, guards)
-        self._task = Task(self._parts, self._commit, self.progress, strategy, self._task_settings(), observer)
+        self._task = Task(self._parts, self._commit, self.progress, strategy, self._task_settings(), self._reports)
         self._task.recover(last, moved)
         self._recovered = True
         if self._read_before is None:
@@ -134,8 +135,8 @@ class Job:
 
     def _run_to_the_end(self) -> str:
         """Where an outside system fails for a while, all is given back, and the job goes on as at start."""
-        clock, observer = self._environment.clock, self._environment.observer
-        reopening = Reopening(self.guards, clock, observer, stopped=lambda: self._stopped)
+        clock, reports = self._environment.clock, self._reports
+        reopening = Reopening(self.guards, clock, reports, lambda: self._stopped, reports.again)
         opened = False
         while True:
             try:

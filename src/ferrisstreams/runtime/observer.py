@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
     """How far a job is: rows read in this run, the source's progress, the watermark (us; None without), seconds, and
-    the state of the circuit breaker of `source` and `sink`."""
+    the state of the circuit breaker of `source` and `sink`.
+
+    `behind_seconds` is how far the watermark is behind the clock, `commit_seconds` the time since the last epoch became
+    final (or the job began), `sink` what the sink's client reports.
+    """
 
     job: str
     rows: int
@@ -20,6 +24,14 @@ class ProgressEvent:
     watermark_us: int | None
     seconds: float
     breakers: Mapping[str, str] = field(default_factory=dict)
+    behind_seconds: float | None = None
+    commit_seconds: float = 0.0
+    sink: ClientFigures | None = None
+
+    @property
+    def lag(self) -> int | None:
+        """Of all partitions together; None for a source that has no such thing."""
+        return sum(self.source.lag.values()) if self.source.lag else None
 
 
 class Observer(Protocol):

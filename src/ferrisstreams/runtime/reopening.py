@@ -19,13 +19,21 @@ class Reopening:
 
     A job that was fenced asks the decider once who owns it: a broker that gave a transaction up says the same thing as
     one that has a newer instance. Fenced again without progress, there is another instance.
+
+    `waiting` is called now and then while the job waits.
     """
 
     def __init__(
-        self, guards: Guards, clock: Clock, observer: Observer, stopped: Callable[[], bool] = lambda: False
+        self,
+        guards: Guards,
+        clock: Clock,
+        observer: Observer,
+        stopped: Callable[[], bool] = lambda: False,
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._guards = guards
         self._stopped = stopped
+        self._waiting = waiting
         self._clock = clock
         self._observer = observer
         self._attempts = 0
@@ -61,3 +69,4 @@ class Reopening:
         while left_ms > 0 and not self._stopped():
             self._clock.sleep_ms(min(left_ms, _NAP_MS))
             left_ms -= _NAP_MS
+            self._waiting()

@@ -229,15 +229,20 @@ class Task:
                 )
 
     def _tell(self, force: bool = False) -> None:
-        now_ms = self._parts.clock.monotonic_ms()
+        clock = self._parts.clock
+        now_ms = clock.monotonic_ms()
         if force or now_ms - self._told_ms >= PROGRESS_INTERVAL_MS:
             self._told_ms = now_ms
+            watermark_us = self._progress.watermarks.current_us()
             self._observer.progress(
                 ProgressEvent(
                     job=self._settings.job,
                     rows=self._read,
                     source=self._parts.source.progress(),
-                    watermark_us=self._progress.watermarks.current_us(),
+                    watermark_us=watermark_us,
                     seconds=(now_ms - self._started_ms) / 1000,
+                    behind_seconds=(clock.now_us() - watermark_us) / 1e6 if watermark_us is not None else None,
+                    commit_seconds=(now_ms - self._commit.since_ms) / 1000,
+                    sink=self._parts.sink.client(),
                 )
             )

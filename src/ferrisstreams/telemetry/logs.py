@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from ferrisstreams.runtime.job import iso_time
 from ferrisstreams.runtime.observer import ProgressEvent
+from ferrisstreams.telemetry.metrics import samples
 
 LOGGER = logging.getLogger("ferrisstreams")
 
@@ -22,29 +23,39 @@ PROGRESS_SECONDS = 10.0
 
 
 class LogObserver:
-    """Writes events as log lines, and progress as a line now and then."""
+    """Writes events as log lines, and progress as a line now and then; `metrics`: with the values of all metrics."""
 
-    def __init__(self) -> None:
-        self._told: dict[str, float] = {}
+    def __init__(self, metrics: bool = False) -> None:
+        self._metrics = metrics
+        self._told: dict[str, tuple[float, int]] = {}
 
     def progress(self, event: ProgressEvent) -> None:
-        if event.seconds - self._told.get(event.job, 0.0) >= PROGRESS_SECONDS:
-            self._told[event.job] = event.seconds
-            self.event("progress", **progress_fields(event))
+        seconds, rows = self._told.get(event.job, (0.0, 0))
+        if event.seconds - seconds < PROGRESS_SECONDS:
+            return
+        self._told[event.job] = event.seconds, event.rows
+        # An epoch that was taken back takes its rows with it.
+        rate = round(max(0, event.rows - rows) / (event.seconds - seconds))
+        found = {"metrics": [sample.as_dict() for sample in samples(event)]} if self._metrics else {}
+        self.event("progress", **progress_fields(event, rate), **found)
 
     def event(self, name: str, **fields: object) -> None:
         LOGGER.info(name, extra={"fields": fields})
 
 
-def progress_fields(event: ProgressEvent) -> dict[str, object]:
-    """A progress event as the fields of a log line."""
+def progress_fields(event: ProgressEvent, rate: int) -> dict[str, object]:
+    """A progress event as the fields of a log line; `rate` is in rows a second since the line before."""
     return {
         "job": event.job,
         "rows": event.rows,
+        "rows_per_second": rate,
         "done": event.source.done,
         "total": event.source.total,
         "unit": event.source.unit,
+        "lag": event.lag,
         "watermark": whole_seconds(event.watermark_us),
+        "behind_seconds": round(event.behind_seconds, 3) if event.behind_seconds is not None else None,
+        "commit_seconds": round(event.commit_seconds, 3),
         "seconds": round(event.seconds, 3),
         **{f"{side}_breaker": state for side, state in event.breakers.items() if state != "closed"},
     }

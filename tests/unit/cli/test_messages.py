@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ferrisstreams.cli.messages import PROGRESS, pass_on, progress_message
-from ferrisstreams.connectors.base import SourceProgress
+from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 from ferrisstreams.runtime.observer import ProgressEvent
 
 
@@ -28,7 +28,10 @@ def line(name: str, **fields: object) -> str:
 @pytest.mark.parametrize("total", [None, 10])
 @pytest.mark.parametrize("watermark_us", [None, -5])
 def test_progress_of_a_worker_reaches_the_observer_whole(total: int | None, watermark_us: int | None) -> None:
-    event = ProgressEvent("j", 3, SourceProgress(1, total, "bytes"), watermark_us, 0.5)
+    client = ClientFigures(1, 2, None if total else 1.5, 2.5, 3, 4, {"committed": 5})
+    source = SourceProgress(1, total, "bytes", {"t-0": 9}, client if total else None)
+    behind = 0.5 if watermark_us else None
+    event = ProgressEvent("j", 3, source, watermark_us, 0.5, {"sink": "open"}, behind, 0.25, None if total else client)
     heard = Heard()
     assert pass_on(line(PROGRESS, **progress_message(event)), heard)
     assert heard.progressed == [event]

@@ -35,6 +35,20 @@ def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> 
     assert told == [10, 20, 30]
 
 
+@pytest.mark.parametrize("metrics", [False, True])
+def test_progress_line_says_what_is_behind(metrics: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_standard_error(as_json=True)
+    source = SourceProgress(7, None, "offsets", {"t-0": 3, "t-1": 4})
+    LogObserver(metrics).progress(ProgressEvent("j", 700, source, 0, 14.0, {"sink": "open"}, 2.5, 0.5))
+    fields = json.loads(capsys.readouterr().err)
+    shown = {"rows_per_second": 50, "lag": 7, "behind_seconds": 2.5, "commit_seconds": 0.5, "sink_breaker": "open"}
+    assert fields.items() >= shown.items()
+    assert ("metrics" in fields) == metrics
+    if metrics:
+        labels = {"job": "j", "partition": "t-1"}
+        assert {"name": "ferris_consumer_lag_records", "labels": labels, "value": 4} in fields["metrics"]
+
+
 @pytest.mark.parametrize(
     ("time_us", "text"),
     [
