@@ -33,19 +33,45 @@ class DisagreementError(AssertionError):
     """Two of engine, model and DuckDB differ."""
 
 
-def check(combination: Combination, schedules: Sequence[Schedule]) -> None:
-    """Raises `DisagreementError`, with the query, the records and both answers."""
+def check(combination: Combination, schedules: Sequence[Schedule], on_record_time: bool = False) -> None:
+    """Raises `DisagreementError`, with the query, the records and both answers.
+
+    `on_record_time`: the rows' event time is that of the messages which they come as.
+    """
     model, accepted = play(combination, Model(combination.query, list(combination.inputs)), combination.inputs)
     expected = sorted(fold(model.state.output).values(), key=repr) if combination.calls else stateless(model)
     batch = batch_answer(combination, accepted)
     if not same_rows(expected, batch, loose=True):
         raise DisagreementError(shown(combination, "model", expected, "DuckDB", batch))
     try:
-        prepared = prepare(combination.case())
+        prepared = prepared_on_record_time(combination) if on_record_time else prepare(combination.case())
     except FerrisError as error:
         raise DisagreementError(shown(combination, "model", expected, "engine", str(error))) from error
     for schedule in schedules:
         check_schedule(combination, prepared, schedule, model)
+
+
+def prepared_on_record_time(combination: Combination) -> Prepared:
+    """The combination over a topic whose messages have the event time."""
+    case = combination.case()
+    (stream,) = case.streams
+    declaration = stream.declaration.replace("WATERMARK FOR ts AS ts", "WATERMARK FOR _timestamp AS _timestamp")
+    stream = replace(stream, declaration=f"{declaration} WITH ('connector' = 'kafka')")
+    query = case.query.replace("(ts, INTERVAL", "(_timestamp, INTERVAL")
+    prepared = prepare(replace(case, streams=(stream,), query=query))
+    messages = {
+        name: tuple(
+            replace(message, timestamp_ms=_milliseconds(row))
+            for message, row in zip((prepared.records.messages or {})[name], rows, strict=True)
+        )
+        for name, rows in combination.inputs.items()
+    }
+    return replace(prepared, records=replace(prepared.records, messages=messages))
+
+
+def _milliseconds(row: Row | None) -> int | None:
+    time = row["ts"] if row is not None else 0
+    return None if time is None else int(str(time)) // 1000
 
 
 def check_grown(combination: Combination, schedule: Schedule, part: int) -> None:

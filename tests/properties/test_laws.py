@@ -24,6 +24,15 @@ def test_engine_model_and_duckdb_agree_on_answer_and_ledger(shape: Shape, data: 
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@settings(max_examples=8, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_event_time_of_the_record_obeys_both_laws_too(shape: Shape, data: st.DataObject) -> None:
+    draw = HypothesisDraw(data)
+    combination = draw_combination(draw, shape)
+    check(combination, draw_schedules(draw, len(combination.inputs), 2), on_record_time=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 @settings(max_examples=10, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_finished_job_goes_on_with_grown_input_as_the_model_does(shape: Shape, data: st.DataObject) -> None:

@@ -25,6 +25,9 @@ _WATERMARK = re.compile(
     """,
     re.I | re.X,
 )
+#: The end of a topic's declaration, whose rows have what a message has beside its value.
+_TOPIC = re.compile(r"(,\s*WATERMARK\b.*?)?\)\s*WITH\s*\(\s*'connector'\s*=\s*'kafka'\s*\)\s*$", re.I | re.S)
+_MESSAGE_COLUMNS = ", _key VARCHAR, _timestamp TIMESTAMP, _headers MAP(VARCHAR, VARCHAR)"
 _WINDOW = re.compile(r"\b(TUMBLE|HOP|SESSION|CUMULATE)\s*\(((?:[^()]|\([^()]*\))*)\)", re.I)
 #: DuckDB keeps this word for itself; here it may name a column.
 _AT = re.compile(r"(?<![\w\"'])at\b(?!\s+TIME\b)(?![\"'])", re.I)
@@ -55,6 +58,8 @@ class Answer:
 
 def answer(case: Case) -> Answer:
     """The batch answer. Raises `Inapplicable`."""
+    if "watermark.max_ahead" in case.settings:
+        raise Inapplicable("rows that the clock refuses")
     if case.batch_rows is not None:
         raise Inapplicable("the output depends on the cut")
     used = [each for each in case.streams if re.search(rf"\b{re.escape(each.name)}\b", case.query, re.I)]
@@ -73,7 +78,12 @@ class _Oracle:
         self._case = case
         self._stream = stream
         self._declaration = _AT.sub('"at"', stream.declaration)
+        topic = _TOPIC.search(self._declaration)
+        if topic is not None:
+            self._declaration = f"{self._declaration[: topic.start()]}{_MESSAGE_COLUMNS}{topic.group(1) or ''})"
         self._time, self._delay = self._watermark()
+        if topic is not None and self._time is None and _WINDOW.search(case.query):
+            self._time = "_timestamp"
         self._query = _AT.sub('"at"', _EMIT.sub("", case.query.rstrip("; \n")))
         if self._query.upper().startswith("CREATE"):
             raise Inapplicable("not a SELECT")

@@ -62,16 +62,24 @@ class FetchRows:
             rows = exp.select("*").from_(joined.subquery("settled"))
         if self._ahead is None:
             return rows, diagnosis.rejected
-        time = function("epoch_us", column(self._ahead.column))
-        inside = exp.Between(this=time, low=number(-TIME_MAX_US), high=number(self._ahead.bound_us))
+        believed, rejected = self._unbelieved(rows, self._ahead)
+        return rows.where(believed), [*diagnosis.rejected, *rejected]
+
+    def _unbelieved(self, rows: exp.Select, ahead: Ahead) -> tuple[exp.Expression, list[Rejected]]:
+        """The condition for rows whose event time is believed, and the others."""
+        time = function("epoch_us", column(ahead.column))
+        inside = exp.Between(this=time, low=number(-TIME_MAX_US), high=number(ahead.bound_us))
         believed = function("coalesce", inside, exp.false())
-        found = self._work.rows(exp.select(ROW).from_(diagnosis.relation).where(exp.not_(believed)).order_by(ROW))
-        name = self._ahead.column
-        message = f"the event time {name} is outside of the 36,500 years around 1970"
-        if self._ahead.limited:
-            message = f"the event time {name} is further ahead of the clock than watermark.max_ahead"
-        failures = [Failure(int(str(row[0])), "", message) for row in found]
-        return rows.where(believed), [*diagnosis.rejected, *self.letters(failures, "E2110", "decode")]
+        missing = column(ahead.column).is_(exp.null())
+        # On the rows as they are read: the event time may be a system column, which is put beside them.
+        found = self._work.rows(rows.select(ROW, missing, append=False).where(exp.not_(believed)).order_by(ROW))
+        none = [Failure(int(str(row)), "", f"the record has no {ahead.column}") for row, lacks in found if lacks]
+        message = f"the event time {ahead.column} is outside of the 36,500 years around 1970"
+        if ahead.limited:
+            message = f"the event time {ahead.column} is further ahead of the clock than watermark.max_ahead"
+        wrong = [Failure(int(str(row)), "", message) for row, lacks in found if not lacks]
+        rejected = [*self.letters(none, "E2109", "decode"), *self.letters(wrong, "E2110", "decode")]
+        return believed, rejected
 
     def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
         return self.letters(failures, "E2201", "evaluate")

@@ -22,6 +22,7 @@ from ferrisstreams.plan.nodes import (
     Window,
     WindowKind,
 )
+from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import Column, Schema
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
@@ -137,7 +138,8 @@ def _scan_lines(node: Scan) -> list[str]:
         lines.append("event time: none")
     else:
         delay = f"{length_text(time.delay_us)} behind" if time.delay_us else "without delay"
-        lines.append(f"event time: {time.column}, watermark {delay}")
+        hidden = has_record_time(node.schema) and time.column == RECORD_TIME
+        lines.append(f"event time: {time.column}{' (the time of the record)' if hidden else ''}, watermark {delay}")
     return lines
 
 

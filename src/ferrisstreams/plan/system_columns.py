@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlglot import exp
 
-from ferrisstreams.plan.nodes import Aggregate, Filter, Named, Plan, Project, Scan, Sink, SourceSpec
-from ferrisstreams.schema import Column
+from ferrisstreams.config.values import Property
+from ferrisstreams.plan.nodes import Aggregate, Filter, Named, Plan, Project, Scan, Sink
+from ferrisstreams.schema import Column, Schema
 
 #: Keys and headers are shown as text: bytes in them that are not UTF-8 as `\\xff`.
 SYSTEM_COLUMNS = (
@@ -20,23 +21,35 @@ SYSTEM_COLUMNS = (
 )
 
 
-def system_columns(source: SourceSpec) -> tuple[Column, ...]:
+#: The system column that holds the record's time: the event time of a source that declares none.
+RECORD_TIME = "_timestamp"
+
+
+def system_columns(schema: Schema, properties: Mapping[str, Property]) -> tuple[Column, ...]:
     """The system columns of a source; a declared column of the same name goes before."""
-    connector = next((prop.value for name, prop in source.properties.items() if name.lower() == "connector"), None)
+    connector = next((prop.value for name, prop in properties.items() if name.lower() == "connector"), None)
     if str(connector).lower() != "kafka":
         return ()
-    declared = {column.name.lower() for column in source.schema}
+    declared = {column.name.lower() for column in schema}
     return tuple(column for column in SYSTEM_COLUMNS if column.name not in declared)
 
 
+def has_record_time(schema: Schema) -> bool:
+    """Whether rows of this schema have the record's time, and not a declared column of its name."""
+    found = schema.get(RECORD_TIME)
+    return found is not None and found.hidden
+
+
 def used_system_columns(plan: Sink) -> tuple[Column, ...]:
-    """The system columns that a plan reads."""
+    """The system columns that a plan reads, or that are its event time."""
     read: set[str] = set()
     node: Plan = plan
     while not isinstance(node, Scan):
         read |= {column.name for tree in _trees(node) for column in tree.find_all(exp.Column)}
         node = node.input
     read |= {column.name for tree in _named(node.computed) for column in tree.find_all(exp.Column)}
+    if node.source.event_time is not None:
+        read.add(node.source.event_time.column)
     return tuple(column for column in node.schema if column.hidden and column.name in read)
 
 

@@ -25,13 +25,13 @@ from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inference import describe, type_of
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
-from ferrisstreams.sql.relations import Relation, nullable, project
+from ferrisstreams.sql.relations import Relation, event_time_column, nullable, project
 from ferrisstreams.sql.resolve import EDGE, Scope, refuse_clauses, resolve
 from ferrisstreams.sql.select_list import Item, SelectList
 from ferrisstreams.sql.sources import inline_source, source_properties, with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, MessageKey, span_of
-from ferrisstreams.sql.window_binding import bind_window, window_and_group, with_grace
+from ferrisstreams.sql.window_binding import bind_window, window_and_group, with_grace, with_record_time
 
 _SELECT = frozenset({"expressions", "from_", "where", "group", "having", "windows", "with_"})
 
@@ -162,7 +162,7 @@ class Binder:
         source = with_job_properties(stream.source, self.properties, stream.job is not None)
         if not len(source.schema):
             raise ColumnsUnknownError(source)
-        schema = Schema(source.schema.columns + system_columns(source))
+        schema = Schema(source.schema.columns + system_columns(source.schema, source.properties))
         return Relation(Scan(source, schema), (), (stream.job,) if stream.job is not None else ())
 
     def _table_function(self, call: exp.Func) -> SqlError:
@@ -204,7 +204,7 @@ class Binder:
     def _select(self, node: exp.Select, source: Relation, qualifier: Name | None) -> Relation:
         window, group = window_and_group(self.context, node)
         later = tuple(item.alias for item in node.expressions if isinstance(item, exp.Alias))
-        scope = Scope(source.plan.schema, qualifier, window, later=later)
+        scope = Scope(source.plan.schema, qualifier, window, later=later, event_time=event_time_column(source.plan))
         select_list = SelectList(self.context, scope)
         items = select_list.items(node)
         having = node.args.get("having")
@@ -226,7 +226,7 @@ class Binder:
         return replace(relation, headers=tuple(select_list.headers))
 
     def _where(self, where: exp.Expr, source: Relation, scope: Scope) -> Plan:
-        inner = Scope(scope.schema, scope.qualifier, None, scope.aliases)
+        inner = replace(scope, window=None, later=())
         tree = resolve(self.context, inner, where.this)
         if uses_aggregate(self.context, [tree]):
             raise self.context.error(where.this, "WHERE comes before the aggregates", "E1102", "write HAVING")
@@ -303,6 +303,7 @@ class Binder:
             )
         window = None
         if scope.window is not None:
+            source = replace(source, plan=with_record_time(self.context, scope.window, source.plan, scope))
             window = bind_window(self.context, scope.window, source, scope)
             source = replace(source, plan=with_grace(self.context, scope.window, source.plan, self.properties))
         emit = self.emit.emit if self.emit is not None else (Emit.FINAL if window is not None else Emit.CHANGES)

@@ -19,6 +19,7 @@ from ferrisstreams.plan.nodes import (
     Project,
     Scan,
 )
+from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.header_items import HeaderItem
 
@@ -62,6 +63,14 @@ def aggregate_in(plan: Plan) -> Aggregate | None:
             return plan
         plan = plan.input
     return None
+
+
+def event_time_column(plan: Plan) -> str | None:
+    """The column of the plan that holds the event time; None: there is none, or it is not among the columns."""
+    if plan.facts.event_time is not None:
+        return plan.facts.event_time
+    source = scan_in(plan).source
+    return RECORD_TIME if source.event_time is None and has_record_time(plan.schema) else None
 
 
 def traced(plan: Plan, name: str) -> str | None:

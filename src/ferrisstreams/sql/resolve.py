@@ -30,10 +30,10 @@ _EDGES = {
     "window_end": WINDOW_END, "_window_end": WINDOW_END, "windowend": WINDOW_END,
 }  # fmt: skip
 
-_SYSTEM_COLUMNS = frozenset(
-    {"_topic", "_partition", "_offset", "_key", "_timestamp", "_event_time", "_headers", "rowtime"}
-)
+_SYSTEM_COLUMNS = frozenset({"_topic", "_partition", "_offset", "_key", "_timestamp", "_headers", "rowtime"})
 
+#: Another name of the event time, whatever its column is called. It is not in `*`.
+EVENT_TIME = "_event_time"
 
 _HEADERS = "_headers"
 
@@ -41,13 +41,15 @@ _HEADERS = "_headers"
 @dataclass(slots=True)
 class Scope:
     """The names that an expression may use: the input's columns under `qualifier`, select aliases to the left, and the
-    window's bounds when the query has one. `later` are all aliases of the select list, for the error."""
+    window's bounds when the query has one. `later` are all aliases of the select list, for the error; `event_time` is
+    the column that `_event_time` stands for."""
 
     schema: Schema
     qualifier: Name | None
     window: WrittenWindow | None = None
     aliases: dict[str, exp.Expression] = field(default_factory=dict)
     later: tuple[str, ...] = ()
+    event_time: str | None = None
 
     @property
     def described(self) -> Schema:
@@ -63,6 +65,14 @@ class Scope:
         if exact is not None or name.quoted:
             return exact
         return next((item for item in self.schema if name.matches(item.name)), None)
+
+
+    def find_or_time(self, name: Name) -> Column | None:
+        """The input column of this name; `_event_time` in any case is another name of the event time."""
+        found = self.find(name)
+        if found is None and self.event_time is not None and name.text.lower() == EVENT_TIME:
+            return self.schema.get(self.event_time)
+        return found
 
 
 def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
@@ -172,7 +182,7 @@ def _column(context: Context, scope: Scope, node: exp.Column) -> exp.Expression:
         raise context.error(node, "after a dot comes a name", "E1001", "write table.column or column.field")
     names = [name_of(part) for part in parts]
     if len(parts) > 1 and scope.qualifier is not None and names[0].matches(scope.qualifier.text):
-        found = scope.find(names[1])
+        found = scope.find_or_time(names[1])
         if found is None:
             raise _unknown(context, scope, names[1], node)
         base: exp.Expression = _input_column(found.name, names[1].span)
@@ -188,7 +198,7 @@ def _first_name(context: Context, scope: Scope, names: list[Name], node: exp.Col
     name = names[0]
     if scope.window is not None and not name.quoted and name.text.lower() in _EDGES:
         return _edge("start" if _EDGES[name.text.lower()] == WINDOW_START else "end", node)
-    found = scope.find(name)
+    found = scope.find_or_time(name)
     if found is not None:
         return _input_column(found.name, name.span)
     alias = _alias(scope.aliases, name)
@@ -231,6 +241,13 @@ def _unknown(context: Context, scope: Scope, name: Name, node: exp.Column, quali
     if lower in _EDGES:
         return context.error(
             node, f"{name.text} needs a window in GROUP BY", "E1101", "add TUMBLE(ts, INTERVAL '1' MINUTE) to GROUP BY"
+        )
+    if lower == EVENT_TIME:
+        return context.error(
+            name.span,
+            f"{name.text}: the rows here have no event time",
+            "E1101",
+            "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND; an inner query must select its column",
         )
     if lower in _SYSTEM_COLUMNS:
         return context.error(

@@ -12,7 +12,7 @@ from ferrisstreams.plan.nodes import Named
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.header_items import HeaderItem, is_header_item, read_header_item
 from ferrisstreams.sql.inference import column_names
-from ferrisstreams.sql.resolve import Scope, place, refuse_clauses, resolve
+from ferrisstreams.sql.resolve import EVENT_TIME, Scope, place, refuse_clauses, resolve
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
 from ferrisstreams.sql.syntax import MessageKey, span_of
@@ -138,6 +138,8 @@ class SelectList:
 
 def _own_name(node: exp.Expr, tree: exp.Expression) -> str | None:
     """The output name of an item without an alias, when it is a column or a field of one."""
+    if isinstance(node, exp.Column) and node.name.lower() == EVENT_TIME:
+        return EVENT_TIME
     if isinstance(tree, exp.Column):
         return str(tree.name)
     if isinstance(node, exp.Column | exp.Dot):

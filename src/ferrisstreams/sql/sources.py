@@ -12,6 +12,7 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import SourceSpec
+from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time, system_columns
 from ferrisstreams.schema import Column, EventTime, Schema
 from ferrisstreams.sql.catalog import Catalog, Stream
 from ferrisstreams.sql.config_files import with_file
@@ -43,7 +44,8 @@ def declare_source(context: Context, catalog: Catalog, statement: DeclareStream)
         place = context.source.position(statement.name.span)
         return SourceSpec(statement.name.text, schema, None, statement.properties, place)
     watermark = statement.watermark
-    declared = _from_watermark(context, watermark, schema) if watermark is not None else None
+    timed = _with_record_time(schema, statement.properties)
+    declared = _from_watermark(context, watermark, timed) if watermark is not None else None
     time = _event_time(declared, schema, statement.properties)
     position = context.source.position(statement.name.span)
     return SourceSpec(statement.name.text, schema, time, statement.properties, position)
@@ -158,12 +160,28 @@ def is_time_key(key: str) -> bool:
     return key.startswith(_TIME_KEYS)
 
 
+def _with_record_time(schema: Schema, properties: Mapping[str, Property]) -> Schema:
+    """The declared columns, and the time of the record where there is one: any may be the event time."""
+    own = tuple(column for column in system_columns(schema, properties) if column.name == RECORD_TIME)
+    return Schema((*schema.columns, *own))
+
+
 def _event_time(declared: EventTime | None, schema: Schema, properties: Mapping[str, Property]) -> EventTime | None:
-    field = _from_properties(schema, properties)
+    """The event time; delays alone are about that of the record, where there is one. Raises `SqlError`."""
+    timed = _with_record_time(schema, properties)
+    field = _from_properties(timed, properties)
     if declared is not None and field is not None and field != declared.column:
         raise _contradiction(properties[FIELD], f"WATERMARK FOR names {declared.column}, {FIELD} names {field}")
     column = declared.column if declared is not None else field
     delay = _delay(properties)
+    if column is None and delay is not None and has_record_time(timed):
+        column = RECORD_TIME
+    if column == RECORD_TIME and has_record_time(timed) and TIME_FORMAT in properties:
+        raise _wrong(
+            properties[TIME_FORMAT],
+            f"{TIME_FORMAT} says how a column is written, and the event time is that of the record",
+            f"leave it out, or name the column: {FIELD}",
+        )
     if column is None:
         for key in (STRATEGY, DELAY):
             if key in properties:

@@ -12,18 +12,19 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.expressions import column_name
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Plan, Scan, Window
+from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
+from ferrisstreams.schema import EventTime
 from ferrisstreams.sql.aggregation import uses_aggregate
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import is_header_item
 from ferrisstreams.sql.relations import Relation, scan_in, traced
-from ferrisstreams.sql.resolve import Scope, refuse_clauses, resolve
+from ferrisstreams.sql.resolve import EVENT_TIME, Scope, refuse_clauses, resolve
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, span_of
 from ferrisstreams.sql.windows import Grace, WrittenWindow, read_window
 
 LATENESS = "allowed.lateness"
 
 _EDGE_NAMES = frozenset({"window_start", "window_end", "_window_start", "_window_end", "windowstart", "windowend"})
-_EVENT_TIME = "_event_time"
 
 
 def window_and_group(context: Context, node: exp.Select) -> tuple[WrittenWindow | None, list[exp.Expr]]:
@@ -114,6 +115,26 @@ def _plain(node: exp.Expr) -> str:
 # Time
 
 
+def with_record_time(context: Context, written: WrittenWindow, plan: Plan, scope: Scope) -> Plan:
+    """The plan whose scan, where it declares no event time, has that of its records: when the window names it, or
+    names no time. Raises `SqlError`."""
+    scan = scan_in(plan)
+    if scan.source.event_time is not None or not has_record_time(scan.schema):
+        return plan
+    if written.time is not None and not _is_event_time(written.time, scope):
+        tree = resolve(context, _bare(scope), written.time)
+        name = column_name(tree)
+        if name is None or traced(plan, name) != RECORD_TIME:
+            return plan
+    return _with_event_time(plan, EventTime(RECORD_TIME))
+
+
+def _with_event_time(plan: Plan, time: EventTime) -> Plan:
+    if isinstance(plan, Scan):
+        return replace(plan, source=replace(plan.source, event_time=time))
+    return replace(plan, input=_with_event_time(plan.input, time))
+
+
 def bind_window(context: Context, written: WrittenWindow, source: Relation, scope: Scope) -> Window:
     """The window over the event time of its source. Raises `SqlError`."""
     scan = scan_in(source.plan)
@@ -123,7 +144,8 @@ def bind_window(context: Context, written: WrittenWindow, source: Relation, scop
             written.node,
             f"the window needs an event time, and {scan.source.name} has none",
             "E1201",
-            "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')",
+            "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
+            + (f"; or write {RECORD_TIME}, the time of the record" if has_record_time(scan.schema) else ""),
         )
     for reserved in (WINDOW_START, WINDOW_END):
         if scan.source.schema.get(reserved) is not None:
@@ -134,7 +156,7 @@ def bind_window(context: Context, written: WrittenWindow, source: Relation, scop
                 "declare the column under another name",
             )
     if written.time is not None and not _is_event_time(written.time, scope):
-        tree = resolve(context, Scope(scope.schema, scope.qualifier), written.time)
+        tree = resolve(context, _bare(scope), written.time)
         name = column_name(tree)
         if name is None or traced(source.plan, name) != time.column:
             raise context.error(
@@ -146,9 +168,14 @@ def bind_window(context: Context, written: WrittenWindow, source: Relation, scop
     return written.over(time.column)
 
 
+def _bare(scope: Scope) -> Scope:
+    """The input's columns alone: a window's time is none of the select list."""
+    return Scope(scope.schema, scope.qualifier, event_time=scope.event_time)
+
+
 def _is_event_time(node: exp.Expression, scope: Scope) -> bool:
     """`_event_time`, in any case, names the event time whatever its column is called."""
-    return isinstance(node, exp.Column) and node.name.lower() == _EVENT_TIME and scope.schema.get(node.name) is None
+    return isinstance(node, exp.Column) and node.name.lower() == EVENT_TIME and scope.schema.get(node.name) is None
 
 
 def with_grace(context: Context, written: WrittenWindow, plan: Plan, properties: Mapping[str, Property]) -> Plan:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
+from ferrisstreams.batch import Fetch, Headers, JsonValue, Limit, Payload, Positions, RawRecord, Rejected
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.connectors.base import CommittedOffset, Identities, SourceProgress
 from ferrisstreams.errors import UnknownOutcomeError
@@ -20,10 +20,46 @@ _POLL_MS = 400.0
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What a source holds: whole records by partition, and the header that a CSV file begins with."""
+    """What a source holds: whole records by partition, and the header that a CSV file begins with.
+
+    `messages`, where the records are messages, are what else each has: as many as there are records.
+    """
 
     partitions: Mapping[str, Sequence[bytes]]
     header: bytes | None = None
+    messages: Mapping[str, Sequence[RawRecord]] | None = None
+
+
+class RecordMessages:
+    """Messages of one partition, in order."""
+
+    value_bytes_max = 1 << 20
+
+    def __init__(self, records: Sequence[RawRecord]) -> None:
+        self._records = records
+        self.values = [record.value for record in records]
+        self.joined = b"".join(value + b"\n" for value in self.values if value is not None)
+
+    def record(self, row: int) -> RawRecord:
+        return self._records[row]
+
+    def has_keys(self) -> bool:
+        return any(record.key is not None for record in self._records)
+
+    def has_headers(self) -> bool:
+        return any(record.headers for record in self._records)
+
+    def keys(self) -> list[bytes | None]:
+        return [record.key for record in self._records]
+
+    def offsets(self) -> list[int]:
+        return [record.offset for record in self._records]
+
+    def timestamps_ms(self) -> list[int | None]:
+        return [record.timestamp_ms for record in self._records]
+
+    def headers(self) -> list[Headers]:
+        return [record.headers for record in self._records]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +116,13 @@ class RecordSource:
             position=self._next[name],
             caught_up=not self._left(name),
             header=self._records.header,
+            messages=self._messages(name, start, len(taken)),
         )
+
+    def _messages(self, name: str, start: int, count: int) -> RecordMessages | None:
+        if self._records.messages is None:
+            return None
+        return RecordMessages(self._records.messages[name][start : start + count])
 
     def _choose(self, left: Sequence[str]) -> tuple[str, int]:
         done = sum(self._next.values())

@@ -15,13 +15,13 @@ from ferrisstreams.clock import ManualClock
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import FerrisError, SqlError
-from ferrisstreams.plan.nodes import Emit, JobPlan, SourceSpec
+from ferrisstreams.plan.nodes import Emit, JobPlan
 from ferrisstreams.runtime.build import Environment, StandIns
 from ferrisstreams.runtime.faults import Crash, CrashAt, Faults, NoFaults
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application
-from ferrisstreams.testing.case import Case, Content, RawRecords, StreamInput
-from ferrisstreams.testing.cells import json_text
+from ferrisstreams.testing.case import Case, RawRecords, StreamInput
+from ferrisstreams.testing.case_records import records_of
 from ferrisstreams.testing.doubles import CollectingSink, Records, RecordSource, TransactionalSink, TransactionLog
 from ferrisstreams.testing.schedules import Schedule
 
@@ -29,6 +29,7 @@ from ferrisstreams.testing.schedules import Schedule
 _START_US = 1_704_067_200_000_000
 
 _WITH = re.compile(r"\bWITH\s*\(", re.I)
+_TOPIC = re.compile(r"'connector'\s*=\s*'kafka'", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,8 @@ def _declaration(stream: StreamInput) -> str:
 
 def _defaults(stream: StreamInput) -> list[tuple[str, str]]:
     raw = [content.format for content in stream.partitions.values() if isinstance(content, RawRecords)]
-    return [("connector", "file"), ("path", "records"), ("format", raw[0] if raw else "json")]
+    place = [] if _TOPIC.search(stream.declaration) else [("connector", "file"), ("path", "records")]
+    return [*place, ("format", raw[0] if raw else "json")]
 
 
 def _overrides(case: Case, schedule: Schedule) -> dict[str, Property]:
@@ -201,42 +203,6 @@ def _overrides(case: Case, schedule: Schedule) -> dict[str, Property]:
 
 def _same_name(one: str, other: str) -> bool:
     return one.strip('"').lower() == other.lower()
-
-
-# -- records
-
-
-def records_of(stream: StreamInput, spec: SourceSpec) -> Records:
-    """The stream's rows as records of its format."""
-    types = {column.name.lower(): column.type for column in spec.schema}
-    partitions = {name: _lines(content, types) for name, content in stream.partitions.items()}
-    raw = [content for content in stream.partitions.values() if isinstance(content, RawRecords)]
-    header = None
-    if raw and raw[0].format == "csv" and _has_header(spec):
-        header = next(iter(partitions.values()))[0]
-        partitions = {name: lines[1:] for name, lines in partitions.items()}
-    return Records(partitions, header)
-
-
-def _has_header(spec: SourceSpec) -> bool:
-    given = spec.properties.get("header")
-    return given is None or str(given.value).lower() != "false"
-
-
-def _lines(content: Content, types: Mapping[str, str]) -> tuple[bytes, ...]:
-    if isinstance(content, RawRecords):
-        return content.records
-    return tuple(
-        (
-            "{"
-            + ", ".join(
-                f"{json.dumps(name)}: {json_text(cell, types.get(name.lower(), 'VARCHAR'))}"
-                for name, cell in zip(content.columns, row, strict=True)
-            )
-            + "}"
-        ).encode()
-        for row in content.rows
-    )
 
 
 def _letter(line: Mapping[str, JsonValue]) -> Letter:
