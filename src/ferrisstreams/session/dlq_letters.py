@@ -64,6 +64,12 @@ class Letter:
         return time_us(self.header("ferris.last_failed_at"))
 
     @property
+    def record_time_ms(self) -> int | None:
+        """The time of a topic's record, which may be its event time; None where it had none."""
+        text = self.header("ferris.record.timestamp")
+        return time_us(text) // 1000 if text else None
+
+    @property
     def text(self) -> str:
         """The value for people."""
         return (self.value or b"").decode("utf-8", "backslashreplace")

@@ -13,6 +13,7 @@ from ferrisstreams.connectors.file_settings import FileSourceSettings, fixed_fol
 from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.plan.system_columns import RECORD_TIME
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.session.application import Application, RunOptions
@@ -97,7 +98,9 @@ def _builder(application: Application, options: RunOptions, job: JobPlan) -> Ite
 
 
 def _topic_place(builder: JobBuilder, topic: str) -> TopicPlace:
-    return TopicPlace(builder.producer.properties, topic, f"{builder.identity.group}.dlq")
+    time = builder.spec.event_time
+    keeps_time = time is not None and time.column == RECORD_TIME and builder.spec.schema.get(RECORD_TIME) is None
+    return TopicPlace(builder.producer.properties, topic, f"{builder.identity.group}.dlq", keeps_time)
 
 
 # --- where replayed records go ----------------------------------------------------------------------------------------

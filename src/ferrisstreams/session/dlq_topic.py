@@ -33,11 +33,15 @@ _OWN_PREFIXES = ("__connect.errors.", "ferris.")
 
 @dataclass(frozen=True, slots=True)
 class TopicPlace:
-    """The cluster by its client's properties, the topic of letters, and the name that a replay's transactions have."""
+    """The cluster by its client's properties, the topic of letters, and the name that a replay's transactions have.
+
+    `keeps_time`: a record that is replayed has the time of the first, because it is the event time.
+    """
 
     properties: Mapping[str, str]
     topic: str
     transactional_id: str
+    keeps_time: bool = False
 
     @property
     def journal(self) -> str:
@@ -123,7 +127,9 @@ class TopicLetters:
         try:
             if replayed is not None and self._target is not None:
                 keys = [letter.key for letter in letters]
-                producer.write(self._target, [letter.value for letter in letters], keys, replayed)
+                # The time of an old record is that of a record which retention may delete: kept only where it matters.
+                times = [letter.record_time_ms for letter in letters] if self._place.keeps_time else None
+                producer.write(self._target, [letter.value for letter in letters], keys, replayed, times)
             self._faults.reach("after_replay_intent")
             producer.write(self._place.journal, [done] * len(letters), [letter.id.encode() for letter in letters])
             producer.flush()

@@ -66,7 +66,6 @@ class Scope:
             return exact
         return next((item for item in self.schema if name.matches(item.name)), None)
 
-
     def find_or_time(self, name: Name) -> Column | None:
         """The input column of this name; `_event_time` in any case is another name of the event time."""
         found = self.find(name)

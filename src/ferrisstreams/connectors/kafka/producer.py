@@ -54,6 +54,8 @@ _SEND_SECONDS = 10.0
 #: A wait for room in the client's queue.
 _ROOM_SECONDS = 0.05
 _ROOM_WAITS_MAX = 1200
+#: What the client takes for a record without a time of its own.
+_NOW = 0
 #: Bytes of a record beside its value, its key and its headers, generously.
 _RECORD_OVERHEAD_BYTES = 128
 
@@ -142,14 +144,18 @@ class KafkaProducer:
         values: Sequence[bytes | str | None],
         keys: Sequence[bytes | None] | None = None,
         headers: Sequence[Headers] | None = None,
+        timestamps_ms: Sequence[int | None] | None = None,
     ) -> None:
-        """Hand records over; they are delivered by `flush`. Raises ConnectorError when one before them has failed."""
+        """Hand records over; they are delivered by `flush`. Without a time of its own a record has that of this moment.
+
+        Raises ConnectorError when one before them has failed.
+        """
         self._raise_failure()
         with self._translated(f"write to the topic {topic}"):
-            if keys is None and headers is None:
+            if keys is None and headers is None and timestamps_ms is None:
                 self._write_values(topic, values)
             else:
-                self._write_records(topic, values, keys, headers)
+                self._write_records(topic, values, keys, headers, timestamps_ms)
             self._producer.poll(0)
 
     def _write_values(self, topic: str, values: Sequence[bytes | str | None]) -> None:
@@ -167,16 +173,18 @@ class KafkaProducer:
         values: Sequence[bytes | str | None],
         keys: Sequence[bytes | None] | None,
         headers: Sequence[Headers] | None,
+        timestamps_ms: Sequence[int | None] | None,
     ) -> None:
         produce = self._producer.produce
         for row, value in enumerate(values):
             key = keys[row] if keys is not None else None
             named: list[tuple[str, str | bytes | None]] = list(headers[row]) if headers is not None else []
+            time_ms = (timestamps_ms[row] if timestamps_ms is not None else None) or _NOW
             try:
-                produce(topic, value, key, headers=named)
+                produce(topic, value, key, headers=named, timestamp=time_ms)
             except BufferError:
                 self._make_room()
-                produce(topic, value, key, headers=named)
+                produce(topic, value, key, headers=named, timestamp=time_ms)
 
     def flush(self) -> None:
         """Until all records are taken by the brokers. Raises ConnectorError when one was not."""
