@@ -62,6 +62,7 @@ CODES: Mapping[str, str] = {
     "E4109": "a broker for tests that cannot be started",
     "E4110": "a Kafka transaction whose outcome is not known",
     "E4111": "a Kafka topic that was deleted and made anew",
+    "E4112": "a Kafka topic that has other partitions than the job's state is dealt by",
     # State.
     "E5001": "a state file in use by another process",
     "E5002": "state that belongs to another plan",
@@ -69,6 +70,7 @@ CODES: Mapping[str, str] = {
     "E5004": "a state file of another format version",
     "E5005": "a state file that cannot be opened",
     "E5006": "state that another instance of the job has left behind",
+    "E5007": "state of another parallelism",
     # Failures of a job.
     "E6001": "a row failed under FailBatch",
     "E6002": "too many dead letters",

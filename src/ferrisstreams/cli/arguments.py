@@ -57,6 +57,7 @@ class RunArguments:
     )
     output: OutputForm = Output.TABLE
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False
+    number: Annotated[int | None, typer.Option("--worker-number", hidden=True, min=0)] = None
 
 
 @dataclass(frozen=True)

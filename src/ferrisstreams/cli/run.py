@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from ferrisstreams.cli.failure import as_ferris_error, as_json, paint, report
 from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary, print_json, print_table
+from ferrisstreams.errors import InternalError
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.telemetry.logs import LogObserver, log_to_standard_error
@@ -40,7 +42,9 @@ def run(arguments: RunArguments) -> int:
         raise typer.BadParameter(f"{arguments.file} has no job to run", param_hint="FILE")
     rows_on_stdout = _prints_rows(jobs)
     try:
-        if len(jobs) == 1:
+        if len(jobs) == 1 and arguments.number is None and application.parallelism(jobs[0], options) > 1:
+            summaries = [_run_several_workers(application, jobs[0], arguments, text)]
+        elif len(jobs) == 1:
             summaries = _run_here(application, options, arguments, rows_on_stdout)
         else:
             from ferrisstreams.cli.workers import run_in_workers
@@ -70,6 +74,7 @@ def run_options(arguments: RunArguments) -> RunOptions:
         state_dir=str(arguments.state_dir) if arguments.state_dir else None,
         overwrite=arguments.overwrite,
         jobs=(arguments.job,) if arguments.job else None,
+        worker=arguments.number,
     )
 
 
@@ -87,21 +92,38 @@ def _run_here(
 ) -> list[JobSummary]:
     watching: AbstractContextManager[Observer]
     if arguments.worker:
-        watching = nullcontext(_WorkerObserver(application))
+        watching = nullcontext(_WorkerObserver(application.stop))
     else:
         watching = observing(rows_on_stdout, arguments.output)
     with stopping_on_signal(application.stop, _kill_self), watching as observer:
         result = application.run(options=options, observer=observer)
     for job in result.jobs:
-        if job.error is not None:
+        # The error of one of several workers is told by the process that started them.
+        if job.error is not None and arguments.number is None:
             sys.stderr.write(paint(str(job.error)) + "\n")
     return [JobSummary.of(job) for job in result.jobs]
+
+
+def _run_several_workers(application: Application, job: JobPlan, arguments: RunArguments, text: str) -> JobSummary:
+    """One job in several processes. Raises FerrisError for what is refused before they start."""
+    from ferrisstreams.cli.parallel import ParallelJob
+    from ferrisstreams.session.workers import prepare_workers
+
+    options = run_options(arguments)
+    application.keep_columns(options)
+    prepare_workers(application, options, job)
+    parallel = ParallelJob(job.name, application.parallelism(job, options))
+    watching: AbstractContextManager[Observer]
+    watching = nullcontext(_WorkerObserver(parallel.stop)) if arguments.worker else observing(False, arguments.output)
+    with watching as observer:
+        return parallel.run(arguments, text, observer)
 
 
 def _refuse(error: Exception, arguments: RunArguments) -> int:
     """Nothing ran, or a bug of ours ended it."""
     shown = as_ferris_error(error)
-    code = report(error)
+    # An ordinary error of one of several workers is told by the process that started them.
+    code = report(error) if arguments.number is None or isinstance(shown, InternalError) else 1
     if arguments.worker or arguments.output is Output.JSON:
         print_json([], as_json(shown))
     return code
@@ -130,15 +152,15 @@ def _show(summaries: list[JobSummary], arguments: RunArguments, rows_on_stdout: 
 class _WorkerObserver:
     """Tells the parent everything as JSON lines, and stops the job when the parent is gone."""
 
-    def __init__(self, application: Application) -> None:
-        self._application = application
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
         self._parent = os.getppid()
         self._logs = LogObserver()
 
     def progress(self, event: ProgressEvent) -> None:
         self._logs.event(PROGRESS, **progress_message(event))
         if os.getppid() != self._parent:
-            self._application.stop()
+            self._stop()
 
     def event(self, name: str, **fields: object) -> None:
         self._logs.event(name, **fields)

@@ -16,13 +16,13 @@ from ferrisstreams.cli.state_commands import ResetArguments
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.rebuild import rebuild
-from ferrisstreams.session.state import StateReport, builder_of, reset, show, state_file
+from ferrisstreams.session.state import StateReport, builder_of, reset, show
 
 
 def run_show(arguments: JobsArguments) -> int:
     """The exit code: 0. Raises StateError where a job has no state."""
     application, options, jobs = _chosen(arguments)
-    reports = [show(application, options, job) for job in jobs]
+    reports = [report for job in jobs for report in show(application, options, job)]
     if arguments.output is Output.JSON:
         print(json.dumps({"jobs": [asdict(report) for report in reports]}))
     else:
@@ -50,7 +50,7 @@ def run_reset(arguments: ResetArguments) -> int:
         raise typer.BadParameter("a reset gives state up for good: say --yes", param_hint="--yes")
     for job in jobs:
         with builder_of(application, options, job) as builder:
-            question = f"give up the state of {job.name} ({state_file(builder).parent})?"
+            question = f"give up the state of {job.name} ({builder.job_folder()})?"
         if not arguments.yes and not typer.confirm(question, err=True):
             return 1
         done = reset(application, options, job) or ["nothing to do"]
@@ -74,7 +74,7 @@ def _chosen(arguments: JobsArguments | ResetArguments) -> tuple[Application, Run
 def _lines(report: StateReport) -> Iterator[str]:
     confirmed = "" if report.confirmed else " (not yet confirmed)"
     rows: list[tuple[str, object]] = [
-        ("job", report.job),
+        ("job", report.job if report.worker is None else f"{report.job}, worker {report.worker}"),
         ("state", report.path),
         ("state id", report.state_id),
         ("bytes", f"{report.bytes:,}"),

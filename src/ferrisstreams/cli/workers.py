@@ -34,11 +34,11 @@ _JOIN_SECONDS = 0.2
 def run_in_workers(jobs: Sequence[JobPlan], arguments: RunArguments, text: str, observer: Observer) -> list[JobSummary]:
     """Run every job and give their summaries in the order of `jobs`. Workers are given `text`, the application's SQL,
     when the file is standard input."""
-    group = _Group(observer)
-    workers = {job.name: _Worker(job, group) for job in jobs}
-    for worker in workers.values():
-        before = [workers[name] for name in worker.job.depends_on if name in workers]
-        worker.start(_command(arguments, worker.job.name), text if arguments.file == STANDARD_INPUT else "", before)
+    group = WorkerGroup(observer)
+    workers = {job.name: Worker(job.name, group, observer) for job in jobs}
+    for job in jobs:
+        before = [workers[name] for name in job.depends_on if name in workers]
+        workers[job.name].start(worker_command(arguments, job.name), worker_input(arguments, text), before)
     with stopping_on_signal(group.stop, group.kill):
         for worker in workers.values():
             while not worker.ended.wait(_JOIN_SECONDS):
@@ -46,7 +46,13 @@ def run_in_workers(jobs: Sequence[JobPlan], arguments: RunArguments, text: str, 
     return [worker.summary for worker in workers.values()]
 
 
-def _command(arguments: RunArguments, job: str) -> list[str]:
+def worker_input(arguments: RunArguments, text: str) -> str:
+    """What a worker is given on standard input."""
+    return text if arguments.file == STANDARD_INPUT else ""
+
+
+def worker_command(arguments: RunArguments, job: str) -> list[str]:
+    """The command of the worker of a job."""
     command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", arguments.file, "--worker", "--job", job]
     command += ["--once"] * arguments.once + ["--overwrite"] * arguments.overwrite
     if arguments.max_records is not None:
@@ -58,8 +64,8 @@ def _command(arguments: RunArguments, job: str) -> list[str]:
     return command
 
 
-class _Group:
-    """What all workers share: the observer, standard output, and whether a stop was asked for."""
+class WorkerGroup:
+    """What workers share: the observer, standard output, and whether a stop was asked for."""
 
     def __init__(self, observer: Observer) -> None:
         self.lock = Lock()
@@ -96,26 +102,32 @@ class _Group:
             process.send_signal(number)
 
 
-class _Worker:
-    """One job: waits for those that feed it, runs its process, and keeps its summary."""
+class Worker:
+    """A job, or one of its workers: waits for jobs that feed it, runs its process, and keeps its summary.
 
-    def __init__(self, job: JobPlan, group: _Group) -> None:
+    `observer` is told what the process tells; `number`: which of the job's workers it is. The error of such a one is
+    left to the one who asks for the summary.
+    """
+
+    def __init__(self, job: str, group: WorkerGroup, observer: Observer, number: int | None = None) -> None:
         self.job = job
+        self.number = number
         self.ended = Event()
-        self.summary = JobSummary(job.name, "stopped")
+        self.summary = JobSummary(job, "stopped")
         self._group = group
+        self._observer = observer
 
-    def start(self, command: list[str], text: str, before: Sequence[_Worker]) -> None:
-        Thread(target=self._run, args=(command, text, before), name=self.job.name, daemon=True).start()
+    def start(self, command: list[str], text: str, before: Sequence[Worker] = ()) -> None:
+        Thread(target=self._run, args=(command, text, before), name=self.job, daemon=True).start()
 
-    def _run(self, command: list[str], text: str, before: Sequence[_Worker]) -> None:
+    def _run(self, command: list[str], text: str, before: Sequence[Worker]) -> None:
         try:
             if before:
-                self._group.tell("job_waits", job=self.job.name, until_finished=[other.job.name for other in before])
+                self._group.tell("job_waits", job=self.job, until_finished=[other.job for other in before])
             for other in before:
                 other.ended.wait()
-            if failed := [other.job.name for other in before if other.summary.state == "failed"]:
-                self._fail(_not_started(self.job.name, failed))
+            if failed := [other.job for other in before if other.summary.state == "failed"]:
+                self._fail(_not_started(self.job, failed))
             elif not self._group.stopping:
                 self._run_process(command, text)
         finally:
@@ -142,15 +154,20 @@ class _Worker:
     def _conclude(self, last: bytes, code: int) -> None:
         if last.startswith(b'{"jobs": ['):
             said = json.loads(last)
-            failed = JobSummary(self.job.name, "failed", error=said.get("error"))
+            failed = JobSummary(self.job, "failed", error=said.get("error"))
             self.summary = JobSummary(**said["jobs"][0]) if said["jobs"] else failed
         elif not self._group.killed and (not self._group.stopping or _crashed(code)):
-            self._fail(_ended(self.job.name, code))
+            self._fail(_ended(self._name, code))
+
+    @property
+    def _name(self) -> str:
+        return f"the worker of job '{self.job}'" if self.number is None else f"worker {self.number} of job '{self.job}'"
 
     def _fail(self, error: FerrisError) -> None:
-        with self._group.lock:
-            sys.stderr.write(paint(str(error)) + "\n")
-        self.summary = JobSummary(self.job.name, "failed", error=as_json(error))
+        if self.number is None:
+            with self._group.lock:
+                sys.stderr.write(paint(str(error)) + "\n")
+        self.summary = JobSummary(self.job, "failed", error=as_json(error))
 
     def _forward_rows(self, stream: IO[bytes]) -> bytes:
         """Pass on all lines but the last, which is the summary. Closes the stream when nobody reads ours any more."""
@@ -171,7 +188,7 @@ class _Worker:
         for line in stream:
             text = line.decode("utf-8", "replace")
             with self._group.lock:
-                if not pass_on(text, self._group.observer):
+                if not pass_on(text, self._observer):
                     sys.stderr.write(text)
 
 
@@ -188,8 +205,6 @@ def _not_started(job: str, failed: Sequence[str]) -> FerrisError:
     )
 
 
-def _ended(job: str, code: int) -> FerrisError:
+def _ended(who: str, code: int) -> FerrisError:
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return FatalConnectorError(
-        f"the worker of job '{job}' ended without a result ({how})", "E6004", "run again: it goes on where it was"
-    )
+    return FatalConnectorError(f"{who} ended without a result ({how})", "E6004", "run again: it goes on where it was")

@@ -95,6 +95,8 @@ CONNECTOR_KEYS = (
         ("scan.startup.mode", "auto.offset.reset", "kafka.auto.offset.reset", "properties.auto.offset.reset")),
     Key("group.id", TEXT, None, _SOURCE, "The group that the job's positions are committed to. No other consumer "
         "may be in it. Default: <application>.<job>.", ("kafka",), ("kafka.group.id", "properties.group.id")),
+    Key("partitioned.by", TEXT, None, _SOURCE, "The columns, separated by commas, whose equal values are always in the "
+        "same partition, NULL too (`_key`: the message key): what several workers may group by.", ("kafka",)),
     Key("key", TEXT, None, _SINK, "The column that becomes the message key. Default: PRIMARY KEY, else the GROUP BY "
         "columns, else the key of the source's message.", ("kafka",)),
     Key("create.topic", FLAG, False, _SIDES, "Make the topic when it is not there.", ("kafka",)),
@@ -174,6 +176,8 @@ JOB_KEYS = (
         "letters."),
     Key("dlq.max_replays", integer(0), 3, _JOB, "A record that became a dead letter again after so many replays is "
         "quarantined: ferris dlq replay leaves it."),
+    Key("parallelism", integer(1, 1024), 1, _JOB, "How many worker processes share the partitions of the job's topic. "
+        "`ferris run` starts them."),
     Key("state.dir", TEXT, None, _JOB, "Where state is kept. Default: .ferris beside the application file."),
     Key("memory.limit", SIZE, None, _JOB, "Memory of the engine. Default: 80 % of the machine's."),
 )  # fmt: skip

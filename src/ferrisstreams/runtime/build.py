@@ -20,6 +20,7 @@ from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
 from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
 from ferrisstreams.connectors.file_source import FileSource
+from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.output_names import is_pattern
 from ferrisstreams.connectors.stdout_sink import StdoutSink
 from ferrisstreams.duck.engine import Engine
@@ -33,8 +34,10 @@ from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_mess
 from ferrisstreams.runtime.faults import Faults, NoFaults
 from ferrisstreams.runtime.files import SinkPlace, encoding_of, file_sink, format_of, has_header, source_files
 from ferrisstreams.runtime.identity import JobIdentity
+from ferrisstreams.runtime.layout import read_layout, worker_folder
 from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.runtime.observer import Observer, Silent
+from ferrisstreams.runtime.parallelism import check_parallelism
 from ferrisstreams.runtime.settings import JobSettings, failure_policy, settings_of
 from ferrisstreams.schema import Schema
 
@@ -63,7 +66,8 @@ class StandIns:
 class Environment:
     """What surrounds a job: folders, components, and the sources and sinks in memory that it may name.
 
-    `state_root` None keeps state in memory. `engine` is given by tests that let it survive a crash.
+    `state_root` None keeps state in memory. `engine` is given by tests that let it survive a crash. `worker`: which one
+    of several (`parallelism`) this process is; None: not one of several.
     """
 
     application: str
@@ -80,10 +84,16 @@ class Environment:
     memory_sinks: Mapping[str, Sink] = field(default_factory=dict)
     engine: Engine | None = None
     stand_ins: StandIns | None = None
+    worker: int | None = None
 
 
 class JobBuilder:
-    """The components of one job. Building opens nothing outside; the task does, when it recovers."""
+    """The components of one job, or of one of its workers. Building opens nothing outside; the task does, when it
+    recovers.
+
+    `parallelism` is how many workers the job has, `share` what this one reads of a topic. Without a worker's number
+    that is all of it, which is for looking at the job and not for running it.
+    """
 
     def __init__(self, plan: JobPlan, environment: Environment) -> None:
         self.plan = plan
@@ -91,8 +101,12 @@ class JobBuilder:
         self.identity = JobIdentity(environment.application, plan.name)
         self.spec: SourceSpec = take_plan_apart(plan.plan).scan.source
         self.settings: JobSettings = settings_of(plan, self.spec, environment.overrides)
-        self.block = MemoryFile()
+        # What stands in for a topic has no partitions that could be dealt: one task reads it.
+        alone = environment.stand_ins is not None
+        self.parallelism = 1 if alone else self.settings.job.integer("parallelism")
+        self.share = WHOLE if environment.worker is None else Share(environment.worker, self.parallelism)
         self._check()
+        self.block = MemoryFile()
 
     def _check(self) -> None:
         job, source = self.settings.job, self.settings.source
@@ -120,6 +134,34 @@ class JobBuilder:
                 "E3003",
                 "set 'allowed.lateness' to how late a row may be",
                 prop.position if prop else None,
+            )
+
+        if self.environment.stand_ins is None:
+            several = self.parallelism > 1
+            letters_in_file = several and self.needs_dead_letters and self.dead_letter_topic() is None
+            check_parallelism(self.plan, self.settings, letters_in_file)
+        if self.parallelism > 1:
+            self._check_workers()
+
+    def _check_workers(self) -> None:
+        """Raises ConfigError for what is not to be had with several workers."""
+        prop = self.settings.job.property("parallelism")
+        position = prop.position if prop is not None else None
+        if self.environment.rows_max is not None:
+            raise ConfigError(
+                f"--max-records of {self.plan.name}, which has {self.parallelism} workers ('parallelism'): they cannot"
+                " stop together at a record",
+                "E3003",
+                "leave one of both out: --set parallelism=1",
+                position,
+            )
+        if self.transactions() is not None and self.producer.source_topic is None:
+            raise ConfigError(
+                f"{self.plan.name} cannot have {self.parallelism} workers ('parallelism'): its topics are on two"
+                " clusters, and each worker's positions are decided by its own partitions on the cluster of the output",
+                "E3003",
+                "leave 'parallelism' out, or use 'job.mode' = 'at_least_once'",
+                position,
             )
 
     # --- settings ---------------------------------------------------------------------------------------------------
@@ -225,8 +267,10 @@ class JobBuilder:
         topics: dict[str, NewTopicSettings | None] = {self.sink_topic(): kafka_settings.new_topic(self.settings.job)}
         if self.needs_dead_letters and (letters := self.dead_letter_topic()) is not None:
             topics[letters] = NewTopicSettings()
-        kafka = self.settings.source_connector == "kafka"
-        read = kafka_settings.source_topic(self.settings.source, self.spec.name) if kafka else None
+        read = None
+        if self.settings.source_connector == "kafka":
+            topic = kafka_settings.source_topic(self.settings.source, self.spec.name)
+            read = kafka_settings.SourceTopic(topic, self.share)
         with placed_at(self.plan.position):
             settings = kafka_settings.kafka_producer_settings(
                 self.settings, self.plan.name, self.identity, topics, read
@@ -246,8 +290,12 @@ class JobBuilder:
         """Of a Kafka source."""
         from ferrisstreams.runtime.kafka_settings import kafka_source_settings
 
+        layout = read_layout(self.job_folder()) if self.share.workers > 1 else None
+        partitions = layout.partitions if layout is not None else None
         with placed_at(self.spec.position):
-            return kafka_source_settings(self.settings.source, self.spec.name, self.identity, self.environment.once)
+            return kafka_source_settings(
+                self.settings.source, self.spec.name, self.identity, self.environment.once, self.share, partitions
+            )
 
     def dead_letters(self) -> DeadLetters | None:
         if not self.needs_dead_letters:
@@ -318,12 +366,16 @@ class JobBuilder:
             raise ConfigError(f"{owner} has no 'path'", "E3004", "add 'path' = 'file'")
         return (self.environment.folder / path.removeprefix("file://")).absolute()
 
-    def state_folder(self) -> Path:
-        """The job's folder of state."""
+    def job_folder(self) -> Path:
+        """The folder of all that the job keeps."""
         given = self.settings.job.optional_text("state.dir")
         root = (self.environment.folder / given).absolute() if given else self.environment.state_root
         assert root is not None, "the job keeps its state in memory"
         return self.identity.folder(root)
+
+    def state_folder(self) -> Path:
+        """The folder of the state; of several workers that of this one."""
+        return worker_folder(self.job_folder(), self.share)
 
     def bounded_file(self) -> bool:
         return self.settings.source_connector == "file" and not self.settings.source.flag("watch")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ferrisstreams.connectors.kafka.share import Share
 from ferrisstreams.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
@@ -45,6 +46,10 @@ class JobIdentity:
     def group(self) -> str:
         """The Kafka group that the job's positions are committed to."""
         return f"{self.application}.{self.job}"
+
+    def transactional_id(self, share: Share) -> str:
+        """That of one worker; the same in every run. No job's name has a slash in it."""
+        return self.group if share.workers == 1 else f"{self.group}/{share.worker}"
 
     @property
     def dead_letter_topic(self) -> str:

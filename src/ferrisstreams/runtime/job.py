@@ -21,6 +21,7 @@ from ferrisstreams.runtime.guard import Guards, guard
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.reports import JobReports
+from ferrisstreams.runtime.rescaling import settle_layout
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.runtime.state_folder import StateFolder
 from ferrisstreams.runtime.task import Task, TaskSettings
@@ -215,6 +216,8 @@ class Job:
         paths = (self._builder.block.path,)
         if root is None or self.plan.plan.spec.anonymous:
             return Engine(EngineSettings(memory_limit_bytes=limit, allowed_paths=paths))
+        if self._environment.worker is None:
+            settle_layout(self._builder)
         self._folder = StateFolder(self._builder.state_folder())
         return self._folder.open(limit, paths, self._environment.overwrite)
 

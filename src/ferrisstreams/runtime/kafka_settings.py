@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.kafka import producer, source
 from ferrisstreams.connectors.kafka.client import ClientProperty, Side, check_properties, merged, texts
+from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.startup import Startup, parse_startup
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
 from ferrisstreams.errors import ConfigError
@@ -23,6 +25,14 @@ _SUGGESTIONS: Mapping[str, Mapping[Side, Mapping[str, str]]] = {"low_latency": _
 
 #: Other names of properties that delivery needs, as librdkafka knows them.
 _ALIASES = {"request.required.acks": "acks"}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTopic:
+    """The topic that a job reads, and the share of it that one of its workers reads."""
+
+    topic: str
+    share: Share
 
 
 def client_properties(settings: Settings, side: Side, owner: str, strict: bool = True) -> dict[str, ClientProperty]:
@@ -50,9 +60,14 @@ def source_topic(settings: Settings, name: str) -> str:
 
 
 def kafka_source_settings(
-    settings: Settings, name: str, identity: JobIdentity, bounded: bool
+    settings: Settings,
+    name: str,
+    identity: JobIdentity,
+    bounded: bool,
+    share: Share = WHOLE,
+    partitions: int | None = None,
 ) -> source.KafkaSourceSettings:
-    """Of a Kafka source; `name` is the stream's. Raises ConfigError."""
+    """Of a Kafka source; `name` is the stream's, `partitions` those that the topic must keep. Raises ConfigError."""
     return source.KafkaSourceSettings(
         topic=source_topic(settings, name),
         properties=texts(client_properties(settings, "consumer", f"source {name}")),
@@ -61,6 +76,8 @@ def kafka_source_settings(
         bounded=bounded,
         create=new_topic(settings),
         record_bytes_max=settings.integer("max.record.bytes"),
+        share=share,
+        partitions=partitions,
     )
 
 
@@ -69,9 +86,9 @@ def kafka_producer_settings(
     name: str,
     identity: JobIdentity,
     topics: Mapping[str, NewTopicSettings | None],
-    read: str | None,
+    read: SourceTopic | None,
 ) -> producer.KafkaProducerSettings:
-    """Of the job's producer; `name` is the sink's stream, `topics` what is written, `read` the topic that is read.
+    """Of the job's producer; `name` is the sink's stream, `topics` what is written, `read` what is read.
 
     Raises ConfigError.
     """
@@ -79,13 +96,15 @@ def kafka_producer_settings(
     exactly_once = job.optional_text("job.mode") != "at_least_once"
     properties = client_properties(job, "producer", f"sink {name}", exactly_once)
     _require_timeout(job)
+    share = read.share if read is not None else WHOLE
     own_group = given.optional_text("group.id") if settings.source_connector == "kafka" else None
     return producer.KafkaProducerSettings(
         properties=texts(properties),
         topics=topics,
         group=own_group or identity.group,
-        transactional_id=identity.group if exactly_once else None,
-        source_topic=read if read and _same_cluster(given, properties["bootstrap.servers"].value) else None,
+        transactional_id=identity.transactional_id(share) if exactly_once else None,
+        source_topic=read.topic if read and _same_cluster(given, properties["bootstrap.servers"].value) else None,
+        share=share,
     )
 
 

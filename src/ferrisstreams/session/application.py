@@ -12,7 +12,7 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
-from ferrisstreams.runtime.build import Environment
+from ferrisstreams.runtime.build import Environment, JobBuilder
 from ferrisstreams.runtime.faults import faults_from
 from ferrisstreams.runtime.identity import STATE_DIR
 from ferrisstreams.runtime.job import Job, JobResult
@@ -30,7 +30,8 @@ class RunOptions:
     """`once`: stop when the sources have nothing more; `max_records`: after so many rows of this run.
 
     `overrides` are settings that win over the text, `state_dir` replaces `.ferris` beside the application file,
-    `overwrite` begins anew: the job's state is deleted and its target replaced. `jobs` None: all.
+    `overwrite` begins anew: the job's state is deleted and its target replaced. `jobs` None: all. `worker`: run one
+    worker of a job whose `parallelism` says that it has several.
     """
 
     once: bool = False
@@ -39,6 +40,7 @@ class RunOptions:
     state_dir: str | None = None
     overwrite: bool = False
     jobs: tuple[str, ...] | None = None
+    worker: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,14 @@ class Application:
         return "\n".join(shown)
 
     def run(self, *, options: RunOptions | None = None, observer: Observer | None = None) -> Result:
-        """Run the jobs one after another in this process, each before those that read its output."""
+        """Run the jobs one after another in this process, each before those that read its output.
+
+        Raises ConfigError for a job that needs processes of its own, because it has several workers.
+        """
         options = options or RunOptions()
         self.refuse_open_jobs()
+        if options.worker is None:
+            self._refuse_several_workers(options)
         self.keep_columns(options)
         results = []
         for plan in in_order(self._chosen(options.jobs)):
@@ -114,6 +121,24 @@ class Application:
             results.append(self._running.run())
         self._running = None
         return Result(tuple(results))
+
+    def parallelism(self, job: JobPlan, options: RunOptions) -> int:
+        """How many workers a job has. Raises ConfigError where it cannot have them."""
+        builder = JobBuilder(job, self.environment(options, Silent()))
+        builder.block.close()
+        return builder.parallelism
+
+    def _refuse_several_workers(self, options: RunOptions) -> None:
+        for job in self._chosen(options.jobs):
+            workers = self.parallelism(job, options)
+            if workers > 1:
+                raise ConfigError(
+                    f"{job.name} has {workers} workers ('parallelism'), each a process of its own: they cannot run in"
+                    " the calling process",
+                    "E3003",
+                    "run the application with `ferris run`, or set 'parallelism' to 1 (overrides={'parallelism': '1'})",
+                    job.position,
+                )
 
     def refuse_open_jobs(self) -> None:
         """Raises ConfigError when the columns of a source are not known, so that its job cannot run."""
@@ -151,6 +176,7 @@ class Application:
             overwrite=options.overwrite,
             once=options.once,
             rows_max=options.max_records,
+            worker=options.worker,
             faults=faults_from(os.environ.get("FERRIS_FAULT")),
             observer=observer,
         )

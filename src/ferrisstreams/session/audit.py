@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ferrisstreams.connectors.file_identity import FilePosition
@@ -17,8 +17,8 @@ from ferrisstreams.errors import StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.files import output_names, sink_files
+from ferrisstreams.runtime.joined_epochs import joined_epochs
 from ferrisstreams.runtime.ledger import Ledger
-from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.reconcile import newest
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.session.application import Application, RunOptions
@@ -26,6 +26,7 @@ from ferrisstreams.session.audit_topics import count_letters, count_sink, count_
 from ferrisstreams.session.dlq_journal import Journal
 from ferrisstreams.session.recount import count_records, files_read, files_written, size_of
 from ferrisstreams.session.state import committed, open_state
+from ferrisstreams.session.workers import builders_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The checks of one job; `notes` say what could not be checked and why."""
+    """The checks of one job; `notes` say what could not be checked and why. `epoch`: of several workers the last."""
 
     job: str
     epoch: int
@@ -57,26 +58,29 @@ class AuditReport:
 
 def audit(application: Application, options: RunOptions) -> list[AuditReport]:
     """Audit every job that keeps state. Raises StateError when a job has none or is running."""
-    environment = application.environment(options, Silent())
     reports = []
     for plan in application.plan.jobs:
-        if options.jobs is None or plan.name in options.jobs:
-            builder = JobBuilder(plan, environment)
-            try:
-                reports.append(_audit(plan, builder))
-            finally:
-                builder.block.close()
+        if options.jobs is not None and plan.name not in options.jobs:
+            continue
+        if plan.plan.spec.anonymous:
+            note = "a SELECT alone keeps no state: there is nothing to compare with"
+            reports.append(AuditReport(plan.name, 0, (), (note,)))
+            continue
+        with builders_of(application, options, plan) as builders:
+            reports.append(_audit(plan, builders))
     return reports
 
 
-def _audit(plan: JobPlan, builder: JobBuilder) -> AuditReport:
-    if plan.plan.spec.anonymous:
-        return AuditReport(plan.name, 0, (), ("a SELECT alone keeps no state: there is nothing to compare with",))
-    last = _last_epoch(builder)
+def _audit(plan: JobPlan, builders: Sequence[JobBuilder]) -> AuditReport:
+    """Of several workers: what they have counted together, beside what source and sink hold of the job."""
+    rows = [_last_epoch(builder) for builder in builders]
+    builder, last = builders[0], joined_epochs(rows)
     ledger = Ledger.from_json(last.content["ledger"])
     checks = [*_sums(ledger)]
     notes: list[str] = []
-    for found in (_source(builder, last, ledger), _sink(builder, last, ledger), _letters(builder, last, ledger)):
+    tokens = [each for builder, row in zip(builders, rows, strict=True) for each in _token(builder, row)]
+    parts = (_source(builder, last, ledger), tokens, _sink(builder, last, ledger), _letters(builder, last, ledger))
+    for found in parts:
         checks += [item for item in found if isinstance(item, Check)]
         notes += [item for item in found if isinstance(item, str)]
     return AuditReport(plan.name, last.epoch, tuple(checks), tuple(notes))
@@ -107,12 +111,13 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check |
         return [Check("rows generated = read", rows, ledger.read)]
     if builder.settings.source_connector == "kafka":
         if last.content["moved"]:
-            return ["the positions were moved by hand: what was read cannot be counted", *_token(builder, last)]
+            return ["the positions were moved by hand: what was read cannot be counted"]
         found = count_source(builder, last)
-        checks: list[Check | str] = [
-            Check("records in the topic up to the position = read", found.records, ledger.read)
-        ]
-        return _LOST if found.lost else [*checks, *_token(builder, last)]
+        return (
+            _LOST
+            if found.lost
+            else [Check("records in the topic up to the position = read", found.records, ledger.read)]
+        )
     if builder.settings.source_connector != "file":
         return [f"the source ({builder.settings.source_connector}) cannot be read again"]
     settings = builder.file_source_settings()
@@ -130,11 +135,14 @@ _LOST: list[Check | str] = ["the topic no longer holds all records since the job
 
 def _token(builder: JobBuilder, last: EpochRow) -> list[Check | str]:
     """What the group has committed outside, beside the state."""
+    if builder.settings.source_connector != "kafka":
+        return []
     outside = committed(builder, last.epoch)
     token = newest(found.metadata for found in outside.values())
     if token is None:
         return []
-    checks: list[Check | str] = [Check("epoch of the token outside = of the state", last.epoch, token.epoch)]
+    of = f" of worker {builder.share.worker}" if builder.share.workers > 1 else ""
+    checks: list[Check | str] = [Check(f"epoch of the token outside = of the state{of}", last.epoch, token.epoch)]
     positions = mapping_of(last.content["positions"])
     known = {name: found.offset for name, found in outside.items() if name in positions}
     return checks + [

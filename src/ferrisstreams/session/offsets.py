@@ -13,9 +13,9 @@ from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.job import Job
-from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.session.application import Application, RunOptions
-from ferrisstreams.session.state import builder_of, committed, open_state
+from ferrisstreams.session.state import committed, open_state
+from ferrisstreams.session.workers import builders_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +35,39 @@ class PartitionOffsets:
 
 def show(application: Application, options: RunOptions, plan: JobPlan) -> list[PartitionOffsets]:
     """The partitions of a job that has run. Raises StateError where it has no state, ConnectorError."""
-    with builder_of(application, options, plan) as builder:
-        with open_state(builder) as state:
-            content = state.last.content if state.last is not None else {}
-            positions = content.get("positions")
-            epoch = state.last.epoch if state.last is not None else 0
-        known: Mapping[str, JsonValue] = positions if isinstance(positions, Mapping) else {}
-        outside = committed(builder, epoch)
-        ends = _positions_at(builder, "latest") if builder.settings.source_connector == "kafka" else {}
-        return [
-            PartitionOffsets(name, position, outside[name].offset if name in outside else None, ends.get(name))
-            for name, position in known.items()
-        ]
+    with builders_of(application, options, plan) as builders:
+        found = [each for builder in builders for each in _partitions(builder)]
+        return found if len(builders) == 1 else sorted(found, key=lambda each: int(each.partition.rpartition("-")[2]))
+
+
+def _partitions(builder: JobBuilder) -> list[PartitionOffsets]:
+    """Those of one worker."""
+    with open_state(builder) as state:
+        content = state.last.content if state.last is not None else {}
+        positions = content.get("positions")
+        epoch = state.last.epoch if state.last is not None else 0
+    known: Mapping[str, JsonValue] = positions if isinstance(positions, Mapping) else {}
+    outside = committed(builder, epoch)
+    ends = _positions_at(builder, "latest") if builder.settings.source_connector == "kafka" else {}
+    return [
+        PartitionOffsets(name, position, outside[name].offset if name in outside else None, ends.get(name))
+        for name, position in known.items()
+    ]
 
 
 def move(application: Application, options: RunOptions, plan: JobPlan, to: str, dry_run: bool) -> dict[str, int]:
     """Send a job that keeps no state to other offsets of its topic; the new positions. The move is an epoch of its own.
 
-    `to` is written like `startup`. Raises ConfigError for a job whose state would no longer be that of its records.
+    Of several workers each moves its own partitions, one after another. `to` is written like `startup`. Raises
+    ConfigError for a job whose state would no longer be that of its records.
     """
-    with builder_of(application, options, plan) as builder:
-        _require_movable(builder)
-        positions = _positions_at(builder, to)
-    if not dry_run:
-        Job(plan, application.environment(options, Silent())).move(positions)
-    return positions
+    with builders_of(application, options, plan) as builders:
+        _require_movable(builders[0])
+        parts = [(builder.environment, _positions_at(builder, to)) for builder in builders]
+    for environment, positions in parts:
+        if not dry_run:
+            Job(plan, environment).move(positions)
+    return {name: position for _, positions in parts for name, position in positions.items()}
 
 
 def _require_movable(builder: JobBuilder) -> None:

@@ -21,6 +21,7 @@ from ferrisstreams.errors import InternalError, StateError
 from ferrisstreams.plan.nodes import Emit, JobPlan
 from ferrisstreams.runtime.build import Environment, JobBuilder, StandIns
 from ferrisstreams.runtime.job import Job
+from ferrisstreams.runtime.layout import read_layout
 from ferrisstreams.runtime.observer import Observer
 from ferrisstreams.runtime.reconcile import Token, newest
 from ferrisstreams.session.application import Application, RunOptions
@@ -44,6 +45,7 @@ _FROM_THE_START: Mapping[str, JsonValue] = {"sink": {"since": {}}, "dead_letters
 def rebuild(application: Application, options: RunOptions, plan: JobPlan, observer: Observer) -> Rebuilt:
     """Make the state of a job again. Raises StateError E5003 where that cannot be done, or there is a state."""
     with builder_of(application, options, plan) as builder:
+        _refuse_several_workers(builder)
         folder = builder.state_folder()
         if folder.exists() and _holds_epochs(builder):
             raise _impossible(
@@ -73,6 +75,18 @@ def _holds_epochs(builder: JobBuilder) -> bool:
     """A start that was refused leaves a state without any."""
     with open_state(builder) as state:
         return state.last is not None
+
+
+def _refuse_several_workers(builder: JobBuilder) -> None:
+    """What one replay makes is the state of one worker."""
+    layout = read_layout(builder.job_folder())
+    workers = max(builder.parallelism, layout.workers if layout is not None else 1)
+    if workers > 1:
+        raise _impossible(
+            builder.plan,
+            f"it is of {workers} workers ('parallelism'), of which each has its own state",
+            "bring the state folder back, or let the job begin anew with `ferris state reset`",
+        )
 
 
 def _reasons(builder: JobBuilder) -> Iterator[str]:

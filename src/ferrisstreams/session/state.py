@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from ferrisstreams.runtime.job import description, iso_time
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.reconcile import Token, newest
 from ferrisstreams.session.application import Application, RunOptions
+from ferrisstreams.session.workers import builders_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,11 @@ class StateReport:
     """The state of a job: where it is, how large, and what its last epoch says. `epoch` 0: nothing is committed.
 
     `token` is the last epoch that the decider outside knows, None where the state file decides or there is none.
+    `worker`: which of several workers' it is.
     """
 
     job: str
+    worker: int | None
     path: str
     bytes: int
     state_id: str
@@ -87,16 +90,22 @@ def state_file(builder: JobBuilder) -> Path:
     return builder.state_folder() / STATE_FILE
 
 
-def show(application: Application, options: RunOptions, plan: JobPlan) -> StateReport:
-    """The state of one job. Raises StateError where it has none."""
-    with builder_of(application, options, plan) as builder, open_state(builder) as state:
+def show(application: Application, options: RunOptions, plan: JobPlan) -> list[StateReport]:
+    """The state of one job, of each of its workers. Raises StateError where it has none."""
+    with builders_of(application, options, plan) as builders:
+        return [_report(builder) for builder in builders]
+
+
+def _report(builder: JobBuilder) -> StateReport:
+    with open_state(builder) as state:
         content: Mapping[str, JsonValue] = state.last.content if state.last is not None else {}
         watermarks = content.get("watermarks")
         job_us = watermarks.get("job") if isinstance(watermarks, Mapping) else None
         epoch = state.last.epoch if state.last is not None else 0
         token = newest(found.metadata for found in committed(builder, epoch).values())
         return StateReport(
-            job=plan.name,
+            job=builder.plan.name,
+            worker=builder.share.worker if builder.share.workers > 1 else None,
             path=str(state_file(builder)),
             bytes=sum(file.stat().st_size for file in state_file(builder).parent.glob("**/*") if file.is_file()),
             state_id=state.store.state_id,
@@ -138,13 +147,16 @@ def committed(builder: JobBuilder, epoch: int = 0) -> Mapping[str, CommittedOffs
 def reset(application: Application, options: RunOptions, plan: JobPlan) -> list[str]:
     """Give the job's state up: it begins anew. What was done, in words. Raises StateError E5001 while it runs."""
     done = []
-    with builder_of(application, options, plan) as builder:
-        folder = builder.state_folder()
+    with builder_of(application, options, plan) as whole, builders_of(application, options, plan) as builders:
+        folder = whole.job_folder()
         if folder.exists():
-            _require_free(builder)
+            for builder in builders:
+                _require_free(builder)
+            if len(builders) > 1:
+                _settle_transactions(builders)
             shutil.rmtree(folder)
             done.append(f"deleted {folder}")
-        transactions = builder.transactions()
+        transactions = whole.transactions()
         if transactions is not None:
             try:
                 if transactions.committed():
@@ -153,6 +165,18 @@ def reset(application: Application, options: RunOptions, plan: JobPlan) -> list[
             finally:
                 transactions.close()
     return done
+
+
+def _settle_transactions(builders: Sequence[JobBuilder]) -> None:
+    """A worker that was killed may have left a transaction open, and there may never be a worker of its number again
+    that settles it: readers would wait behind it until the broker gives it up."""
+    for builder in builders:
+        transactions = builder.transactions()
+        if transactions is not None:
+            try:
+                transactions.init()
+            finally:
+                transactions.close()
 
 
 def _require_free(builder: JobBuilder) -> None:

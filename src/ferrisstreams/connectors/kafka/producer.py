@@ -19,6 +19,7 @@ from ferrisstreams.batch import Headers, Positions
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.connectors.base import ClientFigures, CommittedOffset
 from ferrisstreams.connectors.kafka.client import QUIET, STATISTICS_INTERVAL_MS, ClientReports
+from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.statistics import Statistics
 from ferrisstreams.connectors.kafka.topics import (
     REQUEST_TIMEOUT_SECONDS,
@@ -65,7 +66,8 @@ class KafkaProducerSettings:
     """`properties` are the client's, `topics` those that are written, and how each is made when it is not there.
 
     `group` is the job's; `transactional_id` None: at least once. `source_topic`: what the job reads of this cluster;
-    None: the first partition of the first of `topics` stands for its positions.
+    None: the first partition of the first of `topics` stands for its positions. `share`: the partitions of it whose
+    positions are this producer's.
     """
 
     properties: Mapping[str, str]
@@ -74,6 +76,7 @@ class KafkaProducerSettings:
     transactional_id: str | None = None
     transaction_timeout_ms: int = 60_000
     source_topic: str | None = None
+    share: Share = WHOLE
 
 
 class KafkaProducer:
@@ -241,7 +244,7 @@ class KafkaProducer:
         if topic is None:
             return [_partition(self._stand_in)]
         count = Topics(self._settings.properties, self._clock).partitions(topic)
-        return [TopicPartition(topic, number) for number in range(count or 0)]
+        return [TopicPartition(topic, number) for number in self._settings.share.of(count or 0)]
 
     @property
     def _stand_in(self) -> str:

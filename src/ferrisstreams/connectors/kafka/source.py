@@ -18,6 +18,7 @@ from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.kafka.buffer import Buffer
 from ferrisstreams.connectors.kafka.client import QUIET, STATISTICS_INTERVAL_MS, ClientReports
 from ferrisstreams.connectors.kafka.messages import KafkaMessages
+from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.startup import Startup
 from ferrisstreams.connectors.kafka.statistics import Statistics
 from ferrisstreams.connectors.kafka.topics import (
@@ -54,6 +55,8 @@ _OWN: Mapping[str, str] = {"auto.offset.reset": "error", "enable.partition.eof":
 #: How often the topic is asked whether it has more partitions.
 _DISCOVERY_INTERVAL_MS = 10_000.0
 _DISCOVERY_TIMEOUT_SECONDS = 2.0
+#: The same where it may not have more: what is read until then may be taken for the wrong group's.
+_WATCH_INTERVAL_MS = 1_000.0
 #: How long all brokers may be away before the source says so.
 _UNREACHABLE_MS = 30_000.0
 #: Messages and bytes that wait here at most beside a batch; the client has a queue of its own before that.
@@ -92,7 +95,10 @@ _END_SLACK = 1
 @dataclass(frozen=True, slots=True)
 class KafkaSourceSettings:
     """`properties` are the client's, `group` is where positions are committed to. `bounded`: up to what is there at the
-    start, or up to `ends` where a partition is in it. `create`: the topic is made when it is not there."""
+    start, or up to `ends` where a partition is in it. `create`: the topic is made when it is not there.
+
+    `share`: which partitions are read. `partitions`: the topic must have so many, and keep them; None: it may grow.
+    """
 
     topic: str
     properties: Mapping[str, str]
@@ -103,6 +109,8 @@ class KafkaSourceSettings:
     ends: Mapping[int, int] | None = None
     record_bytes_max: int = 16 << 20
     discovery_interval_ms: float = _DISCOVERY_INTERVAL_MS
+    share: Share = WHOLE
+    partitions: int | None = None
 
 
 @dataclass(slots=True)
@@ -162,7 +170,9 @@ class KafkaSource:
         consumer, topics = self._connected()
         count = self._ask_partitions(consumer) or require_topic(topics, self._settings.topic, self._settings.create)
         self._identify(topics.facts(self._settings.topic))
-        self._partitions = {number: self._begin(consumer, number, positions) for number in range(count)}
+        self._require_partitions(count)
+        own = self._settings.share.of(count)
+        self._partitions = {number: self._begin(consumer, number, positions) for number in own}
         self._assign(consumer)
         self._discovered_ms = self._heard_ms = self._clock.monotonic_ms()
 
@@ -496,7 +506,9 @@ class KafkaSource:
 
     def _discover(self, consumer: Consumer) -> None:
         now_ms = self._clock.monotonic_ms()
-        if now_ms - self._discovered_ms < self._settings.discovery_interval_ms:
+        fixed = self._settings.partitions is not None
+        interval_ms = self._settings.discovery_interval_ms
+        if now_ms - self._discovered_ms < (min(_WATCH_INTERVAL_MS, interval_ms) if fixed else interval_ms):
             return
         self._discovered_ms = now_ms
         name = self._settings.topic
@@ -514,13 +526,26 @@ class KafkaSource:
                 raise FatalConnectorError(f"Kafka: the topic {name} is there no more", "E4103", "was it deleted?")
             return
         self._missed = 0
-        new = [number for number in sorted(topic.partitions) if number not in self._partitions]
+        self._require_partitions(len(topic.partitions))
+        own = (number for number in sorted(topic.partitions) if self._settings.share.owns(number))
+        new = [number for number in own if number not in self._partitions]
         if self._settings.bounded or not new:
             return
         for number in new:
             self._partitions[number] = _Partition(0, 0, 0)
         with self._reports.translated(f"assign new partitions of {name}"):
             consumer.incremental_assign([TopicPartition(name, number, 0) for number in new])
+
+    def _require_partitions(self, count: int) -> None:
+        """Raises FatalConnectorError E4112 when the topic has other partitions than the job's state is dealt by."""
+        expected = self._settings.partitions
+        if expected is not None and count != expected:
+            raise FatalConnectorError(
+                f"Kafka: the topic {self._settings.topic} had {expected} partitions and has {count}: keys may be in"
+                " another partition now than the worker that holds their state",
+                "E4112",
+                "begin anew with one worker: `ferris state reset`, and 'parallelism' = 1",
+            )
 
     # --- commits, which are informative -----------------------------------------------------------------------------
 

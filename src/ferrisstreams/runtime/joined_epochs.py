@@ -1,0 +1,66 @@
+"""The last epochs of several workers as that of one job: all positions, and sums of what was counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.duck.store import EpochRow
+
+
+def joined_epochs(rows: Sequence[EpochRow]) -> EpochRow:
+    """One row is itself. The epoch is the last; marks of a topic are the earliest, those that count rows are summed."""
+    if len(rows) == 1:
+        return rows[0]
+    contents = [row.content for row in rows]
+    sinks = {name for content in contents for name in mapping(content["marks"])}
+    content: dict[str, JsonValue] = {
+        "positions": _union(contents, "positions"),
+        "starts": _union(contents, "starts"),
+        "identities": {
+            name: value for content in contents for name, value in mapping(content.get("identities", {})).items()
+        },
+        "moved": any(content["moved"] for content in contents),
+        "rows_read": _union(contents, "rows_read"),
+        "ledger": _sum(contents, "ledger"),
+        "watermarks": _watermarks([mapping(content["watermarks"]) for content in contents]),
+        "pipeline": {},
+        "finished": all(content["finished"] for content in contents),
+        "at_us": max(int(str(content["at_us"])) for content in contents),
+        "marks": {name: _mark([mapping(content["marks"]).get(name) for content in contents]) for name in sorted(sinks)},
+    }
+    return EpochRow(max(row.epoch for row in rows), content, all(row.confirmed for row in rows))
+
+
+def mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+    """A part of an epoch row that is a mapping."""
+    assert isinstance(value, Mapping)
+    return value
+
+
+def _union(contents: Iterable[Mapping[str, JsonValue]], name: str) -> dict[str, JsonValue]:
+    return {key: value for content in contents for key, value in mapping(content[name]).items()}
+
+
+def _sum(contents: Iterable[Mapping[str, JsonValue]], name: str) -> dict[str, JsonValue]:
+    total: Counter[str] = Counter()
+    for content in contents:
+        total.update({key: int(str(value)) for key, value in mapping(content[name]).items()})
+    return dict(total)
+
+
+def _watermarks(snapshots: Sequence[Mapping[str, JsonValue]]) -> dict[str, JsonValue]:
+    """The least watermark is the job's."""
+    return {"seen": _union(snapshots, "seen"), "job": min(int(str(each["job"])) for each in snapshots)}
+
+
+def _mark(marks: Sequence[JsonValue]) -> JsonValue:
+    """Where a topic ended when the first worker began to write to it; how many rows they have given a sink."""
+    if all(isinstance(mark, int) for mark in marks):
+        return sum(int(str(mark)) for mark in marks)
+    since: dict[str, JsonValue] = {}
+    for mark in marks:
+        for partition, offset in mapping(mapping(mark)["since"]).items() if mark is not None else ():
+            since[partition] = min(int(str(offset)), int(str(since.get(partition, offset))))
+    return {"since": since}

@@ -1,0 +1,113 @@
+"""Which jobs may have several workers.
+
+Each worker is a task of its own over a share of the topic's partitions. That gives the answer of one task when no two
+workers ever hold a part of the same result: a plan without state, or one that groups by what the topic is partitioned
+by. Nobody can see by which columns a topic is partitioned (records without a key are spread over all partitions), so
+that only `_partition` is known to be fine; of all others the user says so, by `partitioned.by`.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from ferrisstreams.compile.compiler import take_plan_apart
+from ferrisstreams.config.resolve import Settings
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.expressions import column_name
+from ferrisstreams.plan.nodes import JobPlan, Scan
+from ferrisstreams.runtime.settings import JobSettings
+
+_PARTITION = "_partition"
+_KEY = "_key"
+
+
+def partitioning_columns(settings: Settings, scan: Scan) -> tuple[str, ...]:
+    """The columns of `partitioned.by`, as the source names them. Raises ConfigError E3002."""
+    prop = settings.property("partitioned.by")
+    if prop is None:
+        return ()
+    known = {column.name.lower(): column.name for column in scan.source.schema} | {_KEY: _KEY}
+    found = []
+    for written in str(prop.value).split(","):
+        name = written.strip()
+        if name.lower() not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=1)
+            raise ConfigError(
+                f"'partitioned.by': the source {scan.source.name} has no column '{name}'",
+                "E3002",
+                f"did you mean '{known[near[0]]}'?" if near else f"its columns are {', '.join(known.values())}",
+                prop.position,
+            )
+        found.append(known[name.lower()])
+    return tuple(found)
+
+
+def depends_on_partitions(plan: JobPlan) -> bool:
+    """Whether the state of several workers is right only as long as the topic keeps its partitions."""
+    return take_plan_apart(plan.plan).aggregate is not None and _PARTITION not in _grouped(plan)
+
+
+def check_parallelism(plan: JobPlan, settings: JobSettings, letters_in_file: bool) -> None:
+    """Raises ConfigError E3003 where a job cannot have as many workers as `parallelism` says."""
+    partitioned = partitioning_columns(settings.source, take_plan_apart(plan.plan).scan)
+    workers = settings.job.integer("parallelism")
+    reason = _outside(settings, letters_in_file) or _state(plan, partitioned)
+    if workers == 1 or reason is None:
+        return
+    prop = settings.job.property("parallelism")
+    position = prop.position if prop is not None else None
+    raise ConfigError(
+        f"{plan.name} cannot have {workers} workers ('parallelism'): {reason[0]}",
+        "E3003",
+        reason[1],
+        position or plan.position,
+    )
+
+
+def _outside(settings: JobSettings, letters_in_file: bool) -> tuple[str, str] | None:
+    """Why source and sink do not allow it, and what to do."""
+    if settings.source_connector != "kafka":
+        return (
+            f"they share the partitions of a topic, and its source is {settings.source_connector}",
+            "leave 'parallelism' out, or read a topic",
+        )
+    if settings.sink_connector not in ("kafka", "blackhole"):
+        return (
+            f"several processes cannot write to one sink of the connector {settings.sink_connector}",
+            "leave 'parallelism' out, or write to a topic",
+        )
+    if letters_in_file:
+        return (
+            "several processes cannot write to one file of dead letters",
+            "write to a topic, and leave 'dlq.path' out: then dead letters go to a topic too",
+        )
+    return None
+
+
+def _state(plan: JobPlan, partitioned: tuple[str, ...]) -> tuple[str, str] | None:
+    """Why the plan does not allow it, and what to do."""
+    aggregate = take_plan_apart(plan.plan).aggregate
+    grouped = _grouped(plan)
+    if aggregate is None or _PARTITION in grouped:
+        return None
+    if not partitioned:
+        return (
+            "it keeps state, and rows of one group may be in partitions of several workers",
+            "if the topic is partitioned by columns that the query groups by, say so at the source:"
+            " 'partitioned.by' = 'column' (or group by _partition too); else leave 'parallelism' out",
+        )
+    missing = [name for name in partitioned if name not in grouped]
+    if missing:
+        return (
+            f"the topic is partitioned by {', '.join(partitioned)}, and the query does not group by"
+            f" {', '.join(missing)}: rows of one group may be in partitions of several workers",
+            f"group by {', '.join(missing)} too, or leave 'parallelism' out",
+        )
+    return None
+
+
+def _grouped(plan: JobPlan) -> frozenset[str]:
+    """The columns of the source that are keys of the plan's groups, as they are."""
+    aggregate = take_plan_apart(plan.plan).aggregate
+    keys = aggregate.keys if aggregate is not None else ()
+    return frozenset(name for key in keys if (name := column_name(key.expression)) is not None)
