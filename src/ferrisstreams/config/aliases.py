@@ -1,6 +1,7 @@
 """Names of keys that people bring from elsewhere; `ferris fmt` writes the registry's.
 
-A key of the batch may also stand under `sink.batch.`: a job has one batching.
+A key of the batch may also stand under `sink.batch.`: a job has one batching, which is written with its sink. Where the
+source has its own, it is what steers the sink.
 """
 
 from __future__ import annotations

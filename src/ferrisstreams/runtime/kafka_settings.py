@@ -23,6 +23,28 @@ _QUICK: Mapping[Side, Mapping[str, str]] = {
 }
 _SUGGESTIONS: Mapping[str, Mapping[Side, Mapping[str, str]]] = {"low_latency": _QUICK, "off": _QUICK}
 
+
+@dataclass(frozen=True, slots=True)
+class _Steered:
+    """A property of the producer that a key of a strategy steers, and the most that the client takes."""
+
+    name: str
+    most: int
+
+
+_ROWS, _BYTES = _Steered("batch.num.messages", 1_000_000), _Steered("batch.size", (1 << 31) - 1)
+_WAIT = _Steered("linger.ms", 900_000)
+
+#: How the producer fills its batches, by the strategy of the job and the keys of it that are given: without them it
+#: keeps what is suggested always.
+_FILLS: Mapping[str, Mapping[str, _Steered]] = {
+    "fixed_size": {"batch.size": _ROWS, "batch.timeout": _WAIT},
+    "time_window": {"batch.max_size": _ROWS, "batch.window": _WAIT},
+    "adaptive_size": {"batch.max_size": _ROWS, "batch.timeout": _WAIT},
+    "memory_based": {"batch.memory_size": _BYTES, "batch.timeout": _WAIT},
+    "low_latency": {"batch.max_size": _ROWS},
+}
+
 #: Other names of properties that delivery needs, as librdkafka knows them.
 _ALIASES = {"request.required.acks": "acks"}
 
@@ -42,16 +64,42 @@ def client_properties(settings: Settings, side: Side, owner: str, strict: bool =
     """
     given = {_ALIASES.get(name, name): prop for name, prop in settings.properties_below("kafka.").items()}
     check_properties(side, given)
-    strategy = settings.optional_text("batch.strategy") if settings.flag("batch.enable") else "off"
     base = source if side == "consumer" else producer
-    suggested = {**base.SUGGESTED, **_SUGGESTIONS.get(strategy or "", {}).get(side, {})}
+    by_batches = _of_batches(settings, side)
+    suggested = {**base.SUGGESTED, **{name: value for name, (value, _) in by_batches.items()}}
+    because = {name: by for name, (_, by) in by_batches.items()}
     required = base.REQUIRED if strict else {}
-    properties = merged(given, required, suggested if strict else {**suggested, **base.REQUIRED})
+    properties = merged(given, required, suggested if strict else {**suggested, **base.REQUIRED}, because)
     address = settings.property("bootstrap.servers")
     if address is None:
         raise ConfigError(f"{owner} has no 'bootstrap.servers'", "E3004", "add 'bootstrap.servers' = 'localhost:9092'")
     properties["bootstrap.servers"] = ClientProperty(str(address.value), "given")
     return properties
+
+
+def _of_batches(settings: Settings, side: Side) -> dict[str, tuple[str, str]]:
+    """What the batch strategy suggests for a client, and the setting that says so.
+
+    It steers the job's batches first. The producer fills its own by the same keys, where they are given.
+    """
+    strategy = settings.optional_text("batch.strategy") if settings.flag("batch.enable") else "off"
+    by = f"batch.strategy={strategy}" if strategy != "off" else "batch.enable=false"
+    found = {name: (value, by) for name, value in _SUGGESTIONS.get(strategy or "", {}).get(side, {}).items()}
+    if side == "consumer":
+        return found
+    for key, steered in _FILLS.get(strategy or "fixed_size", {}).items():
+        prop = settings.property(key)
+        if prop is not None:
+            found[steered.name] = _text(settings.number(key), steered), f"{key}={prop.value}"
+    if strategy == "low_latency" and not settings.flag("batch.eager"):
+        found["linger.ms"] = _text(settings.number("batch.wait"), _WAIT), "batch.eager=false"
+    return found
+
+
+def _text(value: float, steered: _Steered) -> str:
+    """A number as the client reads it: without an exponent, and not more than it takes."""
+    bounded = min(value, steered.most)
+    return str(int(bounded)) if bounded == int(bounded) else str(bounded)
 
 
 def source_topic(settings: Settings, name: str) -> str:

@@ -57,6 +57,7 @@ def _settings(job: OpenJob, overrides: Mapping[str, Property]) -> JobSettings:
     for_job, for_source = _split_overrides(overrides, source_connector, sink_connector)
     of_job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector)
     given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector)
+    _refuse_unheard(of_job, given, sink_connector)
     return JobSettings(_narrowed(of_job, given), _of_sink(of_job), of_job, source_connector, sink_connector)
 
 
@@ -113,6 +114,28 @@ def _split_overrides(
 
 def _may_stand(key: Key | None, scope: Scope, connector: str) -> bool:
     return key is not None and scope in key.scopes and (not key.connectors or connector in key.connectors)
+
+
+#: Keys of batches that say nothing to a producer either.
+_BATCHES_OF_SOURCE = frozenset({"batch.min_size", "batch.target_latency"})
+
+
+def _refuse_unheard(job: Settings, source: Settings, sink_connector: str) -> None:
+    """A job has one batching, which also steers how a Kafka sink fills its batches. Where the source has its own value,
+    the job's would be for the sink alone. Raises ConfigError E3003 where that is none of a sink's."""
+    for key in KEYS:
+        prop = job.property(key.name) if key.name.startswith("batch.") else None
+        if prop is None or _commanded(job.values[key.name]):
+            continue
+        own = source.property(key.name) or job.property(f"source.{key.name}")
+        if own is not None and (sink_connector != "kafka" or key.name in _BATCHES_OF_SOURCE):
+            raise ConfigError(
+                f"'{key.name}' = '{prop.value}' steers nothing: the source has its own, '{own.value}', and a"
+                f" {sink_connector} sink has no such batches",
+                "E3003",
+                "leave one of them out",
+                prop.position,
+            )
 
 
 def _narrowed(job: Settings, source: Settings) -> Settings:

@@ -37,10 +37,14 @@ _VAGUE = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._AL
 
 @dataclass(frozen=True, slots=True)
 class ClientProperty:
-    """A property of the client and where it comes from: `given` by the user, `required` by delivery, `suggested`."""
+    """A property of the client and where it comes from: `given` by the user, `required` by delivery, `suggested`.
+
+    `by` is the setting that a suggestion follows from (`batch.size=100`); empty: it is suggested always.
+    """
 
     value: str
     origin: str
+    by: str = ""
 
 
 class ClientReports:
@@ -70,13 +74,17 @@ class ClientReports:
 
 
 def merged(
-    given: Mapping[str, Property], required: Mapping[str, str], suggested: Mapping[str, str]
+    given: Mapping[str, Property],
+    required: Mapping[str, str],
+    suggested: Mapping[str, str],
+    because: Mapping[str, str] | None = None,
 ) -> dict[str, ClientProperty]:
-    """The properties of a client. A suggestion never replaces what the user gave.
+    """The properties of a client. A suggestion never replaces what the user gave. `because`: what suggests each.
 
     Raises ConfigError E3003 where the user contradicts what delivery requires.
     """
-    result = {name: ClientProperty(value, "suggested") for name, value in suggested.items()}
+    by = because or {}
+    result = {name: ClientProperty(value, "suggested", by.get(name, "")) for name, value in suggested.items()}
     result |= {name: ClientProperty(value, "required") for name, value in required.items()}
     for name, prop in given.items():
         value = property_text(prop)
