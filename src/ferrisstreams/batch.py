@@ -85,8 +85,11 @@ class RawRecord:
 class Messages(Protocol):
     """The records of a fetch of messages one by one, by their ordinal. Valid as long as the fetch.
 
-    What is not `values` and `joined` is made when it is asked for: most batches do without.
+    What is not `joined` is made when it is asked for: most batches do without.
     """
+
+    def __len__(self) -> int:
+        """How many there are."""
 
     @property
     def values(self) -> Sequence[bytes | None]:

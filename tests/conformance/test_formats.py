@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from ferrisstreams.batch import Fetch
 from ferrisstreams.connectors.framing import CsvFraming, LineFraming
-from ferrisstreams.connectors.kafka.messages import KafkaMessages
+from ferrisstreams.connectors.kafka.messages import KafkaMessages, chunk_of
 from ferrisstreams.duck.engine import DataError
 from ferrisstreams.formats.base import ROW, Decoder
 from ferrisstreams.formats.registry import decoder, encoder
@@ -301,13 +301,12 @@ CSV_VALUES: list[bytes | None] = [
 
 
 def _message_outcomes(bench: Bench, reader: Decoder, values: list[bytes | None]) -> list[Outcome]:
-    messages = KafkaMessages(
-        [
-            Message(topic="t", partition=0, offset=7 + 2 * row, key=b"k%d" % row, value=value, headers=[("h", b"\xff")])
-            for row, value in enumerate(values)
-        ],
-        value_bytes_max=1000,
-    )
+    made = [
+        Message(topic="t", partition=0, offset=7 + 2 * row, key=b"k%d" % row, value=value, headers=[("h", b"\xff")])
+        for row, value in enumerate(values)
+    ]
+    chunks = [chunk_of(made[start : start + 3], times=False) for start in range(0, len(made), 3)]
+    messages = KafkaMessages("t-0", chunks, value_bytes_max=1000)
     bench.block.write(messages.joined or b"")
     fetch = Fetch("t-0", bench.block, "t-0", 7, 7 + 2 * len(values), caught_up=True, messages=messages)
     try:

@@ -19,8 +19,8 @@ _Values = Callable[[Fetch, Messages], Sequence[object]]
 
 #: How the values of a system column are had: Arrow's type of them, and the values of all messages of a fetch.
 _COLUMNS: Mapping[str, tuple[str, _Values]] = {
-    "_topic": ("string", lambda fetch, messages: [fetch.partition.rpartition("-")[0]] * len(messages.values)),
-    "_partition": ("int64", lambda fetch, messages: [int(fetch.partition.rpartition("-")[2])] * len(messages.values)),
+    "_topic": ("string", lambda fetch, messages: [fetch.partition.rpartition("-")[0]] * len(messages)),
+    "_partition": ("int64", lambda fetch, messages: [int(fetch.partition.rpartition("-")[2])] * len(messages)),
     "_offset": ("int64", lambda fetch, messages: messages.offsets()),
     "_key": ("string", lambda fetch, messages: list(map(_text, messages.keys()))),
     "_timestamp": ("timestamp_ms", lambda fetch, messages: messages.timestamps_ms()),

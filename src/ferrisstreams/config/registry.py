@@ -144,9 +144,11 @@ BATCH_KEYS = (
     Key("batch.strategy", choice("fixed_size", "time_window", "adaptive_size", "memory_based", "low_latency",
         fixedsize="fixed_size", timewindow="time_window", adaptivesize="adaptive_size", memorybased="memory_based",
         lowlatency="low_latency", count_based="fixed_size", time_based="time_window"), None,
-        _TIMED, "What ends a batch. Default: memory_based for bounded files, fixed_size elsewhere."),
+        _TIMED, "What ends a batch. Default: the one that has the given keys; memory_based for bounded files and "
+        "topics, fixed_size elsewhere."),
     Key("batch.size", integer(1), 10_000, _TIMED, "fixed_size: rows in a batch."),
-    Key("batch.timeout", DURATION, 100.0, _TIMED, "fixed_size, adaptive_size, memory_based: the longest wait."),
+    Key("batch.timeout", DURATION, 100.0, _TIMED, "fixed_size, adaptive_size, memory_based: the longest wait. Default "
+        "of a topic whose strategy is not named: 10ms."),
     Key("batch.window", DURATION, 100.0, _TIMED, "time_window: how long a batch collects."),
     Key("batch.max_size", integer(1), None, _TIMED, "Rows in a batch at most. Default: 100,000; low_latency 500."),
     Key("batch.min_size", integer(1), 100, _TIMED, "adaptive_size: rows in a batch at least."),

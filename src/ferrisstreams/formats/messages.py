@@ -13,7 +13,7 @@ def json_framed(fetch: Fetch) -> bool:
     """Every value is one line that begins with a brace: no line is blank, `null`, or two records."""
     if fetch.messages is None:
         return True
-    joined, count = fetch.messages.joined, len(fetch.messages.values)
+    joined, count = fetch.messages.joined, len(fetch.messages)
     if joined is None or joined.count(b"\n") != count:
         return False
     return joined.startswith(b"{") and joined.count(b"\n{") == count - 1
@@ -23,8 +23,10 @@ def csv_framed(fetch: Fetch, quote: str) -> bool:
     """Every value is one line that is not blank, and leaves no quote open."""
     if fetch.messages is None:
         return True
-    joined, values = fetch.messages.joined, fetch.messages.values
-    if joined is None or joined.count(b"\n") != len(values) or b"\r" in joined or b"" in values:
+    joined = fetch.messages.joined
+    if joined is None or joined.count(b"\n") != len(fetch.messages) or b"\r" in joined:
+        return False
+    if joined.startswith(b"\n") or b"\n\n" in joined:
         return False
     mark = quote.encode()
-    return mark not in joined or all(value is None or not value.count(mark) & 1 for value in values)
+    return mark not in joined or all(value is None or not value.count(mark) & 1 for value in fetch.messages.values)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from itertools import chain
+from typing import Literal, Protocol, TypeAlias
 
 from ferrisstreams.batch import Limit
 from ferrisstreams.config.registry import MEGABYTE
 from ferrisstreams.config.resolve import Settings
+from ferrisstreams.errors import ConfigError
 
 #: Bytes of a batch whose strategy counts rows: a bound on memory, not a target.
 BYTES_MAX = 64 * MEGABYTE
@@ -18,8 +21,14 @@ _MEMORY_DEFAULT = 4 * MEGABYTE
 #: Of a job with state, which keeps a block's partial results alone: 2 MB more are some percent faster. One that writes
 #: its rows holds the text of a block several times over, and stays under 150 MB with the smaller one.
 _MEMORY_BOUNDED = 6 * MEGABYTE
+#: Of a topic whose batches nobody has steered. What waits there is taken at once up to 4 MB, and a quiet topic's record
+#: waits no longer than its transaction takes.
+_TOPIC_TIMEOUT_MS = 10.0
 _ROWS_DEFAULT = 100_000
 _ROWS_LOW_LATENCY = 500
+
+#: What the default depends on.
+SourceKind: TypeAlias = Literal["bounded file", "topic", "other"]
 
 
 class Strategy(Protocol):
@@ -70,11 +79,24 @@ class AdaptiveSize:
         self._rows = max(self._least, min(self._most, int(steered) + 1))
 
 
-def choose_strategy(settings: Settings, bounded_file: bool, stateless: bool) -> Strategy:
-    """The strategy that the settings name, or the default."""
+#: The keys of each strategy, beside `batch.enable` and `batch.strategy`.
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "fixed_size": ("batch.size", "batch.timeout"),
+    "time_window": ("batch.window", "batch.max_size"),
+    "adaptive_size": ("batch.min_size", "batch.max_size", "batch.target_latency", "batch.timeout"),
+    "memory_based": ("batch.memory_size", "batch.timeout"),
+    "low_latency": ("batch.max_size", "batch.wait", "batch.eager"),
+}
+
+
+def choose_strategy(settings: Settings, kind: SourceKind, stateless: bool) -> Strategy:
+    """The strategy that the settings name or that has their keys, else the default.
+
+    Raises ConfigError E3003 for a key that the strategy does not have.
+    """
     if not settings.flag("batch.enable"):
         return Fixed("off", Limit(1, BYTES_MAX, settings.duration_ms("batch.timeout")))
-    name = settings.optional_text("batch.strategy") or ("memory_based" if bounded_file else "fixed_size")
+    name = strategy_name(settings, kind)
     timeout_ms = settings.duration_ms("batch.timeout")
     most = settings.optional_integer("batch.max_size")
     match name:
@@ -88,11 +110,52 @@ def choose_strategy(settings: Settings, bounded_file: bool, stateless: bool) -> 
             target_ms = settings.duration_ms("batch.target_latency")
             return AdaptiveSize(least, max(least, most or _ROWS_DEFAULT), target_ms, timeout_ms)
         case "memory_based":
-            large = bounded_file and not stateless and not settings.given("batch.strategy")
-            default = _MEMORY_BOUNDED if large else _MEMORY_DEFAULT
-            size = settings.optional_integer("batch.memory_size") or default
-            return Fixed(name, Limit(ROWS_MAX, size, timeout_ms, fill=True))
+            return Fixed(name, _memory_limit(settings, kind, stateless))
         case _:
             eager = settings.flag("batch.eager")
             wait_ms = settings.duration_ms("batch.wait")
             return Fixed(name, Limit(most or _ROWS_LOW_LATENCY, BYTES_MAX, wait_ms, fill=not eager))
+
+
+def strategy_name(settings: Settings, kind: SourceKind) -> str:
+    """The strategy that is named, else the only one that has the given keys, else the default of such a source.
+
+    A strategy that comes from outside of the text (`--set`) takes none of the text's keys for another one.
+    Raises ConfigError E3003 for a key that does not belong.
+    """
+    given = [key for key in dict.fromkeys(chain(*_KEYS.values())) if settings.given(key)]
+    named = settings.optional_text("batch.strategy")
+    if named is not None:
+        wrong = next((key for key in given if key not in _KEYS[named] and not _overruled(settings, key)), None)
+        if wrong is None:
+            return named
+        owners = " or ".join(name for name, keys in _KEYS.items() if wrong in keys)
+        hint = f"it belongs to {owners}; {named} has {', '.join(_KEYS[named])}"
+        raise _unfitting(settings, wrong, f"'{wrong}' means nothing to batch.strategy = {named}", hint)
+    default = "fixed_size" if kind == "other" else "memory_based"
+    fitting = [name for name, keys in _KEYS.items() if set(given) <= set(keys)]
+    if default in fitting:
+        return default
+    if len(fitting) == 1:
+        return fitting[0]
+    message = f"which batch.strategy is meant by {' and '.join(given)}?"
+    hint = f"give 'batch.strategy' too: {' or '.join(fitting)}" if fitting else "no strategy has all of these keys"
+    raise _unfitting(settings, given[-1], message, hint)
+
+
+def _overruled(settings: Settings, key: str) -> bool:
+    strategy, other = settings.property("batch.strategy"), settings.property(key)
+    return strategy is not None and other is not None and bool(strategy.origin) and not other.origin
+
+
+def _unfitting(settings: Settings, key: str, message: str, hint: str) -> ConfigError:
+    prop = settings.property(key)
+    return ConfigError(message, "E3003", hint, prop.position if prop is not None else None)
+
+
+def _memory_limit(settings: Settings, kind: SourceKind, stateless: bool) -> Limit:
+    as_default = not settings.given("batch.strategy")
+    large = kind == "bounded file" and not stateless and as_default
+    size = settings.optional_integer("batch.memory_size") or (_MEMORY_BOUNDED if large else _MEMORY_DEFAULT)
+    short = kind == "topic" and as_default and not settings.given("batch.timeout")
+    return Limit(ROWS_MAX, size, _TOPIC_TIMEOUT_MS if short else settings.duration_ms("batch.timeout"), fill=True)

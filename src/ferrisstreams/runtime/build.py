@@ -30,6 +30,8 @@ from ferrisstreams.formats.base import Encoder
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.plan.nodes import JobPlan, SourceSpec
+from ferrisstreams.plan.system_columns import RECORD_TIME, used_system_columns
+from ferrisstreams.runtime.batching import SourceKind
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
 from ferrisstreams.runtime.faults import Faults, NoFaults
 from ferrisstreams.runtime.files import SinkPlace, encoding_of, file_sink, format_of, has_header, source_files
@@ -292,10 +294,12 @@ class JobBuilder:
 
         layout = read_layout(self.job_folder()) if self.share.workers > 1 else None
         partitions = layout.partitions if layout is not None else None
+        timed = any(column.name == RECORD_TIME for column in used_system_columns(self.plan.plan))
         with placed_at(self.spec.position):
-            return kafka_source_settings(
+            settings = kafka_source_settings(
                 self.settings.source, self.spec.name, self.identity, self.environment.once, self.share, partitions
             )
+        return replace(settings, timestamps=timed or self.needs_dead_letters)
 
     def dead_letters(self) -> DeadLetters | None:
         if not self.needs_dead_letters:
@@ -377,8 +381,15 @@ class JobBuilder:
         """The folder of the state; of several workers that of this one."""
         return worker_folder(self.job_folder(), self.share)
 
-    def bounded_file(self) -> bool:
-        return self.settings.source_connector == "file" and not self.settings.source.flag("watch")
+    def source_kind(self) -> SourceKind:
+        """What the default batch strategy depends on."""
+        match self.settings.source_connector:
+            case "file" if not self.settings.source.flag("watch"):
+                return "bounded file"
+            case "kafka":
+                return "topic"
+            case _:
+                return "other"
 
     # --- private ----------------------------------------------------------------------------------------------------
 

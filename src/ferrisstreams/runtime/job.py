@@ -101,7 +101,7 @@ class Job:
             transactions=WatchedTransactions(transactions, guards.sink.watch) if transactions is not None else None,
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
-        strategy = choose_strategy(builder.settings.source, builder.bounded_file(), self._stateless)
+        strategy = choose_strategy(builder.settings.source, builder.source_kind(), self._stateless)
         self._task = Task(self._parts, self._commit, self.progress, strategy, self._task_settings(), self._reports)
         self._task.recover(last, moved)
         self._recovered = True

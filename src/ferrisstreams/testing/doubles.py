@@ -40,6 +40,9 @@ class RecordMessages:
         self.values = [record.value for record in records]
         self.joined = b"".join(value + b"\n" for value in self.values if value is not None)
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def record(self, row: int) -> RawRecord:
         return self._records[row]
 

@@ -1,8 +1,12 @@
-"""The records of one fetch as the client gives them."""
+"""The records of one fetch as the client gives them, kept as columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import cast
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
@@ -10,64 +14,158 @@ from confluent_kafka._types import HeadersType
 
 from ferrisstreams.batch import Headers, RawRecord
 
+#: The time of a record that has none, as in the protocol.
+_NO_TIME = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some messages of one partition, in order, none of them an error.
+
+    The client's objects are let go as soon as they are read: a few thousand of them stay in the processor's cache, a
+    batch of them does not, and costs three times as much. `joined` are the values with a newline after each, and None
+    when a value is null; `held` are the values where `joined` cannot be taken apart again. `keys` and `headers` are
+    None where no message has one, `times_ms` where none were asked for.
+    """
+
+    offsets: Sequence[int]
+    joined: bytes | None
+    held: Sequence[bytes | None] | None
+    keys: Sequence[bytes | None] | None
+    headers: Sequence[HeadersType | None] | None
+    times_ms: Sequence[int] | None
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def values(self) -> Sequence[bytes | None]:
+        """The value of every message."""
+        if self.held is not None:
+            return self.held
+        assert self.joined is not None
+        return self.joined[:-1].split(b"\n")
+
+    def cut(self, start: int, stop: int) -> Chunk:
+        """The messages from the ordinal `start` to `stop` (not included)."""
+        if (start, stop) == (0, len(self)):
+            return self
+        joined, held = _joined(self.values[start:stop])
+        part = slice(start, stop)
+        return Chunk(
+            self.offsets[part],
+            joined,
+            held,
+            self.keys[part] if self.keys is not None else None,
+            self.headers[part] if self.headers is not None else None,
+            self.times_ms[part] if self.times_ms is not None else None,
+        )
+
+
+def chunk_of(messages: Sequence[Message], times: bool) -> Chunk:
+    """Messages of one partition, at least one, as columns; with `times`, their timestamps too."""
+    joined, held = _joined(list(map(Message.value, messages)))
+    keys = list(map(Message.key, messages))
+    headers = list(map(Message.headers, messages))
+    return Chunk(
+        _offsets(messages),
+        joined,
+        held,
+        keys if keys.count(None) < len(keys) else None,
+        headers if any(headers) else None,
+        array("q", [_kept(message.timestamp()) for message in messages]) if times else None,
+    )
+
+
+def _offsets(messages: Sequence[Message]) -> Sequence[int]:
+    first, last = messages[0].offset(), messages[-1].offset()
+    assert first is not None
+    assert last is not None
+    if last - first + 1 == len(messages):
+        return range(first, last + 1)
+    return array("q", cast("Iterable[int]", map(Message.offset, messages)))
+
+
+def _joined(values: Sequence[bytes | None]) -> tuple[bytes | None, Sequence[bytes | None] | None]:
+    """The values in one, and those values themselves when they cannot be had from it."""
+    try:
+        joined = b"\n".join([*cast("Sequence[bytes]", values), b""])
+    except TypeError:  # A value is None: the joining finds it for nothing.
+        return None, values
+    return joined, values if joined.count(b"\n") != len(values) else None
+
 
 class KafkaMessages:
-    """Messages of one partition, in order, none of them an error. The values are taken at once, the rest on demand."""
+    """Messages of the partition `name` (`topic-0`), in order. What is not `joined` is made on demand."""
 
-    def __init__(self, messages: Sequence[Message], value_bytes_max: int) -> None:
-        self._messages = messages
+    def __init__(self, name: str, chunks: Sequence[Chunk], value_bytes_max: int) -> None:
+        self._name = name
+        self._chunks = chunks
+        self._count = sum(map(len, chunks))
         self.value_bytes_max = value_bytes_max
-        self.values: Sequence[bytes | None] = list(map(Message.value, messages))
-        self.joined = self._join()
 
-    def _join(self) -> bytes | None:
-        values = cast("Sequence[bytes]", self.values)
-        try:
-            joined = b"\n".join([*values, b""])
-        except TypeError:  # A value is None: the joining finds it for nothing.
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def joined(self) -> bytes | None:
+        parts = [chunk.joined for chunk in self._chunks if chunk.joined is not None]
+        if len(parts) < len(self._chunks):
             return None
-        if len(joined) > self.value_bytes_max and max(map(len, values)) > self.value_bytes_max:
-            return None
-        return joined
+        joined = b"".join(parts)
+        oversized = len(joined) > self.value_bytes_max and any(
+            value is not None and len(value) > self.value_bytes_max for value in self.values
+        )
+        return None if oversized else joined
+
+    @cached_property
+    def values(self) -> Sequence[bytes | None]:
+        return list(chain.from_iterable(chunk.values for chunk in self._chunks))
 
     @property
     def span(self) -> tuple[int, int]:
         """The first and the last offset."""
-        first, last = self._messages[0].offset(), self._messages[-1].offset()
-        assert first is not None
-        assert last is not None
-        return first, last
+        return self._chunks[0].offsets[0], self._chunks[-1].offsets[-1]
 
     def record(self, row: int) -> RawRecord:
-        message = self._messages[row]
-        offset = message.offset()
-        assert offset is not None
+        chunk, place = self._place(row)
+        offset = chunk.offsets[place]
         return RawRecord(
             value=self.values[row],
             offset=offset,
-            position=f"{message.topic()}-{message.partition()} offset {offset}",
-            key=message.key(),
-            headers=header_pairs(message.headers()),
-            timestamp_ms=_time(message.timestamp()),
+            position=f"{self._name} offset {offset}",
+            key=chunk.keys[place] if chunk.keys is not None else None,
+            headers=header_pairs(chunk.headers[place]) if chunk.headers is not None else (),
+            timestamp_ms=_time(chunk.times_ms[place]) if chunk.times_ms is not None else None,
         )
 
     def has_keys(self) -> bool:
-        return any(key is not None for key in map(Message.key, self._messages))
+        return any(chunk.keys is not None for chunk in self._chunks)
 
     def has_headers(self) -> bool:
-        return any(map(Message.headers, self._messages))
+        return any(chunk.headers is not None for chunk in self._chunks)
 
     def keys(self) -> list[bytes | None]:
-        return [message.key() for message in self._messages]
+        found = (chunk.keys if chunk.keys is not None else [None] * len(chunk) for chunk in self._chunks)
+        return list(chain.from_iterable(found))
 
     def offsets(self) -> list[int]:
-        return [offset for message in self._messages if (offset := message.offset()) is not None]
+        return list(chain.from_iterable(chunk.offsets for chunk in self._chunks))
 
     def timestamps_ms(self) -> list[int | None]:
-        return [_time(message.timestamp()) for message in self._messages]
+        assert all(chunk.times_ms is not None for chunk in self._chunks), "ask the source for timestamps"
+        return [_time(at) for chunk in self._chunks for at in chunk.times_ms or ()]
 
     def headers(self) -> list[Headers]:
-        return [header_pairs(message.headers()) for message in self._messages]
+        found = (chunk.headers if chunk.headers is not None else [None] * len(chunk) for chunk in self._chunks)
+        return [header_pairs(headers) for headers in chain.from_iterable(found)]
+
+    def _place(self, row: int) -> tuple[Chunk, int]:
+        for chunk in self._chunks:
+            if row < len(chunk):
+                return chunk, row
+            row -= len(chunk)
+        raise IndexError(row)
 
 
 def header_pairs(headers: HeadersType | None) -> Headers:
@@ -78,6 +176,10 @@ def header_pairs(headers: HeadersType | None) -> Headers:
     return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)
 
 
-def _time(timestamp: tuple[int, int]) -> int | None:
+def _kept(timestamp: tuple[int, int]) -> int:
     kind, time_ms = timestamp
-    return None if kind == TIMESTAMP_NOT_AVAILABLE else time_ms
+    return _NO_TIME if kind == TIMESTAMP_NOT_AVAILABLE else time_ms
+
+
+def _time(at: int) -> int | None:
+    return None if at == _NO_TIME else at

@@ -40,7 +40,7 @@ SUGGESTED: Mapping[str, str] = {
     "batch.num.messages": "10000",
     "batch.size": "1000000",
     "compression.type": "lz4",
-    "queue.buffering.max.messages": "500000",
+    "queue.buffering.max.messages": "50000",
     "partitioner": "murmur2_random",
     "statistics.interval.ms": STATISTICS_INTERVAL_MS,
 }

@@ -6,7 +6,7 @@ that a count of records never says where the end is: a bounded read ends when th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -17,7 +17,7 @@ from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.kafka.buffer import Buffer
 from ferrisstreams.connectors.kafka.client import QUIET, STATISTICS_INTERVAL_MS, ClientReports
-from ferrisstreams.connectors.kafka.messages import KafkaMessages
+from ferrisstreams.connectors.kafka.messages import KafkaMessages, chunk_of
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.startup import Startup
 from ferrisstreams.connectors.kafka.statistics import Statistics
@@ -44,8 +44,8 @@ REQUIRED: Mapping[str, str] = {
 SUGGESTED: Mapping[str, str] = {
     "fetch.queue.backoff.ms": "5",
     "fetch.wait.max.ms": "100",
-    "queued.min.messages": "100000",
-    "queued.max.messages.kbytes": "32768",
+    "queued.min.messages": "50000",
+    "queued.max.messages.kbytes": "16384",
     "statistics.interval.ms": STATISTICS_INTERVAL_MS,
 }
 
@@ -62,8 +62,10 @@ _UNREACHABLE_MS = 30_000.0
 #: Messages and bytes that wait here at most beside a batch; the client has a queue of its own before that.
 _WAITING_RECORDS_MAX = 100_000
 _WAITING_BYTES_MAX = 64 << 20
-#: What one call of the client may give.
-_CONSUME_MAX = 100_000
+#: What one call of the client may give: see `Chunk`.
+_CHUNK_RECORDS = 1_000
+#: Messages of a batch at most.
+_BATCH_RECORDS_MAX = 100_000
 #: Bytes of a message until some have been seen.
 _MESSAGE_BYTES_GUESS = 200.0
 _MADE_ANEW_HINT = (
@@ -95,7 +97,8 @@ _END_SLACK = 1
 @dataclass(frozen=True, slots=True)
 class KafkaSourceSettings:
     """`properties` are the client's, `group` is where positions are committed to. `bounded`: up to what is there at the
-    start, or up to `ends` where a partition is in it. `create`: the topic is made when it is not there.
+    start, or up to `ends` where a partition is in it. `create`: the topic is made when it is not there. `timestamps`:
+    whether the records' timestamps are wanted, which cost some percent.
 
     `share`: which partitions are read. `partitions`: the topic must have so many, and keep them; None: it may grow.
     """
@@ -111,6 +114,7 @@ class KafkaSourceSettings:
     discovery_interval_ms: float = _DISCOVERY_INTERVAL_MS
     share: Share = WHOLE
     partitions: int | None = None
+    timestamps: bool = True
 
 
 @dataclass(slots=True)
@@ -180,7 +184,7 @@ class KafkaSource:
         consumer = self._opened
         self._raise_commit_error()
         self._discover(consumer)
-        rows = max(1, min(limit.rows, int(limit.bytes / self._message_bytes), _CONSUME_MAX))
+        rows = max(1, min(limit.rows, int(limit.bytes / self._message_bytes), _BATCH_RECORDS_MAX))
         began_ms = self._clock.monotonic_ms()
         while not self._is_enough(rows, limit):
             since_ms = self._buffer.since_ms()
@@ -375,7 +379,8 @@ class KafkaSource:
         return waiting >= most or waiting * self._message_bytes >= max(_WAITING_BYTES_MAX, limit.bytes)
 
     def _consume(self, consumer: Consumer, rows: int, wait_ms: float, fill: bool) -> bool:
-        """Take what the client has, waiting for it when there is nothing. Whether there was anything."""
+        """Take a chunk of what the client has, waiting for it when there is nothing. Whether there was anything."""
+        rows = max(1, min(rows - self._buffer.fullest(), _CHUNK_RECORDS))
         with self._reports.translated(f"read the topic {self._settings.topic}"):
             messages = consumer.consume(max(rows, _CONSUME_MIN), 0)
             if not messages and wait_ms > 0:
@@ -393,22 +398,30 @@ class KafkaSource:
                 if message.error() is not None:
                     self._event(consumer, message)
             messages = [message for message in messages if message.error() is None]
-        now_ms = self._heard_ms
-        for number, group in groupby(messages, Message.partition):
-            assert number is not None
-            self._take(number, list(group), now_ms)
+        for number, group in self._by_partition(messages):
+            self._take(number, group)
         self._pass_ends(consumer)
         return True
 
-    def _take(self, number: int, messages: list[Message], now_ms: float) -> None:
+    def _by_partition(self, messages: list[Message]) -> Iterator[tuple[int, list[Message]]]:
+        """Messages of one partition that came one behind the other, together."""
+        found = set(map(Message.partition, messages)) if len(self._partitions) > 1 else set(self._partitions)
+        if len(found) > 1:
+            groups = ((number, list(group)) for number, group in groupby(messages, Message.partition))
+        else:
+            groups = ((number, messages) for number in found if messages)
+        for number, group in groups:
+            assert number is not None
+            yield number, group
+
+    def _take(self, number: int, messages: list[Message]) -> None:
         partition = self._partitions[number]
-        last = messages[-1].offset()
-        assert last is not None
         if partition.stopped:
             return
-        partition.taken = max(partition.taken, last + 1)
+        chunk = chunk_of(messages, self._settings.timestamps)
+        partition.taken = max(partition.taken, chunk.offsets[-1] + 1)
         partition.at_end = partition.taken <= partition.eof
-        self._buffer.add(number, messages, now_ms)
+        self._buffer.add(number, chunk, self._heard_ms)
 
     def _event(self, consumer: Consumer, message: Message) -> None:
         """The end of a partition, or an error."""
@@ -453,7 +466,8 @@ class KafkaSource:
                 partition.next = max(partition.next, partition.taken) if partition.at_end else partition.next
             return None
         partition = self._partitions[number]
-        messages = KafkaMessages(self._buffer.take(number, rows, now_ms), self._settings.record_bytes_max)
+        chunks = self._buffer.take(number, rows, now_ms)
+        messages = KafkaMessages(self._name(number), chunks, self._settings.record_bytes_max)
         first, last = messages.span
         partition.next = last + 1
         left = self._buffer.waiting(number)
@@ -477,7 +491,7 @@ class KafkaSource:
         joined = messages.joined
         self._block.write(joined or b"")
         if joined is not None:
-            self._message_bytes = max(1.0, len(joined) / len(messages.values))
+            self._message_bytes = max(1.0, len(joined) / len(messages))
 
     def _high(self, number: int) -> int:
         """The end of a partition as the client last heard of it, without asking."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from confluent_kafka import Message
 
 from ferrisstreams.connectors.kafka.buffer import PATIENCE_MS, Buffer
+from ferrisstreams.connectors.kafka.messages import Chunk, chunk_of
 
 
-def messages(partition: int, start: int, stop: int) -> list[Message]:
-    return [Message(topic="t", partition=partition, offset=n, value=b"%d" % n) for n in range(start, stop)]
+def messages(partition: int, start: int, stop: int) -> Chunk:
+    made = [Message(topic="t", partition=partition, offset=n, value=b"%d" % n) for n in range(start, stop)]
+    return chunk_of(made, times=True)
 
 
-def offsets(taken: list[Message]) -> list[int | None]:
-    return [message.offset() for message in taken]
+def offsets(taken: list[Chunk]) -> list[int]:
+    assert [value for chunk in taken for value in chunk.values] == [b"%d" % n for chunk in taken for n in chunk.offsets]
+    return [offset for chunk in taken for offset in chunk.offsets]
 
 
 def test_messages_of_a_partition_come_in_order_however_they_are_taken() -> None:
@@ -41,5 +44,17 @@ def test_messages_from_an_offset_on_are_dropped() -> None:
     buffer.take(0, 1, 0.0)
     buffer.drop_from(0, 3)
     buffer.drop_from(7, 3)
+    assert (buffer.records, buffer.waiting(0), buffer.since_ms()) == (2, 2, 0.0)
     assert offsets(buffer.take(0, 9, 0.0)) == [1, 2]
     assert buffer.records == 0
+
+
+def test_messages_are_dropped_from_several_chunks() -> None:
+    buffer = Buffer()
+    for start in (0, 5, 10):
+        buffer.add(0, messages(0, start, start + 5), 0.0)
+    buffer.take(0, 6, 0.0)
+    buffer.drop_from(0, 8)
+    assert offsets(buffer.take(0, 1, 0.0)) == [6]
+    assert offsets(buffer.take(0, 9, 0.0)) == [7]
+    assert (buffer.records, buffer.next_partition(0.0)) == (0, None)
