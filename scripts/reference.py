@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ferrisstreams.config.kinds import DURATION, SIZE
+from ferrisstreams.config.kinds import value_text
 from ferrisstreams.config.registry import BATCH_KEYS, CONNECTOR_KEYS, FAILURE_KEYS, JOB_KEYS, TIME_KEYS, Key
 from ferrisstreams.errors import CODES
 from ferrisstreams.telemetry.metrics import METRICS
@@ -64,24 +64,11 @@ FAMILIES = {
     "E9": ("Ours", "A bug in FerrisStreams. The job stops; please report it."),
 }
 
-MILLISECONDS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
-BYTES = (("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("B", 1))
-
 
 def default_text(key: Key) -> str:
     """A default as a user would write it; empty when it is off, found out, or must be given."""
     value = key.default
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if value is None or value == "":
-        return ""
-    if value == 0 and key.kind is DURATION:
-        return "`0s`"
-    if key.kind in (DURATION, SIZE) and isinstance(value, int | float):
-        units = MILLISECONDS if key.kind is DURATION else BYTES
-        unit, factor = next(((u, f) for u, f in units if value >= f and value % f == 0), units[-1])
-        return f"`{value / factor:g}{unit}`"
-    return f"`{value}`"
+    return "" if value is None or value == "" else f"`{value_text(key.kind, value)}`"
 
 
 def key_row(key: Key) -> str:

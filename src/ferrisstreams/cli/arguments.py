@@ -72,6 +72,15 @@ class JobsArguments:
 
 
 @dataclass(frozen=True)
+class ConfigArguments:
+    file: File
+    job: Job = None
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False
+    settings: Settings = None
+    output: OutputForm = Output.TABLE
+
+
+@dataclass(frozen=True)
 class FmtArguments:
     files: Annotated[
         list[str], typer.Argument(metavar="FILE", help="Files of SQL, folders of them, or - for standard input.")

@@ -19,6 +19,7 @@ from ferrisstreams.cli.arguments import (
     TestArguments,
     takes,
 )
+from ferrisstreams.cli.config_commands import config_app
 from ferrisstreams.cli.dlq_commands import dlq_app
 from ferrisstreams.cli.state_commands import state_app
 
@@ -111,6 +112,7 @@ def offsets(arguments: OffsetsArguments) -> None:
     raise typer.Exit(run_offsets(arguments))
 
 
+app.add_typer(config_app, name="config")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(state_app, name="state")
 

@@ -132,3 +132,14 @@ CHARACTER = Kind("character", _single)
 FLAG = Kind("true or false", _parse_flag)
 DURATION = Kind("duration", _duration)
 SIZE = Kind("size", parse_size_bytes)
+
+
+def value_text(kind: Kind, value: SettingValue) -> str:
+    """A typed value as a user would write it, a duration or size in the largest unit that divides it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or kind not in (DURATION, SIZE):
+        return _text(value) if value is not None else ""
+    if value == 0:
+        return "0s" if kind is DURATION else "0B"
+    units = sorted((_MILLISECONDS if kind is DURATION else _BYTES).items(), key=lambda unit: -unit[1])
+    unit, factor = next(((u, f) for u, f in units if value >= f and value % f == 0), units[-1])
+    return f"{value / factor:.15g}{unit}"

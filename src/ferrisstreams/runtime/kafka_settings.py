@@ -77,6 +77,13 @@ def client_properties(settings: Settings, side: Side, owner: str, strict: bool =
     return properties
 
 
+def all_client_properties(settings: Settings, side: Side, owner: str, strict: bool) -> dict[str, ClientProperty]:
+    """With those that are the connector's own, whatever the user says. Raises ConfigError as `client_properties`."""
+    own = (source if side == "consumer" else producer).OWN
+    fixed = {name: ClientProperty(str(value).lower(), "required") for name, value in own.items()}
+    return client_properties(settings, side, owner, strict) | fixed
+
+
 def _of_batches(settings: Settings, side: Side) -> dict[str, tuple[str, str]]:
     """What the batch strategy suggests for a client, and the setting that says so.
 

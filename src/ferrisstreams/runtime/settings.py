@@ -39,15 +39,11 @@ class JobSettings:
 
 def settings_of(plan: JobPlan, source: SourceSpec, overrides: Mapping[str, Property]) -> JobSettings:
     """Type and check every setting of a job. `overrides` (command line) win. Raises ConfigError."""
-    return _settings(OpenJob(plan.name, plan.plan.spec, source, plan.annotations, plan.position), overrides)
+    return settings_of_open(OpenJob(plan.name, plan.plan.spec, source, plan.annotations, plan.position), overrides)
 
 
-def check_open(job: OpenJob) -> None:
-    """Check the settings of a job that is not bound. Raises ConfigError."""
-    _settings(job, {})
-
-
-def _settings(job: OpenJob, overrides: Mapping[str, Property]) -> JobSettings:
+def settings_of_open(job: OpenJob, overrides: Mapping[str, Property]) -> JobSettings:
+    """The same of a job that may not be bound yet."""
     source = job.source
     own = {**_from_annotations(job.annotations), **job.sink.properties}
     with placed_at(job.position):

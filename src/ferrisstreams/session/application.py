@@ -17,7 +17,7 @@ from ferrisstreams.runtime.faults import faults_from
 from ferrisstreams.runtime.identity import STATE_DIR
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import Observer, Silent
-from ferrisstreams.runtime.settings import check_open
+from ferrisstreams.runtime.settings import settings_of_open
 from ferrisstreams.session.columns import Columns, FoundColumns
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.config_files import ReadConfig
@@ -85,7 +85,7 @@ class Application:
         for job in self.plan.jobs:
             Job(job, self.environment(RunOptions(), Silent())).check()
         for open_job in self.plan.open_jobs:
-            check_open(open_job)
+            settings_of_open(open_job, {})
         return list(self.plan.warnings)
 
     def explain(self, job: str | None = None, form: str = "text") -> str:

@@ -46,7 +46,7 @@ SUGGESTED: Mapping[str, str] = {
 }
 
 #: Set whatever the user says: in success no report is worth a Python object.
-_OWN: Mapping[str, str | bool] = {"delivery.report.only.error": True, "log_level": "0"}
+OWN: Mapping[str, str | bool] = {"delivery.report.only.error": True, "log_level": "0"}
 
 #: How long records may take to be taken by the brokers, and a transaction to be decided.
 _FLUSH_SECONDS = 60.0
@@ -325,7 +325,7 @@ class KafkaProducer:
     @property
     def _producer(self) -> Producer:
         if self._client is None:
-            own: dict[str, str | int | bool] = {**self._settings.properties, **_OWN}
+            own: dict[str, str | int | bool] = {**self._settings.properties, **OWN}
             smallest = min(self._limits.values(), default=None)
             if smallest is not None:
                 own["batch.size"] = min(int(own.get("batch.size", smallest)), smallest)

@@ -50,7 +50,7 @@ SUGGESTED: Mapping[str, str] = {
 }
 
 #: Set whatever the user says: positions are the job's own, and the client's log is not the job's.
-_OWN: Mapping[str, str] = {"auto.offset.reset": "error", "enable.partition.eof": "true", "log_level": "0"}
+OWN: Mapping[str, str] = {"auto.offset.reset": "error", "enable.partition.eof": "true", "log_level": "0"}
 
 #: How often the topic is asked whether it has more partitions.
 _DISCOVERY_INTERVAL_MS = 10_000.0
@@ -255,7 +255,7 @@ class KafkaSource:
         if self._consumer is None or self._topics is None:
             self._reports, self._statistics = ClientReports(), Statistics()
             own = {
-                **_OWN,
+                **OWN,
                 "group.id": self._settings.group,
                 "error_cb": self._reports.told,
                 "on_commit": self._on_commit,
