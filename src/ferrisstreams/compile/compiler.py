@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -14,9 +14,11 @@ from ferrisstreams.compile.aggregate import (
     Emission,
     chunk_bounds,
 )
+from ferrisstreams.compile.changelog import Changelog, changelog_of
 from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
 from ferrisstreams.compile.message_rows import (
     TRACE_HEADER,
+    Beside,
     HeaderForm,
     MessageForm,
     MessageLines,
@@ -30,11 +32,11 @@ from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, Engine, column
 from ferrisstreams.duck.state_log import StateLog
-from ferrisstreams.errors import ConfigError, InternalError, SqlError
+from ferrisstreams.errors import InternalError, SqlError
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
 from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
 from ferrisstreams.operators.calls import replace_arguments
-from ferrisstreams.operators.changes import OP
+from ferrisstreams.operators.changes import OP, REPLACED
 from ferrisstreams.operators.cumulate_log import CumulateLog
 from ferrisstreams.operators.log import (
     BATCH_NUMBER,
@@ -98,7 +100,7 @@ class CompileSettings:
 
 @dataclass(frozen=True, slots=True)
 class PlanParts:
-    """A canonical plan taken apart."""
+    """A canonical plan taken apart, and how its changes are written."""
 
     scan: Scan
     below: tuple[exp.Expression, ...]
@@ -107,6 +109,7 @@ class PlanParts:
     project: Project
     headers: tuple[HeaderChange, ...] = ()
     system: tuple[Column, ...] = ()
+    changelog: Changelog = field(default_factory=Changelog)
 
     @property
     def columns(self) -> tuple[Named, ...]:
@@ -152,28 +155,20 @@ def _filter(node: Plan) -> tuple[tuple[exp.Expression, ...], Plan]:
 
 def output_schema(sink: Sink, settings: CompileSettings) -> Schema:
     """The columns of the rows that the sink is given."""
-    if not retracts(take_plan_apart(sink).aggregate, settings):
+    if not _changelog(sink, take_plan_apart(sink).aggregate, settings).retracts:
         return sink.schema
     return Schema((Column("op", "VARCHAR", False), *sink.schema.columns))
 
 
-def retracts(aggregate: Aggregate | None, settings: CompileSettings) -> bool:
-    """Whether changes are written with an `op` column. Raises ConfigError when the changelog cannot say them."""
-    changing = aggregate is not None and (aggregate.emit is Emit.CHANGES or settings.late_strategy == "update")
-    session = aggregate is not None and aggregate.window is not None and aggregate.window.kind is WindowKind.SESSION
-    if settings.changelog == "append" and changing and session:
-        raise ConfigError(
-            "'changelog' = 'append' cannot say that a session disappears when it grows or merges",
-            "E3003",
-            "use 'changelog' = 'retract', or EMIT FINAL",
-        )
-    return settings.changelog == "retract" or (settings.changelog is None and changing and session)
+def _changelog(sink: Sink, aggregate: Aggregate | None, settings: CompileSettings) -> Changelog:
+    return changelog_of(sink, aggregate, settings.changelog, settings.late_strategy == "update", settings.messages)
 
 
 def compile_plan(sink: Sink, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
     """The pipeline of a canonical plan. Raises ConfigError where settings and plan contradict."""
     parts = take_plan_apart(sink)
-    _refuse_reserved(parts, retracts(parts.aggregate, settings))
+    parts = replace(parts, changelog=_changelog(sink, parts.aggregate, settings))
+    _refuse_reserved(parts, parts.changelog.retracts)
     if parts.aggregate is None:
         return _compile_stateless(parts, engine, decoder, settings)
     return _AggregateCompiler(parts, parts.aggregate, engine, decoder, settings).compile()
@@ -206,7 +201,7 @@ def _refuse_reserved(parts: PlanParts, retract: bool) -> None:
 
 def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
     columns = parts.columns
-    if retracts(None, settings):
+    if parts.changelog.retracts:
         columns = (Named("op", exp.Literal.string("+I")), *columns)
     time = parts.scan.source.event_time
     name = time.column if time else None
@@ -220,7 +215,7 @@ def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, setti
         stage = _row_stage(engine.work, shape, reduction, settings.retries)
         carrying = Carrying(
             OutputStage(stage, reduction, settings.output_retries),
-            not settings.messages.key,
+            not parts.changelog.key,
             TRACE_HEADER not in parts.header_form.changed,
         )
     system = _system_join(engine.work, parts)
@@ -250,8 +245,9 @@ def _reduction(
     lines = Lines(settings.encoder.line(schema), names, timed)
     if settings.messages is None:
         return lines
-    key = key_expression(schema, settings.messages.key) if settings.messages.key else None
-    return MessageLines(lines, key, escapes(settings.encoder), carries, parts.header_form)
+    key = key_expression(schema, parts.changelog.key) if parts.changelog.key else None
+    also = Beside(key, parts.header_form, carries)
+    return MessageLines(lines, also, escapes(settings.encoder), OP if parts.changelog.deletes else None)
 
 
 class _AggregateCompiler:
@@ -274,7 +270,6 @@ class _AggregateCompiler:
 
     def compile(self) -> Pipeline:
         group = self._group()
-        retract = retracts(self._aggregate, self._settings)
         rows = self._row_shape()
         columns = [(name, type_) for name, type_ in self._delta_types(rows, group) if name not in _DELTA_ONLY]
         changing = self._aggregate.emit is Emit.CHANGES or self._settings.late_strategy == "update"
@@ -288,12 +283,12 @@ class _AggregateCompiler:
             shape=self._shape,
             group=group,
             log=log,
-            output=self._output(retract),
-            final=_final(self._aggregate, self._shape, retract),
+            output=self._output(),
+            final=_final(self._aggregate, self._shape, self._parts.changelog.needs_old),
             final_names=tuple(c.name for c in self._aggregate.schema),
             empty=self._empty(columns),
         )
-        return AggregatePipeline(parts, self._emission(retract))
+        return AggregatePipeline(parts, self._emission())
 
     # --- private ----------------------------------------------------------------------------------------------------
 
@@ -375,17 +370,22 @@ class _AggregateCompiler:
             statement, {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0, BATCH_NUMBER: 0}
         )
 
-    def _output(self, retract: bool) -> OutputStage:
-        columns = self._parts.columns
-        if retract:
+    def _output(self) -> OutputStage:
+        columns, above = self._parts.columns, self._parts.above
+        changes: tuple[Named, ...] = ()
+        if self._parts.changelog.retracts:
             columns = (Named("op", column(OP)), *columns)
+        elif self._parts.changelog.deletes:
+            # What is replaced needs no message of its own; what disappears is one without a value.
+            changes = (Named(OP, column(OP)),)
+            above = (*above, column(OP).neq(exp.Literal.string(REPLACED)))
         reduction = _reduction(self._settings, self._parts, columns, timed=False)
         retries = self._settings.output_retries
-        shape = RowShape(self._parts.above, (*columns, *self._parts.header_columns))
+        shape = RowShape(above, (*columns, *self._parts.header_columns, *changes))
         stage = _row_stage(self._engine.work, shape, reduction, retries)
         return OutputStage(stage, reduction, retries)
 
-    def _emission(self, retract: bool) -> Emission:
+    def _emission(self) -> Emission:
         strategy = self._settings.late_strategy
         window = self._aggregate.window
         return Emission(
@@ -393,7 +393,7 @@ class _AggregateCompiler:
             windowed=window is not None,
             allowed_us=self._settings.allowed_lateness_us,
             update=strategy == "update" and window is not None,
-            retract=retract,
+            retract=self._parts.changelog.needs_old,
             late_letters=strategy == "dead_letter",
             single=window is None and not self._keys,
         )
@@ -412,7 +412,7 @@ class _AggregateCompiler:
 _DELTA_ONLY = frozenset({OUTCOME, ROWS, SEEN_COLUMN, LATE_WINDOWS, FIRST_ROW, LAST_ROW, "_piece"})
 
 
-def _final(aggregate: Aggregate, shape: LogShape, retract: bool) -> exp.Select:
+def _final(aggregate: Aggregate, shape: LogShape, with_op: bool) -> exp.Select:
     """The aggregate's own columns over the registered merged results, with `_row`."""
     bounds = []
     if aggregate.window is not None:
@@ -424,7 +424,7 @@ def _final(aggregate: Aggregate, shape: LogShape, retract: bool) -> exp.Select:
         exp.alias_(_typed(column(kept), aggregate.schema, key.name), key.name, quoted=True)
         for kept, key in zip(shape.keys, aggregate.keys, strict=True)
     ]
-    op = [column(OP)] if retract else []
+    op = [column(OP)] if with_op else []
     finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.aggregates.finals]
     chunk = exp.select("*").from_(MERGED).where(*chunk_bounds())
     if not shape.aggregates.holistic:

@@ -20,6 +20,7 @@ from ferrisstreams.formats.expressions import data_type
 from ferrisstreams.formats.json_text import JsonLinesEncoder, json_text
 from ferrisstreams.formats.plain_text import plain_text
 from ferrisstreams.operators.aggregates import function
+from ferrisstreams.operators.changes import DISAPPEARED
 from ferrisstreams.schema import Schema
 
 _KEY = "_message_key"
@@ -31,9 +32,13 @@ TRACE_HEADER = "traceparent"
 
 @dataclass(frozen=True, slots=True)
 class MessageForm:
-    """How rows become messages. `key` are output columns; without any, a stateless job hands on its records' keys."""
+    """How rows become messages. `key` are output columns; without any, a stateless job hands on its records' keys.
+
+    `chosen`: the author named the key, so that no column joins it.
+    """
 
     key: tuple[str, ...] = ()
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +50,29 @@ class HeaderForm:
     changed: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a message has beside its value. `carries`: which row each is of, to hand on what its record has."""
+
+    key: exp.Expression | None
+    headers: HeaderForm
+    carries: bool
+
+
 class MessageLines(Lines):
-    """Values as lines, and keys and headers beside them. `carries`: which row each line is of, to hand on what its
-    record has.
+    """Values as lines, and what is beside them. `change` names the column that says of a row that it disappeared: its
+    message has no value then.
 
     Raises SqlError E1102 for a header of a type that has no text.
     """
 
-    def __init__(
-        self, lines: Lines, key: exp.Expression | None, escapes: bool, carries: bool, headers: HeaderForm
-    ) -> None:
-        super().__init__(escaped(lines.line) if escapes else lines.line, lines.names, lines.timed)
-        self._key = key
-        self._escapes = escapes
-        self._carries = carries
-        self._header_names = [name for name, _, _ in headers.values]
-        self._headers = [_header_text(name, type_) for _, name, type_ in headers.values]
+    def __init__(self, lines: Lines, beside: Beside, escapes: bool, change: str | None = None) -> None:
+        super().__init__(_value(lines.line, escapes, change), lines.names, lines.timed)
+        self._key = beside.key
+        self._escapes = escapes or change is not None
+        self._carries = beside.carries
+        self._header_names = [name for name, _, _ in beside.headers.values]
+        self._headers = [_header_text(name, type_) for _, name, type_ in beside.headers.values]
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         made = super().reduce(rows)
@@ -81,7 +93,7 @@ class MessageLines(Lines):
             return written
         assert isinstance(payload.data, bytes)
         if self._escapes and _NUL in payload.data:
-            payload = replace(payload, data=b"", values=_unescaped(payload.data[:-1]))
+            payload = replace(payload, data=b"", values=_texts(payload.data[:-1]))
         if self._key is not None:
             payload = replace(payload, keys=_keys(str(extra.pop(0)).encode()))
         if self._headers:
@@ -159,6 +171,15 @@ def escaped(value: exp.Expr) -> exp.Expression:
     return exp.Case().when(value.copy().is_(exp.null()), nul.copy()).when(awkward, hexadecimal).else_(value.copy())
 
 
+def _value(line: exp.Expression, escapes: bool, change: str | None) -> exp.Expression:
+    """The line between newlines: NUL alone for no value, NULL for a row that cannot be encoded."""
+    value = exp.Case().when(exp.not_(line.copy().is_(exp.null())), escaped(line)) if escapes else line
+    if change is None:
+        return value
+    gone = column(change).eq(exp.Literal.string(DISAPPEARED))
+    return exp.Case().when(gone, function("chr", exp.Literal.number(0))).else_(value)
+
+
 def _joined(value: exp.Expression) -> exp.Expression:
     return function("string_agg", value, function("chr", exp.Literal.number(10)))
 
@@ -188,10 +209,6 @@ def _texts(data: bytes) -> list[bytes | None]:
     if _NUL not in data:
         return list(data.split(b"\n"))
     return [None if text == _NUL else _plain(text) for text in data.split(b"\n")]
-
-
-def _unescaped(data: bytes) -> list[bytes | None]:
-    return [_plain(value) for value in data.split(b"\n")]
 
 
 def _plain(value: bytes) -> bytes:

@@ -11,6 +11,7 @@ from ferrisstreams.operators.log import START, STOP, LogShape, same
 
 #: How a change is called: a new row, the old and the new value of a row, a row that disappeared.
 OP = "_op"
+REPLACED, DISAPPEARED = "-U", "-D"
 
 _BEFORE, _AFTER = "_before", "_after"
 
@@ -28,7 +29,7 @@ def differences(before: exp.Select, after: exp.Select, shape: LogShape, bounds: 
     names = [*((START, STOP) if bounds else ()), *shape.keys, *(p.name for p in shape.aggregates.partials)]
     identity = [*bounds, *shape.keys]
     sides = [
-        _side(_BEFORE, _AFTER, names, identity, ("-U", "-D")),
+        _side(_BEFORE, _AFTER, names, identity, (REPLACED, DISAPPEARED)),
         _side(_AFTER, _BEFORE, names, identity, ("+U", "+I")),
     ]
     order = [column(name) for name in (*((STOP, START) if bounds else ()), *shape.keys)]

@@ -182,7 +182,8 @@ class HeaderChange:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """The root of a job's plan. `message_key` are the output columns that key its messages, when there are such.
+    """The root of a job's plan. `message_key` are the output columns that key its messages, when there are such;
+    `key_chosen`: the author named them.
 
     The schema is the input's without the hidden columns, which hold what `headers` are set to.
     """
@@ -191,6 +192,7 @@ class Sink:
     spec: SinkSpec
     emit: Emit | None
     message_key: tuple[str, ...] = ()
+    key_chosen: bool = False
     headers: tuple[HeaderChange, ...] = ()
 
     @property

@@ -196,7 +196,8 @@ class JobBuilder:
         if self.settings.sink_connector != "kafka":
             return None
         given = self.settings.job.optional_text("key")
-        return MessageForm((given,) if given is not None else self.plan.plan.message_key)
+        sink = self.plan.plan
+        return MessageForm((given,), True) if given is not None else MessageForm(sink.message_key, sink.key_chosen)
 
     # --- components -------------------------------------------------------------------------------------------------
 

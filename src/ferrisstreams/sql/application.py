@@ -127,6 +127,7 @@ class _Application:
             spec,
             aggregate.emit if aggregate is not None else None,
             plan_message_key(relation),
+            bool(relation.message_key),
             _header_changes(context, relation),
         )
         _refuse_keyless_changes(context, statement, sink)

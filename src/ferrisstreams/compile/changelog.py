@@ -1,0 +1,101 @@
+"""How the changes of a result are written, and by which key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ferrisstreams.compile.message_rows import MessageForm
+from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.nodes import Aggregate, Emit, Sink, WindowKind
+
+
+class ChangelogForm(Enum):
+    """New values only; the four kinds of changes in a column `op`; a new value or a deletion for each key."""
+
+    APPEND = "append"
+    RETRACT = "retract"
+    UPSERT = "upsert"
+
+
+@dataclass(frozen=True, slots=True)
+class Changelog:
+    """`key` are the columns of the message key, where rows become messages. `disappears`: a row can be taken back and
+    not be replaced."""
+
+    form: ChangelogForm = ChangelogForm.APPEND
+    key: tuple[str, ...] = ()
+    disappears: bool = False
+
+    @property
+    def retracts(self) -> bool:
+        return self.form is ChangelogForm.RETRACT
+
+    @property
+    def deletes(self) -> bool:
+        """Whether there are messages without a value, which delete their key."""
+        return self.form is ChangelogForm.UPSERT and self.disappears
+
+    @property
+    def needs_old(self) -> bool:
+        """Whether a change must say what was before."""
+        return self.retracts or self.deletes
+
+
+def changelog_of(
+    sink: Sink, aggregate: Aggregate | None, wanted: str | None, updates: bool, messages: MessageForm | None
+) -> Changelog:
+    """The changelog of a canonical plan. `wanted` is the setting, `updates` says that late rows change what was
+    emitted, `messages` is None for a sink without keys.
+
+    Raises ConfigError E3003 when the setting cannot say the changes.
+    """
+    changes = aggregate is not None and (aggregate.emit is Emit.CHANGES or updates)
+    window = aggregate.window if aggregate is not None else None
+    disappears = changes and window is not None and window.kind is WindowKind.SESSION
+    key = _upsert_key(sink, aggregate, messages)
+    own = messages.key if messages is not None else ()
+    match wanted:
+        case "retract":
+            return Changelog(ChangelogForm.RETRACT, own, disappears)
+        case "append":
+            if disappears:
+                raise _impossible(
+                    "'changelog' = 'append' cannot say that a session disappears when it grows or merges",
+                    "use 'changelog' = 'retract', or EMIT FINAL",
+                )
+            return Changelog(key=own)
+        case "upsert":
+            if messages is None:
+                raise _impossible(
+                    "'changelog' = 'upsert' needs the keys of messages, and this output has none",
+                    "use 'changelog' = 'retract', or write to a topic",
+                )
+            if not key:
+                raise _impossible(
+                    "'changelog' = 'upsert' needs a message key that tells the rows of the result apart",
+                    "select what is grouped (with a window, window_start too), and give it as the key or give none",
+                )
+            return Changelog(ChangelogForm.UPSERT, key, disappears)
+    if changes and key:
+        return Changelog(ChangelogForm.UPSERT, key, disappears)
+    return Changelog(ChangelogForm.RETRACT if disappears else ChangelogForm.APPEND, own, disappears)
+
+
+def _upsert_key(sink: Sink, aggregate: Aggregate | None, messages: MessageForm | None) -> tuple[str, ...]:
+    """The columns of a key by which messages replace one another; empty when there is none."""
+    if messages is None:
+        return ()
+    if aggregate is None:
+        return messages.key if messages.chosen else ()
+    apart = sink.facts.key
+    if apart is None:
+        return ()
+    if messages.chosen:
+        chosen = {name.lower() for name in messages.key}
+        return messages.key if all(name.lower() in chosen for name in apart) else ()
+    return (*messages.key, *(name for name in apart if name not in messages.key))
+
+
+def _impossible(message: str, hint: str) -> ConfigError:
+    return ConfigError(message, "E3003", hint)
