@@ -299,3 +299,17 @@ def test_system_columns_of_a_file_are_refused(app: Application) -> None:
         ran = app.ferris("check", "app.sql")
         assert ran.code == 1
         assert said in ran.err
+
+
+def test_row_that_csv_cannot_hold_is_no_empty_message(app: Application) -> None:
+    app.kafka.create_topic(app.topic)
+    app.kafka.write(app.topic, [b'{"id": %d}' % i for i in range(3)])
+    app.write(
+        "CREATE STREAM out WITH ({kafka}, 'topic' = '{topic}-out', 'create.topic' = 'true', 'format' = 'csv',"
+        " 'sink.failure_strategy' = 'log_and_continue') AS"
+        " SELECT id, CASE WHEN id = 1 THEN CAST('inf' AS DOUBLE) ELSE 0.5 END AS x FROM given;"
+    )
+    ran = app.run()
+    assert ran.code == 0, ran.err
+    assert [record.value for record in app.kafka.read(f"{app.topic}-out")] == [b"0,0.5", b"2,0.5"]
+    assert (ran.job["ledger"]["produced"], ran.job["ledger"]["output_rejected"]) == (3, 1)
