@@ -100,7 +100,7 @@ class MessageLines(Lines):
             values = [_texts(str(extra.pop(0)).encode()) for _ in self._headers]
             named = [tuple(zip(self._header_names, row, strict=True)) for row in zip(*values, strict=True)]
             payload = replace(payload, headers=named)
-        lines = [int(row) for row in str(extra.pop(0)).split("\n")] if self._carries else None
+        lines = list(map(int, str(extra.pop(0)).split("\n"))) if self._carries else None
         return replace(written, payload=payload, lines=lines)
 
     def _encoded(self, rows: exp.Select) -> exp.Select:

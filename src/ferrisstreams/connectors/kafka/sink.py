@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from ferrisstreams.batch import Headers, JsonValue, Payload, Rejected
 from ferrisstreams.connectors.base import ClientFigures
@@ -42,9 +43,8 @@ class KafkaSink:
                 raise InternalError("a Kafka sink takes bytes")
             values = payload.data[:-1].split(b"\n") if payload.rows else []
         rejected: list[Rejected] = []
-        # No record is larger than all of them together: the first look costs nothing.
         most = self._producer.record_bytes_max(self._topic)
-        if payload.values is not None or payload.keys or payload.headers or len(payload.data) > most:
+        if not _all_fit(payload, values, most):
             payload, values, rejected = self._without_oversized(payload, values, most)
         self._producer.write(self._topic, values, payload.keys, payload.headers)
         return rejected
@@ -100,6 +100,16 @@ class KafkaSink:
             headers=[payload.headers[row] for row in fitting] if payload.headers is not None else None,
         )
         return kept, [values[row] for row in fitting], rejected
+
+
+def _all_fit(payload: Payload, values: Sequence[bytes | None], most: int) -> bool:
+    """A first look that costs little: whether even the largest parts together make no record that is too large."""
+    if payload.headers is not None or payload.values is not None:
+        return False
+    largest_key = max((len(key) for key in set(payload.keys) if key is not None), default=0) if payload.keys else 0
+    return (
+        len(payload.data) + largest_key <= most or max(map(len, cast("Sequence[bytes]", values))) + largest_key <= most
+    )
 
 
 def _bytes(headers: Headers) -> int:
