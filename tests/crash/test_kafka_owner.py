@@ -77,7 +77,7 @@ def test_instance_that_slept_over_its_transaction_goes_on(
     job = BriefJob(kafka, tmp_path / "job", f"{topic_name}-slept", KINDS["copy"], topic_name)
     process = job.start(once=False, environment={"FERRIS_FAULT": "after_flush:3:stop"})
     started.append(process)
-    _wait_until_stopped(process)
+    wait_until_stopped(process)
     _wait_until_given_up(kafka, job.output)
     process.send_signal(signal.SIGCONT)
     kafka.write(topic_name, [Record(value, partition=partition) for partition, value in records[ROWS // 2 :]])
@@ -90,7 +90,7 @@ def test_instance_that_slept_over_its_transaction_goes_on(
     assert job.letters() == Counter(value for _, value in records if b"broken" in value)
 
 
-def _wait_until_stopped(process: subprocess.Popen[str]) -> None:
+def wait_until_stopped(process: subprocess.Popen[str]) -> None:
     for _ in range(WAITS_MAX):
         pid, status = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
         if pid and os.WIFSTOPPED(status):

@@ -73,5 +73,7 @@ def test_refused_start_leaves_what_was_there(ferris: Ferris) -> None:
     assert ferris("run", "app.sql").code == 0
     (ferris.folder / "in.jsonl").write_text('{"id": 2}\n')
     before = set((ferris.folder / ".ferris").rglob("*"))
-    assert ferris("run", "app.sql", "-o", "json").job["error"]["code"] == "E4002"
+    refused = ferris("run", "app.sql", "-o", "json").job
+    assert refused["error"]["code"] == "E4002"
+    assert (refused["rows"], refused["ledger"]["written"]) == (0, 1)
     assert set((ferris.folder / ".ferris").rglob("*")) == before

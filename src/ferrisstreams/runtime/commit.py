@@ -21,7 +21,7 @@ from ferrisstreams.clock import Clock
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.duck.store import EpochRow, StateStore
-from ferrisstreams.errors import FencedError, FerrisError, UnknownOutcomeError
+from ferrisstreams.errors import ConnectorError, FencedError, FerrisError, UnknownOutcomeError
 from ferrisstreams.runtime.deadletter import DeadLetters
 from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.runtime.ledger import Ledger
@@ -108,15 +108,21 @@ class Commit:
         """
         parts = self._parts
         parts.faults.reach("after_open")
+        beginning = self._content()
+        if last is not None:
+            self._restore_progress(last.content)  # What a start that fails tells of the job, too.
         # First, because it changes nothing: a start that is refused here leaves nothing behind.
         self._check_source(last, moved)
         if last is None:
             self._check_sinks()
         if parts.transactions is not None:
-            settled = self._settle(parts.transactions, last, adopt)
+            settled = self._settle(parts.transactions, last)
             if settled is not last:
+                self._restore_progress(settled.content if settled is not None else beginning)
                 self._check_source(settled, moved)
             last = settled
+            if last is None and adopt:
+                self._adopt(parts.transactions)
         parts.pipeline.restore({})
         if last is not None:
             self._restore(last)
@@ -148,7 +154,7 @@ class Commit:
         if self._parts.dead_letters is not None:
             self._parts.dead_letters.check()
 
-    def _settle(self, transactions: Transactions, last: EpochRow | None, adopt: bool) -> EpochRow | None:
+    def _settle(self, transactions: Transactions, last: EpochRow | None) -> EpochRow | None:
         """What is final, by the token outside. A state that cannot be right is refused before it fences anyone."""
         self._final(transactions, last, settled=False)
         transactions.init()
@@ -157,13 +163,12 @@ class Commit:
         if last is not None and final < last.epoch:
             self._parts.store.delete(last.epoch)
             last = self._parts.store.last()
-        committed = transactions.committed()
-        if last is None:
-            if adopt:
-                self._progress.positions.update({name: found.offset for name, found in committed.items()})
-        elif newest(found.metadata for found in committed.values()) is None:
+        if last is not None and newest(found.metadata for found in transactions.committed().values()) is None:
             self._recommit(transactions, last)
         return last
+
+    def _adopt(self, transactions: Transactions) -> None:
+        self._progress.positions.update({name: found.offset for name, found in transactions.committed().items()})
 
     def _final(self, transactions: Transactions, last: EpochRow | None, settled: bool = True) -> int:
         token = newest(found.metadata for found in transactions.committed().values())
@@ -191,7 +196,7 @@ class Commit:
         progress = self._progress
         progress.positions.clear()
         progress.positions.update(_mapping(content["positions"]))
-        progress.starts.update(_mapping(content["starts"]))
+        progress.starts = dict(_mapping(content["starts"]))
         progress.moved = bool(content["moved"])
         progress.rows_read.clear()
         progress.rows_read.update({name: int(str(n)) for name, n in _mapping(content["rows_read"]).items()})
@@ -200,7 +205,7 @@ class Commit:
             setattr(progress.ledger, name, value)
         progress.watermarks.restore(content["watermarks"])
         progress.finished = bool(content["finished"])
-        progress.identities.update(_identities(content))
+        progress.identities = _identities(content)
 
     @property
     def since_ms(self) -> float:
@@ -265,7 +270,12 @@ class Commit:
         if isinstance(error, (FencedError, UnknownOutcomeError)):
             return
         if parts.transactions is not None:
-            parts.transactions.abort()
+            try:
+                parts.transactions.abort()
+            except ConnectorError as refused:
+                # What became of the transaction is settled by the next start. The reason is still the first error.
+                error.add_note(f"and then: {refused.message}")
+                return
         if self._prepared:
             parts.store.delete(self.epoch)
         parts.sink.rollback(self._marks.get("sink"))
@@ -275,21 +285,24 @@ class Commit:
     # --- the steps --------------------------------------------------------------------------------------------------
 
     def _drain(self) -> EpochRow:
+        self._progress.ledger.check()
+        content = {**self._content(), "pipeline": self._parts.pipeline.snapshot()}
+        return EpochRow(self.epoch, content, confirmed=self._parts.transactions is None)
+
+    def _content(self) -> dict[str, JsonValue]:
+        """What an epoch makes durable of the job's progress."""
         progress = self._progress
-        progress.ledger.check()
-        content: dict[str, JsonValue] = {
+        return {
             "positions": dict(progress.positions),
             "starts": dict(progress.starts),
             "moved": progress.moved,
             "rows_read": dict(progress.rows_read),
             "ledger": dict(progress.ledger.as_dict()),
             "watermarks": progress.watermarks.snapshot(),
-            "pipeline": self._parts.pipeline.snapshot(),
             "finished": progress.finished,
             "identities": dict(progress.identities),
             "at_us": self._parts.clock.now_us(),
         }
-        return EpochRow(self.epoch, content, confirmed=self._parts.transactions is None)
 
     def _prepare(self, row: EpochRow) -> None:
         # A place that is not written to now keeps its mark: the next run may write there again.

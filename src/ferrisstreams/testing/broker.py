@@ -21,6 +21,7 @@ from ferrisstreams.connectors.kafka.records import Record, read_records, write_r
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings, Topics
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.testing.broker_jars import broker_jars, require
+from ferrisstreams.testing.wire import Wire
 
 __all__ = ["Broker", "Cluster", "Record"]
 
@@ -103,16 +104,20 @@ class Broker(Cluster):
     `start` begins it on free ports and waits until it answers; `stop` and `kill` end it, `start` again begins it with
     the same data on the same port. Used as a context it is started, and stopped at the end. Raises FatalConnectorError
     E4109 when it cannot be started.
+
+    With a `wire` all clients reach it through that.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, wire: Wire | None = None) -> None:
         self._owned = tempfile.TemporaryDirectory(prefix="ferris-broker-") if folder is None else None
         self.folder = Path(self._owned.name) if self._owned is not None else Path(folder or "")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._ports = _free_ports()
         self._process: subprocess.Popen[bytes] | None = None
         self._clock = SystemClock()
-        super().__init__(f"127.0.0.1:{self._ports.broker}")
+        if wire is not None:
+            wire.lead_to(self._ports.broker)
+        super().__init__(f"127.0.0.1:{self._ports.broker if wire is None else wire.port}")
 
     def __enter__(self) -> Self:
         self.start()
@@ -180,7 +185,7 @@ class Broker(Cluster):
     def _format(self, classes: str, settings: Path) -> None:
         own = {
             "controller.quorum.voters": f"1@127.0.0.1:{self._ports.controller}",
-            "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://127.0.0.1:{self._ports.controller}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self._ports.broker},CONTROLLER://127.0.0.1:{self._ports.controller}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
             "log.dirs": str(self.folder / "data"),
         }

@@ -12,12 +12,20 @@ import pytest
 
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.config.values import Property
-from ferrisstreams.errors import FatalConnectorError, RowError, TransientError
+from ferrisstreams.errors import ConnectorError, FatalConnectorError, RowError, TransientError
 from ferrisstreams.runtime.build import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import ProgressEvent
+from ferrisstreams.runtime.watched import WatchedTransactions
 from ferrisstreams.sql.application import parse_application
-from ferrisstreams.testing.doubles import CollectingSink, Cuts, Records, RecordSource
+from ferrisstreams.testing.doubles import (
+    CollectingSink,
+    Cuts,
+    Records,
+    RecordSource,
+    TransactionalSink,
+    TransactionLog,
+)
 from ferrisstreams.testing.failing import Outage, Outages, failing_sink, failing_source
 
 STATELESS = "SELECT k, 10 / CAST(k AS INT) AS share, CASE WHEN v = 66 THEN 'inf'::DOUBLE ELSE v END AS v FROM s"
@@ -88,9 +96,14 @@ class World:
     source: Outages = field(default_factory=Outages)
     sink: Outages = field(default_factory=Outages)
     durable: bool = False
+    transactions: Outages | None = None
 
     def __post_init__(self) -> None:
-        self.rows, self.letter_sink, self.told = CollectingSink(), CollectingSink(), Told()
+        """With `transactions` they decide, and that is what is out of order of them."""
+        in_transactions = TransactionalSink()
+        self.rows: CollectingSink = in_transactions if self.transactions is not None else CollectingSink()
+        self.log = TransactionLog(in_transactions)
+        self.letter_sink, self.told = CollectingSink(), Told()
         self.clock = ManualClock(1_700_000_000_000_000)
 
     def run(self) -> JobResult:
@@ -100,6 +113,7 @@ class World:
             source=lambda block: failing_source(RecordSource(records, Cuts(), block, self.clock), self.source),
             sink=failing_sink(self.rows, self.sink),
             dead_letters=self.letter_sink,
+            transactions=WatchedTransactions(self.log, self.transactions.watch) if self.transactions else None,
         )
         environment = Environment(
             "app",
@@ -270,6 +284,17 @@ def test_fatal_error_is_not_tried_again(where: str, tmp_path: Path) -> None:
     assert world.told.named("job_reopens") == []
     assert world.run().state == "finished"
     assert [json.loads(line)["k"] for line in world.rows.lines] == [str(number) for number in range(1, 10)]
+
+
+@pytest.mark.parametrize("refused", [BUSY, FatalConnectorError("no such transaction", "E4108")])
+def test_abort_that_is_refused_is_no_reason_to_fail(refused: ConnectorError, tmp_path: Path) -> None:
+    """The broker that comes back knows nothing of the transaction; whatever it knows is settled by the next start."""
+    world = World(tmp_path, GOOD, {"commit.policy": "per_batch"}, transactions=Outages(Outage("abort", refused)))
+    out_of_order(world, "sink flush", Outage("flush", BUSY, after=2))
+    result = world.run()
+    assert (result.state, result.error) == ("finished", None)
+    assert world.rows.lines == undisturbed(STATELESS)[0]
+    assert [fields["message"] for fields in world.told.named("job_reopens")] == ["busy"]
 
 
 def test_open_breaker_keeps_the_source_from_being_read(tmp_path: Path) -> None:

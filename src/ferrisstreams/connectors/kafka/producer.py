@@ -285,14 +285,15 @@ class KafkaProducer:
         if self._reports.all_down:
             # The client may hold on to brokers that it no longer has; a new one asks anew.
             raise TransientError("Kafka: all brokers were away: the transaction is given up", "E4101", _AWAY)
-        producer = self._producer
+        producer, seconds = self._producer, self._answer_seconds(_SEND_SECONDS)
         self._in_time(
             "add positions to the transaction",
-            lambda: producer.send_offsets_to_transaction(offsets, group, _SEND_SECONDS),
+            lambda: producer.send_offsets_to_transaction(offsets, group, seconds),
+            seconds * 1.5,
         )
 
     def commit(self) -> None:
-        deadline_ms = self._clock.monotonic_ms() + _COMMIT_SECONDS * 1000
+        deadline_ms = self._clock.monotonic_ms() + self._answer_seconds(_COMMIT_SECONDS) * 1000
         try:
             while not self._is_committed(deadline_ms):
                 pass
@@ -315,7 +316,7 @@ class KafkaProducer:
                 raise
             if left_ms <= 0:
                 raise UnknownOutcomeError(
-                    f"Kafka: a transaction is not decided within {_COMMIT_SECONDS:.0f} seconds: {failed.str()}",
+                    f"Kafka: a transaction is not decided in time: {failed.str()}",
                     "E4110",
                     _AWAY,
                 ) from error
@@ -328,11 +329,16 @@ class KafkaProducer:
         self._in_transaction = False
         self._failure = None
         with self._translated("abort a transaction"):
-            self._producer.abort_transaction(_COMMIT_SECONDS)
+            self._producer.abort_transaction(self._answer_seconds(_COMMIT_SECONDS))
         self._transactions["aborted"] += 1
         self._failure = None
 
     # --- private ----------------------------------------------------------------------------------------------------
+
+    def _answer_seconds(self, most: float) -> float:
+        """How long an answer is waited for: no longer than until the broker gives the transaction up by itself."""
+        given_ms = self._settings.properties.get("transaction.timeout.ms", self._settings.transaction_timeout_ms)
+        return min(most, int(given_ms) / 1000)
 
     @property
     def _producer(self) -> Producer:
@@ -367,7 +373,7 @@ class KafkaProducer:
             )
         return self._group
 
-    def _in_time(self, doing: str, call: Callable[[], None]) -> None:
+    def _in_time(self, doing: str, call: Callable[[], None], seconds: float) -> None:
         """Make a call of the client that may never come back, whatever time it was given.
 
         librdkafka (2.16) waits for a group's coordinator without end when that broker has left the cluster. Then the
@@ -384,12 +390,10 @@ class KafkaProducer:
 
         Thread(target=run, name="ferris-kafka-call", daemon=True).start()
         try:
-            raised = outcome.get(timeout=_SEND_SECONDS * 1.5)
+            raised = outcome.get(timeout=seconds)
         except Empty:
             self._client, self._in_transaction = None, False
-            raise TransientError(
-                f"Kafka: cannot {doing}: no answer within {_SEND_SECONDS * 1.5:.0f} seconds", "E4101", _AWAY
-            ) from None
+            raise TransientError(f"Kafka: cannot {doing}: no answer in {seconds:g} seconds", "E4101", _AWAY) from None
         if raised is not None:
             with self._translated(doing):
                 raise raised
