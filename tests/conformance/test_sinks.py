@@ -1,4 +1,8 @@
-"""What every sink with marks promises: what lies behind the last mark can be taken back."""
+"""What every sink promises of what is not decided: taken back by marks, by transactions, or not.
+
+Which of the three a sink is, it declares: `exactly_once` is true of one with marks. One without, a topic, is taken back
+by its producer's transactions when it has them, and written at least once when it has none.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,64 @@ import pytest
 
 from ferrisstreams.batch import JsonValue, Payload
 from ferrisstreams.clock import ManualClock
-from ferrisstreams.connectors.base import Sink
+from ferrisstreams.connectors.base import Sink, Transactions
 from ferrisstreams.connectors.blackhole import BlackholeSink
 from ferrisstreams.connectors.compression import Compression
 from ferrisstreams.connectors.file_content import RestartPoint, StreamContent, StreamSettings
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
 from ferrisstreams.connectors.framing import LineFraming
+from ferrisstreams.connectors.kafka.producer import KafkaProducer, KafkaProducerSettings
+from ferrisstreams.connectors.kafka.sink import KafkaSink
 from ferrisstreams.connectors.memory import MemorySink
 from ferrisstreams.connectors.output_names import OutputNames
 from ferrisstreams.connectors.rotating_sink import RotatingSink, RotatingSinkSettings, Rotation
 from ferrisstreams.errors import StateError
+from ferrisstreams.testing.broker import Cluster
 
 
 @dataclass
 class World:
-    """`make` gives a sink over the same target, as a job does when it starts again; `content` what is there now."""
+    """`make` gives a sink over the same target, as a job does when it starts again; `content` what is there now.
+
+    `transactions` are those of the sink that was made last; None: the marks are all there is.
+    """
 
     make: Callable[[], Sink]
     payload: Callable[[int], Payload]
     content: Callable[[], list[int] | int]
+    transactions: Callable[[], Transactions] | None = None
+
+    def open(self, mark: JsonValue) -> Sink:
+        """A job's start."""
+        sink = self.make()
+        if self.transactions is not None:
+            self.transactions().init()
+        sink.open(mark)
+        return sink
+
+    def begin(self) -> None:
+        """The beginning of an epoch."""
+        if self.transactions is not None:
+            self.transactions().begin()
+
+    def write(self, sink: Sink, *rows: int) -> None:
+        for row in rows:
+            assert not sink.write(self.payload(row))
+
+    def decide(self, sink: Sink, epoch: int) -> JsonValue:
+        """The end of an epoch."""
+        mark = sink.flush()
+        if self.transactions is not None:
+            self.transactions().send({}, epoch, f"token {epoch}")
+            self.transactions().commit()
+        sink.confirm(mark)
+        return mark
+
+    def take_back(self, sink: Sink, mark: JsonValue) -> None:
+        """What a job does with an epoch that fails."""
+        if self.transactions is not None:
+            self.transactions().abort()
+        sink.rollback(mark)
 
     def expect(self, rows: list[int]) -> None:
         found = self.content()
@@ -106,11 +149,46 @@ def blackhole(folder: Path) -> World:
     return World(make=lambda: sink, payload=lambda row: Payload(b"x\n", 1), content=lambda: sink.rows)
 
 
-@pytest.fixture(
-    params=[file, gzip_file, zstd_file, rotated, rotated_at_each_row, memory, blackhole], ids=lambda make: make.__name__
-)
+def topic(kafka: Cluster, name: str, transactional: bool = True) -> World:
+    """A topic of a real broker."""
+    kafka.create_topic(name)
+    producers: list[KafkaProducer] = []
+
+    def make() -> KafkaSink:
+        settings = KafkaProducerSettings(kafka.properties, {name: None}, name, name if transactional else None)
+        producers.append(KafkaProducer(settings))
+        return KafkaSink(producers[-1], name)
+
+    return World(
+        make=make,
+        payload=lambda row: Payload(b"%d\n" % row, 1),
+        content=lambda: [int(record.value or b"") for record in kafka.read(name)],
+        transactions=(lambda: producers[-1]) if transactional else None,
+    )
+
+
+def topic_at_least_once(kafka: Cluster, name: str) -> World:
+    return topic(kafka, name, transactional=False)
+
+
+WITH_MARKS = [file, gzip_file, zstd_file, rotated, rotated_at_each_row, memory, blackhole]
+WITHOUT = [topic, topic_at_least_once]
+
+
+@pytest.fixture(params=WITH_MARKS, ids=lambda make: make.__name__)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    """A sink with marks."""
     made = request.param(tmp_path)
+    assert isinstance(made, World)
+    return made
+
+
+@pytest.fixture(params=[*WITH_MARKS, *WITHOUT], ids=lambda make: make.__name__)
+def any_world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    if request.param in WITH_MARKS:
+        made = request.param(tmp_path)
+    else:
+        made = request.param(request.getfixturevalue("kafka"), request.getfixturevalue("topic_name"))
     assert isinstance(made, World)
     return made
 
@@ -189,4 +267,71 @@ def test_decided_rows_are_there_after_confirm_or_the_next_open(world: World) -> 
     world.expect([1, 2])
     again.confirm(second)
     world.expect([1, 2])
+    again.close()
+
+
+def test_sink_declares_how_it_takes_back(any_world: World, request: pytest.FixtureRequest) -> None:
+    with_marks = any(request.node.callspec.id == make.__name__ for make in WITH_MARKS)
+    assert any_world.make().exactly_once == with_marks
+
+
+def test_epoch_that_fails_is_taken_back(any_world: World) -> None:
+    sink = any_world.open(None)
+    takes_back = sink.exactly_once or any_world.transactions is not None
+    any_world.begin()
+    any_world.write(sink, 1, 2)
+    mark = any_world.decide(sink, 1)
+    any_world.expect([1, 2])
+    any_world.begin()
+    any_world.write(sink, 3)
+    sink.flush()
+    any_world.take_back(sink, mark)
+    any_world.begin()
+    any_world.write(sink, 4, 5)
+    any_world.decide(sink, 2)
+    any_world.expect([1, 2, 4, 5] if takes_back else [1, 2, 3, 4, 5])
+    sink.close()
+
+
+def test_epoch_that_a_crash_cut_off_is_taken_back(any_world: World) -> None:
+    sink = any_world.open(None)
+    takes_back = sink.exactly_once or any_world.transactions is not None
+    any_world.begin()
+    any_world.write(sink, 1)
+    mark = any_world.decide(sink, 1)
+    any_world.begin()
+    any_world.write(sink, 2, 3)
+    sink.flush()
+    sink.close()
+    again = any_world.open(mark)
+    any_world.begin()
+    any_world.write(again, 4)
+    any_world.decide(again, 2)
+    any_world.expect([1, 4] if takes_back else [1, 2, 3, 4])
+    again.close()
+
+
+def test_epoch_without_rows_is_one(any_world: World) -> None:
+    sink = any_world.open(None)
+    for epoch in (1, 2):
+        any_world.begin()
+        any_world.decide(sink, epoch)
+    any_world.begin()
+    any_world.write(sink, 7)
+    any_world.decide(sink, 3)
+    any_world.expect([7])
+    sink.close()
+
+
+def test_decided_rows_stand_whatever_comes_after(any_world: World) -> None:
+    sink = any_world.open(None)
+    marks: list[JsonValue] = []
+    for epoch in range(1, 4):
+        any_world.begin()
+        any_world.write(sink, epoch)
+        marks.append(any_world.decide(sink, epoch))
+    sink.close()
+    again = any_world.open(marks[-1])
+    again.confirm(marks[-1])
+    any_world.expect([1, 2, 3])
     again.close()

@@ -21,15 +21,19 @@ from ferrisstreams.connectors.datagen import DatagenSettings, DatagenSource
 from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.connectors.framing import CsvFraming, Framing, LineFraming
+from ferrisstreams.connectors.kafka.source import KafkaSource, KafkaSourceSettings
 from ferrisstreams.connectors.memory import MemorySource
 from ferrisstreams.memory_file import MemoryFile
+from ferrisstreams.testing.broker import Cluster
 
-ALL = Limit(rows=10**9, bytes=10**9)
+#: How long a record that is there may take: one of a broker has a way to go.
+PATIENCE_MS = 30_000.0
+ALL = Limit(rows=10**9, bytes=10**9, wait_ms=PATIENCE_MS)
 LIMITS = [
-    Limit(rows=1, bytes=10**9),
-    Limit(rows=3, bytes=10**9),
-    Limit(rows=10**9, bytes=1),
-    Limit(rows=10**9, bytes=40),
+    Limit(rows=1, bytes=10**9, wait_ms=PATIENCE_MS),
+    Limit(rows=3, bytes=10**9, wait_ms=PATIENCE_MS),
+    Limit(rows=10**9, bytes=1, wait_ms=PATIENCE_MS),
+    Limit(rows=10**9, bytes=40, wait_ms=PATIENCE_MS),
     ALL,
 ]
 
@@ -202,14 +206,29 @@ def generated(folder: Path, block: MemoryFile) -> World:
     return World(lambda: DatagenSource(DatagenSettings(rows=40), ManualClock()), list(range(40)))
 
 
+def topic(kafka: Cluster, name: str, block: MemoryFile) -> World:
+    """A topic of a real broker."""
+    kafka.create_topic(name)
+    kafka.write(name, lines(25))
+
+    def grow() -> list[bytes]:
+        kafka.write(name, lines(30, 25))
+        return lines(30, 25)
+
+    settings = KafkaSourceSettings(name, kafka.properties, group=name, bounded=True)
+    return World(lambda: KafkaSource(settings, block), list(lines(25)), grow=grow)
+
+
 WORLDS = [
     *(one_file, some_files, csv_file, mapped_file, gzip_file, zstd_file, gzip_files, latin_csv, json_array),
     *(packed_array, in_memory, generated),
 ]
 
 
-@pytest.fixture(params=WORLDS, ids=lambda make: make.__name__)
+@pytest.fixture(params=[*WORLDS, topic], ids=lambda make: make.__name__)
 def world(request: pytest.FixtureRequest, tmp_path: Path, block: MemoryFile) -> World:
+    if request.param is topic:
+        return topic(request.getfixturevalue("kafka"), request.getfixturevalue("topic_name"), block)
     made = request.param(tmp_path, block)
     assert isinstance(made, World)
     return made
@@ -246,7 +265,7 @@ def test_every_cut_gives_the_same_records(world: World, limit: Limit) -> None:
 def test_every_position_can_be_gone_back_to(world: World) -> None:
     source = world.make()
     source.open({})
-    _, marks = take(world, source, Limit(rows=2, bytes=10**9))
+    _, marks = take(world, source, Limit(rows=2, bytes=10**9, wait_ms=PATIENCE_MS))
     for positions, count in marks:
         source.seek(positions)
         assert take(world, source, LIMITS[1])[0] == world.expected[count:]
