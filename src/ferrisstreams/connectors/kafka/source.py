@@ -89,7 +89,7 @@ _LEADER_NAPS_MAX = 100
 #: The least that the client is asked for at a time when it need not be waited for.
 _CONSUME_MIN = 500
 #: A wait for the first record wakes when it comes: waiting longer than asked costs nothing but turns of the loop.
-_IDLE_WAIT_MS = 20.0
+_IDLE_WAIT_MS = 50.0
 #: Commits are behind a mark of a transaction: a position one before the end is as good as the end.
 _END_SLACK = 1
 
@@ -384,7 +384,7 @@ class KafkaSource:
         with self._reports.translated(f"read the topic {self._settings.topic}"):
             messages = consumer.consume(max(rows, _CONSUME_MIN), 0)
             if not messages and wait_ms > 0:
-                if fill:
+                if fill and self._buffer.records:
                     messages = consumer.consume(rows, wait_ms / 1000)
                 elif messages := consumer.consume(1, max(wait_ms, _IDLE_WAIT_MS) / 1000):
                     messages += consumer.consume(rows, 0)
