@@ -101,6 +101,10 @@ class Messages(Protocol):
         than `value_bytes_max`: then the memory file is empty."""
 
     @property
+    def single_lines(self) -> bool:
+        """Whether `joined` is there and has one line for each value: no value holds a newline."""
+
+    @property
     def value_bytes_max(self) -> int:
         """A larger value is a row error."""
 

@@ -13,10 +13,10 @@ def json_framed(fetch: Fetch) -> bool:
     """Every value is one line that begins with a brace: no line is blank, `null`, or two records."""
     if fetch.messages is None:
         return True
-    joined, count = fetch.messages.joined, len(fetch.messages)
-    if joined is None or joined.count(b"\n") != count:
+    joined = fetch.messages.joined
+    if joined is None or not fetch.messages.single_lines:
         return False
-    return joined.startswith(b"{") and joined.count(b"\n{") == count - 1
+    return joined.startswith(b"{") and joined.count(b"\n{") == len(fetch.messages) - 1
 
 
 def csv_framed(fetch: Fetch, quote: str) -> bool:
@@ -24,7 +24,7 @@ def csv_framed(fetch: Fetch, quote: str) -> bool:
     if fetch.messages is None:
         return True
     joined = fetch.messages.joined
-    if joined is None or joined.count(b"\n") != len(fetch.messages) or b"\r" in joined:
+    if joined is None or not fetch.messages.single_lines or b"\r" in joined:
         return False
     if joined.startswith(b"\n") or b"\n\n" in joined:
         return False

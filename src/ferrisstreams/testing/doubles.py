@@ -43,6 +43,10 @@ class RecordMessages:
     def __len__(self) -> int:
         return len(self._records)
 
+    @property
+    def single_lines(self) -> bool:
+        return self.joined.count(b"\n") == len(self)
+
     def record(self, row: int) -> RawRecord:
         return self._records[row]
 

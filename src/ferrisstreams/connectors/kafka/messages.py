@@ -118,6 +118,10 @@ class KafkaMessages:
         )
         return None if oversized else joined
 
+    @property
+    def single_lines(self) -> bool:
+        return all(chunk.held is None for chunk in self._chunks) and self.joined is not None
+
     @cached_property
     def values(self) -> Sequence[bytes | None]:
         return list(chain.from_iterable(chunk.values for chunk in self._chunks))

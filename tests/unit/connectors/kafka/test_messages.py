@@ -62,6 +62,7 @@ def test_columns_hold_what_the_messages_held(messages: list[Message], sizes: lis
     assert list(found.values) == values
     fits = all(value is not None and len(value) <= most for value in values)
     assert found.joined == (b"".join((value or b"") + b"\n" for value in values) if fits else None)
+    assert found.single_lines == (fits and not any(b"\n" in (value or b"") for value in values))
     assert found.keys() == [each.key for each in records]
     assert found.headers() == [each.headers for each in records]
     assert found.timestamps_ms() == [each.timestamp_ms for each in records]
