@@ -111,8 +111,8 @@ class StateStore:
         )
         self._state.execute("COMMIT")
         self._open = False
-        last = self.last()
-        if last is None or last.epoch != row.epoch:
+        # A third of what `last` costs, which sorts and reads the row.
+        if self._state.rows(f"SELECT max(epoch) FROM {STATE_SCHEMA}.epochs") != [(row.epoch,)]:
             raise InternalError(f"the state's COMMIT of epoch {row.epoch} kept nothing")
 
     def confirm(self, epoch: int) -> None:
