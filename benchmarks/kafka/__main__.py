@@ -28,7 +28,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks-kafka.md"
 #: No latency is measured above this rate: producer, broker and reader share the machine with the system.
 PACED_RATE_MAX = 100_000
 #: What a run consists of.
-PARTS = ("rates", "strategies", "latency", "recovery", "long")
+PARTS = ("rates", "strategies", "workers", "latency", "recovery", "long")
+#: Parts that need no rival.
+ALONE = frozenset({"strategies", "workers"})
 
 #: Of a system whose rate is not known.
 PACED_RATE_UNKNOWN = 10_000
@@ -55,6 +57,7 @@ class Session:
         self._round(rates, 0)
         for part, measure in (
             ("strategies", self._strategies),
+            ("workers", self._workers),
             ("latency", self._latencies),
             ("recovery", self._recoveries),
         ):
@@ -106,6 +109,18 @@ class Session:
         self.results.strategies.append(section)
         for row in section.rows:
             self._measure(row, few if row.system is systems.UNBATCHED else data, Work.FILTER)
+
+    def _workers(self) -> None:
+        data = self._plan.dealt(self._plan.records)
+        sections = [
+            (_section("Two partitions, F: one worker and two", systems.WORKERS, data), Work.FILTER),
+            (_section(f"Two partitions, W, {FEW_KEYS:,} keys: one worker and two", systems.WORKERS, data), Work.WINDOW),
+        ]
+        self.results.workers += [section for section, _ in sections]
+        for _ in range(self._plan.rounds):
+            for section, work in sections:
+                for row in section.rows:
+                    self._measure(row, data, work)
 
     def _latencies(self) -> None:
         # The exactly-once row of a system comes first and is the one that counts.
@@ -183,7 +198,8 @@ def main() -> None:
         plan = dataclasses.replace(plan, rounds=given.rounds)
     # Ended from outside, it still ends what it started and prints what it measured.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    install_rivals()
+    if not set(given.only or PARTS) <= ALONE:
+        install_rivals()
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     with tempfile.TemporaryDirectory(prefix="ferris-bench-kafka-") as name, Broker(Path(name, "broker")) as broker:
         session = Session(Bench(broker.bootstrap_servers, Path(name)), plan, given.minutes)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from zlib import crc32
 
 import duckdb
 import pyarrow as pa
@@ -43,12 +44,20 @@ WHOLE = Answer()
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A topic of trades: `records` of them, `spacing_us` of event time apart; as many keys as records: all distinct."""
+    """A topic of trades: `records` of them, `spacing_us` of event time apart; as many keys as records: all distinct.
+
+    Each key has its partition, of `partitions`.
+    """
 
     topic: str
     records: int
     keys: int
     spacing_us: int
+    partitions: int = 1
+
+    def partition_of(self, key: bytes) -> int:
+        """Where the records of a key are."""
+        return crc32(key) % self.partitions
 
     def chunks(self) -> Iterator[list[tuple[bytes, bytes]]]:
         """Pairs of key and value, in order."""

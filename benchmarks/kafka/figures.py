@@ -78,19 +78,23 @@ def span_of_rows(times_ms: Sequence[float], records: int) -> Span:
     return Span(times_ms[first], times_ms[last], records * (last - first) / len(times_ms))
 
 
-def span_of_windows(times_ms: Sequence[float], windows: Sequence[int], record_of: Callable[[int], int]) -> Span:
+def span_of_windows(
+    times_ms: Sequence[float], windows: Sequence[int], record_of: Callable[[int], int], last: bool = False
+) -> Span:
     """The measured part of an output of windows, which comes in bursts.
 
     When the first row of a window comes, all records before its end have been worked off; so the span goes from the
     first row of one window to the first row of another. `record_of` gives the number of a window's first record.
+    `last`: windows come in several parts, and their last rows are taken.
     """
-    first: dict[int, float] = {}
+    shown: dict[int, float] = {}
     for at_ms, window in zip(times_ms, windows, strict=True):
-        first.setdefault(window, at_ms)
+        if last or window not in shown:
+            shown[window] = at_ms
     low, high = (windows[bound] for bound in _bounds(len(windows)))
     if low == high:
-        low, high = min(first), max(first)
-    return Span(first[low], first[high], record_of(high) - record_of(low))
+        low, high = min(shown), max(shown)
+    return Span(shown[low], shown[high], record_of(high) - record_of(low))
 
 
 def _bounds(rows: int) -> tuple[int, int]:

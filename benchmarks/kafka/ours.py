@@ -10,7 +10,8 @@ from benchmarks.kafka.run import Command, Order
 
 _APPLICATION = """-- @app: {name}
 CREATE STREAM trades (id BIGINT, symbol TEXT, price DOUBLE, qty INTEGER, side TEXT, {time})
-WITH ('connector' = 'kafka', 'bootstrap.servers' = '{bootstrap}', 'topic' = '{source}', 'format' = 'json'{more});
+WITH ('connector' = 'kafka', 'bootstrap.servers' = '{bootstrap}', 'topic' = '{source}', 'format' = 'json',
+    'partitioned.by' = 'symbol'{more});
 
 -- @name: trades_job
 -- @job_mode: {mode}

@@ -28,6 +28,10 @@ class Plan:
         """A topic of few keys."""
         return Data(f"few-{records}", records, FEW_KEYS, FEW_SPAN_US // self.records)
 
+    def dealt(self, records: int) -> Data:
+        """A topic of few keys and two partitions."""
+        return Data(f"dealt-{records}", records, FEW_KEYS, FEW_SPAN_US // self.records, partitions=2)
+
     def many(self, records: int) -> Data:
         """A topic of many keys."""
         return Data(f"many-{records}", records, MANY_KEYS, MANY_SPAN_US // self.records)

@@ -24,7 +24,8 @@ HEAD = """# Benchmarks over Kafka
 Written by `make bench-kafka`; [how it measures](../benchmarks/README.md).
 
 Machine: {machine}. FerrisStreams at commit {commit}, DuckDB {duckdb}, confluent-kafka {client}, Python {python}; beside
-it {rivals}. One broker (Apache Kafka 4.1.0) on the same machine, topics of one partition, JSON records of six fields,
+it {rivals}. One broker (Apache Kafka 4.1.0) on the same machine, topics of one partition (or two, where
+a table says so), JSON records of six fields,
 about 95 bytes. {began}; load average {loads}.{noise}
 
 A system that gave a wrong answer, stopped, or could not be installed has a row that says so, and no figures. *Spread*
@@ -64,6 +65,7 @@ def page(results: Results, plan: Plan, circumstances: Circumstances) -> str:
             _head(circumstances),
             *(line for section in results.rates for line in _rates(section)),
             *(line for section in results.strategies for line in _rates(section)),
+            *(line for section in results.workers for line in _rates(section)),
             *_latencies(results.latencies),
             *_recoveries(results.recoveries, plan.recovery_keys),
         ]

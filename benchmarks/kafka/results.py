@@ -53,5 +53,6 @@ class Results:
 
     rates: list[Section[Figures]] = field(default_factory=list)
     strategies: list[Section[Figures]] = field(default_factory=list)
+    workers: list[Section[Figures]] = field(default_factory=list)
     latencies: list[Row[Latency]] = field(default_factory=list)
     recoveries: list[Row[Recovery]] = field(default_factory=list)

@@ -152,7 +152,8 @@ def span(found: Output, data: Data, work: Work, share: float) -> Span:
     """The measured part of an output, which is this share of the whole answer."""
     if work is Work.FILTER:
         return span_of_rows(found.times_ms, round(data.records * share))
-    return span_of_windows(found.times_ms, windows_of(found.values), data.record_of_window)
+    # Of several partitions one may be ahead of the others: only a window's last row shows what was worked off.
+    return span_of_windows(found.times_ms, windows_of(found.values), data.record_of_window, last=data.partitions > 1)
 
 
 def how(watched: Watched, what: str) -> str:

@@ -64,4 +64,9 @@ STRATEGIES = (
     _ours("FerrisStreams, memory_based", EXACT, "batch.strategy=memory_based"),
     LOW_LATENCY,
 )
+#: One worker and two, over a topic of two partitions.
+WORKERS = (
+    _ours("FerrisStreams, 1 worker", EXACT, "parallelism=1"),
+    _ours("FerrisStreams, 2 workers", EXACT, "parallelism=2"),
+)
 UNBATCHED = _ours("FerrisStreams, off", EXACT, "batch.enable=false")

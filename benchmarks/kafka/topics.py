@@ -107,13 +107,15 @@ def reader(bootstrap: str, topic: str) -> Iterator[Reader]:
 
 
 def fill(bootstrap: str, data: Data, closing: bool = True) -> None:
-    """Write a topic of trades; with `closing` also the record that closes all windows."""
-    topics_of(bootstrap).create(data.topic, NewTopicSettings(1, KEEP))
+    """Write a topic of trades; with `closing` also the record that closes all windows, into each partition."""
+    topics_of(bootstrap).create(data.topic, NewTopicSettings(data.partitions, KEEP))
     producer = new_producer(bootstrap)
     for chunk in data.chunks():
-        write(producer, data.topic, chunk)
-    if closing:
-        write(producer, data.topic, [data.closing()])
+        for partition in range(data.partitions):
+            own = [record for record in chunk if data.partition_of(record[0]) == partition]
+            write(producer, data.topic, own, partition)
+    for partition in range(data.partitions * closing):
+        write(producer, data.topic, [data.closing()], partition)
     producer.flush()
 
 
@@ -128,11 +130,11 @@ def new_producer(bootstrap: str, linger_ms: int = 50) -> Producer:
     )
 
 
-def write(producer: Producer, topic: str, records: list[tuple[bytes, bytes]]) -> None:
+def write(producer: Producer, topic: str, records: list[tuple[bytes, bytes]], partition: int = 0) -> None:
     for key, value in records:
         while True:
             try:
-                producer.produce(topic, value, key)
+                producer.produce(topic, value, key, partition)
                 break
             except BufferError:
                 producer.poll(0.05)

@@ -54,6 +54,13 @@ def test_as_many_keys_as_records_are_distinct() -> None:
     assert len({row["symbol"] for row in records(data)}) == 5000
 
 
+def test_each_key_has_one_partition_and_all_are_used() -> None:
+    data = Data("trades", 5000, 20, 1000, partitions=2)
+    keys = {key for chunk in data.chunks() for key, _ in chunk}
+    assert {data.partition_of(key) for key in keys} == {0, 1}
+    assert {DATA.partition_of(key) for key in keys} == {0}
+
+
 def test_closing_record_lies_behind_all_windows() -> None:
     last = max(int(str(row["ts"])) for row in records(DATA))
     assert json.loads(DATA.closing()[1])["ts"] > last + 2 * 60_000

@@ -78,6 +78,14 @@ def test_span_of_windows_in_any_order_within_a_burst() -> None:
     assert span_of_windows(times, windows, record_of=lambda window: window) == Span(10, 11, 60_000)
 
 
+def test_windows_in_parts_are_timed_by_their_last_rows() -> None:
+    # One part is ahead by 300 ms, and comes on at the same rate.
+    times = [at for window in range(10) for at in (window * 500, window * 500 + 300)]
+    windows = [window * 60_000 for window in range(10) for _ in range(2)]
+    span = span_of_windows(times, windows, record_of=lambda window: window // 10, last=True)
+    assert span == Span(800, 4800, 48_000)
+
+
 SAMPLES = [Sample(1000, 1.0, 50), Sample(2000, 2.0, 90), Sample(4000, 2.5, 70)]
 
 
