@@ -15,7 +15,7 @@ import pytest
 
 from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.testing.broker import Cluster, Record
-from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris
+from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris, Ran
 from tests.surfaces.test_kafka import OUT, Application
 
 COLUMNS = "ts TIMESTAMP, k TEXT, v BIGINT, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND"
@@ -124,6 +124,54 @@ def test_several_jobs_may_have_several_workers(app: Application) -> None:
         ("out", "finished", 700),
         ("bin", "finished", 700),
     ]
+
+
+# --- another number of workers ----------------------------------------------------------------------------------------
+
+
+def with_workers(app: Application, workers: int, *arguments: str) -> Ran:
+    return app.ferris("run", "--once", "-o", "json", "app.sql", "--set", f"parallelism={workers}", *arguments)
+
+
+def test_job_without_state_goes_on_with_other_workers(app: Application) -> None:
+    fill(app, 700, partitions=3)
+    letters = FILTER.replace("'topic'", "'failure_strategy' = 'send_to_dlq', 'topic'")
+    app.write(letters, columns=COLUMNS)
+    for run, workers in enumerate((1, 2, 3, 1)):
+        ran = with_workers(app, workers)
+        assert ran.code == 0, ran.err
+        assert (ran.job["rows"], ran.job["ledger"]["read"]) == (700, 700 * (run + 1)), workers
+        assert len(app.kafka.read(f"{app.topic}-out")) == ran.job["ledger"]["written"]
+        assert len(app.kafka.read(f"{app.topic}.out.dlq")) == ran.job["ledger"]["dead_lettered"] == 14 * (run + 1)
+        fill(app, 700, start=700 * (run + 1))
+    audit = app.ferris("audit", "app.sql")
+    assert audit.code == 0, audit.out + audit.err
+
+
+def test_workers_change_where_the_state_decides(app: Application) -> None:
+    fill(app, 700)
+    app.write("CREATE STREAM bin WITH ('connector' = 'blackhole') AS SELECT k FROM given;", columns=COLUMNS)
+    for run, workers in enumerate((2, 1, 2)):
+        ran = with_workers(app, workers)
+        assert ran.code == 0, ran.err
+        assert (ran.job["ledger"]["read"], ran.job["ledger"]["written"]) == (700 * (run + 1), 686 * (run + 1))
+        fill(app, 700, start=700 * (run + 1))
+    anew = with_workers(app, 1, "--overwrite")
+    assert (anew.code, anew.job["ledger"]["read"]) == (0, 2800), anew.err
+
+
+def test_state_belongs_to_its_workers(app: Application) -> None:
+    fill(app, 700)
+    app.write(WINDOW, columns=COLUMNS, partitioned_by="k")
+    assert with_workers(app, 2).code == 0
+    refused = with_workers(app, 1)
+    assert refused.code == 1
+    assert "E5007" in refused.err
+    assert "is of 2 workers, and 'parallelism' is 1 now" in refused.err
+    assert "--set parallelism=2" in refused.err
+    assert "state reset" in refused.err
+    again = with_workers(app, 2)
+    assert (again.code, again.job["rows"]) == (0, 0), again.err
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------
@@ -275,13 +323,12 @@ REFUSED = {
 def test_what_workers_cannot_share_is_refused(app: Application, case: str) -> None:
     statement, said = REFUSED[case]
     app.write(statement, columns=COLUMNS)
-    for command in (["check", "app.sql"], ["run", "--once", "app.sql"]):
-        ran = app.ferris(*command)
-        assert ran.code == 1, ran.out
-        assert said in ran.err
-        assert "E3003" in ran.err
-        assert "hint: " in ran.err
-        assert ran.err.startswith("app.sql:")
+    ran = app.ferris("run", "--once", "app.sql")
+    assert ran.code == 1, ran.out
+    assert said in ran.err
+    assert "E3003" in ran.err
+    assert "hint: " in ran.err
+    assert ran.err.startswith("app.sql:")
     assert not (app.ferris.folder / ".ferris").exists()
 
 

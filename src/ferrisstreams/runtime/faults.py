@@ -29,7 +29,10 @@ TRANSACTION_POINTS = ("after_open", "after_init", "after_offsets", "after_transa
 #: The points of a replay of dead letters.
 REPLAY_POINTS = ("after_replay_intent", "after_replay_write", "after_purge")
 
-_POINTS = (*FAULT_POINTS, *TRANSACTION_POINTS, *REPLAY_POINTS)
+#: The points of a start with another parallelism.
+RESCALING_POINTS = ("after_rescaling_prepare", "after_rescaling_decision")
+
+_POINTS = (*FAULT_POINTS, *TRANSACTION_POINTS, *REPLAY_POINTS, *RESCALING_POINTS)
 
 
 class Crash(BaseException):

@@ -19,6 +19,7 @@ from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Prog
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
 from ferrisstreams.runtime.guard import Guards, guard
 from ferrisstreams.runtime.ledger import Ledger
+from ferrisstreams.runtime.plan_description import description
 from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.reports import JobReports
 from ferrisstreams.runtime.rescaling import settle_layout
@@ -274,18 +275,3 @@ def iso_time(time_us: int | None) -> str | None:
         return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")
     except OverflowError:
         return None
-
-
-def description(plan: JobPlan) -> str:
-    """A plan in one line, for the error when the state belongs to another one."""
-    parts = take_plan_apart(plan.plan)
-    source = parts.scan.source
-    columns = ", ".join(f"{column.name} {column.type}" for column in source.schema)
-    time = f", event time {source.event_time.column}" if source.event_time else ""
-    if parts.aggregate is None:
-        return f"rows of {source.name} ({columns}{time})"
-    keys = ", ".join(key.expression.sql("duckdb") for key in parts.aggregate.keys) or "one group"
-    calls = ", ".join(call.expression.sql("duckdb") for call in parts.aggregate.calls)
-    window = parts.aggregate.window
-    shown = f"; {window.kind.value} {window.size_us // 1000}/{window.slide_us // 1000} ms" if window else ""
-    return f"{calls} by {keys}{shown}; emit {parts.aggregate.emit.value}; of {source.name} ({columns}{time})"

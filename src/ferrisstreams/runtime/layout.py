@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,10 +22,19 @@ LAYOUT_FILE = "workers.json"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How many workers the state is of. `partitions`: those of the topic, where keys were dealt by them; else None."""
+    """How many workers the state is of. `partitions`: those of the topic, where keys were dealt by them; else None.
+
+    `going_to`: how many workers are taking over, while it is not known whether they have.
+    """
 
     workers: int
     partitions: int | None = None
+    going_to: int | None = None
+
+    @property
+    def shares(self) -> list[Share]:
+        """Those of its workers."""
+        return [Share(worker, self.workers) for worker in range(self.workers)]
 
 
 def read_layout(folder: Path) -> Layout | None:
@@ -38,15 +48,14 @@ def read_layout(folder: Path) -> Layout | None:
         raise _unreadable(path, str(error.strerror)) from error
     try:
         found = json.loads(text)
-        return Layout(int(found["workers"]), found["partitions"])
+        return Layout(int(found["workers"]), found["partitions"], found["going_to"])
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, f"it holds {text[:100]!r}") from error
 
 
 def holds_state(folder: Path, layout: Layout) -> bool:
     """Whether any of the layout's workers keeps a state."""
-    shares = (Share(worker, layout.workers) for worker in range(layout.workers))
-    return any((worker_folder(folder, share) / STATE_FILE).exists() for share in shares)
+    return any((worker_folder(folder, share) / STATE_FILE).exists() for share in layout.shares)
 
 
 def write_layout(folder: Path, layout: Layout) -> None:
@@ -60,11 +69,7 @@ def write_layout(folder: Path, layout: Layout) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)
     except OSError as error:
         raise StateError(
             f"{path} cannot be written: {error.strerror}", "E5005", "give --state-dir a folder that can be written"
@@ -73,9 +78,40 @@ def write_layout(folder: Path, layout: Layout) -> None:
 
 def worker_folder(folder: Path, share: Share) -> Path:
     """The folder of one worker's state."""
-    if share.workers == 1 and not (folder / LAYOUT_FILE).exists():
-        return folder
-    return folder / f"workers-{share.workers}" / str(share.worker)
+    own = workers_folder(folder, share.workers)
+    return folder if share.workers == 1 and not own.exists() else own / str(share.worker)
+
+
+def workers_folder(folder: Path, workers: int) -> Path:
+    """The folder of the states of so many workers; an only one has it when there were several before."""
+    return folder / f"workers-{workers}"
+
+
+def others(folder: Path, layout: Layout) -> list[Path]:
+    """What lies in a job's folder of states that are not the layout's."""
+    own = workers_folder(folder, layout.workers)
+    found = [path for path in folder.glob("workers-*") if path != own]
+    if layout.workers > 1 or own.exists():
+        found += [folder / name for name in (STATE_FILE, f"{STATE_FILE}.wal", "spill")]
+    return [path for path in found if path.exists()]
+
+
+def delete(paths: list[Path]) -> None:
+    """Files, and folders with all that is in them."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable what a folder holds."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _unreadable(path: Path, why: str) -> StateError:

@@ -17,10 +17,10 @@ from ferrisstreams.errors import StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.files import output_names, sink_files
-from ferrisstreams.runtime.joined_epochs import joined_epochs
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reconcile import newest
 from ferrisstreams.runtime.settings import failure_policy
+from ferrisstreams.runtime.worker_epochs import joined_epochs
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source, mapping_of
 from ferrisstreams.session.dlq_journal import Journal

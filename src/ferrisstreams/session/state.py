@@ -18,8 +18,10 @@ from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.identity import STATE_FILE
-from ferrisstreams.runtime.job import description, iso_time
+from ferrisstreams.runtime.job import iso_time
+from ferrisstreams.runtime.layout import LAYOUT_FILE
 from ferrisstreams.runtime.observer import Silent
+from ferrisstreams.runtime.plan_description import description
 from ferrisstreams.runtime.reconcile import Token, newest
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.workers import builders_of
@@ -147,13 +149,16 @@ def committed(builder: JobBuilder, epoch: int = 0) -> Mapping[str, CommittedOffs
 def reset(application: Application, options: RunOptions, plan: JobPlan) -> list[str]:
     """Give the job's state up: it begins anew. What was done, in words. Raises StateError E5001 while it runs."""
     done = []
-    with builder_of(application, options, plan) as whole, builders_of(application, options, plan) as builders:
+    with (
+        builder_of(application, options, plan) as whole,
+        builders_of(application, options, plan, to_be_kept=False) as builders,
+    ):
         folder = whole.job_folder()
         if folder.exists():
             for builder in builders:
                 _require_free(builder)
-            if len(builders) > 1:
-                _settle_transactions(builders)
+            if (folder / LAYOUT_FILE).exists():
+                _settle_transactions([*builders, whole])
             shutil.rmtree(folder)
             done.append(f"deleted {folder}")
         transactions = whole.transactions()

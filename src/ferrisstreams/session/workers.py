@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.kafka.topics import Topics, require_topic
-from ferrisstreams.errors import ConfigError
+from ferrisstreams.errors import ConfigError, StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.layout import read_layout
@@ -51,14 +51,25 @@ def _partitions(builder: JobBuilder) -> int:
 
 
 @contextmanager
-def builders_of(application: Application, options: RunOptions, job: JobPlan) -> Iterator[list[JobBuilder]]:
-    """The components of each worker that the job's state is of, whatever `parallelism` is now; none of them opened."""
+def builders_of(
+    application: Application, options: RunOptions, job: JobPlan, to_be_kept: bool = True
+) -> Iterator[list[JobBuilder]]:
+    """The components of each worker that the job's state is of, whatever `parallelism` is now; none of them opened.
+
+    Raises StateError E5007 while it is not known of which workers a state that is `to_be_kept` is.
+    """
     environment = application.environment(options, Silent())
     with ExitStack() as stack:
         whole = JobBuilder(job, replace(environment, worker=None))
         stack.callback(whole.block.close)
         layout = read_layout(whole.job_folder())
         workers = layout.workers if layout is not None else whole.parallelism
+        if to_be_kept and layout is not None and layout.going_to is not None:
+            raise StateError(
+                f"a start of {job.name} with {layout.going_to} instead of {workers} workers was cut off",
+                "E5007",
+                "run it, with either 'parallelism': it goes on",
+            )
         if workers == 1 == whole.parallelism:
             yield [whole]
             return

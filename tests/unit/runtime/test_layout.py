@@ -8,7 +8,7 @@ import pytest
 
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.errors import StateError
-from ferrisstreams.runtime.layout import Layout, holds_state, read_layout, worker_folder, write_layout
+from ferrisstreams.runtime.layout import Layout, delete, holds_state, others, read_layout, worker_folder, write_layout
 
 
 def state_of(folder: Path, share: Share) -> None:
@@ -26,17 +26,31 @@ def test_state_in_the_folder_itself_is_of_one_worker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 17])
 def test_file_says_how_many_workers_the_state_is_of(tmp_path: Path, workers: int) -> None:
-    layout = Layout(workers, 3)
+    layout = Layout(workers, 3, going_to=4)
     write_layout(tmp_path / "job", Layout(5))
     write_layout(tmp_path / "job", layout)
     assert read_layout(tmp_path / "job") == layout
     assert not holds_state(tmp_path / "job", layout)
     state_of(tmp_path / "job", Share(workers - 1, workers))
     assert holds_state(tmp_path / "job", layout)
-    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == [f"workers-{workers}", "workers.json"]
+    assert others(tmp_path / "job", layout) == []
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"workers": "many", "partitions": null}', "2"])
+def test_state_of_others_is_told_from_that_of_the_layout(tmp_path: Path) -> None:
+    for share in (WHOLE, Share(0, 2), Share(1, 2)):
+        state_of(tmp_path, share)
+    assert others(tmp_path, Layout(1)) == [tmp_path / "workers-2"]
+    assert others(tmp_path, Layout(2)) == [tmp_path / "state.duckdb"]
+    delete(others(tmp_path, Layout(2)))
+    assert [path.name for path in tmp_path.iterdir()] == ["workers-2"]
+    # One worker that comes after several has a folder as they had.
+    (tmp_path / "workers-1").mkdir()
+    state_of(tmp_path, WHOLE)
+    assert (tmp_path / "workers-1" / "0" / "state.duckdb").exists()
+    assert others(tmp_path, Layout(1)) == [tmp_path / "workers-2"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"workers": "many", "partitions": null, "going_to": null}', "2"])
 def test_file_that_says_nothing_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "workers.json").write_text(text)
     with pytest.raises(StateError) as error:

@@ -1,4 +1,4 @@
-"""The last epochs of several workers as that of one job: all positions, and sums of what was counted."""
+"""The last epochs of several workers as that of one job, and that of a job dealt to workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ferrisstreams.batch import JsonValue
+from ferrisstreams.connectors.kafka.share import Share
 from ferrisstreams.duck.store import EpochRow
+from ferrisstreams.runtime.ledger import Ledger
 
 
 def joined_epochs(rows: Sequence[EpochRow]) -> EpochRow:
@@ -31,6 +33,26 @@ def joined_epochs(rows: Sequence[EpochRow]) -> EpochRow:
         "marks": {name: _mark([mapping(content["marks"]).get(name) for content in contents]) for name in sorted(sinks)},
     }
     return EpochRow(max(row.epoch for row in rows), content, all(row.confirmed for row in rows))
+
+
+def dealt(content: Mapping[str, JsonValue], share: Share) -> dict[str, JsonValue]:
+    """What a worker of a job without state begins with: its partitions. The first one keeps what was counted."""
+    watermarks = mapping(content["watermarks"])
+    first = share.worker == 0
+    return {
+        **content,
+        **{name: _own(content[name], share) for name in ("positions", "starts", "rows_read")},
+        "watermarks": {**watermarks, "seen": _own(watermarks["seen"], share)},
+        "ledger": content["ledger"] if first else dict(Ledger().as_dict()),
+        "marks": {
+            name: 0 if isinstance(mark, int) and not first else mark for name, mark in mapping(content["marks"]).items()
+        },
+        "pipeline": {},
+    }
+
+
+def _own(partitions: JsonValue, share: Share) -> dict[str, JsonValue]:
+    return {name: value for name, value in mapping(partitions).items() if share.owns(int(name.rpartition("-")[2]))}
 
 
 def mapping(value: JsonValue) -> Mapping[str, JsonValue]:
