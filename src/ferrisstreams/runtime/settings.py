@@ -121,10 +121,11 @@ def _refuse_unheard(job: Settings, source: Settings, sink_connector: str) -> Non
     the job's would be for the sink alone. Raises ConfigError E3003 where that is none of a sink's."""
     for key in KEYS:
         prop = job.property(key.name) if key.name.startswith("batch.") else None
-        if prop is None or _commanded(job.values[key.name]):
-            continue
         own = source.property(key.name) or job.property(f"source.{key.name}")
-        if own is not None and (sink_connector != "kafka" or key.name in _BATCHES_OF_SOURCE):
+        # An override holds for both sides alike.
+        if prop is None or own is None or own is prop or _commanded(job.values[key.name]):
+            continue
+        if sink_connector != "kafka" or key.name in _BATCHES_OF_SOURCE:
             raise ConfigError(
                 f"'{key.name}' = '{prop.value}' steers nothing: the source has its own, '{own.value}', and a"
                 f" {sink_connector} sink has no such batches",
