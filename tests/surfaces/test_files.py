@@ -134,3 +134,42 @@ def test_dead_letter_of_another_encoding_holds_the_original_bytes(ferris: Ferris
     letter = json.loads((ferris.folder / "app.out.dlq.jsonl").read_text())
     assert letter["value"] == "eDtab+s=", "x;Zoë in Latin-1"
     assert ferris("audit", "app.sql").code == 0
+
+
+@pytest.mark.parametrize("name", ["in.jsonl.gz", "file://in.JSONL.GZ"])
+def test_packed_file_needs_no_declaration(ferris: Ferris, name: str) -> None:
+    (ferris.folder / name.removeprefix("file://")).write_bytes(gzip.compress(LINES.encode()))
+    ferris.write(app__sql=f"SELECT id FROM '{name}' WHERE id > 97;")
+    ran = ferris("run", "--once", "app.sql")
+    assert ran.code == 0, ran.err
+    assert ran.out == '{"id":98}\n{"id":99}\n'
+
+
+def test_packed_json_of_the_inline_form_is_no_csv(ferris: Ferris) -> None:
+    (ferris.folder / "in.jsonl.gz").write_bytes(gzip.compress(LINES.encode()))
+    ferris.write(
+        app__sql="CREATE STREAM o AS SELECT id FROM r WITH ('r.type' = 'file_source', 'r.path' = 'in.jsonl.gz',"
+        " 'o.type' = 'file_sink', 'o.path' = 'out.jsonl');"
+    )
+    ran = ferris("run", "--once", "app.sql")
+    assert ran.code == 0, ran.err
+    assert len(ferris.lines("out.jsonl")) == 100
+
+
+@pytest.mark.parametrize("text", ['[{"id": 1}]', '\ufeff [{"id": 1},\n{"id": 2}]', "[\n]"])
+@pytest.mark.parametrize("strategy", ["log_and_continue", "fail_batch"])
+def test_array_that_is_read_as_lines_is_told_its_format(ferris: Ferris, text: str, strategy: str) -> None:
+    ferris.write(app__sql=application(sink=f"path='out.jsonl', failure_strategy='{strategy}'"), in__jsonl=text)
+    ran = ferris("run", "--once", "app.sql", "-o", "json")
+    assert ran.job["state"] == ("failed" if strategy == "fail_batch" else "finished")
+    first = next(line for line in map(json.loads, ran.err.splitlines()) if line["event"] == "row_rejected")
+    assert first["hint"] == "a file that is one array has 'format' = 'json_array'"
+    if strategy == "fail_batch":
+        assert ran.job["error"]["hint"] == first["hint"]
+
+
+def test_array_behind_other_lines_is_a_row_error_like_others(ferris: Ferris) -> None:
+    ferris.write(app__sql=application(), in__jsonl='{"id": 1}\n[{"id": 2}]\n')
+    ran = ferris("run", "--once", "app.sql")
+    assert "row_rejected" in ran.err
+    assert "hint" not in ran.err

@@ -57,6 +57,18 @@ def test_wrong_setting_of_the_command_line_is_told_alike(setting: str, error: st
     assert re.fullmatch(error, told(tmp_path, SINK, "--set", setting))
 
 
+@pytest.mark.parametrize(("note", "kind", "line"), [("app", "application", 1), ("name", "job", 2)])
+def test_name_that_cannot_name_a_folder_is_told_with_its_line(note: str, kind: str, line: int, tmp_path: Path) -> None:
+    text = f"-- @{note}: a/b\n{SINK}" if note == "name" else SINK
+    head = f"-- @app: a/b\n{TRADES}" if note == "app" else TRADES.replace("\n", " ")
+    (tmp_path / "wrong.sql").write_text(f"{head}\n{text}\n", "utf-8")
+    err = io.StringIO()
+    with chdir(tmp_path), redirect_stderr(err), pytest.raises(SystemExit, match="1"):
+        app(["run", "wrong.sql"])
+    said = f"wrong.sql:{line}:1: the {kind} name 'a/b' cannot name a folder [E3002]\n  -- @{note}: a/b\n  ^"
+    assert err.getvalue().startswith(said)
+
+
 def rewrite() -> None:
     """Put what is told now into the file."""
     parts = []

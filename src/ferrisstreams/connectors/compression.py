@@ -30,6 +30,12 @@ def compression_of(path: str, given: str | None) -> Compression:
     return next((kind for ending, kind in _ENDINGS if path.lower().endswith(ending)), "none")
 
 
+def unpacked_name(path: str) -> str:
+    """A file's name in lower case without the ending that says what it is packed with."""
+    name = path.lower()
+    return next((name.removesuffix(ending) for ending, _ in _ENDINGS if name.endswith(ending)), name)
+
+
 class BrokenContentError(Exception):
     """Compressed bytes, or a JSON array, that go on in a way that they cannot."""
 

@@ -35,7 +35,7 @@ from ferrisstreams.runtime.batching import SourceKind
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
 from ferrisstreams.runtime.faults import Faults, NoFaults
 from ferrisstreams.runtime.files import SinkPlace, encoding_of, file_sink, format_of, has_header, source_files
-from ferrisstreams.runtime.identity import JobIdentity
+from ferrisstreams.runtime.identity import JobIdentity, require_name
 from ferrisstreams.runtime.layout import read_layout, worker_folder
 from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.runtime.observer import Observer, Silent
@@ -100,6 +100,9 @@ class JobBuilder:
     def __init__(self, plan: JobPlan, environment: Environment) -> None:
         self.plan = plan
         self.environment = environment
+        written = plan.annotations.get("name")
+        with placed_at(written.position if written is not None else plan.position):
+            require_name("job", plan.name)
         self.identity = JobIdentity(environment.application, plan.name)
         self.spec: SourceSpec = take_plan_apart(plan.plan).scan.source
         self.settings: JobSettings = settings_of(plan, self.spec, environment.overrides)

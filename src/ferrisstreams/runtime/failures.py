@@ -35,8 +35,20 @@ def fail_on(rejected: Sequence[Rejected]) -> RowError:
     return RowError(
         f"{first.position}: {first.message}\n  {shown}",
         "E6001",
-        "repair the row, or choose 'failure_strategy' = 'send_to_dlq' or 'log_and_continue'",
+        hint_for(first) or "repair the row, or choose 'failure_strategy' = 'send_to_dlq' or 'log_and_continue'",
     )
+
+
+def hint_for(row: Rejected) -> str | None:
+    """What to do about a row whose failure has a likely cause outside of it: a file that is one JSON array."""
+    begins_file = row.offset in (0, _MARK_BYTES) and row.timestamp_ms is None
+    if begins_file and row.code in ("E2101", "E2102") and (row.value or b"").lstrip().startswith(b"["):
+        return "a file that is one array has 'format' = 'json_array'"
+    return None
+
+
+#: Of a byte order mark, behind which a file may begin.
+_MARK_BYTES = 3
 
 
 class RejectionLog:

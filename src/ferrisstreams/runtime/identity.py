@@ -17,6 +17,16 @@ STATE_DIR = ".ferris"
 STATE_FILE = "state.duckdb"
 
 
+def require_name(kind: str, name: str) -> None:
+    """Raises ConfigError E3002 for the name of an application or job that could not be part of a path."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"the {kind} name '{name}' cannot name a folder",
+            "E3002",
+            "use letters, digits, _, - and . (@app names the application, @name a job)",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class JobIdentity:
     """Application and job; both are parts of paths and of topic names, so both are plain names."""
@@ -25,13 +35,8 @@ class JobIdentity:
     job: str
 
     def __post_init__(self) -> None:
-        for kind, name in (("application", self.application), ("job", self.job)):
-            if not _NAME.fullmatch(name):
-                raise ConfigError(
-                    f"the {kind} name '{name}' cannot name a folder",
-                    "E3002",
-                    "use letters, digits, _, - and . (@app names the application, @name a job)",
-                )
+        require_name("application", self.application)
+        require_name("job", self.job)
 
     def folder(self, root: Path) -> Path:
         """The job's folder of state."""

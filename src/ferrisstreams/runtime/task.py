@@ -12,7 +12,7 @@ from ferrisstreams.errors import FatalConnectorError, FerrisError
 from ferrisstreams.runtime.batching import Strategy
 from ferrisstreams.runtime.commit import Commit, CommitParts, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit, failing_ordinals
-from ferrisstreams.runtime.failures import FailurePolicy, RejectionLog, fail_on
+from ferrisstreams.runtime.failures import FailurePolicy, RejectionLog, fail_on, hint_for
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
 
 #: How often an observer is told how far the job is.
@@ -219,6 +219,7 @@ class Task:
         for row in rejected:
             count = self._log.worth_telling(row)
             if count is not None:
+                hint = hint_for(row)
                 self._observer.event(
                     "row_rejected",
                     job=self._settings.job,
@@ -226,6 +227,7 @@ class Task:
                     position=row.position,
                     message=row.message,
                     count=count,
+                    **({"hint": hint} if hint else {}),
                 )
 
     def _tell(self, force: bool = False) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ferrisstreams.compile.compiler import state_kinds, take_plan_apart
 from ferrisstreams.config.values import Property
-from ferrisstreams.errors import ConfigError
+from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
 from ferrisstreams.runtime.build import Environment, JobBuilder
 from ferrisstreams.runtime.faults import faults_from
-from ferrisstreams.runtime.identity import STATE_DIR
+from ferrisstreams.runtime.identity import STATE_DIR, require_name
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.settings import settings_of_open
@@ -78,6 +78,9 @@ class Application:
         folder = (named.parent if not path.startswith("<") else Path()).absolute()
         columns = Columns(folder, Path(state_dir).absolute() if state_dir else folder / STATE_DIR, anew, topics)
         plan = parse_application(text, path, infer=columns.of, read_config=_config_reader(folder))
+        if (written := plan.annotations.get("app")) is not None:
+            with placed_at(written.position):
+                require_name("application", plan.name)
         return cls(plan, folder, columns)
 
     def check(self) -> list[str]:

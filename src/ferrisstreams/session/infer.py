@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ferrisstreams.batch import Limit
 from ferrisstreams.clock import SystemClock
+from ferrisstreams.connectors.compression import unpacked_name
 from ferrisstreams.connectors.file_content import RestartPoint
 from ferrisstreams.connectors.file_settings import FileSourceSettings, open_content, source_paths
 from ferrisstreams.connectors.file_source import FileSource
@@ -160,7 +161,7 @@ def _head(settings: FileSourceSettings) -> bytes:
 
 
 def _form(name: str, head: bytes) -> str:
-    plain = name.lower().removesuffix(".gz").removesuffix(".zst")
+    plain = unpacked_name(name)
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if plain.endswith((".csv", ".tsv")):
         return "csv"

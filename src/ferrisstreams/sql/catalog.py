@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.compression import unpacked_name
 from ferrisstreams.plan.nodes import SourceSpec
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.config_files import ReadConfig
@@ -95,7 +96,7 @@ class Catalog:
             spec = kafka_source(context, name)
             return Stream(replace(spec, schema=self.columns_of(context, spec, name.span)))
         path = text.removeprefix("file://")
-        suffix = next((suffix for suffix in _FORMATS if path.lower().endswith(suffix)), None)
+        suffix = next((suffix for suffix in _FORMATS if unpacked_name(path).endswith(suffix)), None)
         if suffix is None or (path == text and "://" in text):
             raise context.error(
                 name.span,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar, cast
 
 from sqlglot import exp
@@ -253,12 +254,18 @@ class FerrisParser(WindowParser):
     def _parse_property_key(self) -> str:
         if self._match_set((TokenType.STRING, TokenType.IDENTIFIER)):
             return self._prev.text
-        first = self._curr
+        words: list[Token] = []
         while self._curr and self._curr.token_type not in (TokenType.EQ, TokenType.COMMA, TokenType.R_PAREN):
+            words.append(self._curr)
             self._advance()
-        if first is self._curr or not first:
+        if not words:
             self._fail_expected("a key such as 'connector'")
-        return self._find_sql(first, self._prev)
+        # Not the text from the first to the last: there may be a comment in it.
+        key = self._find_sql(words[0], words[0])
+        for before, word in pairwise(words):
+            apart = before.end + 1 < word.start and TokenType.DOT not in (before.token_type, word.token_type)
+            key += " " * apart + self._find_sql(word, word)
+        return key
 
     def _parse_property_value(self, key: str) -> exp.Expression:
         first = self._curr

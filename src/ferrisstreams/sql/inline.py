@@ -16,6 +16,7 @@ from ferrisstreams.config.kinds import DURATION, SIZE
 from ferrisstreams.config.registry import Key
 from ferrisstreams.config.resolve import canonical_name, find_key
 from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.compression import unpacked_name
 from ferrisstreams.errors import SqlError
 
 CONNECTOR, CONFIG_FILE, FORMAT, PATH, TOPIC = "connector", "config_file", "format", "path", "topic"
@@ -233,7 +234,7 @@ def _default_format(found: dict[str, Property]) -> None:
     path = found.get(PATH)
     if FORMAT in found or path is None:
         return
-    is_json = PurePath(str(path.value).lower()).suffix in _JSON_SUFFIXES
+    is_json = PurePath(unpacked_name(str(path.value))).suffix in _JSON_SUFFIXES
     found[FORMAT] = Property("json" if is_json else "csv", path.position)
 
 

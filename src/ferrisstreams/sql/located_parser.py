@@ -11,7 +11,7 @@ from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ferrisstreams.sql.source_text import Span
-from ferrisstreams.sql.syntax import token_span
+from ferrisstreams.sql.syntax import RefusedSyntaxError, token_span
 
 
 class LocatedParseError(ParseError):
@@ -23,12 +23,46 @@ class LocatedParseError(ParseError):
         self.at_end = at_end
 
 
+def _place_star(query: exp.Expr, first: Token) -> None:
+    """sqlglot makes the star of `FROM t` out of a text of its own, whose places are not ours."""
+    for star in query.find_all(exp.Star):
+        if star.meta.get("start", first.start) < first.start:
+            star.meta["start"], star.meta["end"] = first.start, first.end
+
+
 class LocatedParser(DuckDBParser):
     """Names, lists and brackets, and errors at a token."""
 
     def raise_error(self, message: str, token: Token | None = None) -> NoReturn:
         at = token or self._curr or self._prev
         raise LocatedParseError(message, token_span(at) if at else Span(0, 0), not token and not self._curr)
+
+    def _parse_select_query(
+        self,
+        nested: bool = False,
+        table: bool = False,
+        parse_subquery_alias: bool = True,
+        parse_set_operation: bool = True,
+    ) -> exp.Expr | None:
+        first = self._curr
+        query = super()._parse_select_query(nested, table, parse_subquery_alias, parse_set_operation)
+        if first and first.token_type == TokenType.FROM and query is not None:
+            _place_star(query, first)
+        return query
+
+    def _parse_interval(
+        self, require_interval: bool = True, parse_function_unit: bool = True
+    ) -> exp.Add | exp.Interval | None:
+        first = self._curr
+        interval = super()._parse_interval(require_interval, parse_function_unit)
+        if interval is not None and first and interval.find(exp.Query) is not None:
+            raise RefusedSyntaxError(
+                Span(first.start, self._prev.end + 1),
+                "a query cannot be the length of an INTERVAL",
+                "E1201",
+                "write a number: INTERVAL '5' DAY",
+            )
+        return interval
 
     def _parse_name(self, what: str) -> exp.Identifier:
         name = self._parse_id_var(any_token=False)

@@ -163,3 +163,10 @@ def test_comment_stands_where_its_neighbour_stands(written: str, formatted: str)
 def test_text_that_does_not_parse_is_not_formatted(text: str) -> None:
     with pytest.raises(SqlError):
         format_text(text, "app.sql")
+
+
+def test_comment_inside_a_key_is_no_part_of_it() -> None:
+    formatted = checked("CREATE STREAM t (a INT) WITH (kafka -- one\n.linger.ms = 5, fetch-size = 1)")
+    assert formatted.count("-- one") == 1
+    assert "'kafka.linger.ms' = 5" in formatted
+    assert "'fetch-size' = 1" in formatted
