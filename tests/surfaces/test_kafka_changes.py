@@ -178,3 +178,14 @@ def test_changelog_that_cannot_say_the_changes_is_refused(ferris: Ferris, sink: 
     ran = ferris("check", "app.sql")
     assert ran.code == 1
     assert said in ran.err, ran.err
+
+
+def test_explain_shows_the_key_that_messages_have(ferris: Ferris) -> None:
+    sink = "'connector' = 'kafka', 'bootstrap.servers' = 'b:1'"
+    source = SOURCE.format(topic="t", servers="b:1")
+    for more, shown in (("", "k, window_start"), (", 'changelog' = 'append'", "k"), (", 'key' = 'n'", "n")):
+        query = f"SELECT k, window_start, count(*) AS n {WINDOWED}"
+        ferris.write(app__sql=f"{source}CREATE STREAM out WITH ({sink}{more}) AS {query};")
+        ran = ferris("explain", "app.sql")
+        assert ran.code == 0, ran.err
+        assert f"message key: {shown}\n" in ran.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from ferrisstreams.testing.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris
@@ -74,3 +75,23 @@ def test_record_that_is_replayed_is_in_the_window_of_its_first_time(
     assert ferris("dlq", "replay", "app.sql").code == 0
     _, second, replayed = kafka.read(topic_name)
     assert (replayed.value, replayed.timestamp_ms) == (second.value, second.timestamp_ms)
+
+
+def test_lost_state_is_made_again_with_the_times_of_the_records(
+    kafka: Cluster, ferris: Ferris, topic_name: str
+) -> None:
+    application(kafka, ferris, topic_name)
+    kafka.write(topic_name, [at(1, b'{"id": 1}'), at(12, b'{"id": 2}'), at(3, b'{"id": 4}')])
+    assert ferris("run", "--once", "app.sql").code == 0
+    shutil.rmtree(ferris.folder / ".ferris")
+    made = ferris("state", "rebuild", "app.sql")
+    assert made.code == 0, made.err
+    kafka.write(topic_name, [at(14, b'{"id": 8}'), at(25, b'{"id": 16}')])
+    ran = ferris("run", "--once", "-o", "json", "app.sql")
+    assert ran.code == 0, ran.err
+    assert windows(kafka, topic_name) == [
+        ("00:00:00", 1, 1, "00:00:01"),
+        ("00:00:10", 1, 2, "00:00:12"),
+        ("00:00:20", 1, 16, "00:00:25"),
+    ]
+    assert ran.job["ledger"]["late"] == 2, "one by its own time, one because its window had been emitted"

@@ -160,6 +160,11 @@ def output_schema(sink: Sink, settings: CompileSettings) -> Schema:
     return Schema((Column("op", "VARCHAR", False), *sink.schema.columns))
 
 
+def message_key(sink: Sink, settings: CompileSettings) -> tuple[str, ...]:
+    """The output columns that key the messages, the start of a window among them where they replace one another."""
+    return _changelog(sink, take_plan_apart(sink).aggregate, settings).key
+
+
 def _changelog(sink: Sink, aggregate: Aggregate | None, settings: CompileSettings) -> Changelog:
     return changelog_of(sink, aggregate, settings.changelog, settings.late_strategy == "update", settings.messages)
 

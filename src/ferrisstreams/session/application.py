@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ferrisstreams.compile.compiler import state_kinds, take_plan_apart
+from ferrisstreams.compile.compiler import message_key, state_kinds, take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
@@ -94,7 +94,7 @@ class Application:
     def explain(self, job: str | None = None, form: str = "text") -> str:
         """The plan of one job or of all: `text`, `json` or `mermaid`."""
         shown = []
-        for plan in self._chosen((job,) if job else None):
+        for plan in map(self._keyed, self._chosen((job,) if job else None)):
             aggregate = take_plan_apart(plan.plan).aggregate
             state = state_kinds(aggregate) if aggregate is not None else {}
             match form:
@@ -105,6 +105,16 @@ class Application:
                 case _:
                     shown.append(explain(plan, state))
         return "\n".join(shown)
+
+    def _keyed(self, plan: JobPlan) -> JobPlan:
+        """The plan with the message key that its settings make of it, where it writes to a topic."""
+        connector = plan.plan.spec.properties.get("connector")
+        if connector is None or str(connector.value).lower() != "kafka":
+            return plan
+        builder = JobBuilder(plan, self.environment(RunOptions(), Silent()))
+        builder.block.close()
+        key = message_key(plan.plan, builder.compile_settings())
+        return replace(plan, plan=replace(plan.plan, message_key=key))
 
     def run(self, *, options: RunOptions | None = None, observer: Observer | None = None) -> Result:
         """Run the jobs one after another in this process, each before those that read its output.
