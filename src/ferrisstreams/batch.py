@@ -146,8 +146,9 @@ class Fetch:
     the place in words (`trades.jsonl`), `offset` is the place of the first record there (bytes for files, else rows).
     `position` is the partition's position after all of them: finishing this fetch lets us commit it. `oversized` are
     records that the source refused to load because they pass the size limit, and `caught_up` says that nothing more was
-    there at this moment; with `more`, other partitions have records that wait in the source. `header` is the header
-    line of a CSV file, without its newline. `messages` are the single records, where they are messages: then a value is
+    there at this moment; with `more`, other partitions have records that wait in the source. `drained`: more may be on
+    its way, but what was in the source's hands when it last said so has been given. `header` is the header line of a
+    CSV file, without its newline. `messages` are the single records, where they are messages: then a value is
     one record, whatever newlines it holds.
     """
 
@@ -161,6 +162,7 @@ class Fetch:
     header: bytes | None = None
     more: bool = False
     messages: Messages | None = None
+    drained: bool = False
 
     @property
     def nothing_waits(self) -> bool:

@@ -98,7 +98,7 @@ class Task:
             fetch.partition, outcome.tally.seen_us, fetch.caught_up, parts.clock.monotonic_ms()
         )
         self._commit.batch_done(rows)
-        if self._commit.due(fetch.nothing_waits):
+        if self._commit.due(fetch.nothing_waits or fetch.drained):
             self._advance()
             self._commit.run()
         self._tell()

@@ -151,6 +151,7 @@ class KafkaSource:
         self._message_bytes = _MESSAGE_BYTES_GUESS
         self._discovered_ms = 0.0
         self._heard_ms = 0.0
+        self._round_ms: float | None = None
         self._missed = 0
         self._commit_error: KafkaError | None = None
 
@@ -459,8 +460,10 @@ class KafkaSource:
 
     def _give(self, consumer: Consumer, rows: int) -> Fetch | None:
         now_ms = self._clock.monotonic_ms()
+        self._round_ms = self._round_ms or now_ms
         number = self._buffer.next_partition(now_ms)
         if number is None:
+            self._round_ms = None
             for partition in self._partitions.values():
                 # Behind a partition's last record there may be marks of transactions.
                 partition.next = max(partition.next, partition.taken) if partition.at_end else partition.next
@@ -476,6 +479,7 @@ class KafkaSource:
         elif not left and partition.taken + _END_SLACK >= self._high(number):
             partition.at_end = True
         self._write(messages)
+        drained = self._drained(full=len(messages) >= rows)
         return Fetch(
             partition=self._name(number),
             records=self._block,
@@ -485,7 +489,16 @@ class KafkaSource:
             caught_up=partition.at_end and not left,
             more=bool(self._buffer.records - left) or not all(p.at_end for p in self._partitions.values()),
             messages=messages,
+            drained=drained,
         )
+
+    def _drained(self, full: bool) -> bool:
+        """Whether all that waited when this round began is given, and no more than that: then a new one begins."""
+        oldest_ms = self._buffer.since_ms()
+        if full or (oldest_ms is not None and self._round_ms is not None and oldest_ms <= self._round_ms):
+            return False
+        self._round_ms = None
+        return True
 
     def _write(self, messages: KafkaMessages) -> None:
         joined = messages.joined

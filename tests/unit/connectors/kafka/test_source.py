@@ -375,6 +375,20 @@ def test_wait_of_a_batch_is_over_when_its_first_record_has_waited(kafka: Cluster
     assert clock.monotonic_ms() - began_ms < 10 * 500
 
 
+def test_batch_says_that_all_that_waited_is_given(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name, partitions=3)
+    kafka.write(topic_name, [Record(b"%d" % i, partition=i % 3) for i in range(90)])
+    source = make()
+    source.open({})
+    whole = Limit(100, 1 << 30, 500, fill=True)
+    found = list(itertools.islice(fetches(source, lambda: False, whole), 3))
+    assert [len(values(fetch)) for fetch in found] == [30, 30, 30]
+    assert [fetch.drained for fetch in found] == [False, False, True]
+    source.seek({})
+    full = next(fetches(source, lambda: False, Limit(10, 1 << 30, 500, fill=True)))
+    assert (len(values(full)), full.drained) == (10, False)
+
+
 def test_last_record_is_known_to_be_the_last(kafka: Cluster, topic_name: str, make: Make) -> None:
     kafka.create_topic(topic_name, partitions=2)
     kafka.write(topic_name, [Record(b"%d" % i, partition=i % 2) for i in range(10)])
