@@ -17,7 +17,8 @@ from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.session.dlq_append import append_once, length_and_end, settle
 from ferrisstreams.session.dlq_journal import Append, Journal, Purged, Replayed
-from ferrisstreams.session.dlq_letters import Letter, in_chunks, parse_letter
+from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, in_chunks, parse_letter
+from ferrisstreams.session.dlq_send import Topics, TopicTarget, send_once, settle_sending
 
 #: Letters, and bytes of them, that are handled in one step: what is in memory, and in the journal, at a time.
 _CHUNK_LETTERS = 1000
@@ -33,24 +34,41 @@ class ReplayTarget:
 
 
 class FileLetters:
-    """To read; to replay (`target`) or purge when `writing`, and then held alone until it is closed."""
+    """To read; to replay (`target`: a file, or a topic) or purge when `writing`, then held alone until it is closed.
+
+    `topics` are those of the cluster that the job reads; None where it reads none.
+    """
 
     def __init__(
-        self, path: Path, mark: LetterMark, faults: Faults, writing: bool = False, target: ReplayTarget | None = None
+        self,
+        path: Path,
+        mark: LetterMark,
+        faults: Faults,
+        writing: bool = False,
+        target: ReplayTarget | str | None = None,
+        topics: Topics | None = None,
     ) -> None:
         self.place = str(path)
         self._path = path
         self._mark = mark
         self._faults = faults
         self._target = target
+        self._topics = topics
+        self._topic: TopicTarget | None = None
         self.bytes_not_final = os.path.getsize(path) - mark.length()
         self._journal = Journal(mark.journal_path, writing)
         if writing:
-            settle(self._journal)
-            self._erase()
+            try:
+                settle(self._journal)
+                settle_sending(self._journal, topics)
+                self._erase()
+            except BaseException:
+                self._journal.close()
+                raise
 
     def refusal(self, letter: Letter) -> str | None:
-        return "a record without a value: it has no line in a file" if letter.value is None else None
+        in_file = isinstance(self._target, ReplayTarget)
+        return "a record without a value: it has no line in a file" if in_file and letter.value is None else None
 
     def letters(self) -> Iterator[Letter]:
         end = self._mark.length()
@@ -77,6 +95,8 @@ class FileLetters:
         return count
 
     def close(self) -> None:
+        if self._topic is not None:
+            self._topic.close()
         self._journal.close()
 
     # --- private ----------------------------------------------------------------------------------------------------
@@ -88,7 +108,11 @@ class FileLetters:
             return None
         letter = parse_letter(line, letter_id, f"{self.place} byte {start}")
         position = letter.header("ferris.position")
-        return replace(letter, state=state, replays=self._journal.replays(letter_id, position, _digest(letter.value)))
+        replays = self._journal.replays(letter_id, position, _digest(letter.value))
+        # A record that came back from a topic says itself how often it was there.
+        told = max((_number(value) for name, value in letter.original if name == REPLAYS_HEADER), default=0)
+        own = tuple(header for header in letter.original if header[0] != REPLAYS_HEADER)
+        return replace(letter, state=state, replays=max(replays, told), original=own)
 
     def _purged(self, letter: Letter) -> Purged:
         start = int(letter.id.partition(".")[0])
@@ -99,6 +123,9 @@ class FileLetters:
 
     def _send(self, letters: Sequence[Letter]) -> int:
         assert self._target is not None, "a store without a target only reads"
+        if isinstance(self._target, str):
+            send_once(self._journal, self._opened(self._target), letters, self._faults)
+            return len(letters)
         start, last = length_and_end(self._target.path)
         data = bytearray() if last in (b"", b"\n") else bytearray(b"\n")
         sent = []
@@ -108,6 +135,12 @@ class FileLetters:
             data += (letter.value or b"") + b"\n"
         append_once(self._journal, Append(str(self._target.path), start, bytes(data)), sent, self._faults)
         return len(letters)
+
+    def _opened(self, topic: str) -> TopicTarget:
+        if self._topic is None:
+            assert self._topics is not None, "a topic of a cluster that is not known"
+            self._topic = self._topics(topic)
+        return self._topic
 
     def _erase(self) -> None:
         """Overwrite purged letters; those of a run that was cut off too."""
@@ -127,6 +160,10 @@ class FileLetters:
                 f"{self._path} cannot be written: {error.strerror}", "E4003", "check its rights; then purge again"
             ) from error
         self._journal.erased()
+
+
+def _number(text: bytes | None) -> int:
+    return int(text) if text is not None and text.isdigit() else 0
 
 
 def _digest(value: bytes | None) -> str:

@@ -12,6 +12,9 @@ from typing import Protocol
 
 from ferrisstreams.errors import StateError
 
+#: The header of a record that was replayed: how often.
+REPLAYS_HEADER = "ferris.replays"
+
 
 class LetterState(Enum):
     """Where a letter stands. `UNSURE`: a replay was cut off, and what is in the target does not say whether it came."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ferrisstreams.connectors.compression import compression_of
 from ferrisstreams.connectors.file_settings import FileSourceSettings, fixed_folder
-from ferrisstreams.connectors.kafka.topics import Topics
+from ferrisstreams.connectors.kafka.topics import Topics as Cluster
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.plan.system_columns import RECORD_TIME
@@ -21,6 +21,7 @@ from ferrisstreams.session.dlq import DeadLetterQueue
 from ferrisstreams.session.dlq_append import length_and_end
 from ferrisstreams.session.dlq_file import FileLetters, ReplayTarget
 from ferrisstreams.session.dlq_letters import LetterStore
+from ferrisstreams.session.dlq_send import Topics, TopicTarget
 from ferrisstreams.session.dlq_topic import TopicLetters, TopicPlace
 
 
@@ -69,15 +70,16 @@ def open_to_change(
             yield from _opened(builder, TopicLetters(place, faults, not dry_run, to_topic), to_topic or "")
             return
         target = _target(application, options, builder, to) if replaying else None
-        store = FileLetters(builder.dead_letter_path(), builder.letter_mark(), faults, not dry_run, target)
-        yield from _opened(builder, store, str(target.path) if target else "")
+        topics = _topics_of_source(builder)
+        store = FileLetters(builder.dead_letter_path(), builder.letter_mark(), faults, not dry_run, target, topics)
+        yield from _opened(builder, store, str(target.path) if isinstance(target, ReplayTarget) else target or "")
 
 
 def _has_letters(builder: JobBuilder) -> bool:
     topic = builder.dead_letter_topic()
     if topic is None:
         return builder.dead_letter_path().exists()
-    return Topics(builder.producer.properties).partitions(topic) is not None
+    return Cluster(builder.producer.properties).partitions(topic) is not None
 
 
 def _opened(builder: JobBuilder, store: LetterStore, target: str) -> Iterator[OpenQueue]:
@@ -98,15 +100,31 @@ def _builder(application: Application, options: RunOptions, job: JobPlan) -> Ite
 
 
 def _topic_place(builder: JobBuilder, topic: str) -> TopicPlace:
+    return TopicPlace(builder.producer.properties, topic, f"{builder.identity.group}.dlq", _keeps_time(builder))
+
+
+def _keeps_time(builder: JobBuilder) -> bool:
+    """Whether the time of a topic's record is the event time."""
     time = builder.spec.event_time
-    keeps_time = time is not None and time.column == RECORD_TIME and builder.spec.schema.get(RECORD_TIME) is None
-    return TopicPlace(builder.producer.properties, topic, f"{builder.identity.group}.dlq", keeps_time)
+    return time is not None and time.column == RECORD_TIME and builder.spec.schema.get(RECORD_TIME) is None
 
 
 # --- where replayed records go ----------------------------------------------------------------------------------------
 
 
-def _target(application: Application, options: RunOptions, builder: JobBuilder, to: str | None) -> ReplayTarget:
+def _topics_of_source(builder: JobBuilder) -> Topics | None:
+    """Topics of the cluster that the job reads, to send letters of a file to."""
+    if builder.settings.source_connector != "kafka":
+        return None
+    properties = builder.kafka_source_settings().properties
+    name = f"{builder.identity.group}.dlq"
+    return lambda topic: TopicTarget(properties, topic, name, _keeps_time(builder))
+
+
+def _target(application: Application, options: RunOptions, builder: JobBuilder, to: str | None) -> ReplayTarget | str:
+    """The file, or the name of the topic."""
+    if to is None and builder.settings.source_connector == "kafka":
+        return builder.kafka_source_settings().topic
     path = Path(to).absolute() if to is not None else _source_file(builder)
     _refuse_written(application, options, path)
     if path.exists() and not path.is_file():

@@ -16,16 +16,13 @@ from ferrisstreams.connectors.kafka.records import Record, each_record
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings, Topics
 from ferrisstreams.errors import ConnectorError
 from ferrisstreams.runtime.faults import Faults
-from ferrisstreams.session.dlq_letters import Letter, LetterState, in_chunks
+from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, LetterState, in_chunks
 
 #: Letters, and bytes of them, of one transaction.
 _CHUNK_LETTERS = 1000
 _CHUNK_BYTES = 8 * 1024 * 1024
 
 _REPLAYED, _PURGED = b"replayed", b"purged"
-
-#: The header of a record that was replayed: how often.
-REPLAYS_HEADER = "ferris.replays"
 
 #: What headers of ours begin with; all others came with the record.
 _OWN_PREFIXES = ("__connect.errors.", "ferris.")

@@ -1,0 +1,126 @@
+"""Letters in a file of a job that reads a topic: they go back to the topic, each once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ferrisstreams.runtime.faults import REPLAY_POINTS
+from ferrisstreams.testing.broker import Cluster, Record
+from tests.surfaces.conftest import Ferris
+
+APPLICATION = """\
+-- @app: {topic}
+CREATE STREAM given (id BIGINT)
+WITH ('connector' = 'kafka', 'bootstrap.servers' = '{servers}', 'topic' = '{topic}');
+
+CREATE STREAM out WITH ('connector' = 'file', 'path' = 'out.jsonl', 'failure_strategy' = 'send_to_dlq') AS
+SELECT id FROM given;
+"""
+
+BAD = (
+    Record(b'{"id": "one"}', b"key \xff", (("trace", b"\x00\x01"), ("empty", None), ("trace", b"again"))),
+    Record(b"\xff\xfe not json"),
+    Record(None, b"deleted"),
+)
+
+
+@pytest.fixture
+def topic(kafka: Cluster, ferris: Ferris, topic_name: str) -> str:
+    """A topic whose job has run: two good records, three letters in a file."""
+    kafka.create_topic(topic_name)
+    kafka.write(topic_name, [b'{"id": 1}', *BAD, b'{"id": 2}'])
+    ferris.write(app__sql=APPLICATION.format(topic=topic_name, servers=kafka.bootstrap_servers))
+    ran = ferris("run", "app.sql", "--once")
+    assert ran.code == 0, ran.err
+    return topic_name
+
+
+def listed(ferris: Ferris, *arguments: str) -> list[tuple[object, object]]:
+    """State and replays of each letter."""
+    done = ferris("dlq", "list", "app.sql", "-o", "json", *arguments)
+    assert done.code == 0, done.err
+    return [(one["state"], one["replays"]) for one in json.loads(done.out)["letters"]]
+
+
+def replayed(ferris: Ferris, *arguments: str) -> int:
+    done = ferris("dlq", "replay", "app.sql", "-o", "json", *arguments)
+    assert done.code == 0, done.err
+    return int(json.loads(done.out)["jobs"][0]["replayed"])
+
+
+def bare(record: Record) -> tuple[object, ...]:
+    """Key, value and headers without the count of replays."""
+    return record.key, record.value, tuple(header for header in record.headers if header[0] != "ferris.replays")
+
+
+def came_back(kafka: Cluster, topic: str) -> list[tuple[object, ...]]:
+    return [bare(record) for record in kafka.read(topic)[5:]]
+
+
+def test_records_go_back_byte_for_byte_and_once_wherever_the_command_is_killed(
+    kafka: Cluster, ferris: Ferris, topic: str
+) -> None:
+    assert replayed(ferris, "--dry-run") == 3
+    assert came_back(kafka, topic) == []
+    # Before the first chunk is sent, and when it is committed but not written down.
+    assert ferris("dlq", "replay", "app.sql", FERRIS_FAULT=f"{REPLAY_POINTS[0]}:1").code == -9
+    assert came_back(kafka, topic) == []
+    assert {state for state, _ in listed(ferris)} == {"unsure"}
+    assert ferris("dlq", "replay", "app.sql", "--code", "E2104", FERRIS_FAULT=f"{REPLAY_POINTS[1]}:1").code == -9
+    assert replayed(ferris, "--state", "unsure") == 0
+    assert [state for state, _ in listed(ferris)] == ["replayed", "waiting", "waiting"]
+    assert [replayed(ferris) for _ in range(2)] == [2, 0]
+    assert came_back(kafka, topic) == [bare(record) for record in BAD]
+
+
+def test_letters_whose_token_the_brokers_forgot_are_unsure(kafka: Cluster, ferris: Ferris, topic: str) -> None:
+    assert ferris("dlq", "replay", "app.sql", FERRIS_FAULT=f"{REPLAY_POINTS[1]}:1").code == -9
+    kafka.topics.forget_group(f"{topic}.out.dlq")
+    assert replayed(ferris) == 0
+    assert {state for state, _ in listed(ferris)} == {"unsure"}
+    assert replayed(ferris, "--state", "unsure", "--code", "E2107") == 1
+    assert [state for state, _ in listed(ferris)] == ["unsure", "replayed", "unsure"]
+
+
+def test_unsure_letter_that_was_not_sent_is_unsure_again(kafka: Cluster, ferris: Ferris, topic: str) -> None:
+    assert replayed(ferris, "--code", "E2111") == 1
+    assert ferris("dlq", "replay", "app.sql", "--code", "E2107", FERRIS_FAULT=f"{REPLAY_POINTS[1]}:1").code == -9
+    kafka.topics.forget_group(f"{topic}.out.dlq")
+    assert replayed(ferris, "--code", "E2104") == 1
+    assert [state for state, _ in listed(ferris)] == ["replayed", "unsure", "replayed"]
+    again = ("dlq", "replay", "app.sql", "--state", "unsure")
+    assert ferris(*again, FERRIS_FAULT=f"{REPLAY_POINTS[0]}:1").code == -9
+    assert replayed(ferris) == 0
+    assert [state for state, _ in listed(ferris)] == ["replayed", "unsure", "replayed"]
+
+
+def test_record_that_keeps_coming_back_is_quarantined(kafka: Cluster, ferris: Ferris, topic: str) -> None:
+    limit = ("--set", "dlq.max_replays=2", "--code", "E2107")
+    for _ in range(2):
+        assert replayed(ferris, *limit) == 1
+        assert ferris("run", "app.sql", "--once").code == 0
+    assert replayed(ferris, *limit) == 0
+    assert listed(ferris, *limit) == [("replayed", 0), ("replayed", 1), ("quarantined", 2)]
+    sent = [record for record in kafka.read(topic) if record.value == BAD[1].value]
+    counts = [dict(record.headers).get("ferris.replays") for record in sent]
+    assert counts == [None, b"1", b"2"]
+    audit = ferris("audit", "app.sql")
+    assert audit.code == 0, audit.out + audit.err
+
+
+def test_file_can_still_be_named_and_takes_no_record_without_a_value(ferris: Ferris, topic: str) -> None:
+    done = ferris("dlq", "replay", "app.sql", "--to", "there.jsonl")
+    assert done.code == 0, done.err
+    assert "2 replayed" in done.out
+    assert "1 left: a record without a value" in done.out
+    assert (ferris.folder / "there.jsonl").read_bytes() == b'{"id": "one"}\n\xff\xfe not json\n'
+
+
+def test_replay_without_the_brokers_changes_nothing(kafka: Cluster, ferris: Ferris, topic: str) -> None:
+    done = ferris("dlq", "replay", "app.sql", "--set", "bootstrap.servers=127.0.0.1:1")
+    assert done.code == 1
+    assert "[E4101]" in done.err
+    assert replayed(ferris) == 3
+    assert len(came_back(kafka, topic)) == 3
