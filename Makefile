@@ -8,10 +8,10 @@ SEED ?= 1
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kafka test check lint bench bench-kafka fuzz chaos docs lock clean
+.PHONY: help setup demo demo-kafka test check lint bench bench-kafka bench-stopped fuzz chaos docs lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with everything in it (nothing to do when it is there)
 	@test -n "$(PYTHON)" || { echo "setup: Python 3.11 or later is needed (make PYTHON=...)" >&2; exit 1; }
@@ -41,10 +41,13 @@ bench: setup ## measure, and write docs/benchmarks.md (about six minutes)
 bench-kafka: setup ## measure over Kafka beside its rivals, half an hour (make bench-kafka QUICK=1: some minutes)
 	$(VENV)/python -m benchmarks.kafka $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--minutes $(LIMIT))
 
+bench-stopped: setup ## the memory of a job whose sink stands still for a minute while a million records wait
+	$(VENV)/python -m benchmarks.kafka.stopped
+
 fuzz: setup ## random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
 	$(VENV)/python -m tests.properties.fuzz --seed $(SEED) --minutes $(MINUTES)
 
-chaos: setup ## jobs over a real broker, killed at random: make chaos SEED=1 MINUTES=5
+chaos: setup ## jobs over a real broker, both killed at random: make chaos SEED=1 MINUTES=5
 	$(VENV)/python -m tests.crash.chaos --seed $(SEED) --minutes $(MINUTES)
 
 docs: setup ## write the reference pages from the registries

@@ -1,14 +1,16 @@
-"""Jobs over a real broker, killed at random points and moments from a seed, until the time is over.
+"""Jobs over a real broker that goes away, killed at random points and moments from a seed, until the time is over.
 
     python -m tests.crash.chaos --seed 1 --minutes 10
 
-Prints a table: for each kind of job how often it died, and how many results were lost, doubled or out of order. A
-failing round prints the command that repeats it; moments differ from run to run, points do not.
+Prints a table: for each kind of job how often it died and how often the broker stood still or was killed under it, and
+how many results were lost, doubled or out of order. Exits with 1 when there was any of these. A failing round prints
+the command that repeats it; moments differ from run to run, points do not.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,13 +20,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferrisstreams.connectors.kafka.records import Record
+from ferrisstreams.errors import ConnectorError
 from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
 from ferrisstreams.testing.broker import Broker
 from ferrisstreams.testing.chance import Chance
 from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
 
-ROWS = 15_000
-DEATHS_PER_ROUND = 6
+#: So many that a run takes several seconds: trouble comes in the middle.
+ROWS = 40_000
+TROUBLES_PER_ROUND = 7
+
+#: Seconds that a broker is away; most often briefly, now and then longer than any time-out of a job.
+AWAY = (0.2, 1, 1, 2, 2, 3, 3, 5, 5, 8, 12, 30, 60)
+#: What lets a job outlast that.
+PATIENCE = (
+    *("--set", "failure_strategy=retry_with_backoff"),
+    *("--set", "retry_backoff=50ms"),
+    *("--set", "retry_backoff.max=2s"),
+)
+#: How long a job may take to its end after the broker has come back: several times its longest time-out.
+END_SECONDS = 180
 
 
 @dataclass
@@ -33,6 +48,7 @@ class Row:
 
     rounds: int = 0
     deaths: int = 0
+    outages: int = 0
     lost: int = 0
     doubled: int = 0
     wrong: int = 0
@@ -51,23 +67,55 @@ def round_of(broker: Broker, folder: Path, name: str, seed: int, row: Row) -> li
     calm, killed = jobs
     ended = calm.run()
     assert ended.code == 0, ended.err
-    for _ in range(DEATHS_PER_ROUND):
-        row.deaths += _die(killed, chance)
+    problems = []
+    for number in range(TROUBLES_PER_ROUND):
+        if number % 3 == 1:
+            problems += _outage(broker, killed, chance, row)
+        else:
+            row.deaths += _die(killed, chance)
     last = killed.run()
-    row.rounds += 1
     found, expected = Counter(killed.rows()), Counter(calm.rows())
     row.lost += (expected - found).total()
     row.doubled += (found - expected).total()
-    problems = [] if last.code == 0 else [last.err]
+    problems += [] if last.code == 0 else [last.err]
     problems += [] if killed.letters() == calm.letters() else ["the dead letters differ"]
     audit = killed.audit()
     problems += [] if audit.code == 0 else [audit.out + audit.err]
     try:
         assert_rows(killed.kind, killed.rows(), calm.rows())
     except AssertionError as error:
-        problems.append(str(error)[:2000])
-    row.wrong += bool(problems)
+        problems.append(f"out of order: {str(error)[:2000]}")
+    for job in jobs:
+        shutil.rmtree(job.folder)
+    for name in (topic, *(each for job in jobs for each in (job.output, job.letters_topic))):
+        if broker.topics.partitions(name) is not None:
+            broker.topics.delete(name)
     return problems
+
+
+def _outage(broker: Broker, job: KafkaJob, chance: Chance, row: Row) -> list[str]:
+    """The broker stands still, or dies and comes back, under a job that has patience; it must come to its end."""
+    process = job.start(*PATIENCE)
+    try:
+        process.wait(0.5 + chance.below(30) / 10)
+    except subprocess.TimeoutExpired:
+        row.outages += 1
+        seconds = chance.pick(AWAY)
+        if chance.below(2):
+            broker.freeze()
+            time.sleep(seconds)
+            broker.thaw()
+        else:
+            broker.kill()
+            time.sleep(seconds)
+            broker.start()
+    try:
+        _, err = process.communicate(timeout=END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, err = process.communicate()
+        return [f"does not end after an outage: {err[-2000:]}"]
+    return [] if process.returncode == 0 else [f"does not outlast an outage: {err[-2000:]}"]
 
 
 def _die(job: KafkaJob, chance: Chance) -> int:
@@ -85,28 +133,43 @@ def _die(job: KafkaJob, chance: Chance) -> int:
     return 0
 
 
+def _rounds(broker: Broker, folder: Path, arguments: argparse.Namespace, table: dict[str, Row]) -> None:
+    """One round of each kind after another, each seed's whole, until the time is over."""
+    until, seed = time.monotonic() + arguments.minutes * 60, arguments.seed
+    while seed == arguments.seed or time.monotonic() < until:
+        for name, row in table.items():
+            try:
+                problems = round_of(broker, folder, name, seed, row)
+            except (AssertionError, subprocess.SubprocessError) as error:
+                problems = [f"the round breaks off: {str(error)[-2000:]}"]
+            row.rounds += 1
+            row.wrong += bool(problems)
+            for problem in problems:
+                print(f"{name}, seed {seed}: {problem}", flush=True)
+                print(f"repeat: python -m tests.crash.chaos --seed {seed} --minutes 0", flush=True)
+        print(f"seed {seed} done", file=sys.stderr, flush=True)
+        seed += 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the first seed; the next round has the next one")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on; 0: one round of each job")
     arguments = parser.parse_args()
-    until = time.monotonic() + arguments.minutes * 60
     table = {name: Row() for name in KINDS}
-    seed = arguments.seed
+    broken = False
     with tempfile.TemporaryDirectory(prefix="ferris-chaos-") as folder, Broker(Path(folder) / "broker") as broker:
-        while True:
-            for name, row in table.items():
-                for problem in round_of(broker, Path(folder), name, seed, row):
-                    print(f"{name}, seed {seed}: {problem}", flush=True)
-                    print(f"repeat: python -m tests.crash.chaos --seed {seed} --minutes 0", flush=True)
-            print(f"seed {seed} done", file=sys.stderr, flush=True)
-            seed += 1
-            if time.monotonic() >= until:
-                break
-    print("| job | rounds | deaths | rows lost | rows doubled | rounds wrong |\n| --- | --- | --- | --- | --- | --- |")
+        try:
+            _rounds(broker, Path(folder), arguments, table)
+        except (ConnectorError, KeyboardInterrupt) as error:
+            broken = True
+            print(f"ended early: {error!r}", flush=True)
+    print("| job | rounds | deaths | outages | rows lost | rows doubled | rounds wrong |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, row in table.items():
-        print(f"| {name} | {row.rounds} | {row.deaths} | {row.lost} | {row.doubled} | {row.wrong} |")
-    return 1 if any(row.lost or row.doubled or row.wrong for row in table.values()) else 0
+        counts = (row.rounds, row.deaths, row.outages, row.lost, row.doubled, row.wrong)
+        print(f"| {name} | {' | '.join(map(str, counts))} |")
+    return 1 if broken or any(row.lost or row.doubled or row.wrong for row in table.values()) else 0
 
 
 if __name__ == "__main__":
