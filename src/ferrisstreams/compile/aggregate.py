@@ -6,6 +6,7 @@ panes and delta, and one, for each piece of bounded size, that makes and encodes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -35,7 +36,7 @@ MERGED = "_merged"
 CHUNK_FROM, CHUNK_TO = "chunk_from", "chunk_to"
 
 #: Output rows that are made and encoded at a time.
-OUTPUT_ROWS_MAX = 100_000
+OUTPUT_ROWS_MAX = 25_000
 
 #: Rows of the delta at which an epoch ends early, so that the memory of an epoch is bounded.
 DELTA_ROWS_MAX = 1_000_000
@@ -98,7 +99,10 @@ class AggregatePipeline:
             outcome.late_letters += rows.letters(self._parts.grouping.late(ran, parameters), "E2301", "late")
         if slices:
             self._grown = True
-            self._emit_changes(parameters, outcome)
+            for made in self._emit_changes(parameters):
+                outcome.payloads += made.payloads
+                outcome.output_rejected += made.output_rejected
+                outcome.produced += made.produced
         return outcome
 
     def prepare(self, epoch: int) -> None:
@@ -112,28 +116,24 @@ class AggregatePipeline:
     def full(self) -> bool:
         return self._parts.log.delta_rows >= DELTA_ROWS_MAX
 
-    def advance(self, watermark_us: int) -> Outcome:
-        outcome = Outcome()
+    def advance(self, watermark_us: int) -> Iterator[Outcome]:
         if not self._emission.windowed:
-            return outcome
+            return
         closed = max(self._closed_us, watermark_us - self._emission.allowed_us)
         bound = max(self._emitted_us, watermark_us if self._emission.update else closed)
         if self._emission.emit is Emit.FINAL and bound > self._emitted_us:
-            self._emit_closing(bound, outcome)
+            yield from self._emit(self._closing(bound), {})
         self._emitted_us, self._closed_us = bound, closed
-        return outcome
 
-    def finish(self) -> Outcome:
-        outcome = Outcome()
+    def finish(self) -> Iterator[Outcome]:
         # A finished job that is run again and finds nothing new says nothing new.
         if self._emission.emit is Emit.FINAL and self._grown:
-            last_us = self._emit_closing(FOREVER_US, outcome)
-            if last_us is not None:
-                self._emitted_us = self._closed_us = max(self._emitted_us, self._closed_us, last_us)
+            yield from self._emit(self._closing(FOREVER_US), {})
+            if self._emission.windowed:
+                self._closed_through(self._parts.work.rows(f"SELECT max(_stop) FROM {MERGED}")[0][0])
         self._grown = False
         if self._emission.single and not self._any_output:
-            self._emit(self._inserts(self._parts.empty.copy()), {}, outcome)
-        return outcome
+            yield from self._emit(self._inserts(self._parts.empty.copy()), {})
 
     def reclaim(self) -> None:
         self._parts.group.reclaim(self._parts.log, self._closed_us)
@@ -155,7 +155,7 @@ class AggregatePipeline:
 
     # --- private ----------------------------------------------------------------------------------------------------
 
-    def _emit_changes(self, parameters: Parameters, outcome: Outcome) -> None:
+    def _emit_changes(self, parameters: Parameters) -> Iterator[Outcome]:
         """The groups of the batch whose results have been emitted and can still change."""
         low, high = self._changing()
         if high <= low:
@@ -165,7 +165,7 @@ class AggregatePipeline:
         if self._emission.retract:
             before = parts.group.touched(parts.log, low, high, before=True)
             after = differences(before, after, parts.shape, parts.group.identity)
-        self._emit(after, {BATCH_NUMBER: parameters[BATCH_NUMBER]}, outcome)
+        yield from self._emit(after, {BATCH_NUMBER: parameters[BATCH_NUMBER]})
 
     def _changing(self) -> tuple[int, int]:
         """The ends of windows whose results have been emitted and can still change: `(low, high]`."""
@@ -173,18 +173,21 @@ class AggregatePipeline:
             return (self._closed_us, FOREVER_US) if self._emission.windowed else (NEVER_US, FOREVER_US)
         return (self._closed_us, self._emitted_us) if self._emission.update else (0, 0)
 
-    def _emit_closing(self, bound_us: int, outcome: Outcome) -> int | None:
-        """Emit the windows that end up to `bound_us` and have not been emitted; the greatest end among them."""
-        query = self._parts.group.closing(self._parts.log, self._emitted_us, bound_us)
-        if not self._emit(self._inserts(query), {}, outcome) or not self._emission.windowed:
-            return None
-        return int(str(self._parts.work.rows(f"SELECT max(_stop) FROM {MERGED}")[0][0]))
+    def _closing(self, bound_us: int) -> exp.Select:
+        """The windows that end up to `bound_us` and have not been emitted."""
+        return self._inserts(self._parts.group.closing(self._parts.log, self._emitted_us, bound_us))
+
+    def _closed_through(self, stop: object) -> None:
+        """The greatest end among the windows that were emitted; None: there were none."""
+        if stop is not None:
+            self._emitted_us = self._closed_us = max(self._emitted_us, self._closed_us, int(str(stop)))
 
     def _inserts(self, query: exp.Select) -> exp.Select:
         return as_inserts(query) if self._emission.retract else query
 
-    def _emit(self, query: exp.Select, parameters: Parameters, outcome: Outcome) -> int:
-        """Merge, make and encode; how many rows were merged."""
+    def _emit(self, query: exp.Select, parameters: Parameters) -> Iterator[Outcome]:
+        """Merge, make and encode; some rows at a time, because as Python objects all of a large window are many times
+        larger than in the engine."""
         count = self._merge(query, parameters)
         for start in range(0, count, OUTPUT_ROWS_MAX):
             self._any_output = True
@@ -192,10 +195,9 @@ class AggregatePipeline:
             rows = MergedRows(self._parts.work, self._parts.final, self._parts.final_names, chunk)
             made = Outcome()
             failed = self._parts.output.run(rows, chunk, made).rejected
-            outcome.payloads += made.payloads
-            outcome.output_rejected += [*failed, *made.output_rejected]
-            outcome.produced += made.produced + len(failed)
-        return count
+            made.output_rejected[:0] = failed
+            made.produced += len(failed)
+            yield made
 
     def _merge(self, query: exp.Select, parameters: Parameters) -> int:
         ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=exp.Literal.number(1))

@@ -6,7 +6,7 @@ appends them to the state log, and, when something is to be emitted, one that me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,11 +55,11 @@ class Pipeline(Protocol):
     def full(self) -> bool:
         """Whether the epoch holds so much in memory that it should end."""
 
-    def advance(self, watermark_us: int) -> Outcome:
-        """What closes because the job's watermark has come to `watermark_us`."""
+    def advance(self, watermark_us: int) -> Iterable[Outcome]:
+        """What closes because the watermark has come to `watermark_us`, piece by piece: to be taken to the end."""
 
-    def finish(self) -> Outcome:
-        """What closes because a bounded source has ended."""
+    def finish(self) -> Iterable[Outcome]:
+        """What closes because a bounded source has ended, likewise."""
 
     def reclaim(self) -> None:
         """After an epoch is final, in a transaction of its own: give back what is closed."""
@@ -189,11 +189,11 @@ class StatelessPipeline:
     def full(self) -> bool:
         return False
 
-    def advance(self, watermark_us: int) -> Outcome:
-        return Outcome()
+    def advance(self, watermark_us: int) -> Iterable[Outcome]:
+        return ()
 
-    def finish(self) -> Outcome:
-        return Outcome()
+    def finish(self) -> Iterable[Outcome]:
+        return ()
 
     def reclaim(self) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ferrisstreams.batch import Fetch, Limit, Positions, Rejected
@@ -92,7 +93,7 @@ class Task:
         outcome = parts.pipeline.process(fetch, self._context(fetch))
         parts.faults.reach("after_process")
         rows = self._account(fetch, outcome)
-        self._write(outcome)
+        self._write((outcome,))
         self._strategy.observe(rows, parts.clock.monotonic_ms() - began_ms)
         self._progress.watermarks.observe(
             fetch.partition, outcome.tally.seen_us, fetch.caught_up, parts.clock.monotonic_ms()
@@ -154,8 +155,13 @@ class Task:
             self._settings.limit.observe(failing_ordinals(rejected), rows, ledger.read, ledger.dead_lettered)
             self._letters(rejected)
 
-    def _write(self, outcome: Outcome) -> None:
-        """Hand outputs to the sink; output rows that failed follow the sink's strategy."""
+    def _write(self, outcomes: Iterable[Outcome]) -> None:
+        """Hand outputs to the sink, each before the next is made; rows that failed follow the sink's strategy."""
+        for outcome in outcomes:
+            self._write_rows(outcome)
+        self._parts.faults.reach("after_write")
+
+    def _write_rows(self, outcome: Outcome) -> None:
         ledger = self._progress.ledger
         rejected = list(outcome.output_rejected)
         for payload in outcome.payloads:
@@ -170,7 +176,6 @@ class Task:
             if self._settings.output_failures.route == "dlq":
                 self._letters(rejected)
             ledger.output_rejected += len(rejected)
-        self._parts.faults.reach("after_write")
 
     def _advance(self) -> None:
         """Move the job's watermark and write what closes: at the end of an epoch, because no one sees it before."""
