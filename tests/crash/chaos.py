@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ferrisstreams.clock import SystemClock
 from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.errors import ConnectorError
 from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
@@ -40,6 +41,8 @@ PATIENCE = (
 )
 #: How long a job may take to its end after the broker has come back: several times its longest time-out.
 END_SECONDS = 180
+
+_CLOCK = SystemClock()
 
 
 @dataclass
@@ -103,11 +106,11 @@ def _outage(broker: Broker, job: KafkaJob, chance: Chance, row: Row) -> list[str
         seconds = chance.pick(AWAY)
         if chance.below(2):
             broker.freeze()
-            time.sleep(seconds)
+            _CLOCK.sleep_ms(seconds * 1000)
             broker.thaw()
         else:
             broker.kill()
-            time.sleep(seconds)
+            _CLOCK.sleep_ms(seconds * 1000)
             broker.start()
     try:
         _, err = process.communicate(timeout=END_SECONDS)
