@@ -129,6 +129,40 @@ def test_appended_changes_keep_the_key_of_the_groups(kafka: Cluster, ferris: Fer
     assert [message.key for message in job.messages] == [b"a", b"a"]
 
 
+def test_debezium_says_old_and_new_value_at_once(kafka: Cluster, ferris: Ferris, topic_name: str) -> None:
+    query = "SELECT k, count(*) AS n, sum(v) AS total, SET_HEADER('n', count(*)) FROM given GROUP BY k EMIT CHANGES"
+    job = Changing(kafka, ferris, topic_name, query, ", 'changelog' = 'debezium'")
+    job.take(row(1, "a", 1), row(2, "b", 2))
+    job.take(row(3, "a", 4), row(4, "c", 8), row(5, "b", 1))
+    first = {"k": "a", "n": 1, "total": 1}, {"k": "b", "n": 1, "total": 2}
+    found = [(message.key, json.loads(message.value or b""), message.headers[0][1]) for message in job.messages]
+    assert sorted(found[:2], key=lambda one: one[0]) == [
+        (b"a", {"before": None, "after": first[0], "op": "c"}, b"1"),
+        (b"b", {"before": None, "after": first[1], "op": "c"}, b"1"),
+    ]
+    assert sorted(found[2:], key=lambda one: one[0]) == [
+        (b"a", {"before": first[0], "after": {"k": "a", "n": 2, "total": 5}, "op": "u"}, b"2"),
+        (b"b", {"before": first[1], "after": {"k": "b", "n": 2, "total": 3}, "op": "u"}, b"2"),
+        (b"c", {"before": None, "after": {"k": "c", "n": 1, "total": 8}, "op": "c"}, b"1"),
+    ]
+
+
+def test_debezium_of_windows_and_of_single_rows(kafka: Cluster, ferris: Ferris, topic_name: str) -> None:
+    query = "SELECT window_start AS since, sum(v) AS s FROM given GROUP BY TUMBLE(at, INTERVAL '10' SECOND)"
+    job = Changing(kafka, ferris, topic_name, query + " EMIT CHANGES", ", 'changelog' = 'debezium'")
+    job.take(row(1, "a", 1), row(12, "a", 2))
+    job.take(row(3, "a", 4))
+    assert {key: (each["before"], each["after"]["s"]) for key, each in job.folded.items()} == {
+        b'"2024-01-01T00:00:00Z"': ({"since": "2024-01-01T00:00:00Z", "s": 1}, 5),
+        b'"2024-01-01T00:00:10Z"': (None, 2),
+    }
+    single = Changing(kafka, ferris, f"{topic_name}-2", "SELECT v FROM given", ", 'changelog' = 'debezium'")
+    single.take(row(1, "a", 7))
+    assert [json.loads(message.value or b"") for message in single.messages] == [
+        {"before": None, "after": {"v": 7}, "op": "c"}
+    ]
+
+
 def test_rows_without_groups_are_upserted_by_a_chosen_key(kafka: Cluster, ferris: Ferris, topic_name: str) -> None:
     job = Changing(kafka, ferris, topic_name, "SELECT v, k PRIMARY KEY FROM given", ", 'changelog' = 'upsert'")
     job.take(row(1, "a", 1), row(2, "b", 2), row(3, "a", 3))
@@ -168,8 +202,13 @@ WINDOWED = "FROM given GROUP BY k, TUMBLE(at, INTERVAL '10' SECOND) EMIT CHANGES
         ),
         (
             "'connector' = 'kafka', 'bootstrap.servers' = 'b:1', 'changelog' = 'debezium'",
+            "SELECT window_start, count(*) AS n FROM given GROUP BY SESSION(at, INTERVAL '1' SECOND) EMIT CHANGES",
+            "'changelog' = 'debezium' needs a topic, and rows that a message key tells apart and that stay [E3003]",
+        ),
+        (
+            "'connector' = 'kafka', 'bootstrap.servers' = 'b:1', 'changelog' = 'debezium', 'format' = 'csv'",
             "SELECT k, count(*) AS n FROM given GROUP BY k",
-            "'changelog' = 'debezium' does not fit: expected one of append, retract, upsert [E3002]",
+            "'changelog' = 'debezium' is written as JSON [E3003]",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from ferrisstreams.compile.sources import MergedRows, aggregate_error
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.formats.base import ROW
-from ferrisstreams.operators.changes import as_inserts, differences
+from ferrisstreams.operators.changes import OP, REPLACED, as_inserts, differences
 from ferrisstreams.operators.log import (
     BATCH_NUMBER,
     GroupLog,
@@ -189,15 +189,26 @@ class AggregatePipeline:
         """Merge, make and encode; some rows at a time, because as Python objects all of a large window are many times
         larger than in the engine."""
         count = self._merge(query, parameters)
-        for start in range(0, count, OUTPUT_ROWS_MAX):
+        start = 0
+        while start < count:
             self._any_output = True
-            chunk = {CHUNK_FROM: start, CHUNK_TO: min(start + OUTPUT_ROWS_MAX, count)}
+            stop = self._chunk_end(start, count)
+            chunk = {CHUNK_FROM: start, CHUNK_TO: stop}
+            start = stop
             rows = MergedRows(self._parts.work, self._parts.final, self._parts.final_names, chunk)
             made = Outcome()
             failed = self._parts.output.run(rows, chunk, made).rejected
             made.output_rejected[:0] = failed
             made.produced += len(failed)
             yield made
+
+    def _chunk_end(self, start: int, count: int) -> int:
+        """Where the chunk from `start` ends: never between an old value and its new one."""
+        stop = min(start + OUTPUT_ROWS_MAX, count)
+        if stop == count or not self._emission.retract:
+            return stop
+        last = exp.select(column(OP)).from_(MERGED).where(column(ROW).eq(stop - 1))
+        return stop - 1 if self._parts.work.rows(last)[0][0] == REPLACED else stop
 
     def _merge(self, query: exp.Select, parameters: Parameters) -> int:
         ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=exp.Literal.number(1))

@@ -11,11 +11,13 @@ from ferrisstreams.plan.nodes import Aggregate, Emit, Sink, WindowKind
 
 
 class ChangelogForm(Enum):
-    """New values only; the four kinds of changes in a column `op`; a new value or a deletion for each key."""
+    """New values only; the four kinds of changes in a column `op`; a new value or a deletion for each key; old and new
+    value in one message, as Debezium writes them."""
 
     APPEND = "append"
     RETRACT = "retract"
     UPSERT = "upsert"
+    DEBEZIUM = "debezium"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,12 @@ class Changelog:
     @property
     def needs_old(self) -> bool:
         """Whether a change must say what was before."""
-        return self.retracts or self.deletes
+        return self.retracts or self.deletes or self.enveloped
+
+    @property
+    def enveloped(self) -> bool:
+        """Whether a message's value is an object of the old and the new one."""
+        return self.form is ChangelogForm.DEBEZIUM
 
 
 def changelog_of(
@@ -77,6 +84,13 @@ def changelog_of(
                     "select what is grouped (with a window, window_start too), and give it as the key or give none",
                 )
             return Changelog(ChangelogForm.UPSERT, key, disappears)
+        case "debezium":
+            if messages is None or disappears or (changes and not key):
+                raise _impossible(
+                    "'changelog' = 'debezium' needs a topic, and rows that a message key tells apart and that stay",
+                    "use 'changelog' = 'retract'; sessions with EMIT CHANGES do not stay",
+                )
+            return Changelog(ChangelogForm.DEBEZIUM, key or own)
     if changes and key:
         return Changelog(ChangelogForm.UPSERT, key, disappears)
     return Changelog(ChangelogForm.RETRACT if disappears else ChangelogForm.APPEND, own, disappears)

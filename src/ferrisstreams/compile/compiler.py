@@ -15,6 +15,7 @@ from ferrisstreams.compile.aggregate import (
     chunk_bounds,
 )
 from ferrisstreams.compile.changelog import Changelog, changelog_of
+from ferrisstreams.compile.envelopes import Envelopes
 from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
 from ferrisstreams.compile.message_rows import (
     TRACE_HEADER,
@@ -32,11 +33,11 @@ from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, Engine, column
 from ferrisstreams.duck.state_log import StateLog
-from ferrisstreams.errors import InternalError, SqlError
+from ferrisstreams.errors import ConfigError, InternalError, SqlError
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
 from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
 from ferrisstreams.operators.calls import replace_arguments
-from ferrisstreams.operators.changes import OP, REPLACED
+from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
 from ferrisstreams.operators.cumulate_log import CumulateLog
 from ferrisstreams.operators.log import (
     BATCH_NUMBER,
@@ -210,7 +211,8 @@ def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, setti
         columns = (Named("op", exp.Literal.string("+I")), *columns)
     time = parts.scan.source.event_time
     name = time.column if time else None
-    shape = RowShape(parts.above, (*columns, *parts.header_columns), parts.scan.computed, name)
+    changes = (Named(OP, exp.Literal.string(INSERTED)),) if parts.changelog.enveloped else ()
+    shape = RowShape(parts.above, (*columns, *parts.header_columns, *changes), parts.scan.computed, name)
     reduction = _reduction(settings, parts, columns, timed=time is not None)
     stage = _row_stage(engine.work, shape, reduction, settings.retries)
     output = OutputStage(stage, reduction, settings.output_retries)
@@ -252,6 +254,10 @@ def _reduction(
         return lines
     key = key_expression(schema, parts.changelog.key) if parts.changelog.key else None
     also = Beside(key, parts.header_form, carries)
+    if parts.changelog.enveloped:
+        if escapes(settings.encoder):
+            raise ConfigError("'changelog' = 'debezium' is written as JSON", "E3003", "use 'format' = 'json'")
+        return Envelopes(lines, also, escapes=False)
     return MessageLines(lines, also, escapes(settings.encoder), OP if parts.changelog.deletes else None)
 
 
@@ -380,6 +386,8 @@ class _AggregateCompiler:
         changes: tuple[Named, ...] = ()
         if self._parts.changelog.retracts:
             columns = (Named("op", column(OP)), *columns)
+        elif self._parts.changelog.enveloped:
+            changes = (Named(OP, column(OP)),)
         elif self._parts.changelog.deletes:
             # What is replaced needs no message of its own; what disappears is one without a value.
             changes = (Named(OP, column(OP)),)

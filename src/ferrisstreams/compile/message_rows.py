@@ -103,8 +103,12 @@ class MessageLines(Lines):
         lines = list(map(int, str(extra.pop(0)).split("\n"))) if self._carries else None
         return replace(written, payload=payload, lines=lines)
 
+    def _lines(self, rows: exp.Select) -> exp.Select:
+        """The rows with their values, without keys."""
+        return super()._encoded(rows)
+
     def _encoded(self, rows: exp.Select) -> exp.Select:
-        encoded = super()._encoded(rows)
+        encoded = self._lines(rows)
         if self._key is None:
             return encoded
         # Of lines alone: a row that cannot be encoded has no key either.

@@ -116,10 +116,10 @@ CONNECTOR_KEYS = (
     Key("fields.*", TEXT, None, _SOURCE, "How a column is made: sequence:0, uniform:1..100, choice:A,B*3 (B "
         "three times as often), normal:10,2, exponential:10 (the mean), zipf:1.1,1000 (exponent, ranks), constant:x, "
         "uuid, now, time:2024-01-01+10ms, template:user-{sequence:1}-{choice:a,b}.", ("datagen",)),
-    Key("changelog", choice("append", "retract", "upsert"), None, _SINK, "How changes are written: append (new values "
-        "only), retract (a column op with +I -U +U -D), or upsert (to a topic: a message with the row's key, without a "
-        "value when the row disappears). Default: upsert on Kafka where the result changes and has a key; else append "
-        "unless rows can disappear."),
+    Key("changelog", choice("append", "retract", "upsert", "debezium"), None, _SINK, "How changes are written: append "
+        "(new values only), retract (a column op with +I -U +U -D), to a topic also upsert (a message with the row's "
+        "key, without a value when the row disappears) or debezium (an object of before, after and op). Default: "
+        "upsert on Kafka where the result changes and has a key; else append unless rows can disappear."),
 )  # fmt: skip
 
 TIME_KEYS = (

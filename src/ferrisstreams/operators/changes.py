@@ -11,14 +11,14 @@ from ferrisstreams.operators.log import START, STOP, LogShape, same
 
 #: How a change is called: a new row, the old and the new value of a row, a row that disappeared.
 OP = "_op"
-REPLACED, DISAPPEARED = "-U", "-D"
+INSERTED, REPLACED, REPLACEMENT, DISAPPEARED = "+I", "-U", "+U", "-D"
 
 _BEFORE, _AFTER = "_before", "_after"
 
 
 def as_inserts(rows: exp.Select) -> exp.Select:
     """Every row as a new one."""
-    return exp.select(exp.alias_(exp.Literal.string("+I"), OP), "*").from_(rows.subquery("inserted", copy=False))
+    return exp.select(exp.alias_(exp.Literal.string(INSERTED), OP), "*").from_(rows.subquery("inserted", copy=False))
 
 
 def differences(before: exp.Select, after: exp.Select, shape: LogShape, bounds: Sequence[str]) -> exp.Select:
@@ -30,7 +30,7 @@ def differences(before: exp.Select, after: exp.Select, shape: LogShape, bounds: 
     identity = [*bounds, *shape.keys]
     sides = [
         _side(_BEFORE, _AFTER, names, identity, (REPLACED, DISAPPEARED)),
-        _side(_AFTER, _BEFORE, names, identity, ("+U", "+I")),
+        _side(_AFTER, _BEFORE, names, identity, (REPLACEMENT, INSERTED)),
     ]
     order = [column(name) for name in (*((STOP, START) if bounds else ()), *shape.keys)]
     minus_first = exp.Ordered(this=column(OP), desc=True)
