@@ -481,3 +481,21 @@ def test_client_that_is_to_report_nothing_has_no_figures(kafka: Cluster, topic_n
     source.open({})
     assert read_all(source) == [b"1"]
     assert source.progress().client is None
+
+
+def test_client_fetches_ahead_up_to_its_bound_and_a_fetch(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name, partitions=3)
+    kafka.write(topic_name, [Record(b"x" * 1_000, partition=i % 3) for i in range(24_000)])
+    bounds = {"queued.max.messages.kbytes": "1024", "queued.min.messages": "1000000"}
+    properties = {**SUGGESTED, **REQUIRED, **kafka.properties, **bounds, "statistics.interval.ms": "5"}
+    source = make(properties=properties, bounded=True)
+    source.open({})
+    seen, count = set(), 0
+    while not source.ended:
+        found = source.poll(Limit(rows=2_000, bytes=1 << 30, wait_ms=20, fill=False))
+        count += len(values(found)) if found is not None else 0
+        figures = source.progress().client
+        seen.add(figures.waiting_bytes if figures is not None else 0)
+    assert count == 24_000
+    # A fetch gives at least one batch of a partition, and the client that wrote them makes batches of a megabyte.
+    assert 0 < max(seen) <= 4 << 20
