@@ -13,7 +13,9 @@ from subprocess import Popen, TimeoutExpired
 
 import pytest
 
+import ferrisstreams as fs
 from ferrisstreams.connectors.kafka.topics import Topics
+from ferrisstreams.errors import ConfigError
 from ferrisstreams.testing.broker import Cluster, Record
 from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris, Ran
 from tests.surfaces.test_kafka import OUT, Application
@@ -372,6 +374,28 @@ def test_column_that_is_not_there_partitions_nothing(app: Application) -> None:
     ran = app.ferris("check", "app.sql")
     assert ran.code == 1
     assert "has no column 'symbl'" in ran.err
+
+
+def test_library_refuses_what_needs_processes(app: Application) -> None:
+    app.write(SINGLE + "SELECT v FROM given;", columns=COLUMNS)
+    application = fs.Application.read(app.ferris.folder / "app.sql")
+    with pytest.raises(ConfigError, match="out has 2 workers") as error:
+        application.run()
+    assert error.value.code == "E3003"
+    assert "ferris run" in (error.value.hint or "")
+
+
+def test_configuration_file_may_give_the_number(app: Application) -> None:
+    app.kafka.create_topic(app.topic, 2)
+    app.ferris.write(out__yaml="parallelism: 3\n")
+    app.write(
+        "CREATE STREAM out AS SELECT v FROM given WITH ('connector' = 'kafka', 'topic' = '{topic}-out',"
+        " 'create.topic' = 'true', 'bootstrap.servers' = 'nowhere:1', 'config_file' = 'out.yaml');",
+        columns=COLUMNS,
+    )
+    ran = app.ferris("run", "--once", "app.sql", "--set", f"bootstrap.servers={app.kafka.bootstrap_servers}")
+    assert ran.code == 1
+    assert "cannot have 3 workers" in ran.err
 
 
 def test_worker_without_a_partition_is_refused(app: Application) -> None:

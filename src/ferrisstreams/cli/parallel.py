@@ -86,7 +86,10 @@ def _tell_end(worker: Worker, ended: SimpleQueue[Worker]) -> None:
 
 
 def joined(parts: Sequence[JobSummary]) -> JobSummary:
-    """The summary of a job from those of its workers: sums, the least watermark, all positions."""
+    """The summary of a job from those of its workers: sums, the least watermark, all positions.
+
+    Of a worker that died nothing is known; then the job has no ledger, rather than one that is too small.
+    """
     states = {part.state for part in parts}
     ledger: Counter[str] = Counter()
     positions: dict[str, JsonValue] = {}
@@ -99,7 +102,7 @@ def joined(parts: Sequence[JobSummary]) -> JobSummary:
         state=next((state for state in ("failed", "stopped") if state in states), "finished"),
         seconds=max(part.seconds for part in parts),
         rows=sum(part.rows for part in parts),
-        ledger={name: ledger[name] for part in parts for name in part.ledger},
+        ledger=dict(ledger) if all(part.ledger for part in parts) else {},
         watermark=min((each for each in watermarks if each is not None), default=None) if all(watermarks) else None,
         positions=dict(sorted(positions.items())),
         breakers=_worst([part.breakers for part in parts]),

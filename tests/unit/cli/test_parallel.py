@@ -21,6 +21,11 @@ def test_worker_without_a_watermark_leaves_the_job_without_one() -> None:
     assert joined(parts).watermark is None
 
 
+def test_ledger_of_a_job_of_which_a_worker_died_is_not_known() -> None:
+    parts = [JobSummary("j", "stopped", 1.0, 5, {"read": 5}), JobSummary("j", "failed")]
+    assert (joined(parts).ledger, joined(parts).rows) == ({}, 5)
+
+
 def test_worst_state_and_breaker_are_the_jobs() -> None:
     parts = [
         JobSummary("j", state, breakers={"source": breaker})

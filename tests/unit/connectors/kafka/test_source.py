@@ -12,6 +12,7 @@ from ferrisstreams.batch import Fetch, Limit, Positions
 from ferrisstreams.clock import SystemClock
 from ferrisstreams.connectors.kafka.producer import SUGGESTED as PRODUCER_SUGGESTED
 from ferrisstreams.connectors.kafka.producer import KafkaProducer, KafkaProducerSettings
+from ferrisstreams.connectors.kafka.share import Share
 from ferrisstreams.connectors.kafka.source import REQUIRED, SUGGESTED, KafkaSource, KafkaSourceSettings
 from ferrisstreams.connectors.kafka.startup import Startup
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
@@ -277,6 +278,33 @@ def test_partitions_that_appear_are_read_from_their_start(kafka: Cluster, topic_
         found |= set(values(fetch))
     assert found == {b"new 0", b"new 1", b"new 2"}
     assert set(source.partitions()) == {f"{topic_name}-{p}" for p in range(3)}
+
+
+def test_share_of_a_growing_topic_grows_by_its_own_partitions(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name, 2)
+    source = make(discovery_interval_ms=0.0, share=Share(1, 2))
+    source.open({})
+    assert source.pinned() == {f"{topic_name}-1": 0}
+    kafka.topics.grow(topic_name, 5)
+    kafka.write(topic_name, [Record(b"%d" % p, partition=p) for p in range(5)])
+    found: set[bytes | None] = set()
+    for fetch in fetches(source, lambda: source.progress().done == 2):
+        found |= set(values(fetch))
+    assert found == {b"1", b"3"}
+    assert set(source.partitions()) == {f"{topic_name}-1", f"{topic_name}-3"}
+
+
+def test_topic_that_must_keep_its_partitions_is_left_when_it_grows(kafka: Cluster, topic_name: str, make: Make) -> None:
+    kafka.create_topic(topic_name, 2)
+    source = make(share=Share(0, 2), partitions=2)
+    source.open({})
+    kafka.topics.grow(topic_name, 3)
+    with pytest.raises(FatalConnectorError) as error:
+        for _ in fetches(source, lambda: False):
+            pass
+    assert error.value.code == "E4112"
+    with pytest.raises(FatalConnectorError):
+        make(share=Share(0, 2), partitions=2).open({})
 
 
 def test_partitions_that_appeared_meanwhile_are_read_from_their_start(
