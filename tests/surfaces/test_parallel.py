@@ -14,8 +14,9 @@ from subprocess import Popen, TimeoutExpired
 import pytest
 
 import ferrisstreams as fs
+from ferrisstreams.connectors.kafka.producer import KafkaProducer, KafkaProducerSettings
 from ferrisstreams.connectors.kafka.topics import Topics
-from ferrisstreams.errors import ConfigError
+from ferrisstreams.errors import ConfigError, FencedError
 from ferrisstreams.testing.broker import Cluster, Record
 from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris, Ran
 from tests.surfaces.test_kafka import OUT, Application
@@ -61,6 +62,7 @@ def test_two_workers_give_what_one_gives(app: Application, query: str) -> None:
     app.write(again, columns=COLUMNS, partitioned_by="k")
     two = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
     assert two.code == 0, two.err
+    assert "E4105" not in two.err  # none fences another
     assert values(app, f"{app.topic}-two") == expected
     for name in ("ledger", "rows", "positions", "state"):
         assert two.job[name] == one.job[name], name
@@ -148,6 +150,34 @@ def test_job_without_state_goes_on_with_other_workers(app: Application) -> None:
         fill(app, 700, start=700 * (run + 1))
     audit = app.ferris("audit", "app.sql")
     assert audit.code == 0, audit.out + audit.err
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_workers_that_were_are_fenced_when_others_take_over(app: Application, before: int, after: int) -> None:
+    fill(app, 700)
+    app.write(FILTER, columns=COLUMNS)
+    assert with_workers(app, before).code == 0
+    group = f"{app.topic}.out"
+    ids = [f"{group}/{worker}" for worker in range(2)] if before == 2 else [group]
+    late = [
+        KafkaProducer(KafkaProducerSettings(app.kafka.properties, {f"{app.topic}-out": None}, group, i)) for i in ids
+    ]
+    written = len(app.kafka.read(f"{app.topic}-out"))
+    try:
+        for producer in late:
+            producer.init()
+            producer.begin()
+            producer.write(f"{app.topic}-out", [b"too late"])
+            producer.flush()
+        ran = with_workers(app, after)
+        assert ran.code == 0, ran.err
+        for producer in late:
+            with pytest.raises(FencedError):
+                producer.commit()
+    finally:
+        for producer in late:
+            producer.close()
+    assert len(app.kafka.read(f"{app.topic}-out")) == written
 
 
 def test_workers_change_where_the_state_decides(app: Application) -> None:
