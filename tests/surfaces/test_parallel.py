@@ -294,6 +294,7 @@ def test_second_instance_is_refused(app: Application) -> None:
     elsewhere = app.ferris("run", "app.sql", "--set", "parallelism=2", "--state-dir", str(app.ferris.folder / "other"))
     assert elsewhere.code == 1
     assert "E5003" in elsewhere.err
+    assert not (app.ferris.folder / "other").exists()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
@@ -404,6 +405,15 @@ def test_column_that_is_not_there_partitions_nothing(app: Application) -> None:
     ran = app.ferris("check", "app.sql")
     assert ran.code == 1
     assert "has no column 'symbl'" in ran.err
+
+
+def test_broker_that_is_away_is_tried_again_as_often_as_the_settings_say(app: Application) -> None:
+    app.write(SINGLE + "SELECT v FROM given;", columns=COLUMNS)
+    retries = ("--set", "max_retries=1", "--set", "retry_backoff=10ms")
+    ran = app.ferris("run", "--once", "app.sql", "--set", "bootstrap.servers=127.0.0.1:9", *retries)
+    assert ran.code == 1
+    assert ran.err.count('"event": "job_reopens"') == 1
+    assert "E4101" in ran.err
 
 
 def test_library_refuses_what_needs_processes(app: Application) -> None:

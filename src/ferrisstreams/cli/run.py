@@ -107,16 +107,19 @@ def _run_here(
 def _run_several_workers(application: Application, job: JobPlan, arguments: RunArguments, text: str) -> JobSummary:
     """One job in several processes. Raises FerrisError for what is refused before they start."""
     from ferrisstreams.cli.parallel import ParallelJob
-    from ferrisstreams.session.workers import prepare_workers
+    from ferrisstreams.session.workers import give_back, prepare_workers
 
     options = run_options(arguments)
     application.keep_columns(options)
-    prepare_workers(application, options, job)
     parallel = ParallelJob(job.name, application.parallelism(job, options))
     watching: AbstractContextManager[Observer]
     watching = nullcontext(_WorkerObserver(parallel.stop)) if arguments.worker else observing(False, arguments.output)
     with watching as observer:
-        return parallel.run(arguments, text, observer)
+        prepare_workers(application, options, job, observer)
+        summary = parallel.run(arguments, text, observer)
+    if summary.state == "failed":
+        give_back(application, options, job)
+    return summary
 
 
 def _refuse(error: Exception, arguments: RunArguments) -> int:

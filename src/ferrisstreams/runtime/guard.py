@@ -11,6 +11,7 @@ from ferrisstreams.config.resolve import Settings
 from ferrisstreams.errors import ConnectorError, TransientError, UnknownOutcomeError
 from ferrisstreams.runtime.breaker import BreakerSettings, BreakerState, CircuitBreaker
 from ferrisstreams.runtime.observer import Observer
+from ferrisstreams.runtime.settings import JobSettings
 
 #: Calls that show, when they go well, that the system outside does its work. A sink's `write` only keeps in memory.
 _TELLING_CALLS = frozenset({"poll", "flush", "commit"})
@@ -91,6 +92,13 @@ class Guards:
     def states(self) -> dict[str, str]:
         """The state of each side's breaker."""
         return {guard.side: guard.breaker.state.value for guard in self.sides}
+
+
+def guards_of(job: str, settings: JobSettings, clock: Clock, observer: Observer) -> Guards:
+    """Those of a job's two sides."""
+    return Guards(
+        guard(job, "source", settings.source, clock, observer), guard(job, "sink", settings.sink, clock, observer)
+    )
 
 
 def guard(job: str, side: str, settings: Settings, clock: Clock, observer: Observer) -> Guard:

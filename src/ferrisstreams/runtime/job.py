@@ -17,7 +17,7 @@ from ferrisstreams.runtime.batching import choose_strategy
 from ferrisstreams.runtime.build import Environment, JobBuilder
 from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
-from ferrisstreams.runtime.guard import Guards, guard
+from ferrisstreams.runtime.guard import guards_of
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.plan_description import description
 from ferrisstreams.runtime.reopening import Reopening
@@ -66,7 +66,7 @@ class Job:
         self._started_ms = 0.0
         self._read_before: int | None = None
         self.progress = self._beginning()
-        self.guards = self._guarded()
+        self.guards = guards_of(plan.name, self._builder.settings, environment.clock, environment.observer)
         self._reports = JobReports(environment.observer, self.guards, environment.clock, self._rows_read)
 
     def check(self) -> None:
@@ -203,13 +203,6 @@ class Job:
         time = take_plan_apart(self.plan.plan).scan.source.event_time
         idle_ms = self._builder.settings.source.optional_number("watermark.idle_timeout")
         return Progress({}, {}, Ledger(), Watermarks(time.delay_us if time else 0, idle_ms))
-
-    def _guarded(self) -> Guards:
-        settings, environment = self._builder.settings, self._environment
-        sides = {"source": settings.source, "sink": settings.sink}
-        return Guards(
-            *(guard(self.plan.name, side, own, environment.clock, environment.observer) for side, own in sides.items())
-        )
 
     def _open_engine(self) -> Engine:
         root = self._environment.state_root

@@ -105,6 +105,19 @@ def delete(paths: list[Path]) -> None:
             path.unlink()
 
 
+def give_back_layout(folder: Path) -> None:
+    """Delete a layout whose workers keep no state, and the folders that are empty then."""
+    layout = read_layout(folder)
+    if layout is None or layout.going_to is not None or holds_state(folder, layout):
+        return
+    (folder / LAYOUT_FILE).unlink()
+    delete([path for path in [workers_folder(folder, layout.workers)] if path.exists()])
+    for empty in (folder, *folder.parents[:2]):
+        if any(empty.iterdir()):
+            return
+        empty.rmdir()
+
+
 def sync_folder(folder: Path) -> None:
     """Make durable what a folder holds."""
     handle = os.open(folder, os.O_RDONLY)

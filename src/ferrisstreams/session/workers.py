@@ -7,37 +7,66 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.connectors.kafka.topics import Topics, require_topic
-from ferrisstreams.errors import ConfigError, StateError
+from ferrisstreams.errors import ConfigError, ConnectorError, StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
-from ferrisstreams.runtime.layout import read_layout
-from ferrisstreams.runtime.observer import Silent
+from ferrisstreams.runtime.guard import guards_of
+from ferrisstreams.runtime.layout import give_back_layout, read_layout
+from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.parallelism import depends_on_partitions
+from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.rescaling import settle_layout
 from ferrisstreams.session.application import Application, RunOptions
 
 
-def prepare_workers(application: Application, options: RunOptions, job: JobPlan) -> None:
-    """What is to be done and refused before the first worker of a job starts.
+def prepare_workers(application: Application, options: RunOptions, job: JobPlan, observer: Observer) -> None:
+    """What is to be done and refused before the first worker of a job starts. A broker that is away is waited for as
+    the settings say.
 
     Raises ConfigError E3003 for more workers than partitions, StateError E5007 for a state of another parallelism.
     """
-    builder = JobBuilder(job, application.environment(options, Silent()))
+    environment = application.environment(options, observer)
+    builder = JobBuilder(job, environment)
+    reopening = Reopening(
+        guards_of(job.name, builder.settings, environment.clock, observer), environment.clock, observer
+    )
     try:
-        partitions = _partitions(builder)
-        settle_layout(builder, partitions if depends_on_partitions(job) else None)
+        while not _is_prepared(builder, reopening):
+            pass
     finally:
         builder.block.close()
+
+
+def _is_prepared(builder: JobBuilder, reopening: Reopening) -> bool:
+    """False: an outside system has failed, and may be asked again now."""
+    try:
+        partitions = _partitions(builder)
+        settle_layout(builder, partitions if depends_on_partitions(builder.plan) else None)
+    except ConnectorError as error:
+        reopening.wait(builder.plan.name, error, 0)
+        return False
+    return True
+
+
+def give_back(application: Application, options: RunOptions, job: JobPlan) -> None:
+    """After workers have failed: when their first start was refused, nothing of it is left behind."""
+    builder = JobBuilder(job, application.environment(options, Silent()))
+    builder.block.close()
+    give_back_layout(builder.job_folder())
 
 
 def _partitions(builder: JobBuilder) -> int:
     """Those of the job's topic, which is made where the job may."""
     settings = builder.kafka_source_settings()
-    topics = Topics(settings.properties, builder.environment.clock)
-    found = topics.partitions(settings.topic)
-    will_be = found if found is not None or settings.create is None else settings.create.partitions
-    if will_be is not None and will_be < builder.parallelism:
+    source = KafkaSource(settings, builder.block, builder.environment.clock)
+    try:
+        found = source.count_partitions()
+    finally:
+        source.close()
+    will_be = settings.create.partitions if not found and settings.create is not None else found
+    if 0 < will_be < builder.parallelism:
         prop = builder.settings.job.property("parallelism")
         raise ConfigError(
             f"{builder.plan.name} cannot have {builder.parallelism} workers ('parallelism'): its topic"
@@ -47,7 +76,8 @@ def _partitions(builder: JobBuilder) -> int:
             f"set 'parallelism' to {will_be} at most, or give the topic more partitions",
             prop.position if prop is not None else None,
         )
-    return require_topic(topics, settings.topic, settings.create)
+    topics = Topics(settings.properties, builder.environment.clock)
+    return found or require_topic(topics, settings.topic, settings.create)
 
 
 @contextmanager

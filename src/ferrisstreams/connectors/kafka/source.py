@@ -241,6 +241,10 @@ class KafkaSource:
             consumer.close()
         self._topics = self._topic_id = None
 
+    def count_partitions(self) -> int:
+        """How many partitions the topic has; 0: there is no such topic. Needs no `open`. Raises ConnectorError."""
+        return self._ask_partitions(self._connected()[0])
+
     # --- at start ---------------------------------------------------------------------------------------------------
 
     @property
