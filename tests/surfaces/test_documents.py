@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.reference import configuration_page, errors_page
+from scripts.reference import configuration_page, errors_page, metrics_page
 from tests.surfaces.conftest import Ferris
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,10 @@ def pattern(expected: str) -> str:
     )
 
 
-@pytest.mark.parametrize(("page", "made"), [("configuration.md", configuration_page), ("errors.md", errors_page)])
+@pytest.mark.parametrize(
+    ("page", "made"),
+    [("configuration.md", configuration_page), ("errors.md", errors_page), ("metrics.md", metrics_page)],
+)
 def test_reference_page_is_current(page: str, made: object) -> None:
     assert callable(made)
     assert (ROOT / "docs" / page).read_text("utf-8") == made(), "run: make docs"

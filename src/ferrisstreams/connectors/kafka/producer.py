@@ -67,7 +67,7 @@ class KafkaProducerSettings:
 
     `group` is the job's; `transactional_id` None: at least once. `source_topic`: what the job reads of this cluster;
     None: the first partition of the first of `topics` stands for its positions. `share`: the partitions of it whose
-    positions are this producer's.
+    positions are this producer's. `request_seconds`: how long the brokers may take to say what is committed.
     """
 
     properties: Mapping[str, str]
@@ -77,6 +77,7 @@ class KafkaProducerSettings:
     transaction_timeout_ms: int = 60_000
     source_topic: str | None = None
     share: Share = WHOLE
+    request_seconds: float = REQUEST_TIMEOUT_SECONDS
 
 
 class KafkaProducer:
@@ -241,7 +242,7 @@ class KafkaProducer:
     def committed(self) -> Mapping[str, CommittedOffset]:
         doing = f"read what the group {self._settings.group} has committed"
         with self._reports.translated(doing):
-            found = self._reader.committed(self._group_partitions(), timeout=REQUEST_TIMEOUT_SECONDS)
+            found = self._reader.committed(self._group_partitions(), timeout=self._settings.request_seconds)
         for each in found:
             if each.error is not None:
                 raise kafka_error(each.error, doing)

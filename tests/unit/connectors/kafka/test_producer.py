@@ -19,6 +19,9 @@ Make = Callable[..., KafkaProducer]
 
 NAPS_MAX = 600
 
+#: A client that lost its broker tries again at once; by default it waits for up to ten seconds.
+SOON = {"reconnect.backoff.ms": "50", "reconnect.backoff.max.ms": "100"}
+
 
 @pytest.fixture
 def make(kafka: Cluster, topic_name: str) -> Iterator[Make]:
@@ -240,7 +243,7 @@ def test_positions_of_an_unknown_topic_take_the_transaction_back(kafka: Cluster,
 
 
 def test_broker_that_is_away_is_an_error_that_names_it(make: Make, topic_name: str) -> None:
-    producer = make(properties={**SUGGESTED, "bootstrap.servers": "127.0.0.1:1"})
+    producer = make(properties={**SUGGESTED, "bootstrap.servers": "127.0.0.1:1"}, request_seconds=1.0)
     with pytest.raises(TransientError) as error:
         producer.committed()
     assert error.value.code == "E4101"
@@ -250,7 +253,7 @@ def test_transaction_over_a_crash_of_the_broker_is_given_up_and_begun_anew(topic
     with Broker() as broker:
         read = broker.create_topic(f"{topic_name}-in")
         settings = KafkaProducerSettings(
-            {**SUGGESTED, **REQUIRED, **broker.properties},
+            {**SUGGESTED, **REQUIRED, **broker.properties, **SOON},
             {topic_name: NewTopicSettings()},
             topic_name,
             topic_name,

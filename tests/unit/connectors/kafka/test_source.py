@@ -23,6 +23,9 @@ from ferrisstreams.testing.broker import Broker, Cluster, Record
 WAIT = Limit(rows=10_000, bytes=1 << 30, wait_ms=100)
 POLLS_MAX = 300
 
+#: A client that lost its broker tries again at once; by default it waits for up to ten seconds.
+SOON = {"reconnect.backoff.ms": "50", "reconnect.backoff.max.ms": "100"}
+
 Make = Callable[..., KafkaSource]
 
 
@@ -470,7 +473,7 @@ def test_source_goes_on_after_its_broker_was_killed(kafka: Cluster, topic_name: 
     with Broker() as broker:
         broker.create_topic(topic_name)
         broker.write(topic_name, [b"1"])
-        source = make(broker)
+        source = make(broker, properties={**SUGGESTED, **REQUIRED, **broker.properties, **SOON})
         source.open({})
         list(fetches(source, lambda: source.progress().done == 1))
         broker.kill()
