@@ -62,6 +62,10 @@ def test_job_waits_for_a_broker_that_is_away_and_reads_nothing_meanwhile(tmp_pat
             assert all(float(str(event["wait_ms"])) >= 1_900 for event in away if event["event"] == "job_reopens")
             broker.start()
             told(process, "closed")
+            # Closed says that the broker takes requests again: what waited may still be on its way.
+            for _ in range(600):
+                if len(broker.read("out")) == ROWS:
+                    break
             process.terminate()
             out, _ = process.communicate(timeout=60)
         finally:
