@@ -118,9 +118,10 @@ def test_file_can_still_be_named_and_takes_no_record_without_a_value(ferris: Fer
     assert (ferris.folder / "there.jsonl").read_bytes() == b'{"id": "one"}\n\xff\xfe not json\n'
 
 
-def test_replay_without_the_brokers_changes_nothing(kafka: Cluster, ferris: Ferris, topic: str) -> None:
-    done = ferris("dlq", "replay", "app.sql", "--set", "bootstrap.servers=127.0.0.1:1")
+def test_replay_that_cannot_begin_changes_nothing(kafka: Cluster, ferris: Ferris, topic: str) -> None:
+    done = ferris("dlq", "replay", "app.sql", "--set", f"topic={topic}-none")
     assert done.code == 1
-    assert "[E4101]" in done.err
+    assert "[E4103]" in done.err
+    assert {state for state, _ in listed(ferris)} == {"waiting"}
     assert replayed(ferris) == 3
     assert len(came_back(kafka, topic)) == 3

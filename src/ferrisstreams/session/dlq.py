@@ -32,7 +32,7 @@ class PurgeReport:
 _OUTPUT = "an output row: it has no record that could go back to the source"
 _TRUNCATED = "only the beginning of the record was kept, because it is larger than the limit"
 _REPLAYED = "was replayed before"
-_UNSURE = "a replay was cut off, and another program wrote to its target: look there, then choose --state unsure"
+_UNSURE = "a replay was cut off, and its target does not say what came of it: look there, then choose --state unsure"
 
 
 @dataclass(slots=True)
