@@ -27,6 +27,9 @@ from ferrisstreams.errors import FatalConnectorError, FerrisError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.observer import Observer
 
+#: Asks a worker to stop. One that has not begun dies of it, and says nothing, as Python does of SIGINT.
+_STOP = signal.SIGTERM
+
 #: Seconds between two looks at the signals while workers run.
 _JOIN_SECONDS = 0.2
 
@@ -85,7 +88,7 @@ class WorkerGroup:
 
     def stop(self) -> None:
         self.stopping = True
-        self._signal(signal.SIGINT)
+        self._signal(_STOP)
 
     def kill(self) -> None:
         self.killed = True
@@ -95,7 +98,7 @@ class WorkerGroup:
         """From now on it is told of a stop; at once when one was asked for already."""
         self.processes.append(process)
         if self.stopping:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(_STOP)
 
     def _signal(self, number: signal.Signals) -> None:
         for process in tuple(self.processes):
@@ -194,7 +197,7 @@ class Worker:
 
 def _crashed(code: int) -> bool:
     """Whether a worker that was asked to stop died of something else; one that had not begun dies of the signal."""
-    return code < 0 and code != -signal.SIGINT
+    return code < 0 and code != -_STOP
 
 
 def _not_started(job: str, failed: Sequence[str]) -> FerrisError:

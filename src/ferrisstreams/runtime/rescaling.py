@@ -117,21 +117,29 @@ def _of_worker(builder: JobBuilder, worker: int | None, workers: int) -> JobBuil
 def _rescale(builder: JobBuilder, kept: Layout, wanted: Layout) -> None:
     folder, faults = builder.job_folder(), builder.environment.faults
     with _states(builder, kept.workers) as old:
-        joined = joined_epochs(_settled(builder, old))
-        contents = [dealt(joined.content, share) for share in wanted.shares]
-        if not all(content["positions"] for content in contents):
-            raise _refused(builder, kept.workers, "some of its partitions have not been read yet")
-        write_layout(folder, replace(kept, going_to=wanted.workers))
-        tokens = _prepare(builder, wanted, contents)
-        faults.reach("after_rescaling_prepare")
-        _decide(builder, contents, tokens)
-        faults.reach("after_rescaling_decision")
+        rows = _settled(builder, old)
+        if rows:
+            contents = _dealt(builder, rows, wanted)
+            write_layout(folder, replace(kept, going_to=wanted.workers))
+            tokens = _prepare(builder, wanted, contents)
+            faults.reach("after_rescaling_prepare")
+            _decide(builder, contents, tokens)
+            faults.reach("after_rescaling_decision")
         write_layout(folder, wanted)
     delete(others(folder, wanted))
 
 
+def _dealt(builder: JobBuilder, rows: Sequence[EpochRow], wanted: Layout) -> list[dict[str, JsonValue]]:
+    joined = joined_epochs(rows)
+    contents = [dealt(joined.content, share) for share in wanted.shares]
+    if not all(content["positions"] for content in contents):
+        raise _refused(builder, len(rows), "some of its partitions have not been read yet")
+    return contents
+
+
 def _settled(builder: JobBuilder, states: Sequence[_WorkerState]) -> list[EpochRow]:
-    """The last final epoch of each worker. A state that cannot be right is refused before it fences anyone."""
+    """The last final epoch of each worker; nothing when none has any. A state that cannot be right is refused before
+    it fences anyone."""
     for state in states:
         _final(state, settled=False)
     for state in states:
@@ -144,9 +152,10 @@ def _settled(builder: JobBuilder, states: Sequence[_WorkerState]) -> list[EpochR
         if last is not None and _final(state, settled=True) < last.epoch:
             state.store.delete(last.epoch)
             last = state.store.last()
-        if last is None:
-            raise _refused(builder, len(states), f"worker {state.builder.share.worker} has not committed anything yet")
-        rows.append(last)
+        if last is not None:
+            rows.append(last)
+    if rows and len(rows) < len(states):
+        raise _refused(builder, len(states), "not all of them have committed anything yet")
     return rows
 
 
