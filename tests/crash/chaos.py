@@ -60,7 +60,7 @@ class Row:
 def round_of(broker: Broker, folder: Path, name: str, seed: int, row: Row) -> list[str]:
     """One job over records of its own: run undisturbed, and killed again and again; what differs."""
     chance = Chance("chaos", name, seed)
-    topic = broker.create_topic(f"{name.replace(' ', '-')}-{seed}", PARTITIONS)
+    topic = broker.create_topic(f"{name.replace(' ', '-').replace(',', '')}-{seed}", PARTITIONS)
     records = events(seed, ROWS)
     broker.write(topic, [Record(value, partition=partition) for partition, value in records])
     jobs = []

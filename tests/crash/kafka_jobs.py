@@ -30,6 +30,15 @@ class Kind:
     source: str
     sink: str
     query: str
+    letters: str = ""  # As the sink, unless it is said.
+
+    @property
+    def letters_in(self) -> str:
+        return self.letters or self.sink
+
+    @property
+    def decided_outside(self) -> bool:
+        return "kafka" in (self.sink, self.letters_in)
 
 
 COPY = "SELECT id, p, k, v * 2 AS twice, at FROM events WHERE v % 3 <> 0"
@@ -54,6 +63,7 @@ KINDS = {
         " GROUP BY k, HOP(at, INTERVAL '4' SECOND, INTERVAL '12' SECOND)",
     ),
     "file to kafka": Kind("file", "kafka", COPY),
+    "kafka to file, letters in a topic": Kind("kafka", "file", COPY, letters="kafka"),
 }
 
 
@@ -106,7 +116,9 @@ class KafkaJob:
             if self.kind.sink == "kafka"
             else "connector='file', path='out.jsonl'"
         )
-        letters = f"'dlq.topic'='{self.letters_topic}'" if self.kind.sink == "kafka" else "'dlq.path'='letters.jsonl'"
+        letters = (
+            f"'dlq.topic'='{self.letters_topic}'" if self.kind.letters_in == "kafka" else "'dlq.path'='letters.jsonl'"
+        )
         return (
             f"CREATE STREAM events {_COLUMNS} WITH ({source}, {_BATCHES});\n"
             f"CREATE STREAM out AS {self.kind.query} WITH ({sink}, {_JOB}, {letters}, {self.more()});\n"
@@ -146,7 +158,7 @@ class KafkaJob:
 
     def letters(self) -> Counter[bytes]:
         """The original values of all dead letters."""
-        if self.kind.sink == "file":
+        if self.kind.letters_in == "file":
             import base64
 
             lines = (self.folder / "letters.jsonl").read_text().splitlines()

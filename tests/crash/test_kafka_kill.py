@@ -59,11 +59,11 @@ def assert_same(twins: Twins, ended: Ended) -> None:
 
 @pytest.mark.parametrize("twins", sorted(KINDS), indirect=True)
 def test_kill_at_every_point_changes_nothing(twins: Twins) -> None:
-    decided_outside = twins.killed.kind.sink == "kafka"
+    decided_outside = twins.killed.kind.decided_outside
     points = (*TRANSACTION_POINTS, *FAULT_POINTS) if decided_outside else ("after_open", *FAULT_POINTS)
     # A reclaim comes after fifty epochs: first, while there is enough to do for so many.
     points = tuple(sorted(points, key=lambda point: "reclaim" not in point))
-    with CommittedReader(twins.killed) if decided_outside else nullcontext() as reader:
+    with CommittedReader(twins.killed) if twins.killed.kind.sink == "kafka" else nullcontext() as reader:
         for number, point in enumerate(points):
             ended = twins.killed.run(f"{point}:{HITS.get(point, 2 + number % 3)}")
             assert ended.code == -9, f"{point}: {ended.err}"

@@ -173,7 +173,8 @@ JOB_KEYS = (
     Key("dlq.path", TEXT, None, _JOB, "The file of dead letters. Default: <application>.<job>.dlq.jsonl beside the "
         "sink."),
     Key("dlq.topic", TEXT, None, _JOB, "The topic of dead letters. Default, where the sink is Kafka: "
-        "<application>.<job>.dlq on its cluster; it is made when it is not there."),
+        "<application>.<job>.dlq on its cluster; it is made when it is not there. Where rows go to a file: on the "
+        "cluster of the source, whose transactions then decide."),
     Key("dlq.max_ratio", number(0, 1), None, _JOB, "The job fails when more than this part of the rows read has "
         "failed. Default: off."),
     Key("dlq.max_consecutive", integer(1), 1_000, _JOB, "The job fails when so many rows in a row become dead "

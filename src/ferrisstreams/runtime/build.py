@@ -270,13 +270,22 @@ class JobBuilder:
         from ferrisstreams.connectors.kafka.topics import NewTopicSettings
         from ferrisstreams.runtime import kafka_settings
 
-        topics: dict[str, NewTopicSettings | None] = {self.sink_topic(): kafka_settings.new_topic(self.settings.job)}
-        if self.needs_dead_letters and (letters := self.dead_letter_topic()) is not None:
-            topics[letters] = NewTopicSettings()
+        letters = self.dead_letter_topic()
         read = None
         if self.settings.source_connector == "kafka":
             topic = kafka_settings.source_topic(self.settings.source, self.spec.name)
             read = kafka_settings.SourceTopic(topic, self.share)
+        if self.settings.sink_connector != "kafka":
+            assert letters is not None, "nothing of the job is written to Kafka"
+            assert read is not None, "letters alone go to the cluster of the source"
+            with placed_at(self.spec.position):
+                settings = kafka_settings.letter_producer_settings(
+                    self.settings, self.spec.name, self.identity, letters, read
+                )
+            return KafkaProducer(settings, self.environment.clock)
+        topics: dict[str, NewTopicSettings | None] = {self.sink_topic(): kafka_settings.new_topic(self.settings.job)}
+        if self.needs_dead_letters and letters is not None:
+            topics[letters] = NewTopicSettings()
         with placed_at(self.plan.position):
             settings = kafka_settings.kafka_producer_settings(
                 self.settings, self.plan.name, self.identity, topics, read
@@ -323,24 +332,36 @@ class JobBuilder:
         """What decides the job's epochs; None: the state file."""
         if self.environment.stand_ins is not None:
             return self.environment.stand_ins.transactions
-        if self.settings.sink_connector == "kafka" and self.producer.transactional:
-            return self.producer
-        return None
+        in_topics = self.settings.sink_connector == "kafka" or (
+            self.needs_dead_letters and self.dead_letter_topic() is not None
+        )
+        return self.producer if in_topics and self.producer.transactional else None
 
     def dead_letter_topic(self) -> str | None:
-        """The topic of dead letters, on the sink's cluster; None: they go to a file. Raises ConfigError E3003."""
+        """The topic of dead letters, on the sink's cluster, or the source's where rows go to a file; None: they go to a
+        file. Raises ConfigError E3003."""
         job = self.settings.job
         given = job.property("dlq.topic")
         if self.settings.sink_connector == "kafka":
             return None if job.given("dlq.path") else job.optional_text("dlq.topic") or self.identity.dead_letter_topic
-        if given is not None:
+        if given is None:
+            return None
+        if (self.settings.source_connector, self.settings.sink_connector) != ("kafka", "file"):
             raise ConfigError(
-                "'dlq.topic' without a Kafka sink: dead letters go to the cluster of the output",
+                "'dlq.topic' without a Kafka sink: dead letters go to the cluster of the output, or, where that is a"
+                " file, of the source",
                 "E3003",
                 "use 'dlq.path', which names a file",
                 given.position,
             )
-        return None
+        if job.given("dlq.path"):
+            raise ConfigError(
+                "'dlq.topic' and 'dlq.path' name two places of dead letters",
+                "E3003",
+                "leave one of both out",
+                given.position,
+            )
+        return str(given.value)
 
     def _dead_letter_sink(self) -> Sink:
         if self.environment.stand_ins is not None:

@@ -21,7 +21,7 @@ from ferrisstreams.clock import Clock
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.duck.store import EpochRow, StateStore
-from ferrisstreams.errors import ConnectorError, FencedError, FerrisError, UnknownOutcomeError
+from ferrisstreams.errors import ConnectorError, FencedError, FerrisError, StateError, UnknownOutcomeError
 from ferrisstreams.runtime.deadletter import DeadLetters
 from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.runtime.ledger import Ledger
@@ -108,6 +108,12 @@ class Commit:
         """
         parts = self._parts
         parts.faults.reach("after_open")
+        if parts.transactions is None and last is not None and not last.confirmed:
+            raise StateError(
+                f"epoch {last.epoch} was to be decided in a transaction, which nothing of the job is in any more",
+                "E5003",
+                "run it once as it was (dlq.topic, job.mode, the sink): then it is known whether the epoch is final",
+            )
         beginning = self._content()
         if last is not None:
             self._restore_progress(last.content)  # What a start that fails tells of the job, too.

@@ -11,7 +11,7 @@ from ferrisstreams.connectors.kafka import producer, source
 from ferrisstreams.connectors.kafka.client import ClientProperty, Side, check_properties, merged, texts
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.startup import Startup, parse_startup
-from ferrisstreams.connectors.kafka.topics import NewTopicSettings
+from ferrisstreams.connectors.kafka.topics import NewTopicSettings, connection_properties
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.runtime.identity import JobIdentity
 from ferrisstreams.runtime.settings import JobSettings
@@ -160,6 +160,30 @@ def kafka_producer_settings(
         transactional_id=identity.transactional_id(share) if exactly_once else None,
         source_topic=read.topic if read and _same_cluster(given, properties["bootstrap.servers"].value) else None,
         share=share,
+    )
+
+
+def letter_producer_settings(
+    settings: JobSettings,
+    name: str,
+    identity: JobIdentity,
+    topic: str,
+    read: SourceTopic,
+) -> producer.KafkaProducerSettings:
+    """Of a job whose dead letters alone are in a topic, `topic`, on the cluster of its source, the stream `name`.
+
+    Raises ConfigError.
+    """
+    given = settings.source
+    reached = connection_properties(texts(client_properties(given, "consumer", f"source {name}")))
+    exactly_once = settings.job.optional_text("job.mode") != "at_least_once"
+    return producer.KafkaProducerSettings(
+        properties={**producer.SUGGESTED, **{key: str(value) for key, value in reached.items()}, **producer.REQUIRED},
+        topics={topic: NewTopicSettings()},
+        group=given.optional_text("group.id") or identity.group,
+        transactional_id=identity.transactional_id(read.share) if exactly_once else None,
+        source_topic=read.topic,
+        share=read.share,
     )
 
 

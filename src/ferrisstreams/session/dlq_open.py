@@ -142,7 +142,8 @@ def _target_topic(builder: JobBuilder, letters: str, to: str | None) -> str:
             f"the source of {builder.plan.name} is not a topic on the cluster of its dead letters",
             "give --to a topic of that cluster",
         )
-    if topic in (letters, f"{letters}.journal", builder.sink_topic()):
+    written = [builder.sink_topic()] if builder.settings.sink_connector == "kafka" else []
+    if topic in (letters, f"{letters}.journal", *written):
         raise _unfit(f"the topic {topic} is written by the job {builder.plan.name}", "give --to another topic")
     return topic
 

@@ -94,6 +94,8 @@ def _reasons(builder: JobBuilder) -> Iterator[str]:
     settings, plan = builder.settings, builder.plan
     if settings.source_connector != "kafka" or builder.transactions() is None:
         yield "its epochs are not decided by the Kafka cluster that it reads"
+    elif settings.sink_connector != "kafka":
+        yield "its rows are in a file"
     if plan.outside_law:
         yield f"its result depends on {', '.join(plan.outside_law)}"
     if settings.source.optional_number("watermark.idle_timeout") is not None:
