@@ -143,7 +143,9 @@ def _rounds(broker: Broker, folder: Path, arguments: argparse.Namespace, table: 
         for name, row in table.items():
             try:
                 problems = round_of(broker, folder, name, seed, row)
-            except (AssertionError, subprocess.SubprocessError) as error:
+            except (AssertionError, ConnectorError, subprocess.SubprocessError) as error:
+                if broker.pid is None:
+                    raise
                 problems = [f"the round breaks off: {str(error)[-2000:]}"]
             row.rounds += 1
             row.wrong += bool(problems)
@@ -164,7 +166,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ferris-chaos-") as folder, Broker(Path(folder) / "broker") as broker:
         try:
             _rounds(broker, Path(folder), arguments, table)
-        except (ConnectorError, KeyboardInterrupt) as error:
+        except (AssertionError, ConnectorError, subprocess.SubprocessError, KeyboardInterrupt) as error:
             broken = True
             print(f"ended early: {error!r}", flush=True)
     print("| job | rounds | deaths | outages | rows lost | rows doubled | rounds wrong |")

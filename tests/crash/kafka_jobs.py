@@ -142,7 +142,10 @@ class KafkaJob:
 
     def run(self, fault: str | None = None, *arguments: str) -> Ended:
         process = self.start(*arguments, environment={"FERRIS_FAULT": fault} if fault else None)
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
         return Ended(process.returncode, out, err)
 
     def audit(self) -> Ended:
