@@ -72,8 +72,8 @@ def round_of(broker: Broker, folder: Path, name: str, seed: int, row: Row) -> li
     assert ended.code == 0, ended.err
     problems = []
     for number in range(TROUBLES_PER_ROUND):
-        if number % 3 == 1:
-            problems += _outage(broker, killed, chance, row)
+        if number % 4 == 1:
+            problems += _outage(broker, killed, chance, row, to_the_end=number > 1)
         else:
             row.deaths += _die(killed, chance)
     last = killed.run()
@@ -96,8 +96,11 @@ def round_of(broker: Broker, folder: Path, name: str, seed: int, row: Row) -> li
     return problems
 
 
-def _outage(broker: Broker, job: KafkaJob, chance: Chance, row: Row) -> list[str]:
-    """The broker stands still, or dies and comes back, under a job that has patience; it must come to its end."""
+def _outage(broker: Broker, job: KafkaJob, chance: Chance, row: Row, to_the_end: bool) -> list[str]:
+    """The broker stands still, or dies and comes back, under a job that has patience.
+
+    Then the job dies too, or, `to_the_end`, must come to its end.
+    """
     process = job.start(*PATIENCE)
     try:
         process.wait(0.5 + chance.below(30) / 10)
@@ -112,6 +115,11 @@ def _outage(broker: Broker, job: KafkaJob, chance: Chance, row: Row) -> list[str
             broker.kill()
             _CLOCK.sleep_ms(seconds * 1000)
             broker.start()
+        if not to_the_end:
+            process.kill()
+            process.communicate()
+            row.deaths += 1
+            return []
     try:
         _, err = process.communicate(timeout=END_SECONDS)
     except subprocess.TimeoutExpired:
