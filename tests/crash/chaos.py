@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -169,6 +170,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the first seed; the next round has the next one")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on; 0: one round of each job")
     arguments = parser.parse_args()
+    # Ended from outside it also ends its broker, and tells what it has found.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     table = {name: Row() for name in KINDS}
     broken = False
     with tempfile.TemporaryDirectory(prefix="ferris-chaos-") as folder, Broker(Path(folder) / "broker") as broker:
