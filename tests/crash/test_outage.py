@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.crash.kafka_jobs import KINDS, KafkaJob, assert_rows, events
 from tests.crash.test_kafka_owner import ended, expected, filled, wait_for_rows, wait_until_stopped
 
 ROWS = 6_000
+#: A test that takes longer has failed.
+TOLD_SECONDS = 180.0
 
 #: A job that gives a broker little time, and goes on without end.
 PATIENCE = {
@@ -89,18 +92,24 @@ def trial(
     request: pytest.FixtureRequest, wire: Wire, frail: Broker, tmp_path: Path, topic_name: str
 ) -> Iterator[Trial]:
     trial = Trial(frail, tmp_path, topic_name, getattr(request, "param", None))
+    # What is waited for may never be told by a job that goes on without end.
+    alarm = Timer(TOLD_SECONDS, lambda: trial.process.kill())
+    alarm.start()
     try:
         yield trial
     finally:
+        alarm.cancel()
         wire.mend()
         frail.thaw()
         trial.process.kill()
         trial.process.communicate()
 
 
+@pytest.mark.parametrize("trial", ["after_write:3:stop"], indirect=True)
 def test_broker_that_stands_still_is_waited_for(trial: Trial) -> None:
-    wait_for_rows(trial.job, 300, trial.process)
+    wait_until_stopped(trial.process)
     trial.broker.freeze()
+    trial.process.send_signal(signal.SIGCONT)
     assert trial.told("circuit_breaker", connector="sink")["state"] == "open"
     trial.told("job_reopens")
     trial.broker.thaw()
@@ -132,9 +141,11 @@ def test_job_without_patience_fails_and_its_next_run_goes_on(trial: Trial) -> No
     wait_for_rows(trial.job, 300, trial.process)
     trial.process.kill()
     trial.process.communicate()
-    trial.process = trial.job.start("--set", "max_retries=0", once=False)
-    wait_for_rows(trial.job, 301, trial.process)
+    fault = {"FERRIS_FAULT": "after_write:1:stop"}
+    trial.process = trial.job.start("--set", "max_retries=0", once=False, environment=fault)
+    wait_until_stopped(trial.process)
     trial.broker.freeze()
+    trial.process.send_signal(signal.SIGCONT)
     out, err = trial.process.communicate(timeout=60)
     trial.broker.thaw()
     assert trial.process.returncode == 1
