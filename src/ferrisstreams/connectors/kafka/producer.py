@@ -213,29 +213,40 @@ class KafkaProducer:
             )
 
     def forget(self) -> None:
-        """Drop what is not yet sent, after a failure outside of a transaction."""
-        if self._client is not None and not self._in_transaction:
-            self._client.purge()
-            self._client.poll(0)
+        """Drop what is not yet sent, after a failure; within transactions `abort` has done it.
+
+        The client goes with it: what is written to it after a purge may be dropped too, and its report would say no
+        more than that of what should be.
+        """
+        if not self.transactional:
+            self._drop_client()
             self._failure = None
 
     def figures(self) -> ClientFigures | None:
         """What the client last reported; None before its first report."""
         figures = self._statistics.figures()
-        return replace(figures, transactions=dict(self._transactions)) if figures is not None else None
+        if figures is None or self._client is None:
+            return None
+        # A report is up to an interval old; the client's own count is of now, but also counts what it has to tell.
+        waiting = min(len(self._client), figures.waiting_records)
+        return replace(figures, waiting_records=waiting, transactions=dict(self._transactions))
 
     def close(self) -> None:
         self._limits.clear()
         self._failure, self._in_transaction = None, False
         self._reports = ClientReports()
+        self._drop_client()
+        if self._group is not None:
+            group, self._group = self._group, None
+            group.close()
+
+    def _drop_client(self) -> None:
+        """End the client with what it holds; the next use makes another."""
         if self._client is not None:
             client, self._client = self._client, None
             client.purge()
             # Its own `close` would flush, and raise what has been raised before.
             del client
-        if self._group is not None:
-            group, self._group = self._group, None
-            group.close()
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
