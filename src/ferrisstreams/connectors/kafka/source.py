@@ -152,6 +152,7 @@ class KafkaSource:
         self._discovered_ms = 0.0
         self._heard_ms = 0.0
         self._round_ms: float | None = None
+        self._given_ms = 0.0
         self._missed = 0
         self._commit_error: KafkaError | None = None
 
@@ -179,21 +180,23 @@ class KafkaSource:
         own = self._settings.share.of(count)
         self._partitions = {number: self._begin(consumer, number, positions) for number in own}
         self._assign(consumer)
-        self._discovered_ms = self._heard_ms = self._clock.monotonic_ms()
+        self._discovered_ms = self._heard_ms = self._given_ms = self._clock.monotonic_ms()
 
     def poll(self, limit: Limit) -> Fetch | None:
         consumer = self._opened
         self._raise_commit_error()
         self._discover(consumer)
         rows = max(1, min(limit.rows, int(limit.bytes / self._message_bytes), _BATCH_RECORDS_MAX))
-        began_ms = self._clock.monotonic_ms()
         while not self._is_enough(rows, limit):
             since_ms = self._buffer.since_ms()
-            deadline_ms = (began_ms if since_ms is None else min(since_ms, began_ms)) + limit.wait_ms
-            left_ms = deadline_ms - self._clock.monotonic_ms()
-            given = self._consume(consumer, rows, max(0.0, left_ms), limit.fill)
+            # What the client has got while the last batch was worked on has waited already.
+            began_ms = self._given_ms if since_ms is None else min(since_ms, self._given_ms)
+            left_ms = began_ms + limit.wait_ms - self._clock.monotonic_ms()
+            wait_ms = limit.wait_ms if since_ms is None else max(0.0, left_ms)
+            given = self._consume(consumer, rows, wait_ms, limit.fill)
             if left_ms <= 0 and not given:
                 break
+        self._given_ms = self._clock.monotonic_ms()
         return self._give(consumer, rows)
 
     def partitions(self) -> Positions:
