@@ -31,7 +31,7 @@ from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.plan.nodes import JobPlan, SourceSpec
 from ferrisstreams.plan.system_columns import RECORD_TIME, used_system_columns
-from ferrisstreams.runtime.batching import SourceKind
+from ferrisstreams.runtime.batching import SourceKind, Strategy, choose_strategy
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
 from ferrisstreams.runtime.faults import Faults, NoFaults
 from ferrisstreams.runtime.files import SinkPlace, encoding_of, file_sink, format_of, has_header, source_files
@@ -115,6 +115,7 @@ class JobBuilder:
 
     def _check(self) -> None:
         job, source = self.settings.job, self.settings.source
+        self.strategy()
         durable = self.settings.sink_connector not in ("stdout",)
         if job.optional_text("job.mode") == "exactly_once" and not durable:
             prop = job.property("job.mode")
@@ -188,6 +189,11 @@ class JobBuilder:
         )
 
     @property
+    def stateless(self) -> bool:
+        """Whether the plan keeps no state: kept rows are emitted at once."""
+        return take_plan_apart(self.plan.plan).aggregate is None
+
+    @property
     def needs_dead_letters(self) -> bool:
         """Whether any strategy may send a row to the dead letters."""
         sides = (failure_policy(self.settings.source), failure_policy(self.settings.sink))
@@ -203,6 +209,14 @@ class JobBuilder:
         return MessageForm((given,), True) if given is not None else MessageForm(sink.message_key, sink.key_chosen)
 
     # --- components -------------------------------------------------------------------------------------------------
+
+    def strategy(self) -> Strategy:
+        """What ends a batch. Raises ConfigError E3003 for keys of another strategy."""
+        source, connector = self.settings.source, self.settings.source_connector
+        kind: SourceKind = "topic" if connector == "kafka" else "other"
+        if connector == "file" and not source.flag("watch"):
+            kind = "bounded file"
+        return choose_strategy(source, kind, self.stateless)
 
     def pipeline(self, engine: Engine) -> Pipeline:
         decoder = formats.decoder(engine, self.spec.schema, self._decode_settings())
@@ -405,16 +419,6 @@ class JobBuilder:
     def state_folder(self) -> Path:
         """The folder of the state; of several workers that of this one."""
         return worker_folder(self.job_folder(), self.share)
-
-    def source_kind(self) -> SourceKind:
-        """What the default batch strategy depends on."""
-        match self.settings.source_connector:
-            case "file" if not self.settings.source.flag("watch"):
-                return "bounded file"
-            case "kafka":
-                return "topic"
-            case _:
-                return "other"
 
     # --- private ----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from ferrisstreams.duck.store import StateStore
 from ferrisstreams.errors import ConnectorError, FerrisError
 from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.plan.nodes import JobPlan
-from ferrisstreams.runtime.batching import choose_strategy
 from ferrisstreams.runtime.build import Environment, JobBuilder
 from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
@@ -102,18 +101,14 @@ class Job:
             transactions=WatchedTransactions(transactions, guards.sink.watch) if transactions is not None else None,
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
-        strategy = choose_strategy(builder.settings.source, builder.source_kind(), self._stateless)
-        self._task = Task(self._parts, self._commit, self.progress, strategy, self._task_settings(), self._reports)
+        settings = self._task_settings()
+        self._task = Task(self._parts, self._commit, self.progress, builder.strategy(), settings, self._reports)
         self._task.recover(last, moved)
         self._recovered = True
         if self._read_before is None:
             self._read_before = self.progress.ledger.read
         if self._stopped:
             self._task.stop()
-
-    @property
-    def _stateless(self) -> bool:
-        return take_plan_apart(self.plan.plan).aggregate is None
 
     @property
     def task(self) -> Task:
@@ -228,7 +223,7 @@ class Job:
         job = self._builder.settings.job
         return TaskSettings(
             job=self.plan.name,
-            stateless=self._stateless,
+            stateless=self._builder.stateless,
             input_failures=failure_policy(self._builder.settings.source),
             output_failures=failure_policy(self._builder.settings.sink),
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),

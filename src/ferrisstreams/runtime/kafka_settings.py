@@ -13,6 +13,7 @@ from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.startup import Startup, parse_startup
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings, connection_properties
 from ferrisstreams.errors import ConfigError
+from ferrisstreams.runtime.batching import meant_strategy
 from ferrisstreams.runtime.identity import JobIdentity
 from ferrisstreams.runtime.settings import JobSettings
 
@@ -89,12 +90,12 @@ def _of_batches(settings: Settings, side: Side) -> dict[str, tuple[str, str]]:
 
     It steers the job's batches first. The producer fills its own by the same keys, where they are given.
     """
-    strategy = settings.optional_text("batch.strategy") if settings.flag("batch.enable") else "off"
-    by = f"batch.strategy={strategy}" if strategy != "off" else "batch.enable=false"
-    found = {name: (value, by) for name, value in _SUGGESTIONS.get(strategy or "", {}).get(side, {}).items()}
+    meant = meant_strategy(settings) if settings.flag("batch.enable") else ("off", "batch.enable=false")
+    strategy, by = meant or ("fixed_size", "")
+    found = {name: (value, by) for name, value in _SUGGESTIONS.get(strategy, {}).get(side, {}).items()}
     if side == "consumer":
         return found
-    for key, steered in _FILLS.get(strategy or "fixed_size", {}).items():
+    for key, steered in _FILLS.get(strategy, {}).items():
         prop = settings.property(key)
         if prop is not None:
             found[steered.name] = _text(settings.number(key), steered), f"{key}={prop.value}"

@@ -42,6 +42,8 @@ def test_batches_that_nobody_asked_for_suggest_nothing() -> None:
         ("'batch.timeout' = '0.5ms'", "linger.ms", "0.5", "batch.timeout=0.5ms"),
         ("'batch.timeout' = '2h'", "linger.ms", "900000", "batch.timeout=2h"),
         ("'batch.strategy' = 'time_window', 'batch.window' = '70ms'", "linger.ms", "70", "batch.window=70ms"),
+        ("'batch.window' = '70ms'", "linger.ms", "70", "batch.window=70ms"),
+        ("'batch.wait' = '2ms'", "linger.ms", "0", "batch.wait=2ms"),
         ("'batch.strategy' = 'memory_based', 'batch.memory_size' = '2MB'", "batch.size", "2097152",
          "batch.memory_size=2MB"),
         ("'batch.strategy' = 'adaptive_size', 'batch.max_size' = 9", "batch.num.messages", "9", "batch.max_size=9"),
@@ -53,6 +55,11 @@ def test_batches_that_nobody_asked_for_suggest_nothing() -> None:
 )  # fmt: skip
 def test_batches_of_the_job_steer_those_of_the_producer(given: str, name: str, value: str, by: str) -> None:
     assert of_producer(f", {given}")[name] == ClientProperty(value, "suggested", by)
+
+
+def test_strategy_that_only_its_keys_name_suggests_the_same_to_the_consumer() -> None:
+    found = client_properties(settings(", 'batch.wait' = '2ms'").source, "consumer", "source r")
+    assert found["fetch.wait.max.ms"] == ClientProperty("10", "suggested", "batch.wait=2ms")
 
 
 def test_what_the_user_says_of_the_client_stands() -> None:
