@@ -34,6 +34,13 @@ class EpochRow:
     confirmed: bool = True
 
 
+def mapping_of(value: JsonValue) -> dict[str, JsonValue]:
+    """A part of an epoch row that is a mapping. Raises InternalError."""
+    if not isinstance(value, dict):
+        raise InternalError(f"an epoch row holds {value!r} where a mapping belongs")
+    return value
+
+
 class StateStore:
     """Transactions and epochs on the state connection."""
 

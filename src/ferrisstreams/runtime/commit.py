@@ -20,7 +20,7 @@ from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.clock import Clock
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.connectors.base import Sink, Source, Transactions
-from ferrisstreams.duck.store import EpochRow, StateStore
+from ferrisstreams.duck.store import EpochRow, StateStore, mapping_of
 from ferrisstreams.errors import ConnectorError, FencedError, FerrisError, StateError, UnknownOutcomeError
 from ferrisstreams.runtime.deadletter import DeadLetters
 from ferrisstreams.runtime.faults import Faults
@@ -153,7 +153,7 @@ class Commit:
         if last is None or moved is not None:
             self._parts.source.check(moved or {}, {})
         else:
-            self._parts.source.check(_mapping(last.content["positions"]), _identities(last.content))
+            self._parts.source.check(mapping_of(last.content["positions"]), _identities(last.content))
 
     def _check_sinks(self) -> None:
         self._parts.sink.check()
@@ -183,7 +183,7 @@ class Commit:
     def _recommit(self, transactions: Transactions, row: EpochRow) -> None:
         """Give the token of a final epoch to the system outside again."""
         transactions.begin()
-        transactions.send(_mapping(row.content["positions"]), row.epoch, self._token(row.epoch))
+        transactions.send(mapping_of(row.content["positions"]), row.epoch, self._token(row.epoch))
         transactions.commit()
         self._told_ms = self._parts.clock.monotonic_ms()
 
@@ -192,8 +192,8 @@ class Commit:
 
     def _restore(self, last: EpochRow) -> None:
         self._restore_progress(last.content)
-        self._parts.pipeline.restore(_mapping(last.content["pipeline"]))
-        self._marks = _mapping(last.content["marks"])
+        self._parts.pipeline.restore(mapping_of(last.content["pipeline"]))
+        self._marks = mapping_of(last.content["marks"])
         self._last = last
         self._written = last.confirmed
         self.epoch = last.epoch + 1
@@ -201,11 +201,11 @@ class Commit:
     def _restore_progress(self, content: dict[str, JsonValue]) -> None:
         progress = self._progress
         progress.positions.clear()
-        progress.positions.update(_mapping(content["positions"]))
-        progress.starts = dict(_mapping(content["starts"]))
+        progress.positions.update(mapping_of(content["positions"]))
+        progress.starts = dict(mapping_of(content["starts"]))
         progress.moved = bool(content["moved"])
         progress.rows_read.clear()
-        progress.rows_read.update({name: int(str(n)) for name, n in _mapping(content["rows_read"]).items()})
+        progress.rows_read.update({name: int(str(n)) for name, n in mapping_of(content["rows_read"]).items()})
         kept = Ledger.from_json(content["ledger"])
         for name, value in kept.as_dict().items():
             setattr(progress.ledger, name, value)
@@ -338,7 +338,7 @@ class Commit:
         self._parts.faults.reach("before_confirm")
         self._parts.pipeline.confirm()
         self._last = row
-        self._marks = _mapping(row.content["marks"])
+        self._marks = mapping_of(row.content["marks"])
         self._prepared = False
         self._written = row.confirmed
         self.epoch = row.epoch + 1
@@ -373,11 +373,6 @@ class Commit:
         self._parts.faults.reach("after_reclaim")
 
 
-def _mapping(value: JsonValue) -> dict[str, JsonValue]:
-    assert isinstance(value, dict)
-    return value
-
-
 def _identities(content: dict[str, JsonValue]) -> dict[str, str]:
     """A state that was written before there were any has none: it takes over those that it finds."""
-    return {name: str(value) for name, value in _mapping(content.get("identities", {})).items()}
+    return {name: str(value) for name, value in mapping_of(content.get("identities", {})).items()}

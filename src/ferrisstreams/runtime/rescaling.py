@@ -24,7 +24,7 @@ from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Transactions
 from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.duck.store import EpochRow, StateStore
+from ferrisstreams.duck.store import EpochRow, StateStore, mapping_of
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.runtime.build import JobBuilder
@@ -41,7 +41,7 @@ from ferrisstreams.runtime.layout import (
 )
 from ferrisstreams.runtime.plan_description import description
 from ferrisstreams.runtime.reconcile import Token, final_epoch, newest
-from ferrisstreams.runtime.worker_epochs import dealt, joined_epochs, mapping
+from ferrisstreams.runtime.worker_epochs import dealt, joined_epochs
 
 #: The epoch with which each new worker begins.
 _FIRST_EPOCH = 1
@@ -192,7 +192,7 @@ def _decide(builder: JobBuilder, contents: Sequence[dict[str, JsonValue]], token
         transactions.init()
         transactions.begin()
         for content, token in zip(contents, tokens, strict=True):
-            transactions.send(mapping(content["positions"]), token.epoch, str(token))
+            transactions.send(mapping_of(content["positions"]), token.epoch, str(token))
         transactions.commit()
         # The offsets follow the answer; behind another `init` they are sure to be seen.
         transactions.close()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ferrisstreams.connectors.file_identity import FilePosition
 from ferrisstreams.connectors.rotating_sink import RotationMark
-from ferrisstreams.duck.store import EpochRow
+from ferrisstreams.duck.store import EpochRow, mapping_of
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
@@ -22,7 +22,7 @@ from ferrisstreams.runtime.reconcile import newest
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.runtime.worker_epochs import joined_epochs
 from ferrisstreams.session.application import Application, RunOptions
-from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source, mapping_of
+from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source
 from ferrisstreams.session.dlq_journal import Journal
 from ferrisstreams.session.recount import count_records, files_read, files_written, size_of
 from ferrisstreams.session.state import committed, open_state

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.connectors.kafka.records import Counted, count_records
 from ferrisstreams.connectors.kafka.topics import Topics
-from ferrisstreams.duck.store import EpochRow
-from ferrisstreams.errors import InternalError
+from ferrisstreams.duck.store import EpochRow, mapping_of
 from ferrisstreams.runtime.build import JobBuilder
 
 
@@ -47,10 +44,3 @@ def _number(partition: str) -> int:
 
 def _offset(value: JsonValue) -> int:
     return int(str(value))
-
-
-def mapping_of(value: JsonValue) -> Mapping[str, JsonValue]:
-    """A part of an epoch row that is a mapping. Raises InternalError."""
-    if not isinstance(value, Mapping):
-        raise InternalError(f"an epoch row holds {value!r} where a mapping belongs")
-    return value
