@@ -11,7 +11,7 @@ from ferrisstreams.connectors.kafka import producer, source
 from ferrisstreams.connectors.kafka.client import ClientProperty, Side, check_properties, merged, texts
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.startup import Startup, parse_startup
-from ferrisstreams.connectors.kafka.topics import NewTopicSettings, connection_properties
+from ferrisstreams.connectors.kafka.topics import NewTopicSettings
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.runtime.batching import meant_strategy
 from ferrisstreams.runtime.identity import JobIdentity
@@ -176,10 +176,10 @@ def letter_producer_settings(
     Raises ConfigError.
     """
     given = settings.source
-    reached = connection_properties(texts(client_properties(given, "consumer", f"source {name}")))
+    reader = texts(client_properties(given, "consumer", f"source {name}"))
     exactly_once = settings.job.optional_text("job.mode") != "at_least_once"
     return producer.KafkaProducerSettings(
-        properties={**producer.SUGGESTED, **{key: str(value) for key, value in reached.items()}, **producer.REQUIRED},
+        properties=producer.properties_beside(reader),
         topics={topic: NewTopicSettings()},
         group=given.optional_text("group.id") or identity.group,
         transactional_id=identity.transactional_id(read.share) if exactly_once else None,

@@ -10,8 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from ferrisstreams.connectors.kafka.producer import REQUIRED, SUGGESTED, KafkaProducer, KafkaProducerSettings
-from ferrisstreams.connectors.kafka.topics import connection_properties
+from ferrisstreams.connectors.kafka.producer import KafkaProducer, KafkaProducerSettings, properties_beside
 from ferrisstreams.errors import ConnectorError
 from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.session.dlq_journal import Journal, Replayed
@@ -30,8 +29,7 @@ class TopicTarget:
     def __init__(self, properties: Mapping[str, str], topic: str, name: str, keeps_time: bool) -> None:
         self.topic = topic
         self._keeps_time = keeps_time
-        connection = {key: str(value) for key, value in connection_properties(properties).items()}
-        own = {**SUGGESTED, **connection, **REQUIRED}
+        own = properties_beside(properties)
         self._producer = KafkaProducer(KafkaProducerSettings(own, {topic: None}, name, name))
         self._begun = False
 

@@ -48,6 +48,7 @@ SUGGESTED: Mapping[str, str] = {
 #: Set whatever the user says: in success no report is worth a Python object.
 OWN: Mapping[str, str | bool] = {"delivery.report.only.error": True, "log_level": "0"}
 
+
 #: How long records may take to be taken by the brokers, and a transaction to be decided.
 _FLUSH_SECONDS = 60.0
 _COMMIT_SECONDS = 30.0
@@ -458,6 +459,12 @@ _CLIENT_MESSAGE_BYTES_MAX = 1_000_000
 
 #: Reports of records that we dropped ourselves.
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+
+
+def properties_beside(reader: Mapping[str, str]) -> dict[str, str]:
+    """The properties of a producer on the cluster that a client with the properties of `reader` reaches."""
+    reached = {name: str(value) for name, value in connection_properties(reader).items()}
+    return {**SUGGESTED, **reached, **REQUIRED}
 
 
 def _partition(name: str, offset: int = 0, metadata: str | None = None) -> TopicPartition:
