@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ferrisstreams import durable_file
 from ferrisstreams.connectors.compression import Compression, new_packer
 from ferrisstreams.errors import FatalConnectorError, InternalError, StateError
 
@@ -140,13 +141,9 @@ def packed(data: bytes, compression: Compression) -> bytes:
 
 
 def sync_folder(folder: str, path: str) -> None:
-    """Make the names in a folder durable, not only the files' bytes. `path` is for the error."""
+    """Make the names in a folder durable. `path` is for the error. Raises FatalConnectorError."""
     try:
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        durable_file.sync_folder(folder)
     except OSError as error:
         raise write_error(path, error) from error
 

@@ -8,12 +8,12 @@ number of workers takes over.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ferrisstreams.connectors.kafka.share import Share
+from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import StateError
 from ferrisstreams.runtime.identity import STATE_FILE
 
@@ -61,15 +61,8 @@ def holds_state(folder: Path, layout: Layout) -> bool:
 def write_layout(folder: Path, layout: Layout) -> None:
     """Durably, and as a whole. Raises StateError E5005."""
     path = folder / LAYOUT_FILE
-    new = path.with_name(f"{LAYOUT_FILE}.new")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with new.open("w", encoding="utf-8") as file:
-            json.dump(asdict(layout), file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        sync_folder(folder)
+        replace_text(path, json.dumps(asdict(layout)))
     except OSError as error:
         raise StateError(
             f"{path} cannot be written: {error.strerror}", "E5005", "give --state-dir a folder that can be written"
@@ -116,15 +109,6 @@ def give_back_layout(folder: Path) -> None:
         if any(empty.iterdir()):
             return
         empty.rmdir()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make durable what a folder holds."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _unreadable(path: Path, why: str) -> StateError:

@@ -25,6 +25,7 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Transactions
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.store import EpochRow, StateStore, mapping_of
+from ferrisstreams.durable_file import sync_folder
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.runtime.build import JobBuilder
@@ -35,7 +36,6 @@ from ferrisstreams.runtime.layout import (
     holds_state,
     others,
     read_layout,
-    sync_folder,
     workers_folder,
     write_layout,
 )

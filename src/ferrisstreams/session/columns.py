@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ferrisstreams.config.registry import Scope
 from ferrisstreams.config.resolve import Settings, resolve
+from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import SqlError, StateError
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.plan.nodes import SourceSpec
@@ -113,14 +113,8 @@ class Columns:
         path = state_root / KEPT_FILE
         known = {**_read(path), **self._new}
         content = {key: [[c.name, c.type] for c in schema] for key, schema in known.items()}
-        pending = path.with_name(f"{KEPT_FILE}.pending")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(pending, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(pending, path)
+            replace_text(path, json.dumps(content, indent=1))
         except OSError as error:
             raise StateError(
                 f"{path} cannot be written: {error.strerror}", "E5005", "give --state-dir a folder"
