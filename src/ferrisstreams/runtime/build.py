@@ -111,7 +111,24 @@ class JobBuilder:
         self.parallelism = 1 if alone else self.settings.job.integer("parallelism")
         self.share = WHOLE if environment.worker is None else Share(environment.worker, self.parallelism)
         self._check()
-        self.block = MemoryFile()
+
+    @cached_property
+    def block(self) -> MemoryFile:
+        """Where a source puts what the engine may read; made when it is wanted, because most ways in only look."""
+        return MemoryFile()
+
+    def close(self) -> None:
+        """Give the block back, where there is one."""
+        block: MemoryFile | None = self.__dict__.pop("block", None)
+        if block is not None:
+            block.close()
+
+    def of_worker(self, worker: int | None, workers: int) -> JobBuilder:
+        """The components of one of so many workers, whatever `parallelism` says now; None: of all partitions together,
+        for looking at them."""
+        environment = self.environment
+        overrides = {**environment.overrides, "parallelism": Property(workers, origin="state")}
+        return JobBuilder(self.plan, replace(environment, worker=worker, overrides=overrides, rows_max=None))
 
     def _check(self) -> None:
         job, source = self.settings.job, self.settings.source

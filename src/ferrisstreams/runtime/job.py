@@ -77,6 +77,7 @@ class Job:
             self._builder.sink()
         finally:
             engine.close()
+            self._builder.close()
 
     def open(self, moved: Positions | None = None) -> None:
         """Build all components and go on where the last epoch ended, or at `moved`. Raises FerrisError."""
@@ -177,7 +178,7 @@ class Job:
                 self._folder.give_back(self._engine)
             self._engine.close()
         self._engine = None
-        self._builder.block.close()
+        self._builder.close()
 
     # --- private ----------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.compile.compiler import take_plan_apart
-from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Transactions
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.store import EpochRow, StateStore, mapping_of
@@ -93,8 +92,7 @@ def _states(builder: JobBuilder, workers: int) -> Iterator[list[_WorkerState]]:
     with ExitStack() as stack:
         states = []
         for worker in range(workers):
-            own = _of_worker(builder, worker, workers)
-            stack.callback(own.block.close)
+            own = builder.of_worker(worker, workers)
             own.state_folder().mkdir(parents=True, exist_ok=True)
             engine = Engine(EngineSettings(str(own.state_folder() / STATE_FILE)))
             stack.callback(engine.close)
@@ -102,13 +100,6 @@ def _states(builder: JobBuilder, workers: int) -> Iterator[list[_WorkerState]]:
             last = store.load(fingerprint(builder.plan.plan), description(builder.plan))
             states.append(_WorkerState(own, store, last))
         yield states
-
-
-def _of_worker(builder: JobBuilder, worker: int | None, workers: int) -> JobBuilder:
-    """The components of one worker of a layout, or, for looking at all partitions, of none."""
-    environment = builder.environment
-    overrides = {**environment.overrides, "parallelism": Property(workers, origin="state")}
-    return JobBuilder(builder.plan, replace(environment, worker=worker, overrides=overrides, rows_max=None))
 
 
 # --- the steps --------------------------------------------------------------------------------------------------------
@@ -202,15 +193,12 @@ def _decide(builder: JobBuilder, contents: Sequence[dict[str, JsonValue]], token
 @contextmanager
 def _transactions(builder: JobBuilder, whole: bool = False) -> Iterator[Transactions | None]:
     """What decides the epochs of one worker, or of all partitions together."""
-    found = _of_worker(builder, None, builder.parallelism) if whole else builder
-    transactions = found.transactions()
+    transactions = (builder.of_worker(None, builder.parallelism) if whole else builder).transactions()
     try:
         yield transactions
     finally:
         if transactions is not None:
             transactions.close()
-        if whole:
-            found.block.close()
 
 
 # --- at the next start ------------------------------------------------------------------------------------------------

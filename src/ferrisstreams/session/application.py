@@ -112,7 +112,6 @@ class Application:
         if connector is None or str(connector.value).lower() != "kafka":
             return plan
         builder = JobBuilder(plan, self.environment(RunOptions(), Silent()))
-        builder.block.close()
         key = message_key(plan.plan, builder.compile_settings())
         return replace(plan, plan=replace(plan.plan, message_key=key))
 
@@ -137,9 +136,7 @@ class Application:
 
     def parallelism(self, job: JobPlan, options: RunOptions) -> int:
         """How many workers a job has. Raises ConfigError where it cannot have them."""
-        builder = JobBuilder(job, self.environment(options, Silent()))
-        builder.block.close()
-        return builder.parallelism
+        return JobBuilder(job, self.environment(options, Silent())).parallelism
 
     def _refuse_several_workers(self, options: RunOptions) -> None:
         for job in self._chosen(options.jobs):

@@ -15,7 +15,6 @@ from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.plan.system_columns import RECORD_TIME
 from ferrisstreams.runtime.build import JobBuilder
-from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.dlq import DeadLetterQueue
 from ferrisstreams.session.dlq_append import length_and_end
@@ -23,6 +22,7 @@ from ferrisstreams.session.dlq_file import FileLetters, ReplayTarget
 from ferrisstreams.session.dlq_letters import LetterStore
 from ferrisstreams.session.dlq_send import Topics, TopicTarget
 from ferrisstreams.session.dlq_topic import TopicLetters, TopicPlace
+from ferrisstreams.session.state import builder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class OpenQueue:
 @contextmanager
 def open_to_read(application: Application, options: RunOptions, job: JobPlan) -> Iterator[OpenQueue | None]:
     """The letters of a job; None when it has none."""
-    with _builder(application, options, job) as builder:
+    with builder_of(application, options, job) as builder:
         if not _has_letters(builder):
             yield None
             return
@@ -59,7 +59,7 @@ def open_to_change(
 
     Raises ConfigError where they cannot go there, StateError E5001 where another process holds them.
     """
-    with _builder(application, options, job) as builder:
+    with builder_of(application, options, job) as builder:
         if not _has_letters(builder):
             yield None
             return
@@ -88,15 +88,6 @@ def _opened(builder: JobBuilder, store: LetterStore, target: str) -> Iterator[Op
         yield OpenQueue(queue, target, store.bytes_not_final)
     finally:
         queue.close()
-
-
-@contextmanager
-def _builder(application: Application, options: RunOptions, job: JobPlan) -> Iterator[JobBuilder]:
-    builder = JobBuilder(job, application.environment(options, Silent()))
-    try:
-        yield builder
-    finally:
-        builder.block.close()
 
 
 def _topic_place(builder: JobBuilder, topic: str) -> TopicPlace:
@@ -179,7 +170,7 @@ def _refuse_unfinished(path: Path, settings: FileSourceSettings) -> None:
 def _refuse_written(application: Application, options: RunOptions, path: Path) -> None:
     """A file that a job writes is cut back to the job's mark: what others append is lost or breaks it."""
     for job in application.plan.jobs:
-        with _builder(application, options, job) as builder:
+        with builder_of(application, options, job) as builder:
             written = [builder.dead_letter_path()]
             if builder.settings.sink_connector == "file":
                 written.append(builder.path(builder.settings.job.optional_text("path"), "sink"))

@@ -131,7 +131,7 @@ class _Replay:
         self.folder = self._replica.state_folder()
 
     def close(self) -> None:
-        self._replica.block.close()
+        self._replica.close()
 
     def run(self, token: Token) -> int:
         """Replay, check, and give the state its identity; how many records were read."""

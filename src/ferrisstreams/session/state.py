@@ -67,7 +67,7 @@ def builder_of(application: Application, options: RunOptions, plan: JobPlan) -> 
     try:
         yield builder
     finally:
-        builder.block.close()
+        builder.close()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.connectors.kafka.topics import Topics, require_topic
 from ferrisstreams.errors import ConfigError, ConnectorError, StateError
@@ -36,7 +35,7 @@ def prepare_workers(application: Application, options: RunOptions, job: JobPlan,
         while not _is_prepared(builder, reopening):
             pass
     finally:
-        builder.block.close()
+        builder.close()
 
 
 def _is_prepared(builder: JobBuilder, reopening: Reopening) -> bool:
@@ -52,9 +51,7 @@ def _is_prepared(builder: JobBuilder, reopening: Reopening) -> bool:
 
 def give_back(application: Application, options: RunOptions, job: JobPlan) -> None:
     """After workers have failed: when their first start was refused, nothing of it is left behind."""
-    builder = JobBuilder(job, application.environment(options, Silent()))
-    builder.block.close()
-    give_back_layout(builder.job_folder())
+    give_back_layout(JobBuilder(job, application.environment(options, Silent())).job_folder())
 
 
 def _partitions(builder: JobBuilder) -> int:
@@ -91,7 +88,7 @@ def builders_of(
     environment = application.environment(options, Silent())
     with ExitStack() as stack:
         whole = JobBuilder(job, replace(environment, worker=None))
-        stack.callback(whole.block.close)
+        stack.callback(whole.close)
         layout = read_layout(whole.job_folder())
         workers = layout.workers if layout is not None else whole.parallelism
         if to_be_kept and layout is not None and layout.going_to is not None:
@@ -103,10 +100,7 @@ def builders_of(
         if workers == 1 == whole.parallelism:
             yield [whole]
             return
-        overrides = {**environment.overrides, "parallelism": Property(workers, origin="state")}
-        made = []
-        for worker in range(workers):
-            builder = JobBuilder(job, replace(environment, worker=worker, overrides=overrides))
-            stack.callback(builder.block.close)
-            made.append(builder)
+        made = [whole.of_worker(worker, workers) for worker in range(workers)]
+        for builder in made:
+            stack.callback(builder.close)
         yield made
