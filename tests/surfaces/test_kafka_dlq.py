@@ -7,8 +7,9 @@ import json
 import pytest
 
 from ferrisstreams.runtime.faults import REPLAY_POINTS
-from ferrisstreams.testing.broker import Cluster, Record
+from ferrisstreams.testing.broker import Cluster
 from tests.surfaces.conftest import Ferris
+from tests.surfaces.kafka_letters import BAD, bare, run_over_bad
 
 APPLICATION = """\
 -- @app: {topic}
@@ -19,21 +20,11 @@ CREATE STREAM out WITH ('connector' = 'kafka', 'bootstrap.servers' = '{servers}'
     'create.topic' = 'true', 'failure_strategy' = 'send_to_dlq') AS SELECT id FROM given;
 """
 
-BAD = (
-    Record(b'{"id": "one"}', b"key \xff", (("trace", b"\x00\x01"), ("empty", None), ("trace", b"again"))),
-    Record(b"\xff\xfe not json"),
-    Record(None, b"deleted"),
-)
-
 
 @pytest.fixture
 def topic(kafka: Cluster, ferris: Ferris, topic_name: str) -> str:
     """A topic whose job has run: two good records, three letters."""
-    kafka.create_topic(topic_name)
-    kafka.write(topic_name, [b'{"id": 1}', *BAD, b'{"id": 2}'])
-    ferris.write(app__sql=APPLICATION.format(topic=topic_name, servers=kafka.bootstrap_servers))
-    ran = ferris("run", "app.sql", "--once")
-    assert ran.code == 0, ran.err
+    run_over_bad(kafka, ferris, topic_name, APPLICATION)
     return topic_name
 
 
@@ -41,11 +32,6 @@ def listed(ferris: Ferris, *arguments: str) -> list[dict[str, object]]:
     done = ferris("dlq", "list", "app.sql", "-o", "json", *arguments)
     assert done.code == 0, done.err
     return list(json.loads(done.out)["letters"])
-
-
-def bare(record: Record) -> tuple[object, ...]:
-    """Key, value and headers without the count of replays."""
-    return record.key, record.value, tuple(header for header in record.headers if header[0] != "ferris.replays")
 
 
 def test_letters_of_a_topic_are_shown_with_all_headers(ferris: Ferris, topic: str) -> None:
