@@ -13,8 +13,9 @@ from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.testing.broker import Cluster
 from tests.crash.kafka_jobs import PARTITIONS, KafkaJob, Kind, events
 
-ROWS = 6000
-POINTS = ("after_write:3", "after_prepare:2", "after_transaction:2", "before_confirm:3", "after_reclaim:1")
+ROWS = 15_000
+#: A reclaim comes after fifty epochs at the latest: first, while there is enough to do for so many.
+POINTS = ("after_reclaim:1", "after_write:3", "after_prepare:2", "after_transaction:2", "before_confirm:3")
 
 CHANGING = Kind(
     "kafka",
