@@ -316,6 +316,13 @@ class JobBuilder:
             return KafkaProducer(settings, self.environment.clock)
         topics: dict[str, NewTopicSettings | None] = {self.sink_topic(): kafka_settings.new_topic(self.settings.job)}
         if self.needs_dead_letters and letters is not None:
+            if letters in topics:
+                raise ConfigError(
+                    f"'dlq.topic' = '{letters}' is the topic of the results: readers would take letters for rows",
+                    "E3003",
+                    "give dead letters a topic of their own",
+                    self.plan.position,
+                )
             topics[letters] = NewTopicSettings()
         with placed_at(self.plan.position):
             settings = kafka_settings.kafka_producer_settings(

@@ -75,6 +75,7 @@ class Job:
             self._builder.pipeline(engine)
             self._builder.source()
             self._builder.sink()
+            self._builder.dead_letters()
         finally:
             engine.close()
             self._builder.close()

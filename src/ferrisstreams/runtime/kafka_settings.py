@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from ferrisstreams.config.resolve import Settings
@@ -154,12 +154,14 @@ def kafka_producer_settings(
     _require_timeout(job)
     share = read.share if read is not None else WHOLE
     own_group = given.optional_text("group.id") if settings.source_connector == "kafka" else None
+    source_topic = read.topic if read and _same_cluster(given, properties["bootstrap.servers"].value) else None
+    _refuse_own(topics, source_topic)
     return producer.KafkaProducerSettings(
         properties=texts(properties),
         topics=topics,
         group=own_group or identity.group,
         transactional_id=identity.transactional_id(share) if exactly_once else None,
-        source_topic=read.topic if read and _same_cluster(given, properties["bootstrap.servers"].value) else None,
+        source_topic=source_topic,
         share=share,
     )
 
@@ -178,6 +180,7 @@ def letter_producer_settings(
     given = settings.source
     reader = texts(client_properties(given, "consumer", f"source {name}"))
     exactly_once = settings.job.optional_text("job.mode") != "at_least_once"
+    _refuse_own([topic], read.topic)
     return producer.KafkaProducerSettings(
         properties=producer.properties_beside(reader),
         topics={topic: NewTopicSettings()},
@@ -186,6 +189,16 @@ def letter_producer_settings(
         source_topic=read.topic,
         share=read.share,
     )
+
+
+def _refuse_own(topics: Container[str], source_topic: str | None) -> None:
+    """A job that reads what it writes never ends."""
+    if source_topic is not None and source_topic in topics:
+        raise ConfigError(
+            f"the job would read what it writes: {source_topic} is the topic of its source",
+            "E3003",
+            "write to another topic ('topic', or 'dlq.topic' for dead letters)",
+        )
 
 
 def _same_cluster(source_settings: Settings, sink_servers: str) -> bool:

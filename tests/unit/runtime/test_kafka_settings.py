@@ -10,16 +10,20 @@ from ferrisstreams.connectors.kafka.client import ClientProperty
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.runtime.kafka_settings import client_properties
 from ferrisstreams.runtime.settings import JobSettings, settings_of
+from ferrisstreams.session.application import Application
 from ferrisstreams.sql.application import parse_application
 
 KAFKA = "'connector' = 'kafka', 'bootstrap.servers' = 'h:1'"
 
 
-def settings(of_sink: str = "", of_source: str = "", sink: str = KAFKA) -> JobSettings:
-    text = (
+def declared(of_sink: str = "", of_source: str = "", sink: str = KAFKA) -> str:
+    return (
         f"CREATE STREAM r (a INT) WITH ({KAFKA}{of_source});CREATE STREAM o WITH ({sink}{of_sink}) AS SELECT a FROM r;"
     )
-    job = parse_application(text, "app.sql").jobs[0]
+
+
+def settings(of_sink: str = "", of_source: str = "", sink: str = KAFKA) -> JobSettings:
+    job = parse_application(declared(of_sink, of_source, sink), "app.sql").jobs[0]
     return settings_of(job, take_plan_apart(job.plan).scan.source, {})
 
 
@@ -92,3 +96,28 @@ def test_batches_that_would_steer_nothing_are_refused(of_sink: str, of_source: s
         settings(of_sink, of_source, sink)
     assert raised.value.code == "E3003"
     assert raised.value.position is not None
+
+
+@pytest.mark.parametrize(
+    ("of_sink", "sink", "message"),
+    [
+        (", 'topic' = 'r'", KAFKA, "the job would read what it writes: r is the topic of its source"),
+        (", 'failure_strategy' = 'send_to_dlq', 'dlq.topic' = 'r'", KAFKA,
+         "the job would read what it writes: r is the topic of its source"),
+        (", 'failure_strategy' = 'send_to_dlq', 'dlq.topic' = 'r'", "'connector' = 'file', 'path' = 'x'",
+         "the job would read what it writes: r is the topic of its source"),
+        (", 'failure_strategy' = 'send_to_dlq', 'dlq.topic' = 'o'", KAFKA,
+         "'dlq.topic' = 'o' is the topic of the results: readers would take letters for rows"),
+    ],
+)  # fmt: skip
+def test_topic_that_would_be_read_as_another_is_refused(of_sink: str, sink: str, message: str) -> None:
+    application = Application.parse(declared(of_sink, sink=sink), "app.sql")
+    with pytest.raises(ConfigError) as raised:
+        application.check()
+    assert (raised.value.message, raised.value.code) == (message, "E3003")
+    assert raised.value.position is not None
+
+
+def test_topic_of_the_same_name_on_another_cluster_is_another() -> None:
+    there = "'connector' = 'kafka', 'bootstrap.servers' = 'other:1', 'topic' = 'r'"
+    assert Application.parse(declared(sink=there), "app.sql").check() == []
