@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from tests import processes
+from tests.processes import FerrisProcess
 
 ROWS = 30_000
 
@@ -60,24 +60,16 @@ class Killable:
             f"{_SOURCE}\nCREATE STREAM out AS {query}\nWITH (connector='file', path='out.jsonl', {settings});\n"
         )
 
-    def start(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", str(self._app), "-o", "json"]
-        return subprocess.Popen(
-            command,
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, environment: Mapping[str, str] | None = None) -> FerrisProcess:
+        return processes.start("run", self._app, "-o", "json", **(environment or {}))
 
     def run(self, fault: str | None = None) -> Ended:
         process = self.start({"FERRIS_FAULT": fault} if fault else None)
         out, err = process.communicate(timeout=120)
-        return Ended(process.returncode, out, err)
+        return Ended(process.wait(), out, err)
 
     def audit(self) -> Ended:
-        command = [sys.executable, "-m", "ferrisstreams.cli.main", "audit", str(self._app)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = processes.run("audit", self._app)
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def letters(self) -> list[str]:

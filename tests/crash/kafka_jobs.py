@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ferrisstreams.testing.broker import Cluster
+from tests import processes
 from tests.crash.conftest import Ended
+from tests.processes import FerrisProcess
 
 PARTITIONS = 2
 
@@ -128,17 +127,9 @@ class KafkaJob:
         """Further settings of the job."""
         return "'kafka.transaction.timeout.ms'='10000'" if self.kind.sink == "kafka" else "'append'='false'"
 
-    def start(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, once: bool = True
-    ) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", str(self.app), "-o", "json", *arguments]
-        return subprocess.Popen(
-            command + ["--once"] * once,
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None, once: bool = True) -> FerrisProcess:
+        options = ["-o", "json", *arguments, *["--once"] * once]
+        return processes.start("run", self.app, *options, **(environment or {}))
 
     def run(self, fault: str | None = None, *arguments: str) -> Ended:
         process = self.start(*arguments, environment={"FERRIS_FAULT": fault} if fault else None)
@@ -146,11 +137,10 @@ class KafkaJob:
             out, err = process.communicate(timeout=120)
         finally:
             process.kill()
-        return Ended(process.returncode, out, err)
+        return Ended(process.wait(), out, err)
 
     def audit(self) -> Ended:
-        command = [sys.executable, "-m", "ferrisstreams.cli.main", "audit", str(self.app)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        done = processes.run("audit", self.app)
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def rows(self) -> list[bytes]:

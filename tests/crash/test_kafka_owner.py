@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.testing.broker import Broker, Cluster
 from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
+from tests.processes import FerrisProcess
 
 ROWS = 6_000
 WAIT_SECONDS = 0.1
@@ -43,7 +44,7 @@ def expected(cluster: Cluster, folder: Path, topic: str) -> list[bytes]:
     return job.rows()
 
 
-def wait_for_rows(job: KafkaJob, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_rows(job: KafkaJob, count: int, process: FerrisProcess) -> None:
     """Until so many rows are committed; the process must go on meanwhile."""
     for _ in range(WAITS_MAX):
         if len(job.rows()) >= count:
@@ -54,15 +55,15 @@ def wait_for_rows(job: KafkaJob, count: int, process: subprocess.Popen[str]) -> 
 
 
 @pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[str]]]:
-    processes: list[subprocess.Popen[str]] = []
+def started() -> Iterator[list[FerrisProcess]]:
+    processes: list[FerrisProcess] = []
     yield processes
     for process in processes:
         process.kill()
         process.communicate()
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+def ended(process: FerrisProcess) -> tuple[int, str]:
     """Stopped in order: its exit code and what it said."""
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -70,7 +71,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def test_instance_that_slept_over_its_transaction_goes_on(
-    kafka: Cluster, topic_name: str, tmp_path: Path, started: list[subprocess.Popen[str]]
+    kafka: Cluster, topic_name: str, tmp_path: Path, started: list[FerrisProcess]
 ) -> None:
     records = events(3, ROWS)
     filled(kafka, topic_name, records[: ROWS // 2])
@@ -90,7 +91,7 @@ def test_instance_that_slept_over_its_transaction_goes_on(
     assert job.letters() == Counter(value for _, value in records if b"broken" in value)
 
 
-def wait_until_stopped(process: subprocess.Popen[str]) -> None:
+def wait_until_stopped(process: FerrisProcess) -> None:
     for _ in range(WAITS_MAX):
         pid, status = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
         if pid and os.WIFSTOPPED(status):
@@ -124,7 +125,7 @@ _PAUSE = Event()
 
 
 def test_second_instance_with_another_state_is_refused_and_hurts_nothing(
-    kafka: Cluster, topic_name: str, tmp_path: Path, started: list[subprocess.Popen[str]]
+    kafka: Cluster, topic_name: str, tmp_path: Path, started: list[FerrisProcess]
 ) -> None:
     records = events(4, ROWS)
     filled(kafka, topic_name, records[: ROWS // 2])

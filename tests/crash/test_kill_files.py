@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from ferrisstreams.connectors.compression import Compression, compression_of
 from ferrisstreams.connectors.file_content import RestartPoint, StreamContent, StreamSettings
 from ferrisstreams.connectors.output_file import packed
+from tests import processes
 
 ROWS = 16_000
 #: A reclaim comes after fifty epochs at the latest: first, while there is enough to do for so many.
@@ -74,15 +74,7 @@ class Run:
         )
 
     def ferris(self, command: str, fault: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, **({"FERRIS_FAULT": fault} if fault else {})}
-        return subprocess.run(
-            [sys.executable, "-m", "ferrisstreams.cli.main", command, str(self._app)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return processes.run(command, self._app, **({"FERRIS_FAULT": fault} if fault else {}))
 
     def output(self) -> dict[str, bytes]:
         """The content of every output file."""

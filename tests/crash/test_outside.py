@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.processes import REAL
+
 ROWS = 12_000
 
 APPLICATION = """
@@ -37,8 +39,6 @@ PR_CAPBSET_DROP = 24
 CAPABILITIES = (1, 2)
 
 LIBC = ctypes.CDLL(None)
-
-COMMAND = [sys.executable, "-m", "ferrisstreams.cli.main"]
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Place:
                     LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
         pipe = subprocess.PIPE
-        command = [*COMMAND, "run", "app.sql", "-o", "json"]
+        command = [*REAL, "run", "app.sql", "-o", "json"]
         return subprocess.Popen(command, cwd=self.folder, preexec_fn=prepare, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, before: Callable[[], None] | None = None) -> Any:
@@ -83,9 +83,7 @@ class Place:
         return [json.loads(line)["id"] for line in text.splitlines()]
 
     def audit(self) -> int:
-        return subprocess.run(
-            [*COMMAND, "audit", "app.sql"], cwd=self.folder, capture_output=True, check=False
-        ).returncode
+        return subprocess.run([*REAL, "audit", "app.sql"], cwd=self.folder, capture_output=True, check=False).returncode
 
     def wait_for_output(self, process: subprocess.Popen[str], size: int) -> None:
         path = self.folder / "out" / "out.jsonl"

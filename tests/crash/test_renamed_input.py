@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import processes
 
 ROWS = 200
 POINTS = ("after_read", "after_flush", "after_prepare", "before_confirm", "after_confirm", "after_write")
 
 
 def run(app: Path, fault: str | None = None) -> int:
-    environment = {**os.environ, **({"FERRIS_FAULT": fault} if fault else {})}
-    command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", str(app), "--once"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = processes.run("run", app, "--once", **({"FERRIS_FAULT": fault} if fault else {}))
     assert done.returncode in (0, -9), done.stderr
     return done.returncode
 

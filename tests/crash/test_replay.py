@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ferrisstreams.runtime.faults import REPLAY_POINTS
+from tests import processes
+from tests.processes import FerrisProcess
 
 COUNT = 2_500
 
@@ -22,19 +22,13 @@ WITH (connector = 'file', path = 'out.jsonl', failure_strategy = 'send_to_dlq', 
 """.replace("dlq.max_consecutive", "'dlq.max_consecutive'")
 
 
-def start(folder: Path, *arguments: str, fault: str = "") -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ferrisstreams.cli.main", *arguments],
-        cwd=folder,
-        env={**os.environ, "FERRIS_FAULT": fault},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def start(folder: Path, *arguments: str, fault: str = "") -> FerrisProcess:
+    return processes.start(*arguments, folder=folder, FERRIS_FAULT=fault)
 
 
-def end(process: subprocess.Popen[bytes]) -> int:
+def end(process: FerrisProcess) -> int:
     process.communicate(timeout=120)
-    return process.returncode
+    return process.wait()
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests import processes
+from tests.processes import FerrisProcess
+
 WAIT_SECONDS = 0.05
 WAITS_MAX = 600
-
-COMMAND = [sys.executable, "-m", "ferrisstreams.cli.main"]
 
 
 @dataclass(frozen=True)
@@ -43,29 +42,20 @@ class Ferris:
     """Calls the command in `folder`. Nothing that the command writes may be a traceback."""
 
     folder: Path
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    processes: list[FerrisProcess] = field(default_factory=list)
 
     def __call__(self, *arguments: str | Path, stdin: str = "", **environment: str) -> Ran:
         process = self.start(*arguments, **environment)
         out, err = process.communicate(stdin, timeout=60)
         assert "Traceback" not in err, err
-        return Ran(process.returncode, out, err)
+        return Ran(process.wait(), out, err)
 
-    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
-            cwd=self.folder,
-            env=os.environ | environment,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            text=True,
-        )
+    def start(self, *arguments: str | Path, **environment: str) -> FerrisProcess:
+        process = processes.start(*arguments, folder=self.folder, **environment)
         self.processes.append(process)
         return process
 
-    def wait_for(self, process: subprocess.Popen[str], name: str, lines: int) -> None:
+    def wait_for(self, process: FerrisProcess, name: str, lines: int) -> None:
         """Until the file has so many lines; the process must go on meanwhile."""
         path = self.folder / name
         for _ in range(WAITS_MAX):

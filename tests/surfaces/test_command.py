@@ -11,8 +11,9 @@ import subprocess
 
 import pytest
 
+from tests.processes import REAL
 from tests.surfaces.applications import BARS, LEDGER, LINES, SELECT, SEVERAL, TRADES
-from tests.surfaces.conftest import COMMAND, Ferris
+from tests.surfaces.conftest import Ferris
 
 COMMANDS = ("run", "check", "explain", "test", "audit", "version")
 
@@ -252,7 +253,7 @@ def test_terminal_gets_a_live_line_and_colour(ferris: Ferris) -> None:
     master, slave = pty.openpty()
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
     with subprocess.Popen(
-        [*COMMAND, "run", "bars.sql"], cwd=ferris.folder, env=environment, stdin=slave, stdout=slave, stderr=slave
+        [*REAL, "run", "bars.sql"], cwd=ferris.folder, env=environment, stdin=slave, stdout=slave, stderr=slave
     ) as process:
         os.close(slave)
         shown = read_all(master)

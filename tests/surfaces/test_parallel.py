@@ -9,7 +9,7 @@ import signal
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
+from subprocess import TimeoutExpired
 
 import pytest
 
@@ -18,6 +18,7 @@ from ferrisstreams.connectors.kafka.producer import KafkaProducer, KafkaProducer
 from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.errors import ConfigError, FencedError
 from ferrisstreams.testing.broker import Cluster, Record
+from tests.processes import FerrisProcess
 from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris, Ran
 from tests.surfaces.test_kafka import OUT, Application
 
@@ -209,7 +210,7 @@ def test_state_belongs_to_its_workers(app: Application) -> None:
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 
-def workers_of(process: Popen[str]) -> dict[int, int]:
+def workers_of(process: FerrisProcess) -> dict[int, int]:
     """The processes of a job's workers by their numbers, when all are there."""
     for _ in range(WAITS_MAX):
         found = {}
@@ -226,7 +227,7 @@ def workers_of(process: Popen[str]) -> dict[int, int]:
     raise AssertionError("the workers do not start")
 
 
-def running(app: Application, count: int) -> Popen[str]:
+def running(app: Application, count: int) -> FerrisProcess:
     """A job of two workers that has written so many rows and goes on."""
     process = app.ferris.start("run", "-o", "json", "app.sql", "--set", "parallelism=2")
     for _ in range(WAITS_MAX):

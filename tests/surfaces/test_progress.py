@@ -12,7 +12,7 @@ from ferrisstreams.runtime.observer import ProgressEvent, Silent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.telemetry.metrics import samples
 from ferrisstreams.testing.broker import Cluster
-from tests.surfaces.conftest import COMMAND
+from tests.processes import REAL
 
 SECONDS_MAX = 60
 
@@ -36,7 +36,7 @@ def test_line_of_a_terminal_has_lag_watermark_and_commit(kafka: Cluster, topic_n
     app = write(tmp_path, kafka, topic_name)
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": "200", "TERM": "xterm"}
-    with subprocess.Popen([*COMMAND, "run", str(app)], stderr=theirs, stdout=subprocess.PIPE, env=environment) as job:
+    with subprocess.Popen([*REAL, "run", str(app)], stderr=theirs, stdout=subprocess.PIPE, env=environment) as job:
         os.close(theirs)
         shown = ""
         wanted = r"rows/s.*lag 0.*watermark 2024-01-01T00:00:00Z \(\d+d.* behind\).*commit \d+\.\ds ago"

@@ -1,0 +1,97 @@
+"""Processes forked from a warm one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ferrisstreams.errors import FatalConnectorError
+from ferrisstreams.workers.fork_server import ForkedProcess, ForkServer, Request
+
+
+def show() -> None:
+    """What a fork sees of itself."""
+    seen = {"arguments": sys.argv, "folder": os.getcwd(), "variables": dict(os.environ), "input": sys.stdin.read()}
+    print(json.dumps(seen), flush=True)
+    sys.exit(int(os.environ.get("CODE", "0")))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    server = ForkServer(f"{__name__}:show", ["ferrisstreams.workers"])
+    yield server
+    server.close()
+
+
+def forked(server: ForkServer, folder: Path, text: str | None = "", **variables: str) -> tuple[ForkedProcess, int, int]:
+    """A fork, and the ends of its output and input. Without a text its input stays open."""
+    read_input, write_input = os.pipe()
+    read_output, write_output = os.pipe()
+    process = server.fork(Request(["show", "it"], str(folder), variables), (read_input, write_output, 2))
+    os.close(read_input)
+    os.close(write_output)
+    if text is not None:
+        os.write(write_input, text.encode())
+        os.close(write_input)
+    return process, read_output, write_input
+
+
+def test_fork_has_the_arguments_folder_environment_and_streams_of_its_request(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    process, output, _ = forked(server, tmp_path, "hello", A="1")
+    with os.fdopen(output) as stream:
+        seen = json.load(stream)
+    assert process.wait(10) == 0
+    assert seen == {
+        "arguments": ["show", "it"],
+        "folder": str(tmp_path.resolve()),
+        "variables": {"A": "1"},
+        "input": "hello",
+    }
+
+
+def test_exit_code_of_a_fork_is_told(server: ForkServer, tmp_path: Path) -> None:
+    process, output, _ = forked(server, tmp_path, CODE="3")
+    assert process.wait(10) == 3
+    os.close(output)
+
+
+def test_fork_is_killed_alone(server: ForkServer, tmp_path: Path) -> None:
+    killed, first, first_input = forked(server, tmp_path, None)
+    other, second, second_input = forked(server, tmp_path, None)
+    assert killed.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        killed.wait(0.01)
+    killed.kill()
+    assert killed.wait(10) == -signal.SIGKILL
+    assert other.poll() is None
+    os.close(second_input)
+    assert other.wait(10) == 0
+    for descriptor in (first, second, first_input):
+        os.close(descriptor)
+
+
+def test_forks_end_with_their_server(tmp_path: Path) -> None:
+    server = ForkServer(f"{__name__}:show", [])
+    process, output, write_input = forked(server, tmp_path, None)
+    server.close()
+    with os.fdopen(output) as stream:
+        assert stream.read() == ""
+    with pytest.raises(FatalConnectorError, match="E6004"):
+        process.wait(10)
+    os.close(write_input)
+
+
+def test_server_that_ended_is_an_error(tmp_path: Path) -> None:
+    server = ForkServer(f"{__name__}:show", [])
+    server.close()
+    with pytest.raises(FatalConnectorError, match="E6004"):
+        server.fork(Request(["show"], str(tmp_path), {}), (0, 1, 2))
