@@ -9,15 +9,21 @@ from pathlib import Path
 def replace_text(path: Path, text: str) -> None:
     """Write a file and make it durable, its name too: whoever reads sees all of it or what was there before.
 
-    The folder is made when it is not there. Raises OSError.
+    It keeps its rights; the folder is made when it is not there. Raises OSError, and leaves nothing behind then.
     """
     pending = path.with_name(f"{path.name}.pending")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pending.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    pending.replace(path)
+    try:
+        with pending.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            pending.chmod(path.stat().st_mode)
+        pending.replace(path)
+    except OSError:
+        pending.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

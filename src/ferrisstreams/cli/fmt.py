@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from difflib import unified_diff
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import typer
 from ferrisstreams.cli.application import STANDARD_INPUT, read_text
 from ferrisstreams.cli.arguments import FmtArguments
 from ferrisstreams.cli.failure import report
+from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import FerrisError, InternalError
 
 
@@ -67,14 +66,9 @@ def _format(file: str, arguments: FmtArguments) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file as a whole: a reader sees the old text or the new one."""
-    target = path.resolve()
+    """Replace the file as a whole: a reader sees the old text or the new one. What a link names is replaced."""
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".ferris-fmt-") as folder:
-            new = Path(folder) / target.name
-            new.write_text(text, "utf-8", newline="")
-            new.chmod(target.stat().st_mode)
-            os.replace(new, target)
+        replace_text(path.resolve(), text)
     except OSError as error:
         raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint="FILE") from None
 

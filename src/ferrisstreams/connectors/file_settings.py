@@ -18,6 +18,7 @@ from ferrisstreams.connectors.file_content import (
     StreamSettings,
 )
 from ferrisstreams.connectors.file_errors import open_file
+from ferrisstreams.connectors.file_names import FileNames
 from ferrisstreams.connectors.framing import CsvFraming, Framing, LineFraming
 
 
@@ -42,6 +43,11 @@ class FileSourceSettings:
     encoding: Encoding = "utf-8"
     mapped: bool = False
 
+    @property
+    def names(self) -> FileNames:
+        """What its files are called."""
+        return FileNames(self.path)
+
 
 def framing_of(settings: FileSourceSettings) -> Framing:
     """How the records of these files are told apart."""
@@ -61,14 +67,6 @@ def open_content(path: str, settings: FileSourceSettings, restart: RestartPoint)
 def source_paths(settings: FileSourceSettings) -> list[str]:
     """The files that there are at this moment, in name order. One that is named is there even when it is missing."""
     path = settings.path
-    if not glob.has_magic(path) or os.path.exists(path):
+    if not settings.names.is_glob:
         return [path] if os.path.exists(path) or not settings.watch else []
     return sorted(found for found in glob.glob(path, recursive=True) if not os.path.isdir(found))
-
-
-def fixed_folder(path: str) -> str:
-    """The folder above the first part of a glob that is not fixed."""
-    folder = os.path.dirname(path)
-    while glob.has_magic(folder):
-        folder = os.path.dirname(folder)
-    return folder

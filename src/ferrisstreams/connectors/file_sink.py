@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.compression import Compression
-from ferrisstreams.connectors.output_file import OutputFile, not_empty, packed, sync_folder
+from ferrisstreams.connectors.output_file import Extent, OutputFile, not_empty, packed, sync_folder
 from ferrisstreams.errors import InternalError, StateError
 
 
@@ -17,6 +17,7 @@ class FileSinkSettings:
     """`path` is absolute; its folder must exist. `append` and `overwrite` say what a new job does with what is there.
 
     `header` is written first into a file that is empty. A packed file ends a member or frame at each mark.
+    `letters`: these are dead letters, whose folder is made, and which may be blanked by a purge.
     """
 
     path: str
@@ -24,10 +25,11 @@ class FileSinkSettings:
     overwrite: bool = False
     header: bytes = b""
     compression: Compression = "none"
+    letters: bool = False
 
 
 class FileSink:
-    """A mark is `{"length": bytes, "inode": number}`.
+    """A mark is `{"length": bytes, "head": hash of the first ones}`; without the hash when they may be purged.
 
     Take a mark right after the first `open` and keep it, before the first `write`: a crash before there is a mark
     leaves at most the header, which counts as empty.
@@ -52,12 +54,12 @@ class FileSink:
 
     def open(self, mark: JsonValue) -> None:
         if mark is not None:
-            self._file.reopen(*_length_and_inode(mark))
+            self._file.reopen(_extent(mark))
             return
         self.check()
         settings = self._settings
         size = self._foreign_bytes()
-        self._file.create()
+        self._file.create(with_folder=settings.letters)
         self._first = size if settings.append else 0
         self._begin()
         sync_folder(os.path.dirname(settings.path), settings.path)
@@ -69,9 +71,9 @@ class FileSink:
         return ()
 
     def flush(self) -> JsonValue:
-        length, inode = self._file.flush(member=self._is_new)  # a packed file without a row is a whole one too
+        extent = self._file.flush(member=self._is_new)  # a packed file without a row is a whole one too
         self._is_new = False
-        return {"length": length, "inode": inode}
+        return {"length": extent.length, **({} if self._settings.letters else {"head": extent.head})}
 
     def overdue(self) -> bool:
         return False
@@ -83,9 +85,9 @@ class FileSink:
         if mark is None:
             self._begin()
             return
-        length, inode = _length_and_inode(mark)
-        self._file.check(length, inode)
-        self._file.cut(length)
+        extent = _extent(mark)
+        self._file.check(extent)
+        self._file.cut(extent.length)
 
     def client(self) -> None:
         """There is no client."""
@@ -116,8 +118,11 @@ class FileSink:
         return size
 
 
-def _length_and_inode(mark: JsonValue) -> tuple[int, int]:
+def _extent(mark: JsonValue) -> Extent:
+    """A state of before has an inode in place of the hash, which is another one in a copy of the folder."""
     match mark:
-        case {"length": int(length), "inode": int(inode)}:
-            return length, inode
+        case {"length": int(length), "head": str(head)}:
+            return Extent(length, head)
+        case {"length": int(length)}:
+            return Extent(length, None)
     raise StateError(f"not a mark of a file sink: {mark!r}", "E5003", "the state belongs to another sink")

@@ -10,12 +10,12 @@ from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, Rejected
 from ferrisstreams.clock import Clock
 from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.file_errors import open_file
-from ferrisstreams.connectors.file_identity import FilePosition, digest, verify
-from ferrisstreams.connectors.file_moves import is_at, is_in_place, place_of
+from ferrisstreams.connectors.file_identity import FilePosition, refuse_gone, verify
+from ferrisstreams.connectors.file_moves import Folders, is_at
+from ferrisstreams.connectors.file_names import FileNames
 from ferrisstreams.connectors.file_reader import FileReader, Oversized, Records
 from ferrisstreams.connectors.file_settings import (
     FileSourceSettings,
-    fixed_folder,
     framing_of,
     open_content,
     source_paths,
@@ -54,7 +54,7 @@ class FileSource:
         self._block = block
         self._clock = clock
         self._framing = framing_of(settings)
-        self._folder = fixed_folder(settings.path)
+        self._names = settings.names
         self._partitions: dict[str, _Partition] = {}
         self._reader: FileReader | None = None
         self._header: bytes | None = None
@@ -67,7 +67,7 @@ class FileSource:
         if self._settings.watch:
             return
         name = self._name(self._settings.path)
-        position = _one_partition(name, self._list(), positions.get(name), self._settings.path).position
+        position = _one_partition(self._names, self._list(), positions.get(name)).position
         if os.path.exists(position.path) or not position.whole:
             os.close(open_file(position.path))
 
@@ -82,11 +82,11 @@ class FileSource:
         self._close_reader()
         paths = self._list()
         if self._settings.watch:
-            self._partitions = {name: self._followed(name, given) for name, given in positions.items()}
+            self._partitions = {name: self._followed(name, given, paths) for name, given in positions.items()}
             self._follow(paths)
         else:
             name = self._name(self._settings.path)
-            self._partitions = {name: _one_partition(name, paths, positions.get(name), self._settings.path)}
+            self._partitions = {name: _one_partition(self._names, paths, positions.get(name))}
         for partition in self._partitions.values():
             if os.path.exists(partition.position.path) or not partition.position.whole:
                 self._open_reader(partition)
@@ -113,7 +113,7 @@ class FileSource:
             self._clock.sleep_ms(min(_NAP_MS, left))
 
     def partitions(self) -> Positions:
-        return {name: p.position.to_json() for name, p in self._partitions.items() if not p.ended}
+        return {name: p.position.to_json(self._names) for name, p in self._partitions.items() if not p.ended}
 
     def pinned(self) -> Positions:
         """Files begin at their first byte."""
@@ -142,19 +142,27 @@ class FileSource:
         return source_paths(self._settings)
 
     def _name(self, path: str) -> str:
-        return os.path.relpath(path, self._folder)
+        return self._names.name(path)
 
-    def _followed(self, name: str, given: JsonValue) -> _Partition:
+    def _followed(self, name: str, given: JsonValue, paths: Sequence[str]) -> _Partition:
         """A watched file at its position; one that was renamed before it was read whole comes first, and then this."""
-        position = FilePosition.from_json(given)
-        path = os.path.join(self._folder, name)
+        position, folders = FilePosition.from_json(given, self._names), Folders()
+        found = folders.find(position)
+        if found is not None and found.inode != position.inode:
+            # In a copy of the folder the files that had its name have other inodes too.
+            position = replace(found, before=folders.copies(position.before, paths))
+        path = self._names.path(name)
         return _Partition(name, position, [path] if position.path != path else [])
 
     def _follow(self, paths: Sequence[str]) -> None:
         """Find out what became of the watched files: new ones, renamed ones, and ones that are gone."""
+        folders = Folders()
+        if self._partitions and not os.path.isdir(self._names.folder):
+            raise FatalConnectorError(
+                f"the folder {self._names.folder} is gone, with files that the job has read", "E4002", "bring it back"
+            )
         for partition in list(self._partitions.values()):
-            if not is_in_place(partition.position):
-                self._renamed(partition)
+            self._find(partition, folders)
         for path in paths:
             name = self._name(path)
             if name not in self._partitions and not self._is_known(path):
@@ -166,17 +174,19 @@ class FileSource:
         known = [identity for position in positions for identity in (position.identity, *position.before)]
         return any(identity.inode and is_at(identity, path) for identity in known)
 
-    def _renamed(self, partition: _Partition) -> None:
+    def _find(self, partition: _Partition, folders: Folders) -> None:
         """Go on in the file where it is now; then the one that has its name follows."""
         position = partition.position
-        path = place_of(position)
-        if path is not None:
-            partition.position = replace(position, path=path)
-            partition.ahead = partition.ahead or [position.path]
+        found = folders.find(position)
+        if found is not None:
+            partition.position = found
+            if found.path != position.path:
+                partition.ahead = partition.ahead or [position.path]
         elif self._reading(position):
             partition.ahead = partition.ahead or [position.path]  # it has no name any more, but it is open
+        elif not position.whole:
+            raise refuse_gone(position)
         else:
-            _refuse_vanished(position)
             follower = partition.ahead.pop(0) if partition.ahead else position.path
             if os.path.exists(follower) and not self._is_known(follower):
                 partition.position = _next_position(position, follower)
@@ -196,8 +206,8 @@ class FileSource:
     def _poll_partition(self, partition: _Partition, limit: Limit) -> Fetch | None:
         while True:
             position = partition.position
-            if self._settings.watch and not self._reading(position) and not is_in_place(position):
-                self._renamed(partition)
+            if self._settings.watch and not self._reading(position):
+                self._find(partition, Folders())
                 if partition.name not in self._partitions:
                     return None
             gone = self._is_gone(partition.position)
@@ -230,7 +240,7 @@ class FileSource:
             found = reader.read(position.offset or self._first_record, limit, final=not settings.watch)
         if found is None:
             if not settings.watch:
-                partition.position = replace(position, whole=True, raw=os.fstat(content.fd).st_size)
+                partition.position = position.at_end(content)
             return None
         whole = content.ends_at(found.stop)
         self._full = isinstance(found, Oversized) or found.full
@@ -242,11 +252,17 @@ class FileSource:
             records=self._block,
             origin=self._name(position.path),
             offset=found.start,
-            position=partition.position.to_json(),
+            position=partition.position.to_json(self._names),
             caught_up=at_end,
             oversized=self._oversized(partition, reader, found),
             header=self._header,
+            more=at_end and self._others_wait(partition),
         )
+
+    def _others_wait(self, partition: _Partition) -> bool:
+        """Whether other watched files have bytes that were not read, perhaps no whole record."""
+        others = (other for other in self._partitions.values() if other is not partition)
+        return any(_size(other.position.path) > other.position.raw for other in others)
 
     def _oversized(self, partition: _Partition, reader: FileReader, found: Records | Oversized) -> tuple[Rejected, ...]:
         if isinstance(found, Records):
@@ -310,8 +326,7 @@ class FileSource:
             self._close_reader()  # by its inode it may be the one that has just been read
             partition.position = _next_position(before, path)
             return
-        done = before.done + digest(before.path, before.raw)
-        partition.position = FilePosition(path, done=done)
+        partition.position = FilePosition(path, done=before.done.plus(before, self._names))
 
 
 def _next_position(before: FilePosition, path: str) -> FilePosition:
@@ -319,36 +334,22 @@ def _next_position(before: FilePosition, path: str) -> FilePosition:
     return FilePosition(path, before=(*before.before, before.identity)[-_BEFORE_MAX:])
 
 
-def _one_partition(name: str, paths: list[str], given: JsonValue, pattern: str) -> _Partition:
+def _one_partition(names: FileNames, paths: list[str], given: JsonValue) -> _Partition:
+    """All files in name order, from the position on. Raises FatalConnectorError E4001 and E4002."""
+    name = names.name(names.pattern)
     if not paths:
         raise FatalConnectorError(
-            f"no file matches {pattern}", "E4001", "check the path, or set watch to wait for files"
+            f"no file matches {names.pattern}", "E4001", "check the path, or set watch to wait for files"
         )
     if given is None:
         return _Partition(name, FilePosition(paths[0]), paths[1:])
-    position = FilePosition.from_json(given)
+    position = FilePosition.from_json(given, names)
+    if not os.path.exists(position.path) and not (position.whole and names.is_glob):
+        raise refuse_gone(position)
     before = [path for path in paths if path < position.path]
-    known = {position.done[at : at + 6] for at in range(0, len(position.done), 6)}
-    for path in before:
-        if digest(path, _size(path)) not in known:
-            raise FatalConnectorError(
-                f"{path} is new or has changed, but the job has read on to {position.path}, which sorts after it",
-                "E4002",
-                "give it a name that sorts last, or reset the job's state to read from the beginning",
-            )
-    if position.path not in paths:
-        _refuse_vanished(position)
+    position = replace(position, done=position.done.found(before, names))
     ahead = [path for path in paths if path > position.path]
     return _Partition(name, position, ahead, sum(map(_size, before)))
-
-
-def _refuse_vanished(position: FilePosition) -> None:
-    if not position.whole:
-        raise FatalConnectorError(
-            f"{position.path} is gone, but the job has read only its first {position.offset} bytes",
-            "E4002",
-            "bring the file back, or reset the job's state to read from the beginning",
-        )
 
 
 def _size(path: str) -> int:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from ferrisstreams import durable_file
 from ferrisstreams.connectors.compression import Compression, new_packer
+from ferrisstreams.connectors.file_head import HEAD_BYTES_MAX, head_sha
 from ferrisstreams.errors import FatalConnectorError, InternalError, StateError
 
 #: Bytes that are gathered before they are handed to the system.
 _BUFFER_BYTES = 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What is ours of a file: its length, and the hash of its first bytes, which tells it from another file; None when
+    others may change them, or when nobody has noted it."""
+
+    length: int
+    head: str | None
+
+
 class OutputFile:
-    """`length` is known after `flush`: what was written, in whole members, on disk.
+    """What is written is in whole members, and on disk, after `flush`.
 
     Errors: FatalConnectorError E4003 (cannot be written), StateError E5003 (gone, replaced, or lost bytes).
     """
@@ -26,24 +37,27 @@ class OutputFile:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._begun = False
+        self._head: str | None = None
 
-    def create(self) -> None:
+    def create(self, with_folder: bool = False) -> None:
         """Open the file, which need not exist."""
+        if with_folder:
+            make_folder(os.path.dirname(self.path), self.path)
         self._open(os.O_RDWR | os.O_CREAT)
 
-    def reopen(self, length: int, inode: int) -> None:
-        """Open a file that holds at least `length` bytes, and cut it there."""
+    def reopen(self, extent: Extent) -> None:
+        """Open a file that holds what is ours, and cut off what lies behind it."""
         self._open(os.O_RDWR)
-        self.check(length, inode)
-        self.cut(length)
+        self.check(extent)
+        self.cut(extent.length)
 
     def write(self, data: bytes) -> None:
         if data:
             self._begun = True
             self._keep(self._packer.pack(data))
 
-    def flush(self, member: bool = False) -> tuple[int, int]:
-        """Put all on disk; length and inode. With `member` an empty member is written when nothing else was."""
+    def flush(self, member: bool = False) -> Extent:
+        """Put all on disk. With `member` an empty member is written when nothing else was."""
         if self._begun or member:
             self._keep(self._packer.finish())
             self._begun = False
@@ -56,7 +70,15 @@ class OutputFile:
         if self._inode_there() != status.st_ino:
             # Written it is, but into a file that nobody can find any more.
             raise lost(self.path, "was deleted or replaced while the job was writing to it")
-        return status.st_size, status.st_ino
+        return Extent(status.st_size, self._noted_head(status.st_size))
+
+    def _noted_head(self, length: int) -> str:
+        """Read once when it is whole: what another program makes of it later is not ours."""
+        if self._head is not None and length >= HEAD_BYTES_MAX:
+            return self._head
+        head = head_sha(self._opened(), length)
+        self._head = head if length >= HEAD_BYTES_MAX else None
+        return head
 
     def _inode_there(self) -> int | None:
         """The inode of what the path names now."""
@@ -65,16 +87,20 @@ class OutputFile:
         except OSError:
             return None
 
-    def check(self, length: int, inode: int) -> None:
-        status = os.fstat(self._opened())
-        if status.st_ino != inode:
-            raise lost(self.path, "was replaced by another file")
-        if status.st_size < length:
-            raise lost(self.path, f"has {status.st_size} bytes, fewer than the {length} that the job wrote")
+    def check(self, extent: Extent) -> None:
+        """Raises StateError when the file does not hold what is ours."""
+        size, length = os.fstat(self._opened()).st_size, extent.length
+        if size < length:
+            raise lost(self.path, f"has {size} bytes, fewer than the {length} that the job wrote")
+        if extent.head is not None and extent.head != head_sha(self._opened(), length):
+            raise lost(self.path, "was replaced by another file: it does not begin as the job wrote it")
+        if length and self._compression == "none" and self.held(length - 1, length) != b"\n":
+            raise lost(self.path, f"was replaced by another file: no line ends at byte {length}, as the job wrote it")
 
     def cut(self, length: int) -> None:
         """Drop what lies behind `length`, and what was not flushed."""
         self._drop_pending()
+        self._head = self._head if length >= HEAD_BYTES_MAX else None
         try:
             os.ftruncate(self._opened(), length)
             os.lseek(self._opened(), length, os.SEEK_SET)
@@ -144,6 +170,14 @@ def sync_folder(folder: str, path: str) -> None:
     """Make the names in a folder durable. `path` is for the error. Raises FatalConnectorError."""
     try:
         durable_file.sync_folder(folder)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def make_folder(folder: str, path: str) -> None:
+    """Make a folder and those above it. `path` is for the error. Raises FatalConnectorError."""
+    try:
+        os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise write_error(path, error) from error
 

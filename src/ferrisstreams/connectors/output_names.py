@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 #: What a file is called until its epoch is decided.
 PENDING = ".pending"
@@ -35,6 +37,26 @@ class OutputNames:
     def wild(self) -> str:
         """A glob of the files."""
         return "".join("*" if _PIECE.fullmatch(piece) else glob.escape(piece) for piece in _pieces(self.pattern))
+
+    @property
+    def folder(self) -> str:
+        """The folder above the first part of the pattern that is not fixed."""
+        folder = os.path.dirname(self.pattern)
+        while _PIECE.search(folder):
+            folder = os.path.dirname(folder)
+        return folder
+
+    def name(self, path: str) -> str:
+        """The path relative to that folder, which stays when the folder is moved."""
+        return os.path.relpath(path, self.folder)
+
+    def located(self, name: str) -> str:
+        """Where the file of this name is. An absolute one is of a state of before, when marks had paths: its last parts
+        are the name."""
+        if os.path.isabs(name):
+            depth = len(Path(self.name(self.pattern)).parts)
+            name = os.path.join(*Path(name).parts[-depth:])
+        return os.path.join(self.folder, name)
 
     @property
     def sorts(self) -> bool:

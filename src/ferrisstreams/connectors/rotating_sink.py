@@ -14,9 +14,11 @@ from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.clock import Clock
 from ferrisstreams.connectors.compression import Compression
 from ferrisstreams.connectors.framing import Framing
-from ferrisstreams.connectors.output_file import OutputFile, not_empty, sync_folder, write_error
+from ferrisstreams.connectors.output_file import Extent, OutputFile, make_folder, not_empty, sync_folder, write_error
 from ferrisstreams.connectors.output_names import PENDING, OutputNames
 from ferrisstreams.errors import InternalError, StateError
+
+_NOTHING = Extent(0, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +45,38 @@ class RotatingSinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file: its final path, its length and inode at the mark, what was written to it, when it was begun."""
+    """One file: its final path, what is ours of it at the mark, what was written to it, when it was begun."""
 
     path: str
-    length: int = 0
-    inode: int = 0
+    extent: Extent = _NOTHING
     rows: int = 0
     content_bytes: int = 0
     begun_ms: float = 0.0
 
-    def to_json(self) -> JsonValue:
+    def to_json(self, names: OutputNames) -> JsonValue:
         return {
-            "path": self.path,
-            "length": self.length,
-            "inode": self.inode,
+            "path": names.name(self.path),
+            "length": self.extent.length,
+            "head": self.extent.head,
             "rows": self.rows,
             "content_bytes": self.content_bytes,
             "begun_ms": self.begun_ms,
         }
 
     @staticmethod
-    def from_json(value: JsonValue) -> Part:
+    def from_json(value: JsonValue, names: OutputNames) -> Part:
         match value:
             case {
-                "path": str(path),
+                "path": str(name),
                 "length": int(length),
-                "inode": int(inode),
                 "rows": int(rows),
                 "content_bytes": int(content_bytes),
                 "begun_ms": int(begun_ms) | float(begun_ms),
+                **others,
             }:
-                return Part(path, length, inode, rows, content_bytes, float(begun_ms))
+                head = others.get("head")  # A mark of before has an inode in its place.
+                extent = Extent(length, head if isinstance(head, str) else None)
+                return Part(names.located(name), extent, rows, content_bytes, float(begun_ms))
         raise _foreign(value)
 
 
@@ -87,23 +90,23 @@ class RotationMark:
     closed: tuple[Part, ...] = ()
     open: Part | None = None
 
-    def to_json(self) -> JsonValue:
+    def to_json(self, names: OutputNames) -> JsonValue:
         return {
             "next_number": self.next_number,
             "closed_bytes": self.closed_bytes,
-            "closed": [part.to_json() for part in self.closed],
-            "open": self.open.to_json() if self.open else None,
+            "closed": [part.to_json(names) for part in self.closed],
+            "open": self.open.to_json(names) if self.open else None,
         }
 
     @staticmethod
-    def from_json(value: JsonValue) -> RotationMark:
+    def from_json(value: JsonValue, names: OutputNames) -> RotationMark:
         """Raises StateError for what is not a mark of a rotated output."""
         match value:
             case None:
                 return RotationMark()
             case {"next_number": int(number), "closed_bytes": int(size), "closed": list(closed), "open": going}:
-                parts = tuple(map(Part.from_json, closed))
-                return RotationMark(number, size, parts, Part.from_json(going) if going is not None else None)
+                parts = tuple(Part.from_json(part, names) for part in closed)
+                return RotationMark(number, size, parts, Part.from_json(going, names) if going is not None else None)
         raise _foreign(value)
 
 
@@ -160,15 +163,14 @@ class RotatingSink:
     def flush(self) -> JsonValue:
         self._close_when_old()
         if self._file is not None and self._open is not None:
-            length, inode = self._file.flush()
-            self._open = replace(self._open, length=length, inode=inode)
+            self._open = replace(self._open, extent=self._file.flush())
         for folder in self._folders:
             sync_folder(folder, self._settings.names.pattern)
         self._folders.clear()
         self._last = RotationMark(self._next_number, self._closed_bytes, tuple(self._closed), self._open)
         self._closed.clear()
         self._undecided = True
-        return self._last.to_json()
+        return self._last.to_json(self._settings.names)
 
     def overdue(self) -> bool:
         """The open file is old; rows that came since its mark make the epoch end by themselves."""
@@ -177,11 +179,11 @@ class RotatingSink:
     def confirm(self, mark: JsonValue) -> None:
         """Give the files that the epoch closed their names."""
         self._undecided = False
-        for part in RotationMark.from_json(mark).closed:
+        for part in RotationMark.from_json(mark, self._settings.names).closed:
             _publish(part)
 
     def rollback(self, mark: JsonValue) -> None:
-        self._last = target = RotationMark.from_json(mark)
+        self._last = target = RotationMark.from_json(mark, self._settings.names)
         self._undecided = False
         self._close_file()
         self._closed.clear()
@@ -192,10 +194,10 @@ class RotatingSink:
             return
         if not os.path.exists(part.path + PENDING):
             # An orderly end gave it its name (and a reader may have taken it): the next row begins another file.
-            self._closed_bytes += part.length
+            self._closed_bytes += part.extent.length
             return
         self._file = OutputFile(part.path + PENDING, self._settings.compression)
-        self._file.reopen(part.length, part.inode)
+        self._file.reopen(part.extent)
         self._open = part
 
     def client(self) -> None:
@@ -211,8 +213,8 @@ class RotatingSink:
         self._remove_pending(self._last)
         if part is None or not os.path.exists(part.path + PENDING):
             return
-        file = OutputFile(part.path + PENDING)
-        file.reopen(part.length, part.inode)
+        file = OutputFile(part.path + PENDING, self._settings.compression)
+        file.reopen(part.extent)
         file.flush()
         file.close()
         _publish(part)
@@ -273,10 +275,7 @@ class RotatingSink:
         path = self._settings.names.path(self._next_number, self._clock.now_us())
         if os.path.exists(path):
             raise not_empty(path, os.path.getsize(path))
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        except OSError as error:
-            raise write_error(path, error) from error
+        make_folder(os.path.dirname(path), path)
         self._file = OutputFile(path + PENDING, self._settings.compression)
         self._file.create()
         self._file.cut(0)
@@ -288,10 +287,10 @@ class RotatingSink:
     def _close_part(self) -> None:
         if self._file is None or self._open is None:
             return
-        length, inode = self._file.flush()
+        extent = self._file.flush()
         self._file.close()
-        self._closed.append(replace(self._open, length=length, inode=inode))
-        self._closed_bytes += length
+        self._closed.append(replace(self._open, extent=extent))
+        self._closed_bytes += extent.length
         self._file = self._open = None
 
     def _close_file(self) -> None:
@@ -311,14 +310,12 @@ class RotatingSink:
 
 
 def _publish(part: Part) -> None:
-    """Rename, once: doing it again finds the file under its name."""
+    """Rename, once: doing it again finds the file under its name, or not, when whoever reads the files took it away."""
     pending = part.path + PENDING
-    if _inode(part.path) == part.inode and not os.path.exists(pending):
+    if not os.path.exists(pending):
         return
     if os.path.exists(part.path):
         raise not_empty(part.path, os.path.getsize(part.path))
-    if not os.path.exists(pending):
-        return  # renamed before, and taken away by whoever reads the files
     try:
         os.rename(pending, part.path)
     except OSError as error:
@@ -333,13 +330,6 @@ def _remove(path: str) -> None:
         return
     except OSError as error:
         raise write_error(path, error) from error
-
-
-def _inode(path: str) -> int:
-    try:
-        return os.stat(path).st_ino
-    except OSError:
-        return 0
 
 
 def _foreign(value: JsonValue) -> StateError:

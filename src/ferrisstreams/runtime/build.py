@@ -404,7 +404,8 @@ class JobBuilder:
     def _dead_letter_sink(self) -> Sink:
         if self.environment.stand_ins is not None:
             return self.environment.stand_ins.dead_letters
-        return FileSink(FileSinkSettings(str(self.dead_letter_path()), overwrite=self.environment.overwrite))
+        path = str(self.dead_letter_path())
+        return FileSink(FileSinkSettings(path, overwrite=self.environment.overwrite, letters=True))
 
     def dead_letter_path(self) -> Path:
         """Beside the sink's file, else beside the application."""
@@ -425,7 +426,10 @@ class JobBuilder:
 
     def letter_mark(self) -> LetterMark:
         path = self.dead_letter_path()
-        return LetterMark(path, os.path.relpath(path, self.environment.folder.absolute()))
+        job = self.settings.job
+        written = job.optional_text("dlq.path") or job.optional_text("path") or ""
+        relative = os.path.relpath(path, self.environment.folder.absolute())
+        return LetterMark(path, str(path) if written.removeprefix("file://").startswith(os.sep) else relative, relative)
 
     def path(self, path: str | None, owner: str) -> Path:
         """A path of the application, absolute."""

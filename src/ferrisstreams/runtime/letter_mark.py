@@ -1,7 +1,6 @@
 """How much of a file of dead letters is final: beside it, for those who read it while the job runs.
 
-Letters behind the mark belong to an epoch that may yet be taken back, and then be written again. The file is told apart
-from an earlier one of the same name by its inode.
+Letters behind the mark belong to an epoch that may yet be taken back, and then be written again.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import os
 from pathlib import Path
 
 from ferrisstreams.batch import JsonValue
+from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import FatalConnectorError
 
 #: Behind the name of the file of letters: its mark, and what was done with its letters.
@@ -20,12 +20,14 @@ _MARK, _JOURNAL = ".mark", ".journal"
 class LetterMark:
     """The mark beside the file of letters at `path`. The job writes it after each epoch that brought letters.
 
-    `name` is the path relative to the application, which stays the same when all of it is moved.
+    `name` is the path as it stays when the application's folder is moved: relative to that, unless an absolute one was
+    written. `former`: what it was called in states of before.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, former: str | None = None) -> None:
         self._letters = path
         self._name = name
+        self._names = {name, former or name}
         self._path = path.with_name(path.name + _MARK)
         self._written: JsonValue = None
 
@@ -40,16 +42,14 @@ class LetterMark:
 
     def covers(self, mark: JsonValue) -> bool:
         """Whether a mark is of this file, and not of one that the letters went to under other settings."""
-        return not isinstance(mark, dict) or mark.get("file", self._name) == self._name
+        return not isinstance(mark, dict) or mark.get("file", self._name) in self._names
 
     def write(self, mark: JsonValue) -> None:
         """The epoch with this mark is final. A crash in the middle leaves the mark before, which is safe."""
         if mark == self._written:
             return
-        new = self._path.with_name(self._path.name + ".new")
         try:
-            new.write_text(json.dumps(mark), "utf-8")
-            os.replace(new, self._path)
+            replace_text(self._path, json.dumps(mark))
         except OSError as error:
             raise FatalConnectorError(
                 f"{self._path} cannot be written: {error.strerror}",
@@ -68,7 +68,7 @@ class LetterMark:
         """Bytes of the file that are final; 0 when the job has not said so of this file yet."""
         try:
             match json.loads(self._path.read_text("utf-8")):
-                case {"length": int(length), "inode": int(inode)} if inode == os.stat(self._letters).st_ino:
+                case {"length": int(length)} if length <= os.path.getsize(self._letters):
                     return length
         except (FileNotFoundError, ValueError):
             return 0

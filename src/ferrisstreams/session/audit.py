@@ -122,10 +122,13 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check |
         return [f"the source ({builder.settings.source_connector}) cannot be read again"]
     settings = builder.file_source_settings()
     given = mapping_of(last.content["positions"])
-    positions = {name: FilePosition.from_json(position) for name, position in given.items()}
+    positions = {name: FilePosition.from_json(position, settings.names) for name, position in given.items()}
     if any(position.before for position in positions.values()):
         return ["files of the source were renamed while it was followed: what was read of them cannot be told again"]
-    counted = sum(count_records(path, stop, settings) for path, stop in files_read(positions, settings))
+    files = files_read(positions, settings)
+    if files is None:
+        return ["files of the source were taken away after they were read: their records cannot be counted again"]
+    counted = sum(count_records(path, stop, settings) for path, stop in files)
     return [Check("records in the source up to the position = read", counted, ledger.read)]
 
 
@@ -167,9 +170,9 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | s
     if names is None:
         written, expected = [path], int(str(mapping_of(found)["length"]))
     else:
-        mark = RotationMark.from_json(found)
+        mark = RotationMark.from_json(found, names)
         written = files_written(mark, names)
-        expected = mark.closed_bytes + (mark.open.length if mark.open else 0)
+        expected = mark.closed_bytes + (mark.open.extent.length if mark.open else 0)
     if names is not None and job.flag("append"):
         return ["the sink was appended to: its files are not the job's alone"]
     checks = [Check("bytes of the sink = its mark", expected, size_of(written))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ class Columns:
     def __init__(self, folder: Path, state_root: Path, anew: bool = False, topics: bool = False) -> None:
         self._topics = topics
         self._folder = folder
+        self._state_root = state_root
         self._kept = {} if anew else _read(state_root / KEPT_FILE)
         self._new: dict[str, Schema] = {}
         self.found: list[FoundColumns] = []
@@ -73,8 +75,28 @@ class Columns:
         if given is None:
             raise SqlError(f"source {source.name} has no 'path'", "E3004", "add 'path' = 'file'", source.position)
         path = str((self._folder / given.removeprefix("file://")).absolute())
-        key = f"{settings.text('format').lower()} {path}"
+        key = f"{settings.text('format').lower()} {self._place(path)}"
+        self._carry_over(key, given)
         return self._found(source, key, lambda: infer_columns(source_files(settings, path), _decode(settings)))
+
+    def _place(self, path: str) -> str:
+        """What a file is called here: relative to the application where the state lies with it and may move with it."""
+        if self._state_root.is_relative_to(self._folder) and Path(path).is_relative_to(self._folder):
+            return str(Path(path).relative_to(self._folder))
+        return path
+
+    def _carry_over(self, key: str, given: str) -> None:
+        """What was kept by the absolute path of a file: of a state of before, or of a folder that was moved since."""
+        if key in self._kept or os.path.isabs(given.removeprefix("file://")):
+            return
+        form = key.split(" ")[0]
+        ending = os.sep + str(Path(given.removeprefix("file://")))
+        former = [old for old in self._kept if old.startswith(f"{form} {os.sep}") and old.endswith(ending)]
+        here = f"{form} {self._folder}{ending}"
+        gone = [old for old in former if not os.path.exists(old.removeprefix(f"{form} "))]
+        found = [here] if here in former else gone
+        if len(found) == 1:
+            self._kept[key] = self._kept[found[0]]
 
     def _of_topic(self, source: SourceSpec) -> Schema | None:
         # Imported here: it brings the client, which few applications need.

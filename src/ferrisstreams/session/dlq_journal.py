@@ -6,6 +6,7 @@ at a time.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -104,7 +105,7 @@ class Journal:
         """The append that was begun and not ended."""
         for target, start, data in self._rows("SELECT target, start, data FROM append"):
             assert isinstance(data, bytes)
-            return Append(str(target), int(str(start)), data)
+            return Append(os.path.join(self._path.parent, str(target)), int(str(start)), data)
         return None
 
     def open_sending(self) -> tuple[str, str] | None:
@@ -123,7 +124,9 @@ class Journal:
     def begin_append(self, append: Append, letters: Sequence[Replayed]) -> None:
         """These letters are about to be sent: from now on `open_append` says so."""
         with self._transaction():
-            self._db.execute("INSERT INTO append VALUES (?, ?, ?)", (append.target, append.start, append.data))
+            # Relative to the letters: both may be moved before an append that was cut off is settled.
+            target = os.path.relpath(append.target, self._path.parent)
+            self._db.execute("INSERT INTO append VALUES (?, ?, ?)", (target, append.start, append.data))
             self._note_sending(letters)
 
     def end_append(self, state: LetterState) -> None:

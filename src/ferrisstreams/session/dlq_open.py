@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferrisstreams.connectors.compression import compression_of
-from ferrisstreams.connectors.file_settings import FileSourceSettings, fixed_folder
+from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.kafka.topics import Topics as Cluster
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
@@ -122,7 +122,7 @@ def _target(application: Application, options: RunOptions, builder: JobBuilder, 
         raise _unfit(f"{path} is not a regular file", "give --to another file")
     origin = str(path)
     if builder.settings.source_connector == "file":
-        origin = os.path.relpath(path, fixed_folder(builder.file_source_settings().path))
+        origin = builder.file_source_settings().names.name(str(path))
     return ReplayTarget(path, origin)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ferrisstreams.connectors.file_content import RestartPoint
 from ferrisstreams.connectors.file_identity import FilePosition
-from ferrisstreams.connectors.file_moves import is_in_place, place_of
+from ferrisstreams.connectors.file_moves import Folders
 from ferrisstreams.connectors.file_settings import FileSourceSettings, framing_of, open_content, source_paths
 from ferrisstreams.connectors.framing import Framing
 from ferrisstreams.connectors.output_names import OutputNames
@@ -40,13 +41,20 @@ def count_records(path: str, stop: int | None, settings: FileSourceSettings) -> 
         content.close()
 
 
-def files_read(positions: Mapping[str, FilePosition], settings: FileSourceSettings) -> Iterator[tuple[str, int | None]]:
-    """Every file that a source has read, and up to where in its content (None: whole)."""
+def files_read(
+    positions: Mapping[str, FilePosition], settings: FileSourceSettings
+) -> list[tuple[str, int | None]] | None:
+    """Every file that a source has read, up to where in its content (None: whole); None when one of them is gone."""
+    files: list[tuple[str, int | None]] = []
     for position in positions.values():
         if not settings.watch:
-            yield from ((earlier, None) for earlier in source_paths(settings) if earlier < position.path)
-        path = position.path if is_in_place(position) else place_of(position)
-        yield path or position.path, position.offset
+            earlier = [path for path in source_paths(settings) if path < position.path]
+            if len(earlier) < position.done.count:
+                return None
+            files += ((path, None) for path in earlier)
+        found = Folders().find(position) or position
+        files.append((found.path, position.offset))
+    return files if all(os.path.exists(path) for path, _ in files) else None
 
 
 def files_written(mark: RotationMark, names: OutputNames) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,4 +224,50 @@ def test_new_file_with_the_inode_of_a_deleted_one_is_a_new_file(tmp_path: Path, 
         (tmp_path / "app.log.1").unlink(missing_ok=True)  # its inode is free, and the next file may get it
         rotate(log, "app.log.1")
     assert found == [word for turn in range(12) for word in (str(turn), "begins", str(turn), "ends")]
+    follower.restart()
+
+
+def test_folder_of_watched_files_that_is_gone_is_an_error(tmp_path: Path, block: MemoryFile) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    append(folder / "a.log", "a1")
+    follower = Follower(folder / "*.log", block)
+    assert follower.take() == ["a1"]
+    follower.restart()
+    (folder / "a.log").unlink()
+    assert follower.take() == []
+    folder.rmdir()
+    follower.restart()
+    with pytest.raises(FatalConnectorError, match=r"folder .* is gone"):
+        follower.take()
+    follower.restart()
+
+
+def test_copy_knows_the_files_that_were_renamed_before(tmp_path: Path, block: MemoryFile) -> None:
+    log = tmp_path / "one" / "app.log"
+    log.parent.mkdir()
+    append(log, "a1", "a2")
+    follower = Follower(log.with_name("app.log*"), block)
+    assert follower.take() == ["a1", "a2"]
+    rotate(log, "app.log.1")
+    append(log, "b1")
+    assert follower.take() == ["b1"]
+    follower.restart()
+    copy = Path(shutil.copytree(log.parent, tmp_path / "two"))
+    follower.pattern = copy / "app.log*"
+    assert follower.take() == []
+    append(copy / "app.log", "b2")
+    assert follower.take() == ["b2"]
+    follower.restart()
+
+
+def test_file_that_is_replaced_by_a_longer_copy_of_itself_goes_on(tmp_path: Path, block: MemoryFile) -> None:
+    log = tmp_path / "app.log"
+    append(log, "a1", "a2")
+    follower = Follower(log, block)
+    assert follower.take() == ["a1", "a2"]
+    new = Path(shutil.copy(log, tmp_path / "new"))
+    append(new, "a3")
+    os.replace(new, log)
+    assert follower.take() == ["a3"]
     follower.restart()

@@ -8,6 +8,8 @@ import pytest
 
 from ferrisstreams.batch import Limit, Positions
 from ferrisstreams.clock import ManualClock
+from ferrisstreams.connectors.file_identity import FilePosition
+from ferrisstreams.connectors.file_names import FileNames
 from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.errors import FatalConnectorError, StateError
@@ -41,8 +43,12 @@ def rewrite(path: Path) -> None:
 
 def replace(path: Path) -> None:
     new = path.with_suffix(".new")
-    new.write_bytes(path.read_bytes() + b"more\n")
+    new.write_bytes(b"another file\n" * 3)
     os.replace(new, path)
+
+
+def go(path: Path) -> None:
+    path.unlink()
 
 
 def shrink(path: Path) -> None:
@@ -58,7 +64,8 @@ def go_on_in_the_last_line(path: Path) -> None:
     ("change", "why"),
     [
         (rewrite, "was rewritten"),
-        (replace, "was replaced"),
+        (replace, "was rewritten or replaced"),
+        (go, r"a\.txt is gone: the job has read it up to byte 12 "),
         (shrink, "shrank to 3 bytes"),
         (go_on_in_the_last_line, "went on within its last line"),
     ],
@@ -128,8 +135,35 @@ def test_file_may_not_go_before_it_was_read_whole(tmp_path: Path, block: MemoryF
     source.close()
     assert fetch is not None
     os.remove(tmp_path / "a.txt")
-    with pytest.raises(FatalConnectorError, match="has read only its first 2 bytes"):
+    with pytest.raises(FatalConnectorError, match="has read it up to byte 2, which was not all of it"):
         read(pattern, block, {fetch.partition: fetch.position})
+
+
+def test_glob_remembers_files_that_are_there_and_counts_the_others(tmp_path: Path, block: MemoryFile) -> None:
+    pattern = tmp_path / "*.txt"
+    positions: Positions = {}
+    for number in range(40):
+        path = tmp_path / f"{number:02}.txt"
+        path.write_bytes(b"row\n")
+        data, positions = read(pattern, block, positions)
+        assert data == b"row\n"
+        if number >= 3:
+            os.remove(tmp_path / f"{number - 3:02}.txt")
+    done = FilePosition.from_json(positions["*.txt"], FileNames(str(pattern))).done
+    assert (len(done.digests), done.count) == (3, 39)
+    (tmp_path / "38.txt").write_bytes(b"ROW\n")
+    with pytest.raises(FatalConnectorError, match=r"38\.txt is new or has changed"):
+        read(pattern, block, positions)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "*.txt"])
+def test_file_that_is_gone_is_an_error_though_it_was_read_whole(tmp_path: Path, block: MemoryFile, name: str) -> None:
+    glob(tmp_path, a=b"0\n")
+    _, positions = read(tmp_path / name, block)
+    os.remove(tmp_path / "a.txt")
+    with pytest.raises(FatalConnectorError, match=r"is gone|no file matches") as caught:
+        read(tmp_path / name, block, positions)
+    assert caught.value.code in ("E4001", "E4002")
 
 
 def test_name_with_brackets_is_a_name_when_the_file_exists(tmp_path: Path, block: MemoryFile) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +37,7 @@ class Queue:
     def __post_init__(self) -> None:
         self.path, self.target = self.folder / "dlq.jsonl", self.folder / "in.jsonl"
         self.mark = LetterMark(self.path, "dlq.jsonl")
-        self.letters = DeadLetters(FileSink(FileSinkSettings(str(self.path))), CONTEXT, self.mark)
+        self.letters = DeadLetters(FileSink(FileSinkSettings(str(self.path), letters=True)), CONTEXT, self.mark)
         self.letters.open(None)
         self.letters.write([rejected(value, at) for at, value in enumerate(self.values)], 1_700_000_000_000_000)
         self.letters.confirm(self.letters.flush())
@@ -207,13 +208,27 @@ def test_second_process_is_refused_while_the_first_works(folder: Path) -> None:
 
 def test_line_that_is_no_letter_is_named(folder: Path) -> None:
     queue = Queue(folder, (b"bad",))
-    size = queue.path.stat().st_size
-    queue.path.write_bytes(queue.path.read_bytes()[:-1].replace(b"ferris.code", b"other.code!"))
-    queue.mark.write({"length": size, "inode": queue.path.stat().st_ino})
+    queue.path.write_bytes(queue.path.read_bytes().replace(b"ferris.code", b"other.code!"))
     opened = queue.open()
     with pytest.raises(StateError, match="byte 0 is not a dead letter"):
         list(opened.letters(ALL))
     opened.close()
+
+
+def test_letters_go_on_in_a_copy_of_their_folder_also_when_the_first_were_purged(folder: Path) -> None:
+    queue = Queue(folder, (b"bad", b"worse"))
+    opened = queue.open()
+    opened.store.purge(list(opened.store.letters())[:1])
+    opened.close()
+    mark = queue.mark.placed({"length": queue.mark.length()})
+    copy = Path(shutil.copytree(folder, folder.with_name(f"{folder.name}-copy"))) / queue.path.name
+    letters = DeadLetters(FileSink(FileSinkSettings(str(copy), letters=True)), CONTEXT, LetterMark(copy, "dlq.jsonl"))
+    letters.open(mark)
+    assert LetterMark(copy, "dlq.jsonl").length() == queue.path.stat().st_size
+    letters.close()
+    again = FileLetters(copy, LetterMark(copy, "dlq.jsonl"), NoFaults())
+    assert [letter.value for letter in again.letters()] == [b"worse"]
+    again.close()
 
 
 def test_damaged_journal_is_named(folder: Path) -> None:
