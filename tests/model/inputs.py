@@ -90,7 +90,8 @@ STEPS = st.lists(
 )
 WINDOWS = st.one_of(
     st.sampled_from([Hop(10 * SECOND, 10 * SECOND), Hop(10 * SECOND, 5 * SECOND), Hop(4 * SECOND, 7 * SECOND)]),
-    st.sampled_from([Cumulate(12 * SECOND, 4 * SECOND), Cumulate(9 * SECOND, 1 * SECOND)]),
+    st.sampled_from([Hop(10 * SECOND, 10 * SECOND, 3 * SECOND), Hop(10 * SECOND, 5 * SECOND, 1)]),
+    st.sampled_from([Cumulate(12 * SECOND, 4 * SECOND), Cumulate(9 * SECOND, 1 * SECOND, 4 * SECOND)]),
     st.integers(1, 12).map(lambda n: Session(n * SECOND)),
 )
 CALLS = st.lists(

@@ -27,27 +27,29 @@ class RowFailedError(Exception):
 
 @dataclass(frozen=True)
 class Hop:
-    """Every `[start, start + size)` with a start at a multiple of `slide`; tumbling when both are equal."""
+    """Every `[start, start + size)` with a start a multiple of `slide` from `origin`; tumbling when both are equal."""
 
     size: int
     slide: int
+    origin: int = 0
 
     def of(self, ts: int) -> list[tuple[int, int]]:
-        last = ts - ts % self.slide
+        last = ts - (ts - self.origin) % self.slide
         starts = range(last, ts - self.size, -self.slide)
         return [(start, start + self.size) for start in reversed(starts)]
 
 
 @dataclass(frozen=True)
 class Cumulate:
-    """Every `[start, end)` with a start at a multiple of `size` and an end each `step` behind it, up to `size`."""
+    """Every `[start, end)` with a start a multiple of `size` from `origin`, and an end each `step` up to `size`."""
 
     size: int
     step: int
+    origin: int = 0
 
     def of(self, ts: int) -> list[tuple[int, int]]:
-        start = ts - ts % self.size
-        ends = range(ts - ts % self.step + self.step, start + self.size + 1, self.step)
+        start = ts - (ts - self.origin) % self.size
+        ends = range(ts - (ts - self.origin) % self.step + self.step, start + self.size + 1, self.step)
         return [(start, end) for end in ends]
 
 

@@ -111,11 +111,11 @@ def windows_by_enumeration(query: Query, row: Row, bound: int) -> list[tuple[int
     match query.window:
         case Session():
             return [None] if row["ts"] >= bound else []
-        case Hop(size, slide):
-            every = [(start, start + size) for start in range(-20 * slide, 60 * SECOND, slide)]
+        case Hop(size, slide, origin):
+            every = [(start, start + size) for start in range(origin - 20 * slide, 60 * SECOND, slide)]
             return [(start, end) for start, end in every if start <= row["ts"] < end and end > bound]
-        case Cumulate(size, step):
-            starts = range(-20 * size, 60 * SECOND, size)
+        case Cumulate(size, step, origin):
+            starts = range(origin - 20 * size, 60 * SECOND, size)
             every = [(start, start + length) for start in starts for length in range(step, size + 1, step)]
             return [(start, end) for start, end in every if start <= row["ts"] < end and end > bound]
         case None:

@@ -114,14 +114,19 @@ def window_sql(window: Hop | Cumulate | Session | None) -> str:
     match window:
         case Session(gap):
             return f"SESSION(ts, INTERVAL '{gap // SECOND}' SECOND)"
-        case Hop(size, slide) if size == slide:
-            return f"TUMBLE(ts, INTERVAL '{size // SECOND}' SECOND)"
-        case Hop(size, slide):
-            return f"HOP(ts, INTERVAL '{slide // SECOND}' SECOND, INTERVAL '{size // SECOND}' SECOND)"
-        case Cumulate(size, step):
-            return f"CUMULATE(ts, INTERVAL '{step // SECOND}' SECOND, INTERVAL '{size // SECOND}' SECOND)"
+        case Hop(size, slide, origin) if size == slide:
+            return f"TUMBLE(ts, INTERVAL '{size // SECOND}' SECOND{_offset(origin)})"
+        case Hop(size, slide, origin):
+            return f"HOP(ts, INTERVAL '{slide // SECOND}' SECOND, INTERVAL '{size // SECOND}' SECOND{_offset(origin)})"
+        case Cumulate(size, step, origin):
+            steps = f"INTERVAL '{step // SECOND}' SECOND, INTERVAL '{size // SECOND}' SECOND"
+            return f"CUMULATE(ts, {steps}{_offset(origin)})"
         case None:
             return ""
+
+
+def _offset(origin: int) -> str:
+    return f", INTERVAL '{origin}' MICROSECOND" if origin else ""
 
 
 def record(row: Row | None, number: int) -> bytes:
@@ -178,16 +183,17 @@ def draw_combination(draw: Draw, shape: Shape) -> Combination:
 
 def draw_window(draw: Draw, name: WindowName) -> Hop | Cumulate | Session | None:
     size = draw.pick((5, 10, 3, 7)) * SECOND
+    origin = draw.pick((0, 0, SECOND, 4 * SECOND, 1, 26 * SECOND))
     match name:
         case "none":
             return None
         case "tumble":
-            return Hop(size, size)
+            return Hop(size, size, origin)
         case "hop":
             size *= draw.pick((2, 1, 3))
-            return Hop(size, min(size, draw.pick((5, 2, 3)) * SECOND))
+            return Hop(size, min(size, draw.pick((5, 2, 3)) * SECOND), origin)
         case "cumulate":
-            return Cumulate(size * draw.pick((2, 3, 1)), size)
+            return Cumulate(size * draw.pick((2, 3, 1)), size, origin)
         case "session":
             return Session(draw.pick((4, 2, 8)) * SECOND)
 

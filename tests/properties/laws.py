@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ferrisstreams.errors import FerrisError
 from ferrisstreams.runtime.faults import FAULT_POINTS
-from ferrisstreams.testing.compare import final_rows, fold_by_key
+from ferrisstreams.testing.compare import final_rows, fold_by_key, lost_rows
 from ferrisstreams.testing.doubles import Cuts, Records
 from ferrisstreams.testing.execute import Prepared, Ran, execute, prepare
 from ferrisstreams.testing.schedules import CrashPoint, Schedule, all_schedules
@@ -96,6 +96,9 @@ def check_schedule(
     got = str(ran.error) if ran.error else [tuple(map(plain, row)) for row in rows]
     if isinstance(got, str) or not same_rows(expected, got):
         raise DisagreementError(shown(combination, "model", expected, f"engine, {schedule}", got))
+    lost = lost_rows(prepared, ran) if first is None else None
+    if lost:
+        raise DisagreementError(shown(combination, "model", expected, f"engine, {schedule}", lost))
     wrong = ledger_difference(model.state.ledger, ran, depends_on_cut=prepared.changes)
     if wrong:
         raise DisagreementError(shown(combination, "model's ledger", wrong, f"engine, {schedule}", ran.ledger))
@@ -113,7 +116,8 @@ def draw_schedules(draw: Draw, partitions: int, count: int) -> list[Schedule]:
 def _crashing(draw: Draw) -> Schedule:
     crashes = tuple(CrashPoint(draw.pick(FAULT_POINTS), 1 + draw.below(5)) for _ in range(1 + draw.below(2)))
     settings = {"commit.policy": draw.pick(("per_batch", "hybrid", "per_record"))}
-    return Schedule("random crash", settings, Cuts(draw.below(1000), 1 + draw.below(5)), crashes)
+    cuts = Cuts(draw.below(1000), 1 + draw.below(5), poll_ms=draw.pick((400.0, 1_100.0)), rests=draw.below(4) == 3)
+    return Schedule("random crash", settings, cuts, crashes, tiny=draw.below(2) == 1)
 
 
 # -- the model
@@ -186,16 +190,17 @@ def _windows(combination: Combination) -> str:
     match combination.query.window:
         case None:
             return "SELECT *, row_number() OVER () AS _n FROM taken"
-        case Hop(size, slide):
+        case Hop(size, slide, origin):
             steps = f"range(0, {size}, {slide})"
-            starts = f"list_transform({steps}, lambda step: ts - ts % {slide} - step)"
+            starts = f"list_transform({steps}, lambda step: ts - (ts - {origin}) % {slide} - step)"
             rows = f"SELECT *, unnest({starts}) AS window_start, row_number() OVER () AS _n FROM taken"
             rows = f"SELECT *, window_start + {size} AS window_end FROM ({rows})"
             return f"SELECT * FROM ({rows}) WHERE ts < window_end AND window_end > _bound"
-        case Cumulate(size, step):
-            ends = f"range(ts - ts % {step} + {step}, ts - ts % {size} + {size} + 1, {step})"
+        case Cumulate(size, step, origin):
+            first, longest = f"ts - (ts - {origin}) % {step} + {step}", f"ts - (ts - {origin}) % {size} + {size}"
+            ends = f"range({first}, {longest} + 1, {step})"
             rows = f"SELECT *, unnest({ends}) AS window_end, row_number() OVER () AS _n FROM taken"
-            rows = f"SELECT *, ts - ts % {size} AS window_start FROM ({rows})"
+            rows = f"SELECT *, ts - (ts - {origin}) % {size} AS window_start FROM ({rows})"
             return f"SELECT * FROM ({rows}) WHERE window_end > _bound"
         case Session(gap):
             part = f"PARTITION BY {', '.join(combination.keys)}" if combination.keys else ""

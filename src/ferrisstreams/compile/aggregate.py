@@ -16,6 +16,7 @@ from ferrisstreams.compile.grouping import Grouping
 from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage
 from ferrisstreams.compile.results import Outcome
+from ferrisstreams.compile.sizes import Sizes
 from ferrisstreams.compile.sources import MergedRows, aggregate_error
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.duck.state_log import StateLog
@@ -34,12 +35,6 @@ MERGED = "_merged"
 
 #: Parameters of the output statement: the rows of `MERGED` that it makes.
 CHUNK_FROM, CHUNK_TO = "chunk_from", "chunk_to"
-
-#: Output rows that are made and encoded at a time.
-OUTPUT_ROWS_MAX = 25_000
-
-#: Rows of the delta at which an epoch ends early, so that the memory of an epoch is bounded.
-DELTA_ROWS_MAX = 1_000_000
 
 #: Behind any event time.
 FOREVER_US = 2**61
@@ -76,6 +71,7 @@ class AggregateParts:
     final: exp.Select
     final_names: tuple[str, ...]
     empty: exp.Select
+    sizes: Sizes
 
 
 class AggregatePipeline:
@@ -114,7 +110,7 @@ class AggregatePipeline:
 
     @property
     def full(self) -> bool:
-        return self._parts.log.delta_rows >= DELTA_ROWS_MAX
+        return self._parts.log.delta_rows >= self._parts.sizes.delta_rows
 
     def advance(self, watermark_us: int) -> Iterator[Outcome]:
         if not self._emission.windowed:
@@ -204,7 +200,7 @@ class AggregatePipeline:
 
     def _chunk_end(self, start: int, count: int) -> int:
         """Where the chunk from `start` ends: never between an old value and its new one."""
-        stop = min(start + OUTPUT_ROWS_MAX, count)
+        stop = min(start + self._parts.sizes.output_rows, count)
         if stop == count or not self._emission.retract:
             return stop
         last = exp.select(column(OP)).from_(MERGED).where(column(ROW).eq(stop - 1))

@@ -29,10 +29,11 @@ from ferrisstreams.compile.message_rows import (
 from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
+from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
 from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, Engine, column
-from ferrisstreams.duck.state_log import StateLog
+from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import ConfigError, InternalError, SqlError
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
 from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
@@ -77,8 +78,8 @@ from ferrisstreams.plan.nodes import (
 from ferrisstreams.plan.system_columns import used_system_columns
 from ferrisstreams.schema import Column, Schema
 
-#: Slices of a log without time: all rows have slice 0.
-_UNTIMED_SLICE_US = 1
+#: The slices of a log without time: all rows have slice 0.
+_UNTIMED = SliceGrid(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class CompileSettings:
     output_retries: Retries = lambda: iter(())
     max_ahead_us: int | None = None
     messages: MessageForm | None = None
+    sizes: Sizes = USUAL_SIZES
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +286,8 @@ class _AggregateCompiler:
         rows = self._row_shape()
         columns = [(name, type_) for name, type_ in self._delta_types(rows, group) if name not in _DELTA_ONLY]
         changing = self._aggregate.emit is Emit.CHANGES or self._settings.late_strategy == "update"
-        log = StateLog(self._engine, columns, self._unit_us(), read_often=changing)
+        sizes = self._settings.sizes
+        log = StateLog(self._engine, columns, self._slices(), sizes.read_often if changing else sizes.read_once)
         work = self._engine.work
 
         parts = AggregateParts(
@@ -298,6 +301,7 @@ class _AggregateCompiler:
             final=_final(self._aggregate, self._shape, self._parts.changelog.needs_old),
             final_names=tuple(c.name for c in self._aggregate.schema),
             empty=self._empty(columns),
+            sizes=sizes,
         )
         return AggregatePipeline(parts, self._emission())
 
@@ -319,7 +323,7 @@ class _AggregateCompiler:
 
             return RowStage(work, replace(rows, in_order=way.in_order), insert, work.rows, self._settings.retries)
 
-        return Grouping(work, log, stage, in_order)
+        return Grouping(work, log, stage, in_order, self._settings.sizes.returned_groups)
 
     def _lift(self, call: exp.Expression) -> exp.Expression:
         """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""
@@ -363,11 +367,11 @@ class _AggregateCompiler:
             return CumulateLog(self._shape, window)
         return WindowLog(self._shape, window)
 
-    def _unit_us(self) -> int:
+    def _slices(self) -> SliceGrid:
         window = self._aggregate.window
         if window is None or window.kind is WindowKind.SESSION:
-            return _UNTIMED_SLICE_US
-        return slice_us(window)
+            return _UNTIMED
+        return SliceGrid(slice_us(window), window.origin_us)
 
     def _delta_types(self, rows: RowShape, group: GroupLog) -> list[tuple[str, str]]:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""

@@ -30,10 +30,6 @@ from ferrisstreams.operators.windows import Span, none_is_late
 #: Batches that are judged row by row after one in which a row may have been late: such input seldom comes alone.
 EXACT_BATCHES = 32
 
-#: Groups of a batch up to which their counts come back with the statement: that saves a statement of 1 to 2 ms, which
-#: is much for a batch of a few rows and nothing for one of many groups.
-RETURNED_GROUPS_MAX = 256
-
 #: What comes back of each group, in the order of `_Count`.
 RETURNED = (OUTCOME, SLICE, ROWS, LATE_WINDOWS, SEEN_COLUMN, FIRST_ROW, LAST_ROW)
 
@@ -101,12 +97,18 @@ class Grouping:
     """Runs the row statement of an aggregate and counts what it added to the delta."""
 
     def __init__(
-        self, work: Connection, log: StateLog, make: Callable[[Way], GroupingStage], in_order: InOrder | None
+        self,
+        work: Connection,
+        log: StateLog,
+        make: Callable[[Way], GroupingStage],
+        in_order: InOrder | None,
+        returned_groups: int,
     ) -> None:
         self._work = work
         self._log = log
         self._make = make
         self._in_order = in_order
+        self._returned_groups = returned_groups
         self._stages: dict[Way, GroupingStage] = {}
         self._exact_left = 0
         self._returning = True
@@ -131,7 +133,7 @@ class Grouping:
         returning = self._returning
         ran = self._stage(Way(in_order, returning)).run(rows, parameters)
         groups = len(ran.result) if returning else int(str(ran.result[0][0]))
-        self._returning = groups <= RETURNED_GROUPS_MAX
+        self._returning = groups <= self._returned_groups
         return ran, [_count(row) for row in (ran.result if returning else self._work.rows(_COUNTS, parameters))]
 
     def _stage(self, way: Way) -> GroupingStage:

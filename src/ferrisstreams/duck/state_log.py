@@ -4,23 +4,21 @@ The delta is a table in memory that the work connection fills batch by batch. At
 connection appends it to the panes, in the transaction of the epoch. What is read is always panes and delta together;
 rolling an epoch back is forgetting the delta.
 
-Panes are tables for disjoint intervals of event time. Rows are only appended. A pane whose interval has passed is
-dropped whole. Intervals are as wide as needed: the width doubles while a batch would open many panes at once or many
-are live, so that their number stays near `PANES_LIVE_MAX` whatever the ratio of window size to the span of the data.
+Panes are tables for disjoint intervals of event time. Rows are only appended. A pane is dropped whole when the last
+slice that it holds is closed: what it holds decides, not where its interval ends. Intervals are as wide as needed: the
+width doubles while a batch would open many panes at once or many are live, so that their number stays near
+`LogSizes.panes_live` whatever the ratio of window size to the span of the data.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from ferrisstreams.duck.engine import STATE_SCHEMA, Connection, Engine, column
-
-#: Live panes that the width aims at. Each costs a table; more make every emission read more tables.
-PANES_LIVE_MAX = 64
 
 #: Panes that one batch may open: each costs a statement of 1 to 2 ms.
 PANES_OPENED_MAX = 2
@@ -30,9 +28,6 @@ PANE_ROWS_MIN = 10_000
 
 #: Slices of a pane at most, when it is widened because it is small.
 PANE_SLICES_MAX = 64
-
-#: A pane with fewer rows is not worth a compaction: of a log that every batch reads, and of one that is read once.
-COMPACT_ROWS_READ_OFTEN, COMPACT_ROWS_READ_ONCE = 100_000, 2_000_000
 
 #: It is compacted again when it has grown by this factor; by the second one when there was little to merge.
 COMPACT_GROWTH, COMPACT_GROWTH_DISTINCT = 2, 4
@@ -52,6 +47,29 @@ EPOCH = "_epoch"
 SLICE = "_slice"
 
 
+@dataclass(frozen=True, slots=True)
+class LogSizes:
+    """From which size on a log saves room and time. Results do not depend on it; tests make everything happen early.
+
+    `panes_live`: live panes that the width aims at. Each costs a table; more make every emission read more tables.
+    `compact_rows`: a pane with fewer rows is not worth a compaction.
+    """
+
+    panes_live: int = 64
+    compact_rows: int = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SliceGrid:
+    """Where slices begin: every `unit_us` from `origin_us` on, in both directions."""
+
+    unit_us: int
+    origin_us: int = 0
+
+    def doubled(self) -> SliceGrid:
+        return SliceGrid(2 * self.unit_us, self.origin_us)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Interval:
     """`[start, stop)` of slice starts, in microseconds."""
@@ -60,16 +78,16 @@ class Interval:
     stop: int
 
 
-def intervals_to_open(live: Sequence[Interval], slices: Iterable[int], width: int) -> list[Interval]:
-    """New disjoint intervals that cover the slices not yet covered: aligned to `width`, clipped by their neighbours."""
+def intervals_to_open(live: Sequence[Interval], slices: Iterable[int], grid: SliceGrid) -> list[Interval]:
+    """New disjoint intervals that cover the slices not yet covered: cells of `grid`, clipped by their neighbours."""
     starts = [pane.start for pane in live]
     opened: set[Interval] = set()
     for place in slices:
         index = bisect_right(starts, place)
         if index and live[index - 1].stop > place:
             continue
-        start = place // width * width
-        stop = start + width
+        start = place - (place - grid.origin_us) % grid.unit_us
+        stop = start + grid.unit_us
         if index:
             start = max(start, live[index - 1].stop)
         if index < len(live):
@@ -78,13 +96,16 @@ def intervals_to_open(live: Sequence[Interval], slices: Iterable[int], width: in
     return sorted(opened)
 
 
-def choose_width(live: Sequence[Interval], slices: Sequence[int], width: int) -> int:
-    """The width at which these slices open few enough panes."""
-    while True:
-        opened = len(intervals_to_open(live, slices, width))
-        if opened <= 1 or (opened <= PANES_OPENED_MAX and opened + len(live) <= PANES_LIVE_MAX):
-            return width
-        width *= 2
+def choose_panes(live: Sequence[Interval], slices: Sequence[int], grid: SliceGrid, panes_live: int) -> SliceGrid:
+    """The grid of the panes, wider where these slices would open many panes at once, or too many are live already.
+
+    It ends: slices on both sides of a live pane never come into one, however wide it is.
+    """
+    span = slices[-1] - slices[0]
+    while len(intervals_to_open(live, slices, grid)) > PANES_OPENED_MAX and grid.unit_us <= span:
+        grid = grid.doubled()
+    opened = len(intervals_to_open(live, slices, grid))
+    return grid.doubled() if opened and opened + len(live) > panes_live else grid
 
 
 def _definition(name: str, type_: str) -> exp.ColumnDef:
@@ -124,19 +145,19 @@ def _pane_names(state: Connection) -> list[str]:
 class StateLog:
     """The log of one operator. `columns` are names and types of what is kept, the first of them `_slice` (BIGINT).
 
-    `unit_us` is the width of a slice; `read_often` says that every batch reads the log, not only an emission.
+    `grid` is that of the slices.
     """
 
     def __init__(
-        self, engine: Engine, columns: Sequence[tuple[str, str]], unit_us: int, read_often: bool = False
+        self, engine: Engine, columns: Sequence[tuple[str, str]], grid: SliceGrid, sizes: LogSizes = LogSizes()
     ) -> None:
-        self._compact_rows_min = COMPACT_ROWS_READ_OFTEN if read_often else COMPACT_ROWS_READ_ONCE
+        self._sizes = sizes
         self._work = engine.work
         self._state = engine.state
         self._columns = columns
-        self._unit = unit_us
-        self._width = unit_us
+        self._panes = self._grid = grid
         self._rows: dict[Interval, int] = {}
+        self._newest: dict[Interval, int] = {}
         self._compact_at: dict[Interval, int] = {}
         self._next = 0
         self._names: dict[Interval, str] = {}
@@ -148,7 +169,9 @@ class StateLog:
     def load(self) -> None:
         """Read which panes there are, and begin with an empty delta: at start."""
         self._names = {_interval(name): name for name in _pane_names(self._state)}
-        self._rows = {pane: self._count(name) for pane, name in self._names.items()}
+        held = {pane: self._held(pane, name) for pane, name in self._names.items()}
+        self._rows = {pane: rows for pane, (rows, _) in held.items()}
+        self._newest = {pane: newest for pane, (_, newest) in held.items()}
         self._compact_at = {pane: COMPACT_GROWTH * rows for pane, rows in self._rows.items()}
         self._next = 1 + max((int(name.split("_")[1]) for name in self._names.values()), default=0)
         definitions = [_definition(name, type_) for name, type_ in ((BATCH, "BIGINT"), *DELTA_COUNTS, *self._columns)]
@@ -219,8 +242,10 @@ class StateLog:
         whole = len(touched) == 1 and len(slices) == len(self._slices)
         for pane in touched:
             self._append_to(pane, epoch, None if whole else slices[0])
-        if len(touched) > 1 and sum(self._rows.values()) - before < PANE_ROWS_MIN * len(touched):
-            self._width = min(self._width * 2, max(self._width, self._unit * PANE_SLICES_MAX))
+            self._newest[pane] = max(self._newest[pane], slices[bisect_left(slices, pane.stop) - 1])
+        small = len(touched) > 1 and sum(self._rows.values()) - before < PANE_ROWS_MIN * len(touched)
+        if small and self._panes.unit_us < self._grid.unit_us * PANE_SLICES_MAX:
+            self._panes = self._panes.doubled()
 
     def confirm(self) -> None:
         """The epoch is durable: the delta begins anew."""
@@ -235,11 +260,11 @@ class StateLog:
     def live(self) -> list[Interval]:
         return sorted(self._names)
 
-    def drop_through(self, bound_us: int) -> None:
-        """Drop every pane all of whose slices start before `bound_us`."""
-        for pane in [pane for pane in self._names if pane.stop <= bound_us]:
+    def drop_before(self, open_us: int) -> None:
+        """Drop every pane that holds no slice which begins at or after `open_us`."""
+        for pane in [pane for pane, newest in self._newest.items() if newest < open_us]:
             self._drop(self._names.pop(pane))
-            del self._rows[pane], self._compact_at[pane]
+            del self._rows[pane], self._newest[pane], self._compact_at[pane]
 
     def compact(self, merge: exp.Select, keep_from_us: int | None) -> None:
         """Rewrite panes that have grown: `merge` is a SELECT over the name `log` that yields the kept columns.
@@ -248,7 +273,7 @@ class StateLog:
         """
         for pane in self.live:
             before = self._rows[pane]
-            if before < max(self._compact_rows_min, self._compact_at[pane]):
+            if before < max(self._sizes.compact_rows, self._compact_at[pane]):
                 continue
             self._rewrite(pane, merge, keep_from_us)
             after = self._rows[pane]
@@ -258,9 +283,10 @@ class StateLog:
 
     def _open(self, slices: Sequence[int]) -> None:
         live = self.live
-        self._width = choose_width(live, slices, self._width)
-        for pane in intervals_to_open(live, slices, self._width):
+        self._panes = choose_panes(live, slices, self._panes, self._sizes.panes_live)
+        for pane in intervals_to_open(live, slices, self._panes):
             self._create(pane)
+            self._newest[pane] = pane.start
 
     def _create(self, pane: Interval) -> str:
         name = _name(self._next, pane)
@@ -306,8 +332,12 @@ class StateLog:
     def _drop(self, name: str) -> None:
         self._state.execute(f"DROP TABLE {STATE_SCHEMA}.{name}")
 
-    def _count(self, name: str) -> int:
-        return int(str(self._state.rows(exp.select("count(*)").from_(self._table(name)))[0][0]))
+    def _held(self, pane: Interval, name: str) -> tuple[int, int]:
+        """How many rows a pane has, and its newest slice; of one that was emptied, where it begins."""
+        count, newest = self._state.rows(
+            exp.select(exp.Count(this=exp.Star()), exp.Max(this=column(SLICE))).from_(self._table(name))
+        )[0]
+        return int(str(count)), pane.start if newest is None else int(str(newest))
 
     @staticmethod
     def _table(name: str) -> exp.Table:

@@ -68,7 +68,7 @@ class CumulateLog:
 
     def reclaim(self, log: StateLog, closed_us: int) -> None:
         open_us = self.open_from(closed_us)
-        log.drop_through(open_us)
+        log.drop_before(open_us)
         places = [column(SLICE), column(FROM)]
         log.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
 

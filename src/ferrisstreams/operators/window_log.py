@@ -82,8 +82,7 @@ class WindowLog:
 
     def reclaim(self, log: StateLog, closed_us: int) -> None:
         open_us = self.open_from(closed_us)
-        # The last slice of a pane begins one slice before the pane stops.
-        log.drop_through(open_us - 1 + slice_us(self._window))
+        log.drop_before(open_us)
         places = [column(SLICE), column(FROM)] if self.hops else [column(SLICE)]
         log.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
 

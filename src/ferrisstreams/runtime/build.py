@@ -13,6 +13,7 @@ from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.compile.compiler import CompileSettings, compile_plan, output_schema, take_plan_apart
 from ferrisstreams.compile.message_rows import MessageForm
 from ferrisstreams.compile.pipeline import Pipeline
+from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.connectors.blackhole import BlackholeSink
@@ -69,7 +70,7 @@ class Environment:
     """What surrounds a job: folders, components, and the sources and sinks in memory that it may name.
 
     `state_root` None keeps state in memory. `engine` is given by tests that let it survive a crash. `worker`: which one
-    of several (`parallelism`) this process is; None: not one of several.
+    of several (`parallelism`) this process is; None: not one of several. `sizes`: tests have other ones.
     """
 
     application: str
@@ -87,6 +88,7 @@ class Environment:
     engine: Engine | None = None
     stand_ins: StandIns | None = None
     worker: int | None = None
+    sizes: Sizes = USUAL_SIZES
 
 
 class JobBuilder:
@@ -203,6 +205,7 @@ class JobBuilder:
             output_retries=lambda: outputs.waits(clock),
             max_ahead_us=int(ahead_ms * 1000) if ahead_ms is not None else None,
             messages=self._message_form(),
+            sizes=self.environment.sizes,
         )
 
     @property

@@ -5,7 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 
+from sqlglot import exp
+
+from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.errors import FerrisError
+from ferrisstreams.plan.nodes import Window, WindowKind
 from ferrisstreams.testing.case import Table
 from ferrisstreams.testing.cells import Cell, agrees, layout
 from ferrisstreams.testing.execute import Letter, Prepared, Ran
@@ -23,6 +27,8 @@ def disagreement(prepared: Prepared, ran: Ran) -> str | None:
     if expected.error or ran.error is not None:
         return error_disagreement(expected.error, ran.error)
     if expected.output is not None and (found := _output(prepared, ran, expected.output)):
+        return found
+    if found := lost_rows(prepared, ran):
         return found
     if expected.ledger is not None and (found := _ledger(prepared, expected.ledger, ran.ledger)):
         return found
@@ -135,6 +141,38 @@ def _ledger(prepared: Prepared, expected: Mapping[str, int], got: Mapping[str, i
     wrong = [f"  {name}: expected {expected.get(name, 0)}, got {got[name]}" for name in names if
              expected.get(name, 0) != got[name]]  # fmt: skip
     return "ledger:\n" + "\n".join(wrong) if wrong else None
+
+
+def lost_rows(prepared: Prepared, ran: Ran) -> str | None:
+    """Rows that were absorbed and are in no result, or in too many: a plain `count(*)` of every group says so. None:
+    there are none, or nothing tells.
+
+    The ledger adds up without them: what a window holds when it is emitted is not counted again.
+    """
+    parts = take_plan_apart(prepared.plan.plan)
+    aggregate = parts.aggregate
+    if aggregate is None or parts.above or prepared.case.batch_rows is not None or ran.ledger["output_rejected"]:
+        return None
+    counts = {call.name for call in aggregate.calls if call.expression == _COUNT}
+    names = [named.name for named in parts.columns if named.expression.name in counts]
+    windows = _windows_of_a_row(aggregate.window)
+    if not names or windows is None:
+        return None
+    columns, rows = final_rows(prepared, ran)
+    counted = sum(int(str(row[columns.index(names[0])])) for row in rows)
+    kept = ran.ledger["absorbed"] * windows - ran.ledger["late_windows"]
+    return None if counted == kept else f"{kept} rows were kept for the results, which hold {counted}"
+
+
+_COUNT = exp.Count(this=exp.Star(), big_int=True)
+
+
+def _windows_of_a_row(window: Window | None) -> int | None:
+    """In how many windows every row is; None: it depends on the row."""
+    if window is None or window.kind is WindowKind.SESSION:
+        return 1
+    whole = window.size_us % window.slide_us == 0 and window.kind is not WindowKind.CUMULATE
+    return window.size_us // window.slide_us if whole else None
 
 
 def _letters(expected: Table, letters: Sequence[Letter]) -> str | None:

@@ -14,9 +14,6 @@ from ferrisstreams.errors import UnknownOutcomeError
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.testing.chance import Chance
 
-#: Time passes between polls, so that epochs end by time too.
-_POLL_MS = 400.0
-
 
 @dataclass(frozen=True, slots=True)
 class Records:
@@ -74,12 +71,15 @@ class Cuts:
     """How a source gives its records: `seed` None: as many as the limit allows, one partition after another.
 
     With a seed every poll takes some partition, and some number of its next records up to `rows_max`. `in_turn` takes
-    the partitions round about.
+    the partitions round about. `poll_ms` passes with every poll, so that epochs end by time too; with `rests` every
+    other one gives nothing.
     """
 
     seed: int | None = None
     rows_max: int = 4
     in_turn: bool = False
+    poll_ms: float = 400.0
+    rests: bool = False
 
 
 class RecordSource:
@@ -94,6 +94,7 @@ class RecordSource:
         self._block = block
         self._clock = clock
         self._next = dict.fromkeys(records.partitions, 0)
+        self._rested = False
 
     def check(self, positions: Positions, identities: Identities) -> None:
         pass
@@ -105,9 +106,10 @@ class RecordSource:
         self.seek(positions)
 
     def poll(self, limit: Limit) -> Fetch | None:
-        self._clock.advance_ms(_POLL_MS)
+        self._clock.advance_ms(self._cuts.poll_ms)
         left = [name for name in self._next if self._left(name)]
-        if not left:
+        self._rested = self._cuts.rests and not self._rested
+        if not left or self._rested:
             return None
         name, most = self._choose(left)
         start = self._next[name]

@@ -114,6 +114,7 @@ def execute(prepared: Prepared, schedule: Schedule, first: Records | None = None
             state_root=Path(folder) if schedule.durable or first is not None else None,
             overrides=_overrides(prepared.case, schedule),
             clock=clock,
+            sizes=schedule.sizes,
             stand_ins=StandIns(
                 source=lambda block: RecordSource(prepared.records, schedule.cuts, block, clock),
                 sink=sink,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ferrisstreams.compile.sizes import TINY_SIZES, USUAL_SIZES, Sizes
 from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
 from ferrisstreams.testing.chance import Chance
 from ferrisstreams.testing.doubles import Cuts
@@ -22,8 +23,8 @@ class CrashPoint:
 class Schedule:
     """One way to run a job; `crashes` happen one after another, each in the run after the one before.
 
-    `transactional`: outputs are in transactions, which decide the epochs. `durable` keeps state in a file. Every
-    schedule must give the same folded output and the same ledger.
+    `transactional`: outputs are in transactions, which decide the epochs. `durable` keeps state in a file. `tiny`: a
+    few rows meet what is made for millions. Every schedule must give the same folded output and the same ledger.
     """
 
     name: str
@@ -31,13 +32,22 @@ class Schedule:
     cuts: Cuts = field(default_factory=Cuts)
     crashes: tuple[CrashPoint, ...] = ()
     transactional: bool = False
+    tiny: bool = False
+
+    @property
+    def sizes(self) -> Sizes:
+        return TINY_SIZES if self.tiny else USUAL_SIZES
 
     @property
     def durable(self) -> bool:
         return bool(self.crashes)
 
 
-ONE_ROW = Schedule("one row a batch", {"batch.enable": "false"})
+#: Longer between two polls than `commit.interval`, and than a reclaim waits for the next.
+_LONG_MS = 1_100.0
+
+#: Every row is an epoch, and every epoch is reclaimed and compacted.
+ONE_ROW = Schedule("one row a batch", {"batch.enable": "false"}, Cuts(poll_ms=_LONG_MS), tiny=True)
 ALL_AT_ONCE = Schedule("all at once", {"batch.strategy": "fixed_size", "batch.size": "100000"})
 
 _STRATEGIES = (
@@ -48,6 +58,8 @@ _STRATEGIES = (
     Schedule("memory_based", {"batch.strategy": "memory_based", "batch.memory_size": "100B"}),
     Schedule("low_latency", {"batch.strategy": "low_latency", "batch.max_size": "3"}),
     Schedule("default settings"),
+    Schedule("nothing at every other poll", cuts=Cuts(0, poll_ms=_LONG_MS, rests=True), tiny=True),
+    Schedule("tiny sizes", {"batch.strategy": "fixed_size", "batch.size": "3"}, tiny=True),
 )
 
 _EACH_BATCH = {"commit.policy": "per_batch", "batch.strategy": "fixed_size"}
@@ -94,6 +106,12 @@ def _crashing() -> list[Schedule]:
 
 def _transactional() -> list[Schedule]:
     calm = Schedule("transactions", {**_EACH_BATCH, "batch.size": "2"}, transactional=True)
+    resting = Schedule(
+        "transactions, committed again at rest",
+        {"commit.heartbeat": "1s", "batch.enable": "false"},
+        Cuts(poll_ms=_LONG_MS, rests=True),
+        transactional=True,
+    )
     crashing = [
         Schedule(
             f"transactions, crash at {point} {hit}",
@@ -104,7 +122,7 @@ def _transactional() -> list[Schedule]:
         for point in (*TRANSACTION_POINTS, "after_write", "after_flush", "after_prepare", "before_confirm")
         for hit, size in ((1, "1"), (2, "2"), (3, "1"))
     ]
-    return [calm, *crashing]
+    return [calm, resting, *crashing]
 
 
 def sampled(partitions: int, seed: Sequence[object], count: int) -> list[Schedule]:

@@ -14,12 +14,16 @@ RECORDS = Records({"a": [b"1", b"2", b"3"], "b": [], "c": [b"4", b"5"]})
 
 def drain(source: RecordSource, block: MemoryFile, limit: Limit) -> list[tuple[str, bytes]]:
     given = []
-    while (fetch := source.poll(limit)) is not None:
-        given += [(fetch.partition, line) for line in block.read().splitlines()]
+    while not source.ended:
+        if (fetch := source.poll(limit)) is not None:
+            given += [(fetch.partition, line) for line in block.read().splitlines()]
     return given
 
 
-@given(st.builds(Cuts, st.none() | st.integers(0, 99), st.integers(1, 5), st.booleans()), st.integers(1, 4))
+CUTS = st.builds(Cuts, st.none() | st.integers(0, 99), st.integers(1, 5), st.booleans(), rests=st.booleans())
+
+
+@given(CUTS, st.integers(1, 4))
 def test_source_gives_every_record_once_and_in_order_however_it_is_cut(cuts: Cuts, rows: int) -> None:
     block = MemoryFile()
     source = RecordSource(RECORDS, cuts, block, ManualClock())

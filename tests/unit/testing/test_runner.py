@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ferrisstreams.errors import ConfigError
+from ferrisstreams.testing.compare import lost_rows
+from ferrisstreams.testing.execute import execute, prepare
 from ferrisstreams.testing.parser import parse
 from ferrisstreams.testing.runner import Selection, run_case, run_path
+from ferrisstreams.testing.schedules import ONE_ROW
 
 ROOT = Path(__file__).resolve().parents[3]
 CALM = Selection(sample=0)
@@ -61,6 +65,14 @@ def test_page_about_testing_holds_a_case_that_passes() -> None:
 def test_what_differs_is_shown(old: str, new: str, message: str) -> None:
     assert old in CASE
     assert message in failures(CASE.replace(old, new))
+
+
+def test_rows_that_are_in_no_result_are_missed_even_without_an_expected_output() -> None:
+    (case,) = parse(Path("x.test"), CASE.replace("sum(v) AS s", "count(*) AS n").replace("  a  5", "  a  2"))
+    prepared = prepare(case)
+    ran = execute(prepared, ONE_ROW)
+    assert lost_rows(prepared, ran) is None
+    assert lost_rows(prepared, replace(ran, rows=ran.rows[1:])) == "3 rows were kept for the results, which hold 1"
 
 
 def test_case_that_holds_is_silent() -> None:
