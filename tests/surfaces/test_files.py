@@ -22,9 +22,9 @@ def application(source: str = "path='in.jsonl'", sink: str = "path='out.jsonl'")
 
 #: Source, sink, the line of the error, its code and a part of what it says.
 WRONG = [
-    ("path='in.jsonl.gz', mmap=true", "path='o'", 1, "E3003", "a compressed file is not read as it is"),
-    ("path='in', mmap=true, format='json_array'", "path='o'", 1, "E3003", "a JSON array is not read as it is"),
-    ("path='in', watch=true, format='json_array'", "path='o'", 1, "E3003", "it cannot be followed"),
+    ("path='in.jsonl.gz', mmap=true", "path='o'", 1, "E3005", "a compressed file is not read as it is"),
+    ("path='in', mmap=true, format='json_array'", "path='o'", 1, "E3005", "a JSON array is not read as it is"),
+    ("path='in', watch=true, format='json_array'", "path='o'", 1, "E3005", "it cannot be followed"),
     ("path='in', encoding='klingon'", "path='o'", 1, "E3002", "expected one of utf_8, latin_1"),
     ("path='in', compression='lz4'", "path='o'", 1, "E3002", "expected one of none, gzip, zstd"),
     ("path='in', format='yaml'", "path='o'", 1, "E3002", "unknown format 'yaml' of a source"),
@@ -34,7 +34,7 @@ WRONG = [
     ("path='in'", "path='o-{n}'", 2, "E3004", "nothing says when another file begins"),
     ("path='in'", "path='o-{n}', 'rotate.bytes'='5'", 2, "E3002", "a size with its unit"),
     ("path='in', 'rotate.rows'=5", "path='o'", 1, "E3001", "unknown setting 'rotate.rows'"),
-    ("path='in-{n}.jsonl'", "path='o'", 1, "E3003", "would not be read in the order of their numbers"),
+    ("path='in-{n}.jsonl'", "path='o'", 1, "E3005", "would not be read in the order of their numbers"),
 ]
 
 

@@ -185,8 +185,8 @@ def test_trace_travels_from_input_to_output(app: Application) -> None:
 @pytest.mark.parametrize(
     ("properties", "said"),
     [
-        ({"kafka_enable_auto_commit": "true"}, ["E3003", "'kafka.enable.auto.commit' = 'true' contradicts"]),
-        ({"kafka_isolation_level": "read_uncommitted"}, ["E3003", "read_committed"]),
+        ({"kafka_enable_auto_commit": "true"}, ["E3009", "'kafka.enable.auto.commit' = 'true' contradicts"]),
+        ({"kafka_isolation_level": "read_uncommitted"}, ["E3009", "read_committed"]),
         ({"kafka_no_such_thing": "1"}, ["E3001", "'kafka.no.such.thing'"]),
         ({"kafka_fetch_min_bytes": "few"}, ["E3002", "'kafka.fetch.min.bytes'"]),
         ({"startup": "yesterday"}, ["E3002", "'startup' = 'yesterday'", "earliest, latest"]),
@@ -209,7 +209,7 @@ def test_sink_that_contradicts_delivery_is_refused(app: Application) -> None:
         app.write("CREATE STREAM out WITH ({kafka}, 'kafka." + name + "' = '" + value + "') AS SELECT id FROM given;")
         ran = app.ferris("check", "app.sql")
         assert ran.code == 1
-        assert "E3003" in ran.err
+        assert "E3009" in ran.err
         assert f"kafka.{name}" in ran.err
 
 

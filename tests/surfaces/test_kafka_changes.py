@@ -178,12 +178,12 @@ WINDOWED = "FROM given GROUP BY k, TUMBLE(at, INTERVAL '10' SECOND) EMIT CHANGES
         (
             "'connector' = 'file', 'path' = 'o.jsonl', 'changelog' = 'upsert'",
             "SELECT k, count(*) AS n FROM given GROUP BY k",
-            "'changelog' = 'upsert' needs the keys of messages, and this output has none [E3003]",
+            "'changelog' = 'upsert' needs the keys of messages, and this output has none [E3008]",
         ),
         (
             "'connector' = 'kafka', 'bootstrap.servers' = 'b:1', 'changelog' = 'upsert'",
             f"SELECT k PRIMARY KEY, window_start, count(*) AS n {WINDOWED}",
-            "'changelog' = 'upsert' needs a message key that tells the rows of the result apart [E3003]",
+            "'changelog' = 'upsert' needs a message key that tells the rows of the result apart [E3008]",
         ),
         (
             "'connector' = 'kafka', 'bootstrap.servers' = 'b:1', 'changelog' = 'upsert'",
@@ -193,22 +193,22 @@ WINDOWED = "FROM given GROUP BY k, TUMBLE(at, INTERVAL '10' SECOND) EMIT CHANGES
         (
             "'connector' = 'kafka', 'bootstrap.servers' = 'b:1', 'changelog' = 'upsert'",
             "SELECT k, v FROM given",
-            "'changelog' = 'upsert' needs a message key that tells the rows of the result apart [E3003]",
+            "'changelog' = 'upsert' needs a message key that tells the rows of the result apart [E3008]",
         ),
         (
             "'connector' = 'kafka', 'bootstrap.servers' = 'b:1', 'changelog' = 'append'",
             "SELECT window_start, count(*) AS n FROM given GROUP BY SESSION(at, INTERVAL '1' SECOND) EMIT CHANGES",
-            "'changelog' = 'append' cannot say that a session disappears when it grows or merges [E3003]",
+            "'changelog' = 'append' cannot say that a session disappears when it grows or merges [E3008]",
         ),
         (
             "'connector' = 'kafka', 'bootstrap.servers' = 'b:1', 'changelog' = 'debezium'",
             "SELECT window_start, count(*) AS n FROM given GROUP BY SESSION(at, INTERVAL '1' SECOND) EMIT CHANGES",
-            "'changelog' = 'debezium' needs a topic, and rows that a message key tells apart and that stay [E3003]",
+            "'changelog' = 'debezium' needs a topic, and rows that a message key tells apart and that stay [E3008]",
         ),
         (
             "'connector' = 'kafka', 'bootstrap.servers' = 'b:1', 'changelog' = 'debezium', 'format' = 'csv'",
             "SELECT k, count(*) AS n FROM given GROUP BY k",
-            "'changelog' = 'debezium' is written as JSON [E3003]",
+            "'changelog' = 'debezium' is written as JSON [E3005]",
         ),
     ],
 )

@@ -107,5 +107,5 @@ def test_headers_of_an_output_without_headers_are_refused(ferris: Ferris) -> Non
         )
         ran = ferris("check", "app.sql")
         assert ran.code == 1
-        assert "the header k cannot be written: the output has no headers [E3003]" in ran.err
+        assert "the header k cannot be written: the output has no headers [E3005]" in ran.err
         assert "app.sql:5:3:" in ran.err, ran.err

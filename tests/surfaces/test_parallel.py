@@ -360,7 +360,7 @@ def test_what_workers_cannot_share_is_refused(app: Application, case: str) -> No
     ran = app.ferris("run", "--once", "app.sql")
     assert ran.code == 1, ran.out
     assert said in ran.err
-    assert "E3003" in ran.err
+    assert "E3006" in ran.err
     assert "hint: " in ran.err
     assert ran.err.startswith("app.sql:")
     assert not (app.ferris.folder / ".ferris").exists()
@@ -422,7 +422,7 @@ def test_library_refuses_what_needs_processes(app: Application) -> None:
     application = fs.Application.read(app.ferris.folder / "app.sql")
     with pytest.raises(ConfigError, match="out has 2 workers") as error:
         application.run()
-    assert error.value.code == "E3003"
+    assert error.value.code == "E3006"
     assert "ferris run" in (error.value.hint or "")
 
 
@@ -445,7 +445,7 @@ def test_worker_without_a_partition_is_refused(app: Application) -> None:
     ran = app.ferris("run", "--once", "app.sql", "--set", "parallelism=3")
     assert ran.code == 1
     assert f"its topic {app.topic} has 2 partitions" in ran.err
-    assert "E3003" in ran.err
+    assert "E3006" in ran.err
     app.kafka.write(app.topic, [b'{"v": 1}'])
     limited = app.ferris("run", "--max-records", "1", "app.sql", "--set", "parallelism=2")
     assert limited.code == 1

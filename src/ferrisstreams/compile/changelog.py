@@ -55,7 +55,7 @@ def changelog_of(
     """The changelog of a canonical plan. `wanted` is the setting, `updates` says that late rows change what was
     emitted, `messages` is None for a sink without keys.
 
-    Raises ConfigError E3003 when the setting cannot say the changes.
+    Raises ConfigError E3008 when the setting cannot say the changes.
     """
     changes = aggregate is not None and (aggregate.emit is Emit.CHANGES or updates)
     window = aggregate.window if aggregate is not None else None
@@ -112,4 +112,4 @@ def _upsert_key(sink: Sink, aggregate: Aggregate | None, messages: MessageForm |
 
 
 def _impossible(message: str, hint: str) -> ConfigError:
-    return ConfigError(message, "E3003", hint)
+    return ConfigError(message, "E3008", hint)

@@ -258,7 +258,7 @@ def _reduction(
     also = Beside(key, parts.header_form, carries)
     if parts.changelog.enveloped:
         if escapes(settings.encoder):
-            raise ConfigError("'changelog' = 'debezium' is written as JSON", "E3003", "use 'format' = 'json'")
+            raise ConfigError("'changelog' = 'debezium' is written as JSON", "E3005", "use 'format' = 'json'")
         return Envelopes(lines, also, escapes=False)
     return MessageLines(lines, also, escapes(settings.encoder), OP if parts.changelog.deletes else None)
 

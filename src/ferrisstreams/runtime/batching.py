@@ -92,7 +92,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 def choose_strategy(settings: Settings, kind: SourceKind, stateless: bool) -> Strategy:
     """The strategy that the settings name or that has their keys, else the default.
 
-    Raises ConfigError E3003 for a key that the strategy does not have.
+    Raises ConfigError E3005 for a key that the strategy does not have.
     """
     if not settings.flag("batch.enable"):
         return Fixed("off", Limit(1, BYTES_MAX, settings.duration_ms("batch.timeout")))
@@ -121,7 +121,7 @@ def strategy_name(settings: Settings, kind: SourceKind) -> str:
     """The strategy that is named, else the only one that has the given keys, else the default of such a source.
 
     A strategy that comes from outside of the text (`--set`) takes none of the text's keys for another one.
-    Raises ConfigError E3003 for a key that does not belong.
+    Raises ConfigError E3005 for a key that does not belong.
     """
     given, named = _given_keys(settings), settings.optional_text("batch.strategy")
     if named is not None:
@@ -169,7 +169,7 @@ def _overruled(settings: Settings, key: str) -> bool:
 
 def _unfitting(settings: Settings, key: str, message: str, hint: str) -> ConfigError:
     prop = settings.property(key)
-    return ConfigError(message, "E3003", hint, prop.position if prop is not None else None)
+    return ConfigError(message, "E3005", hint, prop.position if prop is not None else None)
 
 
 def _memory_limit(settings: Settings, kind: SourceKind, stateless: bool) -> Limit:

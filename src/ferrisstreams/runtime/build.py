@@ -140,7 +140,7 @@ class JobBuilder:
             prop = job.property("job.mode")
             raise ConfigError(
                 "standard output cannot take back what was written: exactly_once is not possible",
-                "E3003",
+                "E3005",
                 "use 'job.mode' = 'at_least_once', or a file",
                 prop.position if prop else None,
             )
@@ -148,7 +148,7 @@ class JobBuilder:
         if changes and self.settings.sink_connector != "kafka":
             raise ConfigError(
                 f"the header {changes[0].name} cannot be written: the output has no headers",
-                "E3003",
+                "E3005",
                 "write to a topic ('connector' = 'kafka'), or leave the item out",
                 changes[0].position,
             )
@@ -156,7 +156,7 @@ class JobBuilder:
             prop = source.property("late.data.strategy")
             raise ConfigError(
                 "'late.data.strategy' = 'update' without 'allowed.lateness' would never update",
-                "E3003",
+                "E3005",
                 "set 'allowed.lateness' to how late a row may be",
                 prop.position if prop else None,
             )
@@ -176,7 +176,7 @@ class JobBuilder:
             raise ConfigError(
                 f"--max-records of {self.plan.name}, which has {self.parallelism} workers ('parallelism'): they cannot"
                 " stop together at a record",
-                "E3003",
+                "E3006",
                 "leave one of both out: --set parallelism=1",
                 position,
             )
@@ -184,7 +184,7 @@ class JobBuilder:
             raise ConfigError(
                 f"{self.plan.name} cannot have {self.parallelism} workers ('parallelism'): its topics are on two"
                 " clusters, and each worker's positions are decided by its own partitions on the cluster of the output",
-                "E3003",
+                "E3006",
                 "leave 'parallelism' out, or use 'job.mode' = 'at_least_once'",
                 position,
             )
@@ -231,7 +231,7 @@ class JobBuilder:
     # --- components -------------------------------------------------------------------------------------------------
 
     def strategy(self) -> Strategy:
-        """What ends a batch. Raises ConfigError E3003 for keys of another strategy."""
+        """What ends a batch. Raises ConfigError E3005 for keys of another strategy."""
         source, connector = self.settings.source, self.settings.source_connector
         kind: SourceKind = "topic" if connector == "kafka" else "other"
         if connector == "file" and not source.flag("watch"):
@@ -322,7 +322,7 @@ class JobBuilder:
             if letters in topics:
                 raise ConfigError(
                     f"'dlq.topic' = '{letters}' is the topic of the results: readers would take letters for rows",
-                    "E3003",
+                    "E3010",
                     "give dead letters a topic of their own",
                     self.plan.position,
                 )
@@ -380,7 +380,7 @@ class JobBuilder:
 
     def dead_letter_topic(self) -> str | None:
         """The topic of dead letters, on the sink's cluster, or the source's where rows go to a file; None: they go to a
-        file. Raises ConfigError E3003."""
+        file. Raises ConfigError E3003, E3005 or E3010."""
         job = self.settings.job
         given = job.property("dlq.topic")
         if self.settings.sink_connector == "kafka":
@@ -391,7 +391,7 @@ class JobBuilder:
             raise ConfigError(
                 "'dlq.topic' without a Kafka sink: dead letters go to the cluster of the output, or, where that is a"
                 " file, of the source",
-                "E3003",
+                "E3005",
                 "use 'dlq.path', which names a file",
                 given.position,
             )

@@ -53,7 +53,7 @@ def encoding_of(settings: Settings) -> Encoding:
 
 
 def source_files(settings: Settings, path: str) -> FileSourceSettings:
-    """How the files of a source are read. Raises ConfigError E3003 for settings that contradict one another."""
+    """How the files of a source are read. Raises ConfigError E3005 for settings that its files cannot obey."""
     array = settings.text("format").lower() == "json_array"
     path = _readable(settings, path)
     compression = settings.optional_text("compression")
@@ -160,4 +160,4 @@ def output_names(settings: Settings, path: str) -> OutputNames | None:
 
 def _contradiction(settings: Settings, key: str, what: str, hint: str) -> ConfigError:
     prop = settings.property(key)
-    return ConfigError(what, "E3003", hint, prop.position if prop else None)
+    return ConfigError(what, "E3005", hint, prop.position if prop else None)

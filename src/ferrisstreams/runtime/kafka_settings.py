@@ -196,7 +196,7 @@ def _refuse_own(topics: Container[str], source_topic: str | None) -> None:
     if source_topic is not None and source_topic in topics:
         raise ConfigError(
             f"the job would read what it writes: {source_topic} is the topic of its source",
-            "E3003",
+            "E3010",
             "write to another topic ('topic', or 'dlq.topic' for dead letters)",
         )
 
@@ -232,7 +232,7 @@ def _require_timeout(settings: Settings) -> None:
     if prop is not None and str(prop.value).isdecimal() and int(str(prop.value)) <= interval_ms:
         raise ConfigError(
             f"'kafka.transaction.timeout.ms' = {prop.value} is not longer than commit.interval ({interval_ms:.0f} ms)",
-            "E3003",
+            "E3009",
             "make it several times as long, or leave it out",
             prop.position,
         )

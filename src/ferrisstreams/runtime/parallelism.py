@@ -48,7 +48,7 @@ def depends_on_partitions(plan: JobPlan) -> bool:
 
 
 def check_parallelism(plan: JobPlan, settings: JobSettings, letters_in_file: bool) -> None:
-    """Raises ConfigError E3003 where a job cannot have as many workers as `parallelism` says."""
+    """Raises ConfigError E3006 where a job cannot have as many workers as `parallelism` says."""
     partitioned = partitioning_columns(settings.source, take_plan_apart(plan.plan).scan)
     workers = settings.job.integer("parallelism")
     reason = _outside(settings, letters_in_file) or _state(plan, partitioned)
@@ -58,7 +58,7 @@ def check_parallelism(plan: JobPlan, settings: JobSettings, letters_in_file: boo
     position = prop.position if prop is not None else None
     raise ConfigError(
         f"{plan.name} cannot have {workers} workers ('parallelism'): {reason[0]}",
-        "E3003",
+        "E3006",
         reason[1],
         position or plan.position,
     )

@@ -93,7 +93,7 @@ def _split_overrides(
         in_sink = _may_stand(key, Scope.SINK, sink)
         if name in ("connector", "format", "path") or (name == "topic" and in_source and in_sink):
             raise ConfigError(
-                f"--set {name} would change source and sink alike", "E3003", "change the application file"
+                f"--set {name} would change source and sink alike", "E3005", "change the application file"
             )
         if key is not None and is_per_side(key, name.lower()):
             for_job[name] = prop
@@ -118,7 +118,7 @@ _BATCHES_OF_SOURCE = frozenset({"batch.min_size", "batch.target_latency"})
 
 def _refuse_unheard(job: Settings, source: Settings, sink_connector: str) -> None:
     """A job has one batching, which also steers how a Kafka sink fills its batches. Where the source has its own value,
-    the job's would be for the sink alone. Raises ConfigError E3003 where that is none of a sink's."""
+    the job's would be for the sink alone. Raises ConfigError E3005 where that is none of a sink's."""
     for key in KEYS:
         prop = job.property(key.name) if key.name.startswith("batch.") else None
         own = source.property(key.name) or job.property(f"source.{key.name}")
@@ -129,7 +129,7 @@ def _refuse_unheard(job: Settings, source: Settings, sink_connector: str) -> Non
             raise ConfigError(
                 f"'{key.name}' = '{prop.value}' steers nothing: the source has its own, '{own.value}', and a"
                 f" {sink_connector} sink has no such batches",
-                "E3003",
+                "E3005",
                 "leave one of them out",
                 prop.position,
             )

@@ -145,7 +145,7 @@ class Application:
                 raise ConfigError(
                     f"{job.name} has {workers} workers ('parallelism'), each a process of its own: they cannot run in"
                     " the calling process",
-                    "E3003",
+                    "E3006",
                     "run the application with `ferris run`, or set 'parallelism' to 1 (overrides={'parallelism': '1'})",
                     job.position,
                 )

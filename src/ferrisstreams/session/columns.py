@@ -64,7 +64,7 @@ class Columns:
                 return self._of_file(source)
         raise SqlError(
             f"the columns of {source.name} are not declared",
-            "E1201",
+            "E1205",
             "declare them: CREATE STREAM name (columns) WITH (connector = 'file', path = …)",
             source.position,
         )

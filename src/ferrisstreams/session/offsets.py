@@ -75,13 +75,13 @@ def _require_movable(builder: JobBuilder) -> None:
     if builder.settings.source_connector != "kafka":
         raise ConfigError(
             f"the positions of {plan.name} cannot be moved: its source is {builder.settings.source_connector}",
-            "E3003",
+            "E3007",
             "`ferris state reset` lets it begin anew",
         )
     if take_plan_apart(plan.plan).aggregate is not None:
         raise ConfigError(
             f"the positions of {plan.name} cannot be moved: its state holds the results of what it has read",
-            "E3003",
+            "E3007",
             "`ferris state reset` lets it begin anew, at 'startup'",
         )
 

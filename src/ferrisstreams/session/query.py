@@ -105,7 +105,7 @@ def _only_job(plan: ApplicationPlan) -> JobPlan:
     if len(plan.jobs) != 1 or not plan.jobs[0].plan.spec.anonymous:
         raise ConfigError(
             f"a query is one SELECT, but here are {len(plan.jobs)} jobs",
-            "E1201",
+            "E1209",
             "run an application by Application.read(…).run()",
         )
     return plan.jobs[0]

@@ -24,7 +24,7 @@ def prepare_workers(application: Application, options: RunOptions, job: JobPlan,
     """What is to be done and refused before the first worker of a job starts. A broker that is away is waited for as
     the settings say.
 
-    Raises ConfigError E3003 for more workers than partitions, StateError E5007 for a state of another parallelism.
+    Raises ConfigError E3006 for more workers than partitions, StateError E5007 for a state of another parallelism.
     """
     environment = application.environment(options, observer)
     builder = JobBuilder(job, environment)
@@ -69,7 +69,7 @@ def _partitions(builder: JobBuilder) -> int:
             f"{builder.plan.name} cannot have {builder.parallelism} workers ('parallelism'): its topic"
             f" {settings.topic} has {will_be} partition{'s' * (will_be != 1)}, and a worker without one has nothing"
             " to do",
-            "E3003",
+            "E3006",
             f"set 'parallelism' to {will_be} at most, or give the topic more partitions",
             prop.position if prop is not None else None,
         )

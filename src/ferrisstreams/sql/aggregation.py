@@ -81,7 +81,7 @@ class Grouping:
                 raise self.context.error(
                     part,
                     f"{part.name} stands inside an aggregate",
-                    "E1201",
+                    "E1208",
                     "use it outside: it is the same for all rows of a window",
                 )
         same = next((call for call in self.calls if _same(call.expression, node)), None)

@@ -118,7 +118,7 @@ class _Application:
             raise context.error(
                 statement.emit.span,
                 "EMIT FINAL needs an aggregate: each row of this query is final at once",
-                "E1201",
+                "E1204",
                 "leave EMIT FINAL out",
             )
         spec = self._sink(context, statement, scan_in(relation.plan).source.name)

@@ -105,7 +105,7 @@ class Binder:
         clause = node.args.get("from_")
         if clause is None:
             raise self.context.error(
-                node, "a query needs FROM: it reads a stream", "E1201", "add FROM name, or FROM 'file.jsonl'"
+                node, "a query needs FROM: it reads a stream", "E1205", "add FROM name, or FROM 'file.jsonl'"
             )
         item = clause.this
         alias = item.args.get("alias")
@@ -263,7 +263,7 @@ class Binder:
                 raise self.context.error(
                     node,
                     "an expression of the window's bounds in GROUP BY is not supported",
-                    "E1201",
+                    "E1204",
                     "leave it out: the window is in GROUP BY",
                 )
             trees.append(tree)

@@ -84,7 +84,7 @@ class Catalog:
             raise context.error(
                 place,
                 f"the columns of {source.name} are not declared",
-                "E1201",
+                "E1205",
                 "declare them: CREATE STREAM name (columns) WITH (connector = 'file', path = …)",
             )
         return self.infer(source) or Schema(())
@@ -101,7 +101,7 @@ class Catalog:
             raise context.error(
                 name.span,
                 f"{text!r} is not a reference to a stream",
-                "E1201",
+                "E1206",
                 "a reference ends with .jsonl, .json or .csv, or begins with file://; quote a name with double quotes",
             )
         place = context.source.position(name.span)

@@ -94,7 +94,7 @@ class FerrisParser(WindowParser):
             raise RefusedSyntaxError(
                 token_span(create).to(token_span(self._prev)),
                 "OR REPLACE has no meaning in an application: each name is declared once",
-                "E1201",
+                "E1204",
                 "write CREATE without OR REPLACE",
             )
         if self._match_text_seq("STREAM"):
@@ -113,7 +113,7 @@ class FerrisParser(WindowParser):
             raise RefusedSyntaxError(
                 token_span(first).to(token_span(self._prev)),
                 "IF NOT EXISTS has no meaning in an application: each name is declared once",
-                "E1201",
+                "E1204",
                 "write CREATE without IF NOT EXISTS",
             )
 

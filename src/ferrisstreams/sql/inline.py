@@ -160,7 +160,7 @@ def _modern(properties: Mapping[str, Property], is_source: bool, inline: bool) -
             if lower == _TYPE and str(prop.value).lower() == _MMAP_TYPE:
                 _add(found, "mmap", replace(prop, value=True))
         elif inline and lower in _WITHOUT_COUNTERPART and find_key(lower, kind) is None:
-            raise SqlError(f"{written} has no counterpart", "E1201", _WITHOUT_COUNTERPART[lower], prop.position)
+            raise SqlError(f"{written} has no counterpart", "E1204", _WITHOUT_COUNTERPART[lower], prop.position)
         else:
             for key, value in _translated(written, prop, kind, inline):
                 _add(found, key, value)

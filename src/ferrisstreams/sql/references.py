@@ -22,12 +22,12 @@ def kafka_source(context: Context, name: Name) -> SourceSpec:
         raise context.error(
             name.span,
             f"{name.text!r} is not a reference to a topic",
-            "E1201",
+            "E1206",
             "write 'kafka://host:9092/topic', with several hosts 'kafka://one:9092,two:9092/topic'",
         )
     if "@" in parts.netloc:
         raise context.error(
-            name.span, "a reference holds no user and no password", "E1201", "declare the stream, and configure them"
+            name.span, "a reference holds no user and no password", "E1206", "declare the stream, and configure them"
         )
     properties = {
         "connector": Property("kafka", place),

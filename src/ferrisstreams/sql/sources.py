@@ -79,7 +79,7 @@ def inline_source(context: Context, catalog: Catalog, name: Name, given: Mapping
     if isinstance(known, View):
         position = given[CONNECTOR].position if CONNECTOR in given else place
         raise SqlError(
-            f"{name.text} is a view: it has no connector", "E3003", "configure the streams that it reads", position
+            f"{name.text} is a view: it has no connector", "E3005", "configure the streams that it reads", position
         )
     if known is not None:
         return replace(known, source=replace(known.source, properties=given))
@@ -206,7 +206,7 @@ def _from_watermark(context: Context, watermark: Watermark, schema: Schema) -> E
         raise context.error(
             watermark.expression,
             "a watermark is its column less a fixed delay",
-            "E1201",
+            "E1208",
             f"write WATERMARK FOR {column} AS {column} - INTERVAL '5' SECOND, or AS {column}",
         )
     return EventTime(column, delay)

@@ -43,7 +43,7 @@ def window_and_group(context: Context, node: exp.Select) -> tuple[WrittenWindow 
         _check_table_window(context, table, others)
         written = [table.args[TABLE_WINDOW], *written]
     if len(written) > 1:
-        raise context.error(written[1], "a query has one window", "E1201", "write a stream for each window")
+        raise context.error(written[1], "a query has one window", "E1208", "write a stream for each window")
     if not written:
         return None, others
     window = read_window(context, written[0])
@@ -87,7 +87,7 @@ def _check_table_window(context: Context, table: exp.Expr, group: Sequence[exp.E
         raise context.error(
             window,
             "the rows of a window are not grouped by it",
-            "E1201",
+            "E1208",
             "add GROUP BY window_start, window_end: rows without an aggregate need no window",
         )
     keys = table.args[TABLE_WINDOW_KEYS]
@@ -103,7 +103,7 @@ def _check_table_window(context: Context, table: exp.Expr, group: Sequence[exp.E
         raise context.error(
             window,
             "the sessions are not those of the groups",
-            "E1201",
+            "E1208",
             f"write SESSION(TABLE name PARTITION BY {listed}, …)" if listed else "leave PARTITION BY out",
         )
 
@@ -143,7 +143,7 @@ def bind_window(context: Context, written: WrittenWindow, source: Relation, scop
         raise context.error(
             written.node,
             f"the window needs an event time, and {scan.source.name} has none",
-            "E1201",
+            "E1205",
             "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
             + (f"; or write {RECORD_TIME}, the time of the record" if has_record_time(scan.schema) else ""),
         )
@@ -162,7 +162,7 @@ def bind_window(context: Context, written: WrittenWindow, source: Relation, scop
             raise context.error(
                 written.time,
                 f"the window's time is not {time.column}, the event time of {scan.source.name}",
-                "E1201",
+                "E1208",
                 f"write {time.column}, or leave the column out",
             )
     return written.over(time.column)

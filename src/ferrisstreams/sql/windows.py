@@ -132,7 +132,7 @@ class _Reader:
         if slide > size:
             raise self._misused("the slide is longer than the window: rows would fall between windows")
         if size // slide > _WINDOWS_OF_A_ROW_MAX:
-            raise self._error(f"each row would be in {size // slide} windows", "E1201", "choose a longer slide")
+            raise self._error(f"each row would be in {size // slide} windows", "E1207", "choose a longer slide")
         return size, slide
 
     def _cumulate_lengths(self, arguments: list[exp.Expression], clause: bool) -> tuple[int, int]:
@@ -144,7 +144,7 @@ class _Reader:
         if size % step:
             raise self._misused("the size of a cumulating window is a multiple of its step")
         if size // step > _WINDOWS_OF_A_ROW_MAX:
-            raise self._error(f"a row could be in {size // step} windows", "E1201", "choose a longer step")
+            raise self._error(f"a row could be in {size // step} windows", "E1207", "choose a longer step")
         return size, step
 
     def grace(self, written: list[exp.Expression]) -> Grace:
@@ -164,7 +164,7 @@ class _Reader:
             name = str(item.this)
             if name == "RETENTION":
                 hint = "leave it out: state is kept until the window closes"
-                raise self.context.error(item, f"{name} is not supported", "E1201", hint)
+                raise self.context.error(item, f"{name} is not supported", "E1204", hint)
             allowed = _ARGUMENT_NAMES.get(self.spelling, ())
             if name not in allowed or name in found:
                 raise self.context.error(item, f"{name} does not belong here", "E1102", _USAGE.get(self.spelling))

@@ -176,7 +176,7 @@ def _job(case: Case) -> JobPlan:
     declared = [f"CREATE STREAM {_declaration(stream)};\n" for stream in case.streams]
     plan = parse_application("".join(declared) + case.query, str(case.path))
     if len(plan.jobs) != 1:
-        raise SqlError(f"a case has one job, this one has {len(plan.jobs)}", "E1201", "write a case for each job")
+        raise SqlError(f"a case has one job, this one has {len(plan.jobs)}", "E1209", "write a case for each job")
     job = plan.jobs[0]
     spec = job.plan.spec
     memory = {"connector": Property("memory")}

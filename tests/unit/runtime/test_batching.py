@@ -77,5 +77,5 @@ def test_strategy_is_what_is_named_or_has_the_keys_or_the_default(
 def test_key_that_would_not_be_obeyed_is_refused(given: dict[str, str], message: str, hint: str) -> None:
     with pytest.raises(ConfigError) as refused:
         chosen(**given)
-    assert (refused.value.message, refused.value.hint, refused.value.code) == (message, hint, "E3003")
+    assert (refused.value.message, refused.value.hint, refused.value.code) == (message, hint, "E3005")
     assert refused.value.position == AT

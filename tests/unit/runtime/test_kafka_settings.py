@@ -94,7 +94,7 @@ def test_source_and_sink_each_follow_their_own() -> None:
 def test_batches_that_would_steer_nothing_are_refused(of_sink: str, of_source: str, sink: str) -> None:
     with pytest.raises(ConfigError, match=r"'batch\..*' = '5' steers nothing: the source has its own, '7'") as raised:
         settings(of_sink, of_source, sink)
-    assert raised.value.code == "E3003"
+    assert raised.value.code == "E3005"
     assert raised.value.position is not None
 
 
@@ -114,7 +114,7 @@ def test_topic_that_would_be_read_as_another_is_refused(of_sink: str, sink: str,
     application = Application.parse(declared(of_sink, sink=sink), "app.sql")
     with pytest.raises(ConfigError) as raised:
         application.check()
-    assert (raised.value.message, raised.value.code) == (message, "E3003")
+    assert (raised.value.message, raised.value.code) == (message, "E3010")
     assert raised.value.position is not None
 
 

@@ -81,7 +81,7 @@ def merged(
 ) -> dict[str, ClientProperty]:
     """The properties of a client. A suggestion never replaces what the user gave. `because`: what suggests each.
 
-    Raises ConfigError E3003 where the user contradicts what delivery requires.
+    Raises ConfigError E3009 where the user contradicts what delivery requires.
     """
     by = because or {}
     result = {name: ClientProperty(value, "suggested", by.get(name, "")) for name, value in suggested.items()}
@@ -91,7 +91,7 @@ def merged(
         if name in required and not same_value(value, required[name]):
             raise ConfigError(
                 f"'kafka.{name}' = '{value}' contradicts what delivery needs: {required[name]}",
-                "E3003",
+                "E3009",
                 f"leave 'kafka.{name}' out",
                 prop.position,
             )
