@@ -39,6 +39,14 @@ def _of(sql: str, names: str, function: Callable[..., Any]) -> Item:
     return Item(sql, over)
 
 
+#: What looks like a parameter, a place to be filled in, or the end of a text.
+ODD_TEXTS = ("$partition", "$row_base $batch_number", "{}", "{0} %s %(x)s 100%", "it's \"$seen\"", "a\\'$1 ? ;--")
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _number(text: str) -> int:
     try:
         return int(text)
@@ -69,6 +77,7 @@ TEXTS = (
     _of("t", "t", lambda t: t),
     _of("k || t", "kt", lambda k, t: k + t),
     _of("upper(k)", "k", str.upper),
+    *(_of(f"k || {_literal(text)}", "k", lambda k, text=text: k + text) for text in ODD_TEXTS),
 )
 FLAGS = (_of("f", "f", lambda f: f), _of("v > 3", "v", lambda v: v > 3))
 ANY = INTEGERS[:3] + TEXTS[:2] + FLAGS + FLOATS[:1] + DECIMALS[:1]
@@ -82,6 +91,7 @@ CONJUNCTS = (
     _of("j IN (0, 2)", "j", lambda j: j in (0, 2)),
     _of("CAST(t AS BIGINT) < 20", "t", lambda t: _number(t) < 20),
     _of("d >= 0.5", "d", lambda d: d >= Decimal("0.5")),
+    *(_of(f"t <> {_literal(text)}", "t", lambda t, text=text: t != text) for text in ODD_TEXTS),
 )
 KEYS = (
     _of("k", "k", lambda k: k),

@@ -19,7 +19,7 @@ from ferrisstreams.compile.rows import (
     projected,
     with_computed,
 )
-from ferrisstreams.duck.engine import Connection, DataError, Prepared, Statement, column, text
+from ferrisstreams.duck.engine import Connection, DataError, Prepared, Rendered, Statement, column, render, text
 from ferrisstreams.formats.base import ROW
 
 #: Failing rows whose reason is asked of the engine one by one; beyond that the message names the expression alone.
@@ -107,7 +107,7 @@ class RowStage(Generic[Result]):
         self._reduce = reduce
         self._fetch = fetch
         self._retries = retries
-        self._last: tuple[exp.Select, exp.Select, str] | None = None
+        self._last: tuple[exp.Select, exp.Select, Rendered] | None = None
         self._prepared: Prepared | None = None
 
     def run(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
@@ -116,7 +116,7 @@ class RowStage(Generic[Result]):
         tried = Tried()
         while True:
             try:
-                planned = self._planned(statement, parameters) if rows.steady else statement
+                planned = self._planned(statement) if rows.steady else statement
                 return Ran(self._fetch(planned, parameters), relation, marked=False)
             except DataError:
                 if not tried.again(self._retries):
@@ -124,22 +124,19 @@ class RowStage(Generic[Result]):
         ran = self._diagnose(rows, parameters)
         return replace(ran, rejected=tuple(tried.stamp(ran.rejected)))
 
-    def _plain(self, scan: exp.Select) -> tuple[exp.Select, str]:
+    def _plain(self, scan: exp.Select) -> tuple[exp.Select, Rendered]:
         """The scan with computed columns, and the statement over it; built once as long as the scan is the same."""
         if self._last is None or self._last[0] is not scan:
             relation = with_computed(self.shape, scan)
-            self._last = (
-                scan,
-                relation,
-                self._reduce(self._projected(relation, marked=False)).sql("duckdb", copy=False),
-            )
+            reduced = self._reduce(self._projected(relation, marked=False))
+            self._last = (scan, relation, render(reduced, copy=False))
             self._forget_plan()
         return self._last[1], self._last[2]
 
-    def _planned(self, statement: str, parameters: Parameters) -> Prepared:
+    def _planned(self, statement: Rendered) -> Prepared:
         """The statement of `_last`, planned once: planning costs about as much as ten thousand rows."""
         if self._prepared is None:
-            self._prepared = self._work.prepare(statement, parameters)
+            self._prepared = self._work.prepare(statement)
         return self._prepared
 
     def _forget_plan(self) -> None:

@@ -28,7 +28,16 @@ class Prepared:
     parameters: tuple[str, ...]
 
 
-Statement: TypeAlias = exp.Expression | str | Prepared
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A tree as text, made once for many runs; `parameters` are those that stand in the tree."""
+
+    sql: str
+    parameters: tuple[str, ...]
+
+
+#: A text is one of our own constants, in which all parameters that come with it stand.
+Statement: TypeAlias = exp.Expression | str | Rendered | Prepared
 
 #: `total / count` of a decimal total as text with `scale` digits, rounded half away from zero. Whole numbers of the
 #: total's smallest unit are divided, in two steps so that nothing exceeds 38 digits before the result itself does.
@@ -157,17 +166,16 @@ class Connection:
             sql, bound = _bound(statement, parameters)
             return self._raw.sql(sql, params=bound).to_arrow_table()
 
-    def prepare(self, statement: exp.Expression | str, parameters: Mapping[str, object]) -> Prepared:
-        """Plan a statement once and run it often, with these parameters (whole numbers or text).
+    def prepare(self, statement: Rendered) -> Prepared:
+        """Plan a statement once and run it often; its parameters are whole numbers or text.
 
         Only for what reads files: a kept plan does not learn that a table has other rows than when it was made.
         Raises DataError where a constant of the statement fails.
         """
-        sql = text(statement)
         self._prepared += 1
-        prepared = Prepared(f"_prepared_{self._prepared}", tuple(_occurring(sql, parameters)))
+        prepared = Prepared(f"_prepared_{self._prepared}", statement.parameters)
         with _translated():
-            self._raw.execute(f"PREPARE {prepared.name} AS {sql}")
+            self._raw.execute(f"PREPARE {prepared.name} AS {statement.sql}")
         return prepared
 
     def release(self, prepared: Prepared) -> None:
@@ -194,14 +202,21 @@ class Connection:
 
 def _bound(statement: Statement, parameters: Mapping[str, object] | None) -> tuple[str, dict[str, object] | None]:
     """The text and those parameters that stand in it: DuckDB refuses others."""
-    if isinstance(statement, Prepared):
-        return _execution(statement, parameters or {}), None
-    sql = text(statement)
-    return sql, _occurring(sql, parameters or {}) or None
+    given = parameters or {}
+    match statement:
+        case Prepared():
+            return _execution(statement, given), None
+        case str():
+            return statement, dict(given) or None
+        case exp.Expression():
+            statement = render(statement)
+    return statement.sql, {name: given[name] for name in statement.parameters} or None
 
 
-def _occurring(sql: str, parameters: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in parameters.items() if f"${name}" in sql}
+def render(tree: exp.Expression, copy: bool = True) -> Rendered:
+    """The text of a tree. Without `copy` the tree is not to be used any more."""
+    names = dict.fromkeys(parameter.name for parameter in tree.find_all(exp.Parameter, exp.Placeholder))
+    return Rendered(tree.sql("duckdb", copy=copy), tuple(names))
 
 
 def _execution(prepared: Prepared, parameters: Mapping[str, object]) -> str:
