@@ -77,7 +77,7 @@ CODES: Mapping[str, str] = {
     "E4112": "a Kafka topic that has other partitions than the job's state is dealt by",
     # State.
     "E5001": "a state file in use by another process",
-    "E5002": "state that belongs to another plan",
+    "E5002": "state of another version of the query",
     "E5003": "state and the outside do not agree",
     "E5004": "a state file of another format version",
     "E5005": "a state file that cannot be opened",

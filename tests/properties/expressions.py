@@ -40,7 +40,7 @@ def _of(sql: str, names: str, function: Callable[..., Any]) -> Item:
 
 
 #: What looks like a parameter, a place to be filled in, or the end of a text.
-ODD_TEXTS = ("$partition", "$row_base $batch_number", "{}", "{0} %s %(x)s 100%", "it's \"$seen\"", "a\\'$1 ? ;--")
+ODD_TEXTS = ("$partition", "$row_base $batch_number", "{}", "{0} %s %(x)s 100%", 'it\'s "$seen"', "a\\'$1 ? ;--")
 
 
 def _literal(text: str) -> str:

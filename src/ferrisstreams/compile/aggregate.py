@@ -146,6 +146,9 @@ class AggregatePipeline:
         self._parts.log.load()
         self._emitted_us = int(str(snapshot.get("emitted_us", NEVER_US)))
         self._closed_us = int(str(snapshot.get("closed_us", NEVER_US)))
+        if self._emission.emit is Emit.FINAL and not self._emission.update:
+            # What was shown can change no more, also where the strategy let it before.
+            self._closed_us = max(self._closed_us, self._emitted_us)
         self._any_output = bool(snapshot.get("any_output", False))
         self._grown = bool(snapshot.get("grown", False))
 

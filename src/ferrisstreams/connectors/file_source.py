@@ -66,8 +66,7 @@ class FileSource:
     def check(self, positions: Positions, identities: Identities) -> None:
         if self._settings.watch:
             return
-        name = self._name(self._settings.path)
-        position = _one_partition(self._names, self._list(), positions.get(name)).position
+        position = _one_partition(self._names, self._list(), positions).position
         if os.path.exists(position.path) or not position.whole:
             os.close(open_file(position.path))
 
@@ -80,13 +79,13 @@ class FileSource:
 
     def seek(self, positions: Positions) -> None:
         self._close_reader()
-        paths = self._list()
         if self._settings.watch:
+            paths = self._list()
             self._partitions = {name: self._followed(name, given, paths) for name, given in positions.items()}
             self._follow(paths)
         else:
-            name = self._name(self._settings.path)
-            self._partitions = {name: _one_partition(self._names, paths, positions.get(name))}
+            partition = _one_partition(self._names, self._list(), positions)
+            self._partitions = {partition.name: partition}
         for partition in self._partitions.values():
             if os.path.exists(partition.position.path) or not partition.position.whole:
                 self._open_reader(partition)
@@ -334,9 +333,12 @@ def _next_position(before: FilePosition, path: str) -> FilePosition:
     return FilePosition(path, before=(*before.before, before.identity)[-_BEFORE_MAX:])
 
 
-def _one_partition(names: FileNames, paths: list[str], given: JsonValue) -> _Partition:
-    """All files in name order, from the position on. Raises FatalConnectorError E4001 and E4002."""
-    name = names.name(names.pattern)
+def _one_partition(names: FileNames, paths: list[str], positions: Positions) -> _Partition:
+    """All files in name order, from the position on. Raises FatalConnectorError E4001 and E4002.
+
+    The partition keeps its name when the one file has another: the state orders rows by it.
+    """
+    name, given = next(iter(positions.items()), (names.name(names.pattern), None))
     if not paths:
         raise FatalConnectorError(
             f"no file matches {names.pattern}", "E4001", "check the path, or set watch to wait for files"
@@ -344,6 +346,9 @@ def _one_partition(names: FileNames, paths: list[str], given: JsonValue) -> _Par
     if given is None:
         return _Partition(name, FilePosition(paths[0]), paths[1:])
     position = FilePosition.from_json(given, names)
+    if paths == [names.pattern]:
+        # Whether it is the file that was read is found out when it is open.
+        position = replace(position, path=names.pattern)
     if not os.path.exists(position.path) and not (position.whole and names.is_glob):
         raise refuse_gone(position)
     before = [path for path in paths if path < position.path]

@@ -169,6 +169,7 @@ class StateLog:
     def load(self) -> None:
         """Read which panes there are, and begin with an empty delta: at start."""
         self._names = {_interval(name): name for name in _pane_names(self._state)}
+        self._widen()
         held = {pane: self._held(pane, name) for pane, name in self._names.items()}
         self._rows = {pane: rows for pane, (rows, _) in held.items()}
         self._newest = {pane: newest for pane, (_, newest) in held.items()}
@@ -297,6 +298,19 @@ class StateLog:
         schema = exp.Schema(this=self._table(name), expressions=definitions)
         self._state.execute(exp.Create(this=schema, kind="TABLE"))
         return name
+
+    def _widen(self) -> None:
+        """Give the panes the types of now: a column of the source may be wider than when they were made."""
+        now = dict(self._columns)
+        made = self._state.rows(
+            f"SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = '{STATE_SCHEMA}'"
+            " AND starts_with(table_name, 'pane_')"
+        )
+        for table, name, type_ in made:
+            if now.get(str(name), type_) != type_:
+                kind = exp.DataType.build(now[str(name)], dialect="duckdb")
+                wider = exp.AlterColumn(this=column(str(name)).this, dtype=kind)
+                self._state.execute(exp.Alter(this=self._table(str(table)), kind="TABLE", actions=[wider]))
 
     def _names_kept(self) -> list[str]:
         return [name for name, _ in self._columns]

@@ -16,10 +16,22 @@ from ferrisstreams.duck.state_log import delete_epoch
 from ferrisstreams.errors import InternalError, StateError
 
 #: Raised whenever the tables of a state file mean something else than before.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
+#: What this version still reads. It had a hash and a description in the place of the identity.
+_FORMER_VERSION = 2
 
 _TABLES = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}' AND table_name = 'epochs'"
+_META = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}' AND table_name = 'meta'"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptIdentity:
+    """What a state file says that it belongs to: an identity as JSON, or the hash and description of one before."""
+
+    identity: str | None = None
+    former_hash: str | None = None
+    former_description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,53 +61,44 @@ class StateStore:
         self._open = False
         self.state_id = ""
 
-    def load(self, fingerprint: str, description: str) -> EpochRow | None:
-        """Create or check the file; the last epoch, or None when the state is new.
-
-        Raises StateError when the file belongs to another plan (E5002) or has another format version (E5004).
-        """
-        self._state.execute(
-            f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.meta"
-            " (format_version INTEGER, state_id VARCHAR, fingerprint VARCHAR, description VARCHAR)"
-        )
+    def kept(self) -> KeptIdentity | None:
+        """What the file belongs to; None when it is new: then `create` it. Raises StateError E5004."""
         self._state.execute(
             f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.epochs (epoch BIGINT, content VARCHAR, confirmed BOOLEAN)"
         )
-        found = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.meta")
-        if not found:
-            self.state_id = secrets.token_hex(8)
-            self._state.execute(
-                f"INSERT INTO {STATE_SCHEMA}.meta VALUES ($version, $id, $fingerprint, $description)",
-                {
-                    "version": FORMAT_VERSION,
-                    "id": self.state_id,
-                    "fingerprint": fingerprint,
-                    "description": description,
-                },
-            )
+        if not self._state.rows(_META):
             return None
-        version, state_id, kept, kept_description = found[0]
-        self.state_id = str(state_id)
-        self._check(int(str(version)), (str(kept), str(kept_description)), (fingerprint, description))
-        return self.last()
-
-    def _check(self, version: int, kept: tuple[str, str], now: tuple[str, str]) -> None:
-        if version != FORMAT_VERSION:
+        version, state_id, *identity = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.meta")[0]
+        if version not in (FORMAT_VERSION, _FORMER_VERSION):
             raise StateError(
                 f"the state has format version {version}, this FerrisStreams reads version {FORMAT_VERSION}",
                 "E5004",
                 "run the version that wrote it, or begin anew with another --state-dir",
             )
-        if kept[0] != now[0]:
-            raise StateError(
-                f"the state belongs to another plan:\n  kept: {kept[1]}\n  now:  {now[1]}",
-                "E5002",
-                "give the changed query another name (@name), begin anew with another --state-dir, or delete the"
-                " job's state folder",
-            )
+        self.state_id = str(state_id)
+        if version == FORMAT_VERSION:
+            return KeptIdentity(identity=str(identity[0]))
+        return KeptIdentity(former_hash=str(identity[0]), former_description=str(identity[1]))
+
+    def create(self, identity: str) -> None:
+        """Make the file that of an identity, under a new state id."""
+        self.state_id = secrets.token_hex(8)
+        self._write_meta(identity)
+
+    def rewrite(self, identity: str) -> None:
+        """The file belongs to this identity now, which means the same; its id stays."""
+        self._write_meta(identity)
+
+    def _write_meta(self, identity: str) -> None:
+        """In one statement, which is a transaction."""
+        self._state.execute(
+            f"CREATE OR REPLACE TABLE {STATE_SCHEMA}.meta AS"
+            " SELECT CAST($version AS INTEGER) AS format_version, $id AS state_id, $identity AS identity",
+            {"version": FORMAT_VERSION, "id": self.state_id, "identity": identity},
+        )
 
     def is_empty(self) -> bool:
-        """Whether nothing was ever kept: there is no epoch. `load` need not have been called."""
+        """Whether nothing was ever kept: there is no epoch. `kept` need not have been called."""
         return not self._state.rows(_TABLES) or self.last() is None
 
     def last(self) -> EpochRow | None:

@@ -1,7 +1,6 @@
-"""A plan's fingerprint: what its state depends on.
+"""The hash by which a state of format 2 knew its query; a state of now has an identity (see `plan.identity`).
 
-It covers the scans (name, schema, event time) and the stateful operators (keys, calls, window, emission). Settings,
-WHERE and the projection above the aggregate are not in it: they may change while the state stays.
+It must not change: it is computed to recognise an older state, once.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _Part: TypeAlias = "str | int | list[_Part] | dict[str, _Part] | None"
 
 
 def fingerprint(plan: Plan) -> str:
-    """64 hexadecimal digits, the same for plans whose state is interchangeable."""
+    """64 hexadecimal digits."""
     text = json.dumps(_parts(plan), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -31,6 +31,7 @@ from ferrisstreams.formats.base import Encoder
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.plan.nodes import JobPlan, SourceSpec
+from ferrisstreams.plan.nodes import Sink as QuerySink
 from ferrisstreams.plan.system_columns import RECORD_TIME, used_system_columns
 from ferrisstreams.runtime.batching import SourceKind, Strategy, choose_strategy
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
@@ -238,9 +239,10 @@ class JobBuilder:
             kind = "bounded file"
         return choose_strategy(source, kind, self.stateless)
 
-    def pipeline(self, engine: Engine) -> Pipeline:
+    def pipeline(self, engine: Engine, plan: QuerySink) -> Pipeline:
+        """Of the job's plan, or of one that means the same."""
         decoder = formats.decoder(engine, self.spec.schema, self._decode_settings())
-        return compile_plan(self.plan.plan, engine, decoder, self.compile_settings())
+        return compile_plan(plan, engine, decoder, self.compile_settings())
 
     def encoder(self) -> Encoder | None:
         """None for a sink in memory, which takes typed tables."""

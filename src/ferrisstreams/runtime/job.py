@@ -11,19 +11,18 @@ from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.store import StateStore
 from ferrisstreams.errors import ConnectorError, FerrisError
-from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import Environment, JobBuilder
 from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
 from ferrisstreams.runtime.guard import guards_of
 from ferrisstreams.runtime.ledger import Ledger
-from ferrisstreams.runtime.plan_description import description
 from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.reports import JobReports
 from ferrisstreams.runtime.rescaling import settle_layout
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.runtime.state_folder import StateFolder
+from ferrisstreams.runtime.state_identity import load_state
 from ferrisstreams.runtime.task import Task, TaskSettings
 from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
 from ferrisstreams.runtime.watermarks import Watermarks
@@ -72,7 +71,7 @@ class Job:
         """Everything that can be known without opening source and sink. Raises FerrisError."""
         engine = Engine(EngineSettings(allowed_paths=(self._builder.block.path,)))
         try:
-            self._builder.pipeline(engine)
+            self._builder.pipeline(engine, self.plan.plan)
             self._builder.source()
             self._builder.sink()
             self._builder.dead_letters()
@@ -86,7 +85,7 @@ class Job:
         if self._engine is None:
             self._engine = environment.engine or self._open_engine()
         store = StateStore(self._engine.state)
-        last = store.load(fingerprint(self.plan.plan), description(self.plan))
+        state = load_state(store, builder)
         self.progress = self._beginning()
         guards, transactions = self.guards, builder.transactions()
         dead_letters = builder.dead_letters()
@@ -96,7 +95,7 @@ class Job:
             source=WatchedSource(builder.source(), guards.source.watch),
             sink=WatchedSink(builder.sink(), guards.sink.watch),
             dead_letters=dead_letters,
-            pipeline=builder.pipeline(self._engine),
+            pipeline=builder.pipeline(self._engine, state.plan),
             store=store,
             clock=environment.clock,
             faults=environment.faults,
@@ -105,7 +104,7 @@ class Job:
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         settings = self._task_settings()
         self._task = Task(self._parts, self._commit, self.progress, builder.strategy(), settings, self._reports)
-        self._task.recover(last, moved)
+        self._task.recover(state.last, moved)
         self._recovered = True
         if self._read_before is None:
             self._read_before = self.progress.ledger.read

@@ -26,7 +26,6 @@ from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.store import EpochRow, StateStore, mapping_of
 from ferrisstreams.durable_file import sync_folder
 from ferrisstreams.errors import StateError
-from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.layout import (
@@ -38,8 +37,8 @@ from ferrisstreams.runtime.layout import (
     workers_folder,
     write_layout,
 )
-from ferrisstreams.runtime.plan_description import description
 from ferrisstreams.runtime.reconcile import Token, final_epoch, newest
+from ferrisstreams.runtime.state_identity import load_state
 from ferrisstreams.runtime.worker_epochs import dealt, joined_epochs
 
 #: The epoch with which each new worker begins.
@@ -97,7 +96,7 @@ def _states(builder: JobBuilder, workers: int) -> Iterator[list[_WorkerState]]:
             engine = Engine(EngineSettings(str(own.state_folder() / STATE_FILE)))
             stack.callback(engine.close)
             store = StateStore(engine.state)
-            last = store.load(fingerprint(builder.plan.plan), description(builder.plan))
+            last = load_state(store, own).last
             states.append(_WorkerState(own, store, last))
         yield states
 

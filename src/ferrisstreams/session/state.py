@@ -14,15 +14,14 @@ from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.state_log import count_rows
 from ferrisstreams.duck.store import EpochRow, StateStore
 from ferrisstreams.errors import StateError
-from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.job import iso_time
 from ferrisstreams.runtime.layout import LAYOUT_FILE
 from ferrisstreams.runtime.observer import Silent
-from ferrisstreams.runtime.plan_description import description
 from ferrisstreams.runtime.reconcile import Token, newest
+from ferrisstreams.runtime.state_identity import load_state
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.workers import builders_of
 
@@ -81,7 +80,7 @@ def open_state(builder: JobBuilder) -> Iterator[OpenState]:
     engine = Engine(EngineSettings(str(path)))
     try:
         store = StateStore(engine.state)
-        last = store.load(fingerprint(builder.plan.plan), description(builder.plan))
+        last = load_state(store, builder, rewrite=False).last
         yield OpenState(builder, engine, store, last)
     finally:
         engine.close()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.explain import explain, explain_json
-from ferrisstreams.plan.fingerprint import fingerprint
+from ferrisstreams.plan.identity import SourceFacts, identity_of
 from ferrisstreams.plan.nodes import ApplicationPlan, SourceSpec
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.application import parse_application
@@ -55,7 +55,8 @@ def meaning(plan: ApplicationPlan) -> list[object]:
     for job in plan.jobs:
         source = scan_in(job.plan).source
         found += [
-            job.name, explain(job), explain_json(job), fingerprint(job.plan), job.depends_on, _plain(job.annotations),
+            job.name, explain(job), explain_json(job), identity_of(job.plan, SourceFacts({}, {})),
+            job.depends_on, _plain(job.annotations),
             job.plan.spec.name, _plain(job.plan.spec.properties), source.name, _plain(source.properties),
         ]  # fmt: skip
     for open_job in plan.open_jobs:

@@ -6,7 +6,7 @@ import pytest
 
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.explain import explain
-from ferrisstreams.plan.fingerprint import fingerprint
+from ferrisstreams.plan.identity import SourceFacts, identity_of
 from ferrisstreams.plan.nodes import ApplicationPlan, SourceSpec
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.application import parse_application
@@ -51,7 +51,8 @@ DECLARED = """
 def test_inline_and_declared_form_bind_to_the_same_plan() -> None:
     (inline,), (declared,) = bound(INLINE).jobs, bound(DECLARED).jobs
     assert explain(inline) == explain(declared)
-    assert fingerprint(inline.plan) == fingerprint(declared.plan)
+    nothing = SourceFacts({}, {})
+    assert identity_of(inline.plan, nothing) == identity_of(declared.plan, nothing)
     assert {k: p.value for k, p in inline.plan.spec.properties.items()} == {
         k: p.value for k, p in declared.plan.spec.properties.items()
     }

@@ -1,0 +1,387 @@
+"""What a query's state means, as JSON: each operator that keeps something, with its inputs.
+
+    source     which data the positions are in; below an aggregate also the columns that are read, how they are read,
+               and the event time with the delay of its watermark
+    aggregate  the rows that it takes (filters), its window, keys and calls, and when it emits
+
+Two queries with equal identities can share a state. Not part of one: where the rows go, the select list and HAVING
+above the groups, names of streams and aliases, the order of conditions, keys and calls, and every setting that only
+says how a job runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.plan.expressions import columns_in, substitute
+from ferrisstreams.plan.nodes import Aggregate, AssignWindow, Filter, Named, Plan, Project, Scan, Sink, Window
+from ferrisstreams.schema import Schema
+
+#: One operator: its `id` and the ids of its `inputs`, its kind (`operator`), and what its state means.
+Operator: TypeAlias = Mapping[str, JsonValue]
+Identity: TypeAlias = Sequence[Operator]
+
+#: Digits of an operator's id.
+_ID_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What only the settings say of a source: which data it is, and what its bytes mean."""
+
+    data: Mapping[str, JsonValue]
+    reading: Mapping[str, JsonValue]
+
+
+def identity_of(plan: Plan, source: SourceFacts) -> Identity:
+    """The operators of a canonical plan, inputs first."""
+    aggregate = _aggregate_in(plan)
+    scan = _scan_in(plan)
+    definitions = {named.name: named.expression for named in scan.computed}
+    parts = _source(scan, source, aggregate, definitions)
+    below = _identified(parts, [])
+    if aggregate is None:
+        return [below]
+    return [below, _identified(_aggregate(aggregate, definitions), [str(below["id"])])]
+
+
+def _identified(parts: dict[str, JsonValue], inputs: list[JsonValue]) -> Operator:
+    text = json.dumps([parts, inputs], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return {"id": hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS], "inputs": inputs, **parts}
+
+
+def _aggregate_in(plan: Plan) -> Aggregate | None:
+    while not isinstance(plan, Scan):
+        if isinstance(plan, Aggregate):
+            return plan
+        plan = plan.input
+    return None
+
+
+def _scan_in(plan: Plan) -> Scan:
+    while not isinstance(plan, Scan):
+        plan = plan.input
+    return plan
+
+
+def _filters(aggregate: Aggregate) -> tuple[exp.Expression, ...]:
+    below = aggregate.input.input if isinstance(aggregate.input, AssignWindow) else aggregate.input
+    return below.conjuncts if isinstance(below, Filter) else ()
+
+
+_Definitions: TypeAlias = Mapping[str, exp.Expression]
+
+
+def _source(
+    scan: Scan, facts: SourceFacts, aggregate: Aggregate | None, definitions: _Definitions
+) -> dict[str, JsonValue]:
+    parts: dict[str, JsonValue] = {"operator": "source", "data": dict(facts.data)}
+    if aggregate is None:
+        return parts  # Of the rows themselves nothing is kept.
+    time, window = scan.source.event_time, aggregate.window
+    read = {name for tree in _expressions(aggregate, definitions) for name in columns_in(tree)}
+    read.update([window.time] if window is not None else [])
+    types = {column.name: column.type for column in scan.schema if column.name in read}
+    return {
+        **parts,
+        "reading": dict(facts.reading),
+        "columns": dict(sorted(types.items())),
+        "event_time": time.column if time is not None else None,
+        "delay_us": time.delay_us if time is not None and window is not None else None,
+    }
+
+
+def _expressions(aggregate: Aggregate, definitions: _Definitions) -> list[exp.Expression]:
+    named = [item.expression for item in (*aggregate.keys, *aggregate.calls)]
+    return [_inlined(tree, definitions) for tree in (*named, *_filters(aggregate))]
+
+
+def _aggregate(node: Aggregate, definitions: _Definitions) -> dict[str, JsonValue]:
+    return {
+        "operator": "aggregate",
+        "filters": [*sorted({canonical_text(_inlined(tree, definitions)) for tree in _filters(node)})],
+        "window": _window(node.window),
+        "keys": _texts(node.keys, definitions),
+        "calls": _texts(node.calls, definitions),
+        "emit": node.emit.value,
+    }
+
+
+def _texts(columns: Sequence[Named], definitions: _Definitions) -> list[JsonValue]:
+    return [canonical_text(_inlined(named.expression, definitions)) for named in columns]
+
+
+def _inlined(tree: exp.Expression, definitions: _Definitions) -> exp.Expression:
+    """The expression with the scan's computed columns written out: their numbers say nothing."""
+    used = {name: definitions[name] for name in columns_in(tree) if name in definitions}
+    if not used:
+        return tree
+    whole = {name: used.get(name, exp.column(exp.to_identifier(name, quoted=True))) for name in columns_in(tree)}
+    return substitute(tree, whole)
+
+
+def _window(window: Window | None) -> JsonValue:
+    if window is None:
+        return None
+    return {
+        "kind": window.kind.value,
+        "size_us": window.size_us,
+        "slide_us": window.slide_us,
+        "origin_us": window.origin_us,
+    }
+
+
+# --- expressions ------------------------------------------------------------------------------------------------------
+
+#: What stands for itself inside any operator.
+_CLOSED = (exp.Func, exp.Column, exp.Literal, exp.Identifier, exp.Tuple, exp.Array, exp.Interval, exp.DataType)
+
+
+def canonical_text(tree: exp.Expression) -> str:
+    """One text for all spellings of an expression: with the same parentheses however many were written."""
+    holder = exp.Tuple(expressions=[tree.copy()])
+    for paren in list(holder.find_all(exp.Paren)):
+        paren.replace(paren.this)
+    for node in list(holder.find_all(exp.Binary, exp.Unary, exp.Between, exp.In)):
+        loose = not isinstance(node, exp.Dot | exp.Paren) and not isinstance(node, exp.Func)
+        if loose and isinstance(node.parent, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Bracket | exp.Cast):
+            node.replace(exp.Paren(this=node.copy()))
+    return str(holder.expressions[0].sql("duckdb"))
+
+
+def _is_same_text(kept: JsonValue, now: JsonValue) -> bool:
+    """Whether two texts are one expression, also where a version before printed it otherwise."""
+    return kept == now or _reprinted(str(kept)) == _reprinted(str(now))
+
+
+def _reprinted(text: str) -> str | None:
+    try:
+        tree = sqlglot.parse_one(text, dialect="duckdb")
+    except SqlglotError:
+        return None
+    return canonical_text(tree) if isinstance(tree, exp.Expression) else None
+
+
+# --- the state's order ------------------------------------------------------------------------------------------------
+
+
+def in_order_of(plan: Sink, kept: Identity) -> Sink:
+    """The plan with keys and calls in the order in which the state has them. Both have the same."""
+    aggregate = _aggregate_in(plan)
+    if aggregate is None:
+        return plan
+    definitions = {named.name: named.expression for named in _scan_in(plan).computed}
+    keys = _ordered(aggregate.keys, _list(kept[-1], "keys"), definitions)
+    calls = _ordered(aggregate.calls, _list(kept[-1], "calls"), definitions)
+    if (keys, calls) == (aggregate.keys, aggregate.calls):
+        return plan
+    bounds = aggregate.schema.columns[: len(aggregate.schema) - len(keys) - len(calls)]
+    types = {column.name: column for column in aggregate.schema}
+    schema = Schema((*bounds, *(types[named.name] for named in (*keys, *calls))))
+    return _with_aggregate(plan, replace(aggregate, keys=keys, calls=calls, schema=schema))
+
+
+def _ordered(named: tuple[Named, ...], kept: Sequence[JsonValue], definitions: _Definitions) -> tuple[Named, ...]:
+    left = list(zip(named, _texts(named, definitions), strict=True))
+    found = []
+    for text in kept:
+        at = next(at for at, (_, now) in enumerate(left) if _is_same_text(text, now))
+        found.append(left.pop(at)[0])
+    return tuple(found)
+
+
+def _with_aggregate(plan: Sink, aggregate: Aggregate) -> Sink:
+    project = plan.input
+    assert isinstance(project, Project)
+    below = replace(project.input, input=aggregate) if isinstance(project.input, Filter) else aggregate
+    return replace(plan, input=replace(project, input=below))
+
+
+# --- differences ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A part that means something else now: what it was and what it is, never the same text."""
+
+    part: str
+    kept: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.part}: was {self.kept}, is {self.now}"
+
+
+#: Whether data that is named otherwise is the same: (kept, now).
+IsSameData: TypeAlias = Callable[[Mapping[str, JsonValue], Mapping[str, JsonValue]], bool]
+
+
+def differences(kept: Identity, now: Identity, is_same_data: IsSameData) -> list[Difference]:
+    """What keeps a state from being that of the query now; nothing when all that differs carries over."""
+    kinds = [[str(operator["operator"]) for operator in identity] for identity in (kept, now)]
+    if kinds[0] != kinds[1]:
+        return [Difference("the query", *(_KINDS.get(each[-1], each[-1]) for each in kinds))]
+    found = _data_differences(_mapping(kept[0], "data"), _mapping(now[0], "data"), is_same_data)
+    if len(kept) == 1:
+        return found
+    found += _reading_differences(kept[0], now[0])
+    found += _aggregate_differences(kept[-1], now[-1])
+    found += _column_differences(_mapping(kept[0], "columns"), _mapping(now[0], "columns"), now[-1])
+    return found
+
+
+_KINDS = {"source": "rows that are written as they come", "aggregate": "an aggregate"}
+
+
+def _data_differences(
+    kept: Mapping[str, JsonValue], now: Mapping[str, JsonValue], is_same_data: IsSameData
+) -> list[Difference]:
+    if kept == now or is_same_data(kept, now):
+        return []
+    if kept.get("connector") != now.get("connector"):
+        keys = ["connector"]
+    else:
+        keys = [key for key in (*kept, *(key for key in now if key not in kept)) if kept.get(key) != now.get(key)]
+    return [Difference(f"the source's {key}", _shown(kept.get(key)), _shown(now.get(key))) for key in keys]
+
+
+def _reading_differences(kept: Operator, now: Operator) -> list[Difference]:
+    before, after = _mapping(kept, "reading"), _mapping(now, "reading")
+    found = [
+        Difference(f"'{key}' of the source", _shown(before.get(key)), _shown(after.get(key)))
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+    if kept["event_time"] != now["event_time"]:
+        found.append(Difference("the event time", _shown(kept["event_time"]), _shown(now["event_time"])))
+    if None is not kept["delay_us"] != now["delay_us"] is not None:
+        found.append(Difference("the watermark's delay", *(_length(each["delay_us"]) for each in (kept, now))))
+    return found
+
+
+def _aggregate_differences(kept: Operator, now: Operator) -> list[Difference]:
+    found = []
+    for part, key, empty in _LISTS:
+        before, after = _list(kept, key), _list(now, key)
+        if not _are_same(before, after):
+            texts = (", " if key != "filters" else " AND ").join
+            found.append(Difference(part, *(texts(map(str, each)) or empty for each in (before, after))))
+    if kept["window"] != now["window"]:
+        found.append(Difference("the window", *(_window_text(each["window"]) for each in (kept, now))))
+    if kept["emit"] != now["emit"]:
+        found.append(Difference("EMIT", *(str(each["emit"]).upper() for each in (kept, now))))
+    return found
+
+
+#: Lists without an order: what they are called, their key, and what an empty one is.
+_LISTS = (("WHERE", "filters", "no condition"), ("GROUP BY", "keys", "one group"), ("the aggregates", "calls", "none"))
+
+
+def _are_same(kept: Sequence[JsonValue], now: Sequence[JsonValue]) -> bool:
+    left = list(kept)
+    for text in now:
+        at = next((at for at, other in enumerate(left) if _is_same_text(other, text)), None)
+        if at is None:
+            return False
+        del left[at]
+    return not left
+
+
+def _window_text(window: JsonValue) -> str:
+    if not isinstance(window, Mapping):
+        return "no window"
+    size, slide, origin = (int(str(window[key])) for key in ("size_us", "slide_us", "origin_us"))
+    text = f"{str(window['kind']).upper()} of {_length(size)}"
+    text += f" every {_length(slide)}" if slide != size else ""
+    return text + (f" from {_length(origin)}" if origin else "")
+
+
+_UNITS = (("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000))
+
+
+def _length(length: JsonValue) -> str:
+    """A length in words, in the largest unit that divides it."""
+    length_us = int(str(length or 0))
+    unit, size = next(((unit, size) for unit, size in _UNITS if length_us % size == 0), ("microsecond", 1))
+    count = length_us // size
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def _shown(value: JsonValue) -> str:
+    return "not given" if value is None else repr(value) if isinstance(value, str) else json.dumps(value)
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+def _column_differences(
+    kept: Mapping[str, JsonValue], now: Mapping[str, JsonValue], aggregate: Operator
+) -> list[Difference]:
+    """Columns whose type is another one. Those that only one of both reads show in what reads them."""
+    return [
+        Difference(f"the column {name}", str(kept[name]), str(now[name]))
+        for name in kept
+        if name in now and kept[name] != now[name]
+        if not (_is_wider(str(kept[name]), str(now[name])) and _keeps_values(name, aggregate))
+    ]
+
+
+_INTEGERS = {"TINYINT": 7, "SMALLINT": 15, "INTEGER": 31, "BIGINT": 63, "HUGEINT": 127}
+_UNSIGNED = {"UTINYINT": 8, "USMALLINT": 16, "UINTEGER": 32, "UBIGINT": 64, "UHUGEINT": 128}
+
+#: What gives the same value of a wider number, or the same order.
+_SAME_WHEN_WIDER = (
+    *(exp.Column, exp.Identifier, exp.Literal, exp.Null, exp.Boolean, exp.Paren, exp.Star, exp.Filter, exp.Where),
+    *(exp.Add, exp.Sub, exp.Mul, exp.And, exp.Or, exp.Not, exp.Is, exp.In, exp.Between),
+    *(exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Count, exp.Sum, exp.Avg, exp.Max, exp.Min),
+)
+_SAME_CALLS = frozenset({"min", "max", "first", "last", "any_value", "arg_min", "arg_max", "list", "array_agg"})
+
+
+def _keeps_values(name: str, aggregate: Operator) -> bool:
+    """Whether what is kept of a column is what it would be if the column had had a wider type from the start."""
+    texts = [*_list(aggregate, "filters"), *_list(aggregate, "keys"), *_list(aggregate, "calls")]
+    trees = [sqlglot.parse_one(str(text), dialect="duckdb") for text in texts]
+    reading = [tree for tree in trees if name in {column.name for column in tree.find_all(exp.Column)}]
+    return all(_is_plain(node) for tree in reading for node in tree.walk())
+
+
+def _is_plain(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Anonymous):
+        return node.name.lower() in _SAME_CALLS
+    return isinstance(node, _SAME_WHEN_WIDER) or (isinstance(node, exp.Func) and node.sql_name().lower() in _SAME_CALLS)
+
+
+def _is_wider(kept: str, now: str) -> bool:
+    """Whether every value of the one type is exactly the same value in the other."""
+    if now in _INTEGERS:
+        return {**_INTEGERS, **_UNSIGNED}.get(kept, 128) <= _INTEGERS[now]
+    if now in _UNSIGNED:
+        return _UNSIGNED.get(kept, 129) <= _UNSIGNED[now]
+    (kept_kind, *kept_size), (now_kind, *now_size) = (_numbers(each) for each in (kept, now))
+    decimals = (kept_kind, now_kind) == ("DECIMAL", "DECIMAL")
+    return decimals and kept_size[1:] == now_size[1:] and int(kept_size[0]) <= int(now_size[0])
+
+
+def _numbers(type_: str) -> list[str]:
+    """`DECIMAL(10,2)` as its name and numbers."""
+    return type_.replace("(", ",").replace(")", "").replace(" ", "").split(",")
+
+
+def _mapping(operator: Operator, key: str) -> Mapping[str, JsonValue]:
+    value = operator.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(operator: Operator, key: str) -> Sequence[JsonValue]:
+    value = operator.get(key)
+    return value if isinstance(value, list) else []

@@ -1,0 +1,157 @@
+"""Whether a job's state is that of its query: the identity that was kept beside that of the query now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from glob import has_magic
+from pathlib import Path
+
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.duck.store import EpochRow, KeptIdentity, StateStore, mapping_of
+from ferrisstreams.errors import StateError
+from ferrisstreams.plan.fingerprint import fingerprint
+from ferrisstreams.plan.identity import Identity, SourceFacts, differences, identity_of, in_order_of
+from ferrisstreams.plan.nodes import Sink
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.files import encoding_of, format_of, has_header
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedState:
+    """`last` is the last epoch, None when the state is new; `plan` the job's, in the order in which the state has its
+    keys and calls."""
+
+    last: EpochRow | None
+    plan: Sink
+
+
+def load_state(store: StateStore, builder: JobBuilder, rewrite: bool = True) -> LoadedState:
+    """Create or check the state of a job. `rewrite`: what carries over is kept as it is now.
+
+    Raises StateError: it is that of another query (E5002), or of another format (E5004).
+    """
+    plan = builder.plan.plan
+    facts = source_facts(builder)
+    now = identity_of(plan, facts)
+    kept = store.kept()
+    if kept is None:
+        store.create(json.dumps(now))
+        return LoadedState(None, plan)
+    last = store.last()
+    if last is not None:
+        plan = _reconciled(builder, kept, last, now)
+        now = identity_of(plan, facts)
+    if rewrite and kept.identity != json.dumps(now):
+        store.rewrite(json.dumps(now))
+    return LoadedState(last, plan)
+
+
+def _reconciled(builder: JobBuilder, kept: KeptIdentity, last: EpochRow, now: Identity) -> Sink:
+    plan = builder.plan.plan
+    if kept.identity is None:
+        if kept.former_hash != fingerprint(plan):
+            what = f"  it was: {kept.former_description}\n  what differs is not known: an older version wrote it"
+            raise _another_query(builder, what)
+        return plan
+    before: Identity = json.loads(kept.identity)
+    found = differences(before, now, _same_data(builder, last))
+    if found:
+        raise _another_query(builder, "\n".join(f"  {difference}" for difference in found))
+    return in_order_of(plan, before)
+
+
+def _another_query(builder: JobBuilder, what: str) -> StateError:
+    name = builder.plan.name
+    return StateError(
+        f"the saved state of {name} was written by a different version of this query:\n{what}",
+        "E5002",
+        f"undo the change; or give the query another name (-- @name: {name}_2), which starts a state of its own beside"
+        f" this one; or start over with `ferris state reset`",
+    )
+
+
+# --- the source -------------------------------------------------------------------------------------------------------
+
+
+def source_facts(builder: JobBuilder) -> SourceFacts:
+    """Which data the source of a job is, and how its bytes are read."""
+    return SourceFacts(_data(builder), _reading(builder))
+
+
+def _data(builder: JobBuilder) -> dict[str, JsonValue]:
+    settings, connector, name = builder.settings.source, builder.settings.source_connector, builder.spec.name
+    match connector:
+        case "kafka":
+            # Imported where it is used: a job between files does without the client.
+            from ferrisstreams.runtime.kafka_settings import source_topic
+
+            return {"connector": connector, "topic": source_topic(settings, name)}
+        case "datagen":
+            fields: dict[str, JsonValue] = {key: str(value) for key, value in settings.below("fields.").items()}
+            return {"connector": connector, "fields": fields, "seed": settings.integer("seed")}
+        case "file":
+            path = _path(settings.text("path"), builder.environment.folder)
+            watched = {"watch": True} if settings.flag("watch") and _is_pattern(path) else {}
+            return {"connector": connector, "path": path, **watched}
+        case _:
+            return {"connector": connector, "name": name}
+
+
+def _path(written: str, folder: Path) -> str:
+    """A path as the application means it: relative to its folder, where it lies below it or is written so."""
+    path, whole = os.path.normpath(written.removeprefix("file://")), os.path.abspath(folder)
+    return os.path.relpath(path, whole) if os.path.isabs(path) and Path(path).is_relative_to(whole) else path
+
+
+def _is_pattern(path: str) -> bool:
+    return has_magic(path) or "{n" in path
+
+
+def _reading(builder: JobBuilder) -> dict[str, JsonValue]:
+    settings, connector = builder.settings.source, builder.settings.source_connector
+    times = {key: settings.optional_text(key) for key in ("event.time.format", "timestamp.format")}
+    found: dict[str, JsonValue] = {key: value for key, value in times.items() if value is not None}
+    if connector not in ("file", "kafka"):
+        return found
+    found["format"] = format_of(settings, "source")
+    if found["format"] == "csv":
+        found |= {key: settings.text(key) for key in ("delimiter", "quote", "nulls")}
+        found["header"] = connector == "file" and has_header(settings)
+    if connector == "file" and encoding_of(settings) != "utf-8":
+        found["encoding"] = encoding_of(settings)
+    return found
+
+
+# --- another path to the same data ------------------------------------------------------------------------------------
+
+
+def _same_data(
+    builder: JobBuilder, last: EpochRow
+) -> Callable[[Mapping[str, JsonValue], Mapping[str, JsonValue]], bool]:
+    """Files with the same names in another folder, whose positions the source checks one by one, or one file that
+    begins as the one did that was read."""
+
+    def is_same(kept: Mapping[str, JsonValue], now: Mapping[str, JsonValue]) -> bool:
+        if {**kept, "path": None} != {**now, "path": None} or now["connector"] != "file":
+            return False
+        before, after = str(kept["path"]), str(now["path"])
+        if _is_pattern(before) or _is_pattern(after):
+            return os.path.basename(before) == os.path.basename(after) and not _is_pattern(os.path.dirname(after))
+        positions = mapping_of(last.content["positions"]).values()
+        return all(_begins_alike(position, builder.environment.folder / after) for position in positions)
+
+    return is_same
+
+
+def _begins_alike(position: JsonValue, path: Path) -> bool:
+    """Whether the file begins as the one of the position did, and holds what was read of it."""
+    match position:
+        case {"head": {"bytes": int(length), "sha256": str(sha)}, "raw": int(raw)} if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(length)
+            return path.stat().st_size >= raw and (not length or hashlib.sha256(head).hexdigest() == sha)
+    return False

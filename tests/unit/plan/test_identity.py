@@ -1,0 +1,132 @@
+"""The identity of a query's state: one for all spellings of a meaning, and another for another meaning."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from ferrisstreams.plan.identity import Identity, SourceFacts, canonical_text, differences, identity_of, in_order_of
+from ferrisstreams.sql.application import parse_application
+
+STREAM = (
+    "CREATE STREAM t (a INT, b VARCHAR, c DOUBLE, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)"
+    " WITH (path = 'x');"
+)
+QUERY = "SELECT b, count(*) AS n, sum(a) AS total FROM t WHERE a > 1 AND c < 2 GROUP BY b, TUMBLE(ts, 1m)"
+FACTS = SourceFacts({"connector": "file", "path": "x"}, {"format": "json"})
+
+
+def of(query: str) -> Identity:
+    return identity_of(parse_application(STREAM + query, "app.sql").jobs[0].plan, FACTS)
+
+
+def found(kept: Identity, now: Identity) -> list[str]:
+    return [str(each) for each in differences(kept, now, lambda *_: False)]
+
+
+def test_identity_is_stable_over_versions() -> None:
+    assert of(QUERY) == [
+        {
+            "id": "b1aeaf7a5d98567e",
+            "inputs": [],
+            "operator": "source",
+            "data": {"connector": "file", "path": "x"},
+            "reading": {"format": "json"},
+            "columns": {"a": "INTEGER", "b": "VARCHAR", "c": "DOUBLE", "ts": "TIMESTAMP"},
+            "event_time": "ts",
+            "delay_us": 5_000_000,
+        },
+        {
+            "id": "45ce527605d6d11e",
+            "inputs": ["b1aeaf7a5d98567e"],
+            "operator": "aggregate",
+            "filters": ['"a" > 1', '"c" < 2'],
+            "window": {"kind": "tumble", "size_us": 60_000_000, "slide_us": 60_000_000, "origin_us": 0},
+            "keys": ['"b"'],
+            "calls": ["COUNT(*)", 'SUM("a")'],
+            "emit": "final",
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        "SELECT n + 1 AS m FROM (" + QUERY + ") AS q WHERE n > 5",
+        QUERY.replace("AS n", "AS number"),
+        QUERY.replace("1m", "INTERVAL '60 seconds'"),
+        QUERY + " EMIT FINAL WITH (connector = 'stdout')",
+        QUERY.replace("SELECT b,", "SELECT upper(b) AS u,"),
+        QUERY.replace("FROM t", "FROM (SELECT * FROM t) AS t"),
+        QUERY.replace("a > 1 AND c < 2", "(c < (2)) AND (((a) > 1))"),
+        QUERY.replace("sum(a)", "SUM((t.a))"),
+        "CREATE STREAM out AS " + QUERY,
+    ],
+)
+def test_spelling_leaves_it(same: str) -> None:
+    assert of(same) == of(QUERY)
+
+
+def test_kept_order_of_keys_and_calls_stays() -> None:
+    text = "SELECT {} FROM t GROUP BY {} EMIT CHANGES"
+    kept = of(text.format("a, b, count(*) AS n, sum(c) AS s", "a, b"))
+    plan = parse_application(STREAM + text.format("b, a, sum(c) AS s, count(*) AS n", "b, a"), "app.sql").jobs[0].plan
+    now = identity_of(plan, FACTS)
+    assert now != kept
+    assert found(kept, now) == []
+    assert identity_of(in_order_of(plan, kept), FACTS) == kept
+
+
+def test_text_that_another_version_printed_is_the_same_expression() -> None:
+    kept = json.loads(json.dumps(of(QUERY)).replace("SUM(", "sum ("))
+    assert kept != of(QUERY)
+    assert found(kept, of(QUERY)) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("(a + b) * c", "a + b * c"), ("a - (b - c)", "a - b - c"), ("-(a + b)", "-a + b")],
+)
+def test_parentheses_that_matter_stay(one: str, other: str) -> None:
+    texts = [canonical_text(tree) for tree in map(parsed, (one, f"({one})", other))]
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
+
+
+def parsed(text: str) -> exp.Expression:
+    tree = sqlglot.parse_one(text, dialect="duckdb")
+    assert isinstance(tree, exp.Expression)
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "carries"),
+    [
+        ("TINYINT", "HUGEINT", True), ("UINTEGER", "BIGINT", True), ("UBIGINT", "BIGINT", False),
+        ("BIGINT", "UBIGINT", False), ("INTEGER", "DECIMAL(18,0)", False), ("FLOAT", "DOUBLE", False),
+        ("DECIMAL(4,2)", "DECIMAL(18,2)", True), ("DECIMAL(4,2)", "DECIMAL(18,3)", False), ("DATE", "TIMESTAMP", False),
+    ],
+)  # fmt: skip
+def test_type_carries_over_where_all_values_are_the_same(kept: str, now: str, carries: bool) -> None:
+    before, after = (identity_with(kind, "max(v)") for kind in (kept, now))
+    assert (found(before, after) == []) == carries
+
+
+@pytest.mark.parametrize(
+    "call", ["sum(v)", "max(v + 1) FILTER (WHERE v > 2)", "list(v)", "arg_max(v, v)", "avg(v * 2)"]
+)
+def test_wider_type_keeps_what_is_computed_from_values(call: str) -> None:
+    assert found(identity_with("INTEGER", call), identity_with("BIGINT", call)) == []
+
+
+@pytest.mark.parametrize("call", ["max(hash(v))", "list(v::TEXT)", "min(typeof(v))", "bit_xor(v)", "max(~v)"])
+def test_wider_type_changes_what_is_computed_from_their_form(call: str) -> None:
+    assert found(identity_with("INTEGER", call), identity_with("BIGINT", call)) != []
+
+
+def identity_with(kind: str, call: str) -> Identity:
+    text = f"CREATE STREAM s (v {kind}) WITH (path = 'x'); SELECT {call} AS r FROM s"
+    return identity_of(parse_application(text, "app.sql").jobs[0].plan, FACTS)
