@@ -128,7 +128,7 @@ class KafkaJob:
         return "'kafka.transaction.timeout.ms'='10000'" if self.kind.sink == "kafka" else "'append'='false'"
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None, once: bool = True) -> FerrisProcess:
-        options = ["-o", "json", *arguments, *["--once"] * once]
+        options = ["-o", "json", *arguments, *["--once", "--drain"] * once]
         return processes.start("run", self.app, *options, **(environment or {}))
 
     def run(self, fault: str | None = None, *arguments: str) -> Ended:

@@ -22,6 +22,7 @@ PAGES = (
     "docs/sql.md",
     "docs/files.md",
     "docs/kafka.md",
+    "docs/scheduling.md",
     "docs/configuration.md",
     "docs/testing.md",
     "docs/failures.md",

@@ -33,7 +33,7 @@ class Application:
         (self.ferris.folder / "app.sql").write_text(f"-- @app: {self.topic}\n{source}\n{text}\n", "utf-8")
 
     def run(self) -> Ran:
-        return self.ferris("run", "--once", "-o", "json", "app.sql")
+        return self.ferris("run", "--once", "--drain", "-o", "json", "app.sql")
 
 
 @pytest.fixture

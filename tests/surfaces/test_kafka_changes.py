@@ -34,7 +34,7 @@ class Changing:
 
     def take(self, *rows: bytes) -> None:
         self._kafka.write(self._topic, list(rows))
-        ran = self._ferris("run", "--once", "app.sql")
+        ran = self._ferris("run", "--once", "--drain", "app.sql")
         assert ran.code == 0, ran.err
         audit = self._ferris("audit", "app.sql")
         assert audit.code == 0, audit.out + audit.err

@@ -82,7 +82,7 @@ def test_headers_of_groups_and_windows(kafka: Cluster, ferris: Ferris, topic_nam
     kafka.create_topic(topic_name)
     kafka.write(topic_name, records)
     ferris.write(app__sql=(source + OUT + query + ";\n").format(topic=topic_name, servers=kafka.bootstrap_servers))
-    ran = ferris("run", "--once", "app.sql")
+    ran = ferris("run", "--once", "--drain", "app.sql")
     assert ran.code == 0, ran.err
     found = {(json.loads(r.value or b"")["total"], r.key): r.headers for r in kafka.read(f"{topic_name}-out")}
     assert found == {

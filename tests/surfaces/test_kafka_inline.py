@@ -34,7 +34,7 @@ def test_ticks_of_the_predecessor_run_as_they_stand(kafka: Cluster, ferris: Ferr
 
     before = ferris("check", "app.sql")
     assert (before.code, "known when it is read" in before.err) == (0, True), before.err
-    ran = ferris("run", "--once", "-o", "json", "app.sql")
+    ran = ferris("run", "--once", "--drain", "-o", "json", "app.sql")
     assert ran.code == 0, ran.err
     assert ran.job["ledger"]["absorbed"] == 4
     found = [(record.key, json.loads(record.value or b"")) for record in kafka.read(f"{topic_name}-ticks")]
@@ -54,7 +54,7 @@ def test_ticks_of_the_predecessor_run_as_they_stand(kafka: Cluster, ferris: Ferr
 def test_topic_without_records_asks_for_a_declaration(kafka: Cluster, ferris: Ferris, topic_name: str) -> None:
     kafka.create_topic(topic_name)
     sql = f"SELECT symbol FROM 'kafka://{kafka.bootstrap_servers}/{topic_name}'"
-    ran = ferris("run", "--once", "-", stdin=sql)
+    ran = ferris("run", "--once", "--drain", "-", stdin=sql)
     assert ran.code == 1
     assert f"the columns of {topic_name} are not known" in ran.err
 
@@ -63,6 +63,6 @@ def test_reference_to_a_topic_is_read(kafka: Cluster, ferris: Ferris, topic_name
     kafka.create_topic(topic_name)
     kafka.write(topic_name, [Record(b'{"symbol":\n "A", "n": 1}'), Record(None, b"gone"), Record(b'{"symbol": "B"}')])
     sql = f"SELECT symbol, n FROM 'kafka://{kafka.bootstrap_servers}/{topic_name}'"
-    ran = ferris("run", "--once", "-", stdin=sql)
+    ran = ferris("run", "--once", "--drain", "-", stdin=sql)
     assert ran.code == 0, ran.err
     assert ran.out.splitlines() == ['{"symbol":"A","n":1}', '{"symbol":"B","n":null}']

@@ -37,12 +37,12 @@ def test_windows_close_by_the_times_of_the_records(kafka: Cluster, ferris: Ferri
     kafka.write(
         topic_name, [at(1, b'{"id": 1}'), at(12.5, b'{"id": 2}'), at(9, b'{"id": 4}'), at(19.999, b'{"id": 8}')]
     )
-    ran = ferris("run", "--once", "-o", "json", "app.sql")
+    ran = ferris("run", "--once", "--drain", "-o", "json", "app.sql")
     assert ran.code == 0, ran.err
     assert (ran.job["ledger"]["absorbed"], ran.job["ledger"]["late"]) == (3, 1)
     assert windows(kafka, topic_name) == [("00:00:00", 1, 1, "00:00:01"), ("00:00:10", 2, 10, "00:00:19.999000")]
     kafka.write(topic_name, [at(15, b'{"id": 16}'), at(20, b'{"id": 32}')])
-    ran = ferris("run", "--once", "-o", "json", "app.sql")
+    ran = ferris("run", "--once", "--drain", "-o", "json", "app.sql")
     assert (ran.job["ledger"]["absorbed"], ran.job["ledger"]["late"]) == (4, 2), "its window had been emitted"
     assert windows(kafka, topic_name)[2:] == [("00:00:20", 1, 32, "00:00:20")]
     audit = ferris("audit", "app.sql")
@@ -54,13 +54,13 @@ def test_second_reading_of_a_topic_gives_the_same(kafka: Cluster, ferris: Ferris
     """Nothing of the result is the clock's: the records' times are kept with them."""
     application(kafka, ferris, topic_name)
     kafka.write(topic_name, [at(n * 0.7 % 50, b'{"id": %d}' % n) for n in range(500)])
-    assert ferris("run", "--once", "app.sql").code == 0
+    assert ferris("run", "--once", "--drain", "app.sql").code == 0
     first = windows(kafka, topic_name)
     text = APPLICATION.format(topic=topic_name, servers=kafka.bootstrap_servers)
     again = text.replace("-- @app: ", "-- @app: again-").replace(f"'{topic_name}-out'", f"'{topic_name}-again-out'")
     ferris.write(again__sql=again)
     for batch in ("--set batch.size=7", ""):
-        ferris("run", "--once", *batch.split(), "again.sql")
+        ferris("run", "--once", "--drain", *batch.split(), "again.sql")
     assert windows(kafka, f"{topic_name}-again") == first
     assert sum(n for _, n, _, _ in first) > 70
 
@@ -70,7 +70,7 @@ def test_record_that_is_replayed_is_in_the_window_of_its_first_time(
 ) -> None:
     application(kafka, ferris, topic_name)
     kafka.write(topic_name, [at(1, b'{"id": 1}'), at(2, b'{"id": "x"}')])
-    ran = ferris("run", "--once", "app.sql")
+    ran = ferris("run", "--once", "--drain", "app.sql")
     assert ran.code == 0, ran.err
     assert ferris("dlq", "replay", "app.sql").code == 0
     _, second, replayed = kafka.read(topic_name)
@@ -82,12 +82,12 @@ def test_lost_state_is_made_again_with_the_times_of_the_records(
 ) -> None:
     application(kafka, ferris, topic_name)
     kafka.write(topic_name, [at(1, b'{"id": 1}'), at(12, b'{"id": 2}'), at(3, b'{"id": 4}')])
-    assert ferris("run", "--once", "app.sql").code == 0
+    assert ferris("run", "--once", "--drain", "app.sql").code == 0
     shutil.rmtree(ferris.folder / ".ferris")
     made = ferris("state", "rebuild", "app.sql")
     assert made.code == 0, made.err
     kafka.write(topic_name, [at(14, b'{"id": 8}'), at(25, b'{"id": 16}')])
-    ran = ferris("run", "--once", "-o", "json", "app.sql")
+    ran = ferris("run", "--once", "--drain", "-o", "json", "app.sql")
     assert ran.code == 0, ran.err
     assert windows(kafka, topic_name) == [
         ("00:00:00", 1, 1, "00:00:01"),

@@ -55,13 +55,13 @@ def test_two_workers_give_what_one_gives(app: Application, query: str) -> None:
     fill(app, 3_000, partitions=3)
     letters = "'failure_strategy' = 'send_to_dlq', 'topic' = "
     app.write(query.replace("'topic' = ", letters), columns=COLUMNS, partitioned_by="k")
-    one = app.ferris("run", "--once", "-o", "json", "app.sql")
+    one = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql")
     expected = values(app, f"{app.topic}-out")
     assert one.code == 0, one.err
     assert expected
     again = query.replace("STREAM out", "STREAM two").replace("-out", "-two").replace("'topic' = ", letters)
     app.write(again, columns=COLUMNS, partitioned_by="k")
-    two = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
+    two = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=2")
     assert two.code == 0, two.err
     assert "E4105" not in two.err  # none fences another
     assert values(app, f"{app.topic}-two") == expected
@@ -78,7 +78,7 @@ def test_parallel_job_goes_on_where_it_was(app: Application) -> None:
     fill(app, 700)
     app.write(FILTER, columns=COLUMNS, partitioned_by="k")
     for run in range(3):
-        ran = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
+        ran = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=2")
         assert ran.code == 0, ran.err
         assert (ran.job["rows"], ran.job["ledger"]["read"]) == (700, 700 * (run + 1))
         fill(app, 700, start=700 * (run + 1))
@@ -88,7 +88,7 @@ def test_parallel_job_goes_on_where_it_was(app: Application) -> None:
 def test_commands_show_every_worker(app: Application) -> None:
     fill(app, 700, partitions=3)
     app.write(FILTER, columns=COLUMNS)
-    ran = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
+    ran = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=2")
     assert ran.code == 0, ran.err
     # What is shown is what there is, also without the setting.
     shown = app.ferris("state", "show", "app.sql", "-o", "json").summary["jobs"]
@@ -102,7 +102,7 @@ def test_commands_show_every_worker(app: Application) -> None:
     assert all(each["position"] == each["committed"] == each["end"] for each in offsets)
     moved = app.ferris("offsets", "app.sql", "--to", "earliest")
     assert moved.code == 0, moved.err
-    again = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
+    again = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=2")
     assert again.job["rows"] == 700, again.err
     rebuild = app.ferris("state", "rebuild", "app.sql", "--set", "parallelism=2")
     assert rebuild.code == 1
@@ -112,7 +112,7 @@ def test_commands_show_every_worker(app: Application) -> None:
     reset = app.ferris("state", "reset", "app.sql", "--yes")
     assert reset.code == 0, reset.err
     assert app.ferris("state", "show", "app.sql").code == 1
-    anew = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=3")
+    anew = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=3")
     assert anew.job["ledger"]["read"] == 700, anew.err
 
 
@@ -135,7 +135,9 @@ def test_several_jobs_may_have_several_workers(app: Application) -> None:
 
 
 def with_workers(app: Application, workers: int, *arguments: str) -> Ran:
-    return app.ferris("run", "--once", "-o", "json", "app.sql", "--set", f"parallelism={workers}", *arguments)
+    return app.ferris(
+        "run", "--once", "--drain", "-o", "json", "app.sql", "--set", f"parallelism={workers}", *arguments
+    )
 
 
 def test_job_without_state_goes_on_with_other_workers(app: Application) -> None:
@@ -263,7 +265,7 @@ def test_killed_worker_fails_the_job_and_loses_nothing(app: Application) -> None
     assert "worker 1 of job 'out'" in err
     assert "SIGKILL" in err
     fill(app, 700, start=700)
-    ran = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
+    ran = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=2")
     assert ran.code == 0, ran.err
     assert ran.job["ledger"]["read"] == 1400
     assert len(app.kafka.read(f"{app.topic}-out")) == ran.job["ledger"]["written"] == 1372
@@ -304,11 +306,11 @@ def test_second_instance_is_refused(app: Application) -> None:
 def test_partition_that_appears_goes_to_its_worker(app: Application) -> None:
     fill(app, 700)
     app.write(OUT + "SELECT k, v, _partition AS p FROM given;", columns=COLUMNS)
-    ran = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
+    ran = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=2")
     assert ran.code == 0, ran.err
     Topics(app.kafka.properties).grow(app.topic, 4)
     app.kafka.write(app.topic, [Record(b'{"v": %d}' % (i % 4), partition=2 + i % 2) for i in range(20)])
-    ran = app.ferris("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
+    ran = app.ferris("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=2")
     assert (ran.job["rows"], ran.job["ledger"]["read"]) == (20, 720), ran.err
     shown = app.ferris("state", "show", "app.sql", "-o", "json").summary["jobs"]
     assert [sorted(report["positions"]) for report in shown] == [
@@ -455,7 +457,7 @@ def test_worker_without_a_partition_is_refused(app: Application) -> None:
 def test_topic_may_not_grow_under_keyed_state(app: Application) -> None:
     fill(app, 700)
     app.write(WINDOW, columns=COLUMNS, partitioned_by="k")
-    command = ("run", "--once", "-o", "json", "app.sql", "--set", "parallelism=2")
+    command = ("run", "--once", "--drain", "-o", "json", "app.sql", "--set", "parallelism=2")
     assert app.ferris(*command).code == 0
     Topics(app.kafka.properties).grow(app.topic, 3)
     ran = app.ferris(*command)

@@ -111,7 +111,11 @@ def test_lost_state_is_made_again_from_the_topic(
     text = TOPICS.format(topic=topic_name, servers=kafka.bootstrap_servers, window=window, group=group)
     ferris.write(app__sql=text)
     kafka.write(topic_name, events(0, 400))
-    first = ferris("run", "app.sql", "-o", "json", "--once") if once else run_until(ferris, kafka, topic_name, 400)
+    first = (
+        ferris("run", "app.sql", "-o", "json", "--once", "--drain")
+        if once
+        else run_until(ferris, kafka, topic_name, 400)
+    )
     assert first.code == 0, first.err
     kept = json.loads(ferris("state", "show", "app.sql", "-o", "json").out)["jobs"][0]
     shutil.move(ferris.folder / ".ferris", ferris.folder / "lost")

@@ -45,7 +45,11 @@ OutputForm = Annotated[Output, typer.Option("--output", "-o", help="How the resu
 @dataclass(frozen=True)
 class RunArguments:
     file: File
-    once: Annotated[bool, typer.Option("--once", help="Take what is there now, then end.")] = False
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Take what is there now, then end. Windows stay open where more may come."),
+    ] = False
+    drain: Annotated[bool, typer.Option("--drain", help="With --once: close the windows that are open.")] = False
     max_records: Annotated[
         int | None, typer.Option("--max-records", metavar="N", min=0, help="Stop after so many records of each job.")
     ] = None

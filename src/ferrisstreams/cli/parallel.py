@@ -106,6 +106,7 @@ def joined(parts: Sequence[JobSummary]) -> JobSummary:
         watermark=min((each for each in watermarks if each is not None), default=None) if all(watermarks) else None,
         positions=dict(sorted(positions.items())),
         breakers=_worst([part.breakers for part in parts]),
+        windows_closed_by_end=sum(part.windows_closed_by_end for part in parts),
     )
 
 

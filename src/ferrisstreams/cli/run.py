@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 def run(arguments: RunArguments) -> int:
     """The exit code: 0 all jobs finished or were stopped in order, 1 one failed or the application is wrong."""
+    if arguments.drain and not arguments.once:
+        raise typer.BadParameter("it closes what is open when a run ends: give --once too", param_hint="--drain")
     log_to_standard_error(as_json=arguments.worker or not sys.stderr.isatty())
     text = read_text(arguments.file)
     options = run_options(arguments)
@@ -69,6 +71,7 @@ def _tell_columns(application: Application, arguments: RunArguments) -> None:
 def run_options(arguments: RunArguments) -> RunOptions:
     return RunOptions(
         once=arguments.once,
+        drain=arguments.drain,
         max_records=arguments.max_records,
         overrides=parse_settings(arguments.settings),
         state_dir=str(arguments.state_dir) if arguments.state_dir else None,

@@ -38,6 +38,7 @@ class JobSummary:
     positions: JsonValue = None
     error: ErrorFields | None = None
     breakers: dict[str, str] = field(default_factory=dict)
+    windows_closed_by_end: int = 0
 
     @classmethod
     def of(cls, result: JobResult) -> JobSummary:
@@ -51,6 +52,7 @@ class JobSummary:
             positions=dict(result.positions),
             error=as_json(result.error) if result.error else None,
             breakers=dict(result.breakers),
+            windows_closed_by_end=result.windows_closed_by_end,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -62,6 +64,7 @@ class JobSummary:
             "ledger": self.ledger,
             "watermark": self.watermark,
             "positions": self.positions,
+            "windows_closed_by_end": self.windows_closed_by_end,
         }
         shown |= {"breakers": self.breakers} if self.breakers else {}
         return shown | ({"error": self.error} if self.error else {})
@@ -97,6 +100,8 @@ def _table(jobs: Sequence[JobSummary]) -> Table:
     _add_sum(table, jobs, OUTPUTS, "produced")
     if any(job.ledger.get("late_windows") for job in jobs):
         table.add_row("late windows", *(f"{job.ledger.get('late_windows', 0):,}" for job in jobs))
+    if any(job.windows_closed_by_end for job in jobs):
+        table.add_row("closed by end", *(f"{job.windows_closed_by_end:,}" for job in jobs))
     for side in ("source", "sink"):
         states = [job.breakers.get(side, "closed") for job in jobs]
         if any(state != "closed" for state in states):

@@ -33,6 +33,9 @@ from ferrisstreams.plan.nodes import Emit
 #: The table of the results that are being emitted, with `_row`.
 MERGED = "_merged"
 
+#: Of the windows that were closed: the last end, and how many there are, also where each key has windows of its own.
+_CLOSED = f"SELECT max(_stop), count(DISTINCT (_start, _stop)), count(*) FROM {MERGED}"
+
 #: Parameters of the output statement: the rows of `MERGED` that it makes.
 CHUNK_FROM, CHUNK_TO = "chunk_from", "chunk_to"
 
@@ -84,6 +87,7 @@ class AggregatePipeline:
         self._closed_us = NEVER_US
         self._any_output = False
         self._grown = False
+        self.windows_closed_by_end = 0
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         outcome = Outcome()
@@ -126,7 +130,9 @@ class AggregatePipeline:
         if self._emission.emit is Emit.FINAL and self._grown:
             yield from self._emit(self._closing(FOREVER_US), {})
             if self._emission.windowed:
-                self._closed_through(self._parts.work.rows(f"SELECT max(_stop) FROM {MERGED}")[0][0])
+                last, windows, sessions = self._parts.work.rows(_CLOSED)[0]
+                self.windows_closed_by_end = int(str(sessions if self._parts.group.keyed_windows else windows))
+                self._closed_through(last)
         self._grown = False
         if self._emission.single and not self._any_output:
             yield from self._emit(self._inserts(self._parts.empty.copy()), {})

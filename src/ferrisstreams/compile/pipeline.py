@@ -61,6 +61,10 @@ class Pipeline(Protocol):
     def finish(self) -> Iterable[Outcome]:
         """What closes because a bounded source has ended, likewise."""
 
+    @property
+    def windows_closed_by_end(self) -> int:
+        """How many windows `finish` has closed, once it was taken to the end."""
+
     def reclaim(self) -> None:
         """After an epoch is final, in a transaction of its own: give back what is closed."""
 
@@ -194,6 +198,10 @@ class StatelessPipeline:
 
     def finish(self) -> Iterable[Outcome]:
         return ()
+
+    @property
+    def windows_closed_by_end(self) -> int:
+        return 0
 
     def reclaim(self) -> None:
         pass

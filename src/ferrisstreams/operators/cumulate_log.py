@@ -37,6 +37,7 @@ class CumulateLog:
     """Groups by slice and keys, and by the first window that a partial counts for."""
 
     identity: ClassVar[tuple[str, ...]] = (STOP,)
+    keyed_windows: ClassVar[bool] = False
 
     def __init__(self, shape: LogShape, window: Window) -> None:
         self._shape = shape

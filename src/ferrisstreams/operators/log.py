@@ -39,9 +39,11 @@ class GroupLog(Protocol):
 
     Queries give the merged partials with `_start` and `_stop` (with a window), in order of (end, start, keys).
     `identity` are the bounds that tell the windows of one key apart; none without a window.
+    `keyed_windows`: each key has windows of its own.
     """
 
     identity: ClassVar[tuple[str, ...]]
+    keyed_windows: ClassVar[bool]
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         """Projected rows to partial results by outcome and group, with what the delta counts."""
@@ -119,6 +121,7 @@ class KeyedLog:
     """Groups without a window: one pane, one slice."""
 
     identity: ClassVar[tuple[str, ...]] = ()
+    keyed_windows: ClassVar[bool] = False
 
     def __init__(self, shape: LogShape) -> None:
         self._shape = shape

@@ -36,6 +36,7 @@ class SessionLog:
     """Groups by keys and session. A session keeps its start when it grows."""
 
     identity: ClassVar[tuple[str, ...]] = (START,)
+    keyed_windows: ClassVar[bool] = True
 
     def __init__(self, shape: LogShape, gap_us: int) -> None:
         self._shape = shape

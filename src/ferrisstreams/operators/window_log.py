@@ -42,6 +42,7 @@ class WindowLog:
     """Groups by slice and keys. A hopping window also keeps from which window on a partial counts."""
 
     identity: ClassVar[tuple[str, ...]] = (START,)
+    keyed_windows: ClassVar[bool] = False
 
     def __init__(self, shape: LogShape, window: Window) -> None:
         self._shape = shape

@@ -80,6 +80,7 @@ class Environment:
     overrides: Mapping[str, Property] = field(default_factory=dict)
     overwrite: bool = False
     once: bool = False
+    drain: bool = False
     rows_max: int | None = None
     clock: Clock = field(default_factory=SystemClock)
     faults: Faults = field(default_factory=NoFaults)
@@ -208,6 +209,18 @@ class JobBuilder:
             messages=self._message_form(),
             sizes=self.environment.sizes,
         )
+
+    @property
+    def source_can_go_on(self) -> bool:
+        """Whether more may come after the source has said that it ended: of a topic, `--once` reads what is there."""
+        return self.settings.source_connector == "kafka" and self.environment.stand_ins is None
+
+    @property
+    def stops_when_caught_up(self) -> bool:
+        """Whether `--once` ends when the source gives nothing at the moment. A topic says itself when it has given what
+        was there, and the rows of `datagen` have an end."""
+        rows = self.settings.source_connector == "datagen" and self.settings.source.optional_integer("rows")
+        return self.settings.source_connector != "kafka" and not rows
 
     @property
     def stateless(self) -> bool:

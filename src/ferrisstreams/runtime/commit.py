@@ -51,7 +51,7 @@ class Progress:
     """Where a job is: what an epoch makes durable beside the state rows.
 
     `starts` is where it began; `moved`: it was sent elsewhere by hand, so that what it read cannot be counted again.
-    `identities` are those of what the positions belong to.
+    `identities` are those of what the positions belong to. `windows_closed_by_end` is of this run.
     """
 
     positions: dict[str, JsonValue]
@@ -62,6 +62,7 @@ class Progress:
     starts: dict[str, JsonValue] = field(default_factory=dict)
     moved: bool = False
     identities: dict[str, str] = field(default_factory=dict)
+    windows_closed_by_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)

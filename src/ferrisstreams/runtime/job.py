@@ -33,7 +33,7 @@ class JobResult:
     """What came of a job. `seconds` is from the first poll to the last commit of this run, `rows` what it read.
 
     The ledger counts from the job's first run; `watermark` is ISO 8601 UTC; `breakers` has the state of the circuit
-    breaker of `source` and `sink`.
+    breaker of `source` and `sink`. `windows_closed_by_end`: by this run, because the input ended.
     """
 
     name: str
@@ -45,6 +45,7 @@ class JobResult:
     positions: Mapping[str, JsonValue]
     error: FerrisError | None = None
     breakers: Mapping[str, str] = field(default_factory=dict)
+    windows_closed_by_end: int = 0
 
 
 class Job:
@@ -228,9 +229,10 @@ class Job:
             input_failures=failure_policy(self._builder.settings.source),
             output_failures=failure_policy(self._builder.settings.sink),
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
-            # A Kafka source is bounded itself then: that a partition gives nothing at the moment is not its end.
-            once=self._environment.once and self._builder.settings.source_connector != "kafka",
+            once=self._environment.once and self._builder.stops_when_caught_up,
             rows_max=self._rows_left(),
+            endless=self._builder.source_can_go_on,
+            drain=self._environment.drain,
         )
 
     def _rows_left(self) -> int | None:
@@ -253,6 +255,7 @@ class Job:
             positions=dict(progress.positions),
             error=error,
             breakers=self.guards.states(),
+            windows_closed_by_end=progress.windows_closed_by_end,
         )
 
 

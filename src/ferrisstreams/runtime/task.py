@@ -22,7 +22,11 @@ PROGRESS_INTERVAL_MS = 200.0
 
 @dataclass(frozen=True, slots=True)
 class TaskSettings:
-    """`once`: stop when an endless source has nothing more. `stateless`: kept rows count as emitted, not absorbed."""
+    """`once`: stop when an endless source has nothing more. `stateless`: kept rows count as emitted, not absorbed.
+
+    `endless`: the source can go on after it has said that it ended, so that its end closes no window. `drain`: the end
+    of the run closes them all the same.
+    """
 
     job: str
     stateless: bool
@@ -31,6 +35,8 @@ class TaskSettings:
     limit: ConsecutiveLimit
     once: bool = False
     rows_max: int | None = None
+    endless: bool = False
+    drain: bool = False
 
 
 class Task:
@@ -196,17 +202,23 @@ class Task:
         return not self._done(caught_up=True)
 
     def _done(self, caught_up: bool) -> bool:
-        if self._settings.rows_max is not None and self._read >= self._settings.rows_max:
+        if self._has_all_wanted:
             return True
         return self._parts.source.ended or (self._settings.once and caught_up)
 
+    @property
+    def _has_all_wanted(self) -> bool:
+        return self._settings.rows_max is not None and self._read >= self._settings.rows_max
+
     def _end(self) -> str:
-        """The last epoch: at the end of a bounded source everything closes."""
-        progress = self._progress
-        ended = not self._stop and (self._parts.source.ended or self._settings.once)
+        """The last epoch: at the end of a source that cannot go on everything closes, of another one when asked for."""
+        progress, settings = self._progress, self._settings
+        source_ended = self._parts.source.ended
+        ended = not self._stop and (source_ended or (settings.once and not self._has_all_wanted))
         self._advance()
-        if ended and not progress.finished:
+        if ended and not progress.finished and (settings.drain or (source_ended and not settings.endless)):
             self._write(self._parts.pipeline.finish())
+            progress.windows_closed_by_end = self._parts.pipeline.windows_closed_by_end
             progress.finished = True
             self._commit.batch_done(0)
         if self._commit.due(caught_up=True):

@@ -27,7 +27,8 @@ __all__ = ["Application", "JobResult", "Result", "RunOptions"]
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """`once`: stop when the sources have nothing more; `max_records`: after so many rows of this run.
+    """`once`: stop when the sources have nothing more; `drain`: and close the windows that are open then, also where
+    the source can go on. `max_records`: stop after so many rows of this run.
 
     `overrides` are settings that win over the text, `state_dir` replaces `.ferris` beside the application file,
     `overwrite` begins anew: the job's state is deleted and its target replaced. `jobs` None: all. `worker`: run one
@@ -35,6 +36,7 @@ class RunOptions:
     """
 
     once: bool = False
+    drain: bool = False
     max_records: int | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     state_dir: str | None = None
@@ -121,6 +123,8 @@ class Application:
         Raises ConfigError for a job that needs processes of its own, because it has several workers.
         """
         options = options or RunOptions()
+        if options.drain and not options.once:
+            raise ConfigError("drain closes what is open when a run ends: it goes with once", "E3003", "set once=True")
         self.refuse_open_jobs()
         if options.worker is None:
             self._refuse_several_workers(options)
@@ -185,6 +189,7 @@ class Application:
             overrides={name: Property(value, origin="--set") for name, value in options.overrides.items()},
             overwrite=options.overwrite,
             once=options.once,
+            drain=options.drain,
             rows_max=options.max_records,
             worker=options.worker,
             faults=faults_from(os.environ.get("FERRIS_FAULT")),

@@ -139,7 +139,7 @@ class _Replay:
         ledger = self._to(the_end=False)
         expected = count_sink(self._builder, self._last()).records
         if not _depends_on_cuts(plan) and ledger["written"] != expected:
-            # Runs that ended with the source have closed all windows: so does this one.
+            # The last run has drained: all windows were closed, and so are these.
             ledger = self._to(the_end=True)
             if ledger["written"] != expected:
                 what = f"the replay makes {ledger['written']} rows, but the topic holds {expected} of the job"

@@ -51,4 +51,5 @@ def test_json_is_one_line_with_a_field_for_each_promise(capsys: pytest.CaptureFi
         "ledger": LEDGER,
         "watermark": None,
         "positions": {"p": 3},
+        "windows_closed_by_end": 0,
     }

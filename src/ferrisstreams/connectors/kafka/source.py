@@ -200,7 +200,8 @@ class KafkaSource:
         return self._give(consumer, rows)
 
     def partitions(self) -> Positions:
-        return {self._name(number): p.next for number, p in self._partitions.items() if not p.done}
+        # Also those whose end a bounded read has reached: as in a long run, they hold windows open.
+        return {self._name(number): p.next for number, p in self._partitions.items()}
 
     def pinned(self) -> Positions:
         return {self._name(number): p.start for number, p in self._partitions.items()}
