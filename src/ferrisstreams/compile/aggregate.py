@@ -6,8 +6,9 @@ panes and delta, and one, for each piece of bounded size, that makes and encodes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from sqlglot import exp
 
@@ -17,7 +18,7 @@ from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage
 from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.sizes import Sizes
-from ferrisstreams.compile.sources import MergedRows, aggregate_error
+from ferrisstreams.compile.sources import MERGED, Chunk, MergedRows, ResultColumns
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.formats.base import ROW
@@ -30,17 +31,15 @@ from ferrisstreams.operators.log import (
 from ferrisstreams.operators.windows import NEVER_US
 from ferrisstreams.plan.nodes import Emit
 
-#: The table of the results that are being emitted, with `_row`.
-MERGED = "_merged"
-
 #: Of the windows that were closed: the last end, and how many there are, also where each key has windows of its own.
 _CLOSED = f"SELECT max(_stop), count(DISTINCT (_start, _stop)), count(*) FROM {MERGED}"
 
-#: Parameters of the output statement: the rows of `MERGED` that it makes.
-CHUNK_FROM, CHUNK_TO = "chunk_from", "chunk_to"
-
 #: Behind any event time.
 FOREVER_US = 2**61
+
+
+#: What is asked of the state, by either way of merging it.
+Question: TypeAlias = Callable[[GroupLog], exp.Select]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +60,21 @@ class Emission:
 
 @dataclass(frozen=True, slots=True)
 class AggregateParts:
-    """What the compiler has put together. `final` makes the aggregate's own columns, `final_names`, of `MERGED`;
-    `empty` is the merged result over no rows."""
+    """What the compiler has put together. `columns` makes the aggregate's own columns of the merged results, `empty` is
+    the merged result over no rows.
+
+    `exact_group` asks the same of the log as `group` by merges that never raise, and cost more.
+    """
 
     work: Connection
     source: Input
     grouping: Grouping
     shape: LogShape
     group: GroupLog
+    exact_group: GroupLog
     log: StateLog
     output: OutputStage
-    final: exp.Select
-    final_names: tuple[str, ...]
+    columns: ResultColumns
     empty: exp.Select
     sizes: Sizes
 
@@ -135,7 +137,7 @@ class AggregatePipeline:
                 self._closed_through(last)
         self._grown = False
         if self._emission.single and not self._any_output:
-            yield from self._emit(self._inserts(self._parts.empty.copy()), {})
+            yield from self._emit(lambda _: self._inserts(self._parts.empty.copy()), {})
 
     def reclaim(self) -> None:
         self._parts.group.reclaim(self._parts.log, self._closed_us)
@@ -166,11 +168,15 @@ class AggregatePipeline:
         if high <= low:
             return
         parts = self._parts
-        after = parts.group.touched(parts.log, low, high, before=False)
-        if self._emission.retract:
-            before = parts.group.touched(parts.log, low, high, before=True)
-            after = differences(before, after, parts.shape, parts.group.identity)
-        yield from self._emit(after, {BATCH_NUMBER: parameters[BATCH_NUMBER]})
+
+        def changed(group: GroupLog) -> exp.Select:
+            after = group.touched(parts.log, low, high, before=False)
+            if not self._emission.retract:
+                return after
+            before = group.touched(parts.log, low, high, before=True)
+            return differences(before, after, parts.shape, group.identity)
+
+        yield from self._emit(changed, {BATCH_NUMBER: parameters[BATCH_NUMBER]})
 
     def _changing(self) -> tuple[int, int]:
         """The ends of windows whose results have been emitted and can still change: `(low, high]`."""
@@ -178,9 +184,9 @@ class AggregatePipeline:
             return (self._closed_us, FOREVER_US) if self._emission.windowed else (NEVER_US, FOREVER_US)
         return (self._closed_us, self._emitted_us) if self._emission.update else (0, 0)
 
-    def _closing(self, bound_us: int) -> exp.Select:
+    def _closing(self, bound_us: int) -> Question:
         """The windows that end up to `bound_us` and have not been emitted."""
-        return self._inserts(self._parts.group.closing(self._parts.log, self._emitted_us, bound_us))
+        return lambda group: self._inserts(group.closing(self._parts.log, self._emitted_us, bound_us))
 
     def _closed_through(self, stop: object) -> None:
         """The greatest end among the windows that were emitted; None: there were none."""
@@ -190,19 +196,19 @@ class AggregatePipeline:
     def _inserts(self, query: exp.Select) -> exp.Select:
         return as_inserts(query) if self._emission.retract else query
 
-    def _emit(self, query: exp.Select, parameters: Parameters) -> Iterator[Outcome]:
+    def _emit(self, question: Question, parameters: Parameters) -> Iterator[Outcome]:
         """Merge, make and encode; some rows at a time, because as Python objects all of a large window are many times
         larger than in the engine."""
-        count = self._merge(query, parameters)
+        count = self._merge(question, parameters)
         start = 0
         while start < count:
             self._any_output = True
             stop = self._chunk_end(start, count)
-            chunk = {CHUNK_FROM: start, CHUNK_TO: stop}
+            chunk = Chunk(start, stop)
             start = stop
-            rows = MergedRows(self._parts.work, self._parts.final, self._parts.final_names, chunk)
+            rows = MergedRows(self._parts.work, self._parts.columns, chunk)
             made = Outcome()
-            failed = self._parts.output.run(rows, chunk, made).rejected
+            failed = self._parts.output.run(rows, chunk.parameters, made).rejected
             made.output_rejected[:0] = failed
             made.produced += len(failed)
             yield made
@@ -215,16 +221,14 @@ class AggregatePipeline:
         last = exp.select(column(OP)).from_(MERGED).where(column(ROW).eq(stop - 1))
         return stop - 1 if self._parts.work.rows(last)[0][0] == REPLACED else stop
 
-    def _merge(self, query: exp.Select, parameters: Parameters) -> int:
-        ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=exp.Literal.number(1))
-        rows = exp.select(exp.alias_(ordinal, ROW), "*").from_(query.subquery("results", copy=False))
+    def _merge(self, question: Question, parameters: Parameters) -> int:
+        work = self._parts.work
         try:
-            return self._parts.work.materialize(MERGED, rows, parameters)
-        except DataError as error:
-            raise aggregate_error(error) from error
+            return work.materialize(MERGED, _numbered(question(self._parts.group)), parameters)
+        except DataError:
+            return work.materialize(MERGED, _numbered(question(self._parts.exact_group)), parameters)
 
 
-def chunk_bounds() -> tuple[exp.Expression, exp.Expression]:
-    """The rows of `MERGED` that an output statement makes: from, and up to but not including."""
-    low, high = (exp.cast(exp.Parameter(this=exp.var(name)), "BIGINT") for name in (CHUNK_FROM, CHUNK_TO))
-    return exp.GTE(this=column(ROW), expression=low), exp.LT(this=column(ROW), expression=high)
+def _numbered(query: exp.Select) -> exp.Select:
+    ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=exp.Literal.number(1))
+    return exp.select(exp.alias_(ordinal, ROW), "*").from_(query.subquery("results", copy=False))

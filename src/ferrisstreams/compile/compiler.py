@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from ferrisstreams.compile.aggregate import (
-    MERGED,
-    AggregateParts,
-    AggregatePipeline,
-    Emission,
-    chunk_bounds,
-)
+from ferrisstreams.compile.aggregate import AggregateParts, AggregatePipeline, Emission
 from ferrisstreams.compile.changelog import Changelog, changelog_of
 from ferrisstreams.compile.envelopes import Envelopes
 from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
@@ -30,7 +25,8 @@ from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
-from ferrisstreams.compile.stage import Retries, RowStage
+from ferrisstreams.compile.sources import ResultColumns, chunk_rows
+from ferrisstreams.compile.stage import Reduce, Retries, RowStage
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, Engine, column
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
@@ -282,7 +278,7 @@ class _AggregateCompiler:
         self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=self._time is not None)
 
     def compile(self) -> Pipeline:
-        group = self._group()
+        group = self._group(self._shape)
         rows = self._row_shape()
         columns = [(name, type_) for name, type_ in self._delta_types(rows, group) if name not in _DELTA_ONLY]
         changing = self._aggregate.emit is Emit.CHANGES or self._settings.late_strategy == "update"
@@ -296,10 +292,10 @@ class _AggregateCompiler:
             grouping=self._grouping(rows, group, log),
             shape=self._shape,
             group=group,
+            exact_group=self._group(self._shape.exactly()),
             log=log,
             output=self._output(),
-            final=_final(self._aggregate, self._shape, self._parts.changelog.needs_old),
-            final_names=tuple(c.name for c in self._aggregate.schema),
+            columns=_result_columns(self._aggregate, self._shape, self._parts.changelog.needs_old),
             empty=self._empty(columns),
             sizes=sizes,
         )
@@ -309,19 +305,21 @@ class _AggregateCompiler:
 
     def _grouping(self, rows: RowShape, group: GroupLog, log: StateLog) -> Grouping:
         work = self._engine.work
-        quick: WindowLog | None = None
         in_order: InOrder | None = None
         window, lateness = rows.window, rows.lateness
         if isinstance(group, WindowLog) and window is not None and lateness is not None and not group.hops:
-            quick, in_order = group, InOrder(window.size_us, lateness.delay_us + lateness.allowed_us)
+            in_order = InOrder(window.size_us, lateness.delay_us + lateness.allowed_us)
+
+        def insert(way: Way, group: GroupLog) -> Reduce:
+            quick = way.in_order and isinstance(group, WindowLog)
+            reduce = group.reduce_in_order if quick and isinstance(group, WindowLog) else group.reduce
+            returned = RETURNED if way.returning else ()
+            return lambda projected_rows: log.insert(batch_number(), reduce(projected_rows), returned)
 
         def stage(way: Way) -> GroupingStage:
-            reduce = quick.reduce_in_order if quick is not None and way.in_order else group.reduce
-
-            def insert(projected_rows: exp.Select) -> exp.Expression:
-                return log.insert(batch_number(), reduce(projected_rows), RETURNED if way.returning else ())
-
-            return RowStage(work, replace(rows, in_order=way.in_order), insert, work.rows, self._settings.retries)
+            shape = replace(rows, in_order=way.in_order)
+            apart = insert(way, self._group(self._shape.rows_apart()))
+            return RowStage(work, shape, insert(way, group), work.rows, self._settings.retries, apart)
 
         return Grouping(work, log, stage, in_order, self._settings.sizes.returned_groups)
 
@@ -357,15 +355,15 @@ class _AggregateCompiler:
             lateness=lateness,
         )
 
-    def _group(self) -> GroupLog:
+    def _group(self, shape: LogShape) -> GroupLog:
         window = self._aggregate.window
         if window is None:
-            return KeyedLog(self._shape)
+            return KeyedLog(shape)
         if window.kind is WindowKind.SESSION:
-            return SessionLog(self._shape, window.size_us)
+            return SessionLog(shape, window.size_us)
         if window.kind is WindowKind.CUMULATE:
-            return CumulateLog(self._shape, window)
-        return WindowLog(self._shape, window)
+            return CumulateLog(shape, window)
+        return WindowLog(shape, window)
 
     def _slices(self) -> SliceGrid:
         window = self._aggregate.window
@@ -429,8 +427,8 @@ class _AggregateCompiler:
 _DELTA_ONLY = frozenset({OUTCOME, ROWS, SEEN_COLUMN, LATE_WINDOWS, FIRST_ROW, LAST_ROW, "_piece"})
 
 
-def _final(aggregate: Aggregate, shape: LogShape, with_op: bool) -> exp.Select:
-    """The aggregate's own columns over the registered merged results, with `_row`."""
+def _result_columns(aggregate: Aggregate, shape: LogShape, with_op: bool) -> ResultColumns:
+    """The aggregate's own columns over the merged results."""
     bounds = []
     if aggregate.window is not None:
         bounds = [
@@ -442,19 +440,26 @@ def _final(aggregate: Aggregate, shape: LogShape, with_op: bool) -> exp.Select:
         for kept, key in zip(shape.keys, aggregate.keys, strict=True)
     ]
     op = [column(OP)] if with_op else []
+    groups = exp.select(column(ROW), *op, *bounds, *keys).from_(chunk_rows().subquery("chunk"))
     finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.aggregates.finals]
-    chunk = exp.select("*").from_(MERGED).where(*chunk_bounds())
     if not shape.aggregates.holistic:
-        return exp.select(column(ROW), *op, *bounds, *keys, *finals).from_(chunk.subquery("chunk"))
-    rows = exp.select(column(ROW), *op, *bounds, *keys).from_(chunk.subquery("chunk"))
+        results = groups.select(*finals)
+    else:
+        results = _of_values(groups, finals, one=aggregate.window is None and not aggregate.keys)
+    names = aggregate.schema.names
+    return ResultColumns(groups, names[: len(names) - len(finals)], results, names)
+
+
+def _of_values(groups: exp.Select, finals: Sequence[exp.Expr], one: bool) -> exp.Select:
+    """The groups with the real aggregates over the values that each has kept; `one`: there is a single group."""
     unnested = exp.select(column(ROW), exp.alias_(function("unnest", column(VALUES)), VALUE))
-    unnested = unnested.from_(chunk.subquery("chunk"))
-    if aggregate.window is None and not aggregate.keys:
+    unnested = unnested.from_(chunk_rows().subquery("chunk"))
+    if one:
         values = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *finals)
         values = values.from_(unnested.subquery("unnested"))
     else:
         values = exp.select(column(ROW), *finals).from_(unnested.subquery("unnested")).group_by(column(ROW))
-    joined = exp.select("*").from_(rows.subquery("g")).join(values.subquery("v"), using=[ROW], join_type="inner")
+    joined = exp.select("*").from_(groups.subquery("g")).join(values.subquery("v"), using=[ROW], join_type="inner")
     return joined.order_by(ROW)
 
 

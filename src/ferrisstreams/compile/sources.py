@@ -11,8 +11,7 @@ from ferrisstreams.batch import Fetch, Rejected, Stage
 from ferrisstreams.compile.payload import Parameters, json_of
 from ferrisstreams.compile.stage import Failure
 from ferrisstreams.compile.system_join import SystemJoin
-from ferrisstreams.duck.engine import Connection, DataError, column
-from ferrisstreams.errors import RowError
+from ferrisstreams.duck.engine import Connection, DataError, column, first_line
 from ferrisstreams.formats.base import ROW, Decoder
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.operators.aggregates import function
@@ -106,45 +105,97 @@ class FetchRows:
         ]
 
 
-class MergedRows:
-    """A chunk of merged results; `final` makes the aggregate's own columns of them."""
+#: The table of the results that are being emitted, with `_row`.
+MERGED = "_merged"
 
-    def __init__(self, work: Connection, final: exp.Select, names: tuple[str, ...], chunk: Parameters) -> None:
+#: Those of them that could be computed, where one could not.
+_OUTPUTS = "_outputs"
+
+#: Parameters of a statement over `MERGED`: the rows that it takes.
+_CHUNK_FROM, _CHUNK_TO = "chunk_from", "chunk_to"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The rows of `MERGED` from `start` up to but not including `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def parameters(self) -> Parameters:
+        return {_CHUNK_FROM: self.start, _CHUNK_TO: self.stop}
+
+    def halves(self) -> tuple[Chunk, Chunk]:
+        middle = (self.start + self.stop) // 2
+        return Chunk(self.start, middle), Chunk(middle, self.stop)
+
+
+def chunk_rows() -> exp.Select:
+    """The rows of `MERGED` that are in the chunk."""
+    low, high = (exp.cast(exp.Parameter(this=exp.var(name)), "BIGINT") for name in (_CHUNK_FROM, _CHUNK_TO))
+    inside = exp.GTE(this=column(ROW), expression=low), exp.LT(this=column(ROW), expression=high)
+    return exp.select("*").from_(MERGED).where(*inside)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultColumns:
+    """Statements over the rows of a chunk, with `_row`, and the names of their columns: `groups` makes those of the
+    window and the keys, `all` those of the aggregates too."""
+
+    groups: exp.Select
+    group_names: tuple[str, ...]
+    all: exp.Select
+    all_names: tuple[str, ...]
+
+
+class MergedRows:
+    """A chunk of merged results."""
+
+    def __init__(self, work: Connection, columns: ResultColumns, chunk: Chunk) -> None:
         self._work = work
+        self._columns = columns
         self._chunk = chunk
-        self._final = final
-        self._names = names
 
     @property
     def steady(self) -> bool:
         return False
 
     def scan(self) -> exp.Select:
-        return self._final
+        return self._columns.all
 
     def settle(self) -> tuple[exp.Select, Sequence[Rejected]]:
-        try:
-            self._work.materialize("_outputs", self._final, self._chunk)
-        except DataError as error:
-            raise aggregate_error(error) from error
-        return exp.select("*").from_("_outputs"), []
+        """The rows of the groups that can be computed: one that cannot is an output row that fails, and no other."""
+        none = Chunk(self._chunk.start, self._chunk.start)
+        self._work.materialize(_OUTPUTS, self._columns.all, none.parameters)
+        failed = self._compute(self._chunk)
+        rejected = self._letters(self._columns.groups, self._columns.group_names, failed)
+        return exp.select("*").from_(_OUTPUTS), rejected
 
     def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
-        rows = {failure.row: failure for failure in failures}
-        query = exp.select(column(ROW), json_of(self._names)).from_("_outputs").order_by(ROW)
-        found = self._work.rows(query.where(column(ROW).isin(*rows))) if rows else []
+        return self._letters(exp.select("*").from_(_OUTPUTS), self._columns.all_names, failures)
+
+    def _compute(self, chunk: Chunk) -> list[Failure]:
+        """Keep the rows of a chunk, or, where that fails, of its halves; gives those that fail alone."""
+        try:
+            self._work.execute(exp.insert(self._columns.all, _OUTPUTS), chunk.parameters)
+            return []
+        except DataError as error:
+            if chunk.stop - chunk.start > 1:
+                return [failure for half in chunk.halves() for failure in self._compute(half)]
+            reason = first_line(error).split(": ", 1)[-1]
+            return [Failure(chunk.start, "", f"an aggregate of the group cannot be computed: {reason}")]
+
+    def _letters(self, rows: exp.Select, names: tuple[str, ...], failures: Sequence[Failure]) -> list[Rejected]:
+        if not failures:
+            return []
+        by_row = {failure.row: failure for failure in failures}
+        query = exp.select(column(ROW), json_of(names)).from_(rows.subquery("failed")).order_by(ROW)
+        found = self._work.rows(query.where(column(ROW).isin(*by_row)), self._chunk.parameters)
         return [
-            output_letter(str(value), "E2402", rows[int(str(row))].message, rows[int(str(row))].expression)
+            output_letter(str(value), "E2402", by_row[int(str(row))].message, by_row[int(str(row))].expression)
             for row, value in found
         ]
-
-
-def aggregate_error(error: DataError) -> RowError:
-    """Not one row fails but a whole group: there is no record to set aside, and the job stops."""
-    reason = str(error).splitlines()[0]
-    return RowError(
-        f"an aggregate of a group cannot be computed: {reason}", "E2402", "cast its argument to a wider type"
-    )
 
 
 def output_letter(value: str, code: str, message: str, expression: str = "") -> Rejected:

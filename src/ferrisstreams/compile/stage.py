@@ -27,6 +27,9 @@ REASONS_MAX = 50
 
 Result = TypeVar("Result")
 
+#: Projected rows to the statement that makes a result of them.
+Reduce = Callable[[exp.Select], exp.Expression]
+
 #: Waits before each new attempt of a batch that failed, and gives the wall time (us) of that failure; without any
 #: attempts left, the batch is diagnosed.
 Retries = Callable[[], Iterator[int]]
@@ -92,17 +95,22 @@ class Ran(Generic[Result]):
 
 
 class RowStage(Generic[Result]):
-    """One fused statement: `reduce` turns the projected rows into the result (lines, partials …), `fetch` runs it."""
+    """One fused statement: `reduce` turns the projected rows into the result (lines, partials …), `fetch` runs it.
+
+    `reduce_apart` is another way to the same that never raises, where `reduce` may although no row by itself does.
+    """
 
     def __init__(
         self,
         work: Connection,
         shape: RowShape,
-        reduce: Callable[[exp.Select], exp.Expression],
+        reduce: Reduce,
         fetch: Callable[[Statement, Parameters], Result],
         retries: Retries = lambda: iter(()),
+        reduce_apart: Reduce | None = None,
     ) -> None:
         self._work = work
+        self._reduce_apart = reduce_apart
         self.shape = shape
         self._reduce = reduce
         self._fetch = fetch
@@ -162,8 +170,16 @@ class RowStage(Generic[Result]):
         marked = exp.select("*", exp.alias_(column(ROW).isin(query="SELECT _row FROM _found"), FAILED)).from_("_batch")
         self._work.materialize("_marked", marked)
         settled = exp.select("*").from_("_marked")
-        result = self._fetch(self._reduce(self._projected(settled, marked=True)), parameters)
+        result = self._reduced(settled, parameters)
         return Ran(result, settled, marked=True, rejected=(*rejected, *rows.reject(failures)))
+
+    def _reduced(self, settled: exp.Select, parameters: Parameters) -> Result:
+        try:
+            return self._fetch(self._reduce(self._projected(settled, marked=True)), parameters)
+        except DataError:
+            if self._reduce_apart is None:
+                raise
+            return self._fetch(self._reduce_apart(self._projected(settled, marked=True)), parameters)
 
     def _failures(self, found: Sequence[tuple[object, ...]]) -> list[Failure]:
         failures = []

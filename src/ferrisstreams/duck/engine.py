@@ -60,6 +60,19 @@ _DECIMAL_AVERAGE = (
                 ELSE length(CAST(total AS VARCHAR)) - strpos(CAST(total AS VARCHAR), '.') END, scale)""",
 )
 
+#: The sum of whole numbers or decimals of one scale, given as texts, as a text: of any size.
+_EXACT_SUM = (
+    """CREATE MACRO ferris_decimals(number) AS
+         CASE WHEN strpos(number, '.') = 0 THEN 0 ELSE length(number) - strpos(number, '.') END""",
+    """CREATE MACRO ferris_pointed(digits, decimals) AS
+         CASE WHEN decimals = 0 THEN digits
+              ELSE ferris_digits(CASE WHEN starts_with(digits, '-') THEN '-' ELSE '' END,
+                     ferris_padded(ltrim(digits, '-'), decimals), decimals) END""",
+    """CREATE MACRO ferris_exact_sum(number) AS
+         ferris_pointed(
+           CAST(sum(CAST(replace(number, '.', '') AS BIGNUM)) AS VARCHAR), max(ferris_decimals(number)))""",
+)
+
 #: The schema (an attached database) that holds the job's durable tables.
 STATE_SCHEMA = "state"
 
@@ -102,7 +115,7 @@ class Engine:
     def __init__(self, settings: EngineSettings) -> None:
         self._root = duckdb.connect(":memory:")
         self._configure(settings)
-        for macro in _DECIMAL_AVERAGE:
+        for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM):
             self._root.execute(macro)
         self.work = Connection(self._root)
         self.state = Connection(self._root.cursor())

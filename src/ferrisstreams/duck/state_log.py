@@ -199,6 +199,11 @@ class StateLog:
         self._delta_rows += rows
 
     @property
+    def types(self) -> dict[str, str]:
+        """The kept columns and their types."""
+        return dict(self._columns)
+
+    @property
     def delta_rows(self) -> int:
         """Rows of the delta."""
         return self._delta_rows
@@ -267,16 +272,18 @@ class StateLog:
             self._drop(self._names.pop(pane))
             del self._rows[pane], self._newest[pane], self._compact_at[pane]
 
-    def compact(self, merge: exp.Select, keep_from_us: int | None) -> None:
+    def compact(self, merge: exp.Select, keep_from_us: int | None, unless: exp.Condition | None = None) -> None:
         """Rewrite panes that have grown: `merge` is a SELECT over the name `log` that yields the kept columns.
 
-        Rows whose slice starts before `keep_from_us` are left out.
+        Rows whose slice starts before `keep_from_us` are left out. A pane with a row that is as `unless` says stays as
+        it is: the merge could raise, and take the whole transaction with it.
         """
         for pane in self.live:
             before = self._rows[pane]
             if before < max(self._sizes.compact_rows, self._compact_at[pane]):
                 continue
-            self._rewrite(pane, merge, keep_from_us)
+            if unless is None or not self._has(pane, unless):
+                self._rewrite(pane, merge, keep_from_us)
             after = self._rows[pane]
             self._compact_at[pane] = after * (COMPACT_GROWTH if 4 * after < 3 * before else COMPACT_GROWTH_DISTINCT)
 
@@ -342,6 +349,10 @@ class StateLog:
         name = self._create(pane)
         self._rows[pane] = self._insert(name, rows)
         self._drop(old)
+
+    def _has(self, pane: Interval, condition: exp.Condition) -> bool:
+        found = exp.select(exp.Literal.number(1)).from_(self._table(self._names[pane])).where(condition).limit(1)
+        return bool(self._state.rows(found))
 
     def _drop(self, name: str) -> None:
         self._state.execute(f"DROP TABLE {STATE_SCHEMA}.{name}")

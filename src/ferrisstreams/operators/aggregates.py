@@ -11,7 +11,7 @@ because sums of squares lose digits when the mean is large beside the deviation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlglot
 from sqlglot import exp
@@ -29,11 +29,16 @@ VALUES = "_values"
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """A column of the state log: how a batch makes it and how rows of the log merge into one."""
+    """A column of the state log: how a batch makes it and how rows of the log merge into one.
+
+    `exact` is a merge that never raises, for those whose `merge` may: of a sum that does not fit on its way or at all.
+    It gives a text, and what the result is cast to decides whether the group has a result.
+    """
 
     name: str
     expression: exp.Expression
     merge: exp.Expression
+    exact: exp.Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,15 @@ class AggregatePlan:
     holistic: bool
     places: bool
     kinds: dict[str, str]
+
+    def exactly(self) -> AggregatePlan:
+        """The same over the same state, by merges that never raise."""
+        return replace(self, partials=tuple(replace(p, merge=p.exact or p.merge) for p in self.partials))
+
+    @property
+    def summed(self) -> tuple[str, ...]:
+        """The partials that two rows of the log may hold and their merge may not."""
+        return tuple(partial.name for partial in self.partials if partial.exact is not None)
 
 
 def plan_aggregates(calls: Sequence[Named], schema: Schema) -> AggregatePlan:
@@ -138,14 +152,29 @@ def _build(call: Call, prefix: str, type_: str) -> tuple[list[Partial], exp.Expr
     if call.name in ("count", "count_if"):
         partial = _partial(prefix, function(call.name, argument), "sum")
         return [partial], function("coalesce", _column(prefix), exp.Literal.number(0))
-    return [_partial(prefix, function(call.name, argument), _PLAIN[call.name])], _column(prefix)
+    partial = _partial(prefix, function(call.name, argument), _PLAIN[call.name])
+    exact = _exact_sum(prefix) if call.name == "sum" and type_.startswith(_EXACT) else None
+    return [replace(partial, exact=exact)], _column(prefix)
+
+
+#: Types whose sums can leave them.
+_EXACT = ("HUGEINT", "DECIMAL")
+
+
+def _exact_sum(name: str) -> exp.Expression:
+    return function("ferris_exact_sum", exp.cast(_column(name), "VARCHAR"))
 
 
 def _build_average(call: Call, prefix: str, type_: str) -> tuple[list[Partial], exp.Expression]:
     argument = call.guarded(call.arguments[0])
     total, count = f"{prefix}_sum", f"{prefix}_count"
+    # A float needs no exact sum of what it is made of.
+    rough = exp.Sum(this=exp.cast(_column(total), "DOUBLE"))
     partials = [
-        _partial(total, function("sum", argument), "sum"),
+        replace(
+            _partial(total, function("sum", argument), "sum"),
+            exact=_exact_sum(total) if type_.startswith(_EXACT) else rough,
+        ),
         _partial(count, function("count", argument.copy()), "sum"),
     ]
     return partials, _average(_column(total), _column(count), type_)

@@ -25,6 +25,7 @@ from ferrisstreams.operators.log import (
     grouped,
     merged,
     semi,
+    too_large,
 )
 from ferrisstreams.operators.windows import floor_to, floor_us, number
 from ferrisstreams.plan.nodes import Window
@@ -71,7 +72,8 @@ class CumulateLog:
         open_us = self.open_from(closed_us)
         log.drop_before(open_us)
         places = [column(SLICE), column(FROM)]
-        log.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
+        merge = merged(self._shape, exp.select("*").from_("log"), places, places)
+        log.compact(merge, open_us, too_large(self._shape, log))
 
     # --- private ----------------------------------------------------------------------------------------------------
 

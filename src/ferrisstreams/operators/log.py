@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from sqlglot import exp
@@ -27,11 +27,23 @@ PARTITION, ROW_BASE = "partition", "row_base"
 
 @dataclass(frozen=True, slots=True)
 class LogShape:
-    """What a log groups by and keeps. `keys` are the names of the key columns (`_k0` …)."""
+    """What a log groups by and keeps. `keys` are the names of the key columns (`_k0` …).
+
+    `apart`: every row makes partial results of its own.
+    """
 
     keys: tuple[str, ...]
     aggregates: AggregatePlan
     timed: bool
+    apart: bool = False
+
+    def rows_apart(self) -> LogShape:
+        """The same for a batch whose sums would not fit: nothing is added up before the merge."""
+        return replace(self, apart=True)
+
+    def exactly(self) -> LogShape:
+        """The same with merges that never raise."""
+        return replace(self, aggregates=self.aggregates.exactly())
 
 
 class GroupLog(Protocol):
@@ -76,7 +88,9 @@ def grouped(
     first, last = ends if spans else [exp.cast(exp.Null(), "BIGINT")] * 2
     counts = [count, *(exp.alias_(value, name) for value, name in ((seen, SEEN), (first, FIRST_ROW), (last, LAST_ROW)))]
     select = exp.select(column(OUTCOME), *named, *keys, *partials, *counts).from_(rows.subquery("kept", copy=False))
-    return select.group_by(*[number(index + 1) for index in range(1 + len(named) + len(keys))], copy=False)
+    apart = [column("_row")] if shape.apart else []
+    places = [number(index + 1) for index in range(1 + len(named) + len(keys))]
+    return select.group_by(*places, *apart, copy=False)
 
 
 def place(timed: bool) -> exp.Expression:
@@ -94,6 +108,29 @@ def merged(shape: LogShape, log: exp.Query, bounds: Sequence[exp.Expr], groups: 
     select = exp.select(*bounds, *keys, *merges).from_(log.subquery("log", copy=False))
     grouping = [*groups, *keys]
     return select.group_by(*[group.copy() for group in grouping], copy=False) if grouping else select
+
+
+#: So many rows are never in one pane: sums that are smaller than the greatest one by this factor can be added up.
+_PANE_ROWS_MAX = 1e9
+
+
+def too_large(shape: LogShape, log: StateLog) -> exp.Condition | None:
+    """Whether a row of the log holds a sum so large that the sum of many would not fit; None: no row can."""
+    conditions = []
+    for name in shape.aggregates.summed:
+        most = _greatest(log.types[name])
+        if most is not None:
+            size = exp.Abs(this=exp.cast(column(name), "DOUBLE"))
+            conditions.append(exp.GT(this=size, expression=exp.Literal.number(repr(most / _PANE_ROWS_MAX))))
+    return exp.or_(*conditions) if conditions else None
+
+
+def _greatest(type_: str) -> float | None:
+    """The greatest number of a type whose sums raise."""
+    if type_.startswith("DECIMAL"):
+        precision, scale = (int(part) for part in type_.removeprefix("DECIMAL(").rstrip(")").split(","))
+        return 10.0 ** (precision - scale)
+    return 1e38 if type_ == "HUGEINT" else None
 
 
 def batch_number() -> exp.Expression:
@@ -142,7 +179,8 @@ class KeyedLog:
         return None
 
     def reclaim(self, log: StateLog, closed_us: int) -> None:
-        log.compact(merged(self._shape, exp.select("*").from_("log"), [column(SLICE)], [column(SLICE)]), None)
+        merge = merged(self._shape, exp.select("*").from_("log"), [column(SLICE)], [column(SLICE)])
+        log.compact(merge, None, too_large(self._shape, log))
 
     def _merge(self, log: exp.Query) -> exp.Select:
         keys = [column(key) for key in self._shape.keys]

@@ -24,6 +24,7 @@ from ferrisstreams.operators.log import (
     grouped,
     merged,
     semi,
+    too_large,
 )
 from ferrisstreams.operators.windows import NEVER_US, number
 
@@ -76,7 +77,8 @@ class SessionLog:
             exp.alias_(exp.Max(this=column(LAST)), LAST),
         ]
         open_ = exp.GT(this=self._end(), expression=number(closed_us))
-        log.compact(self._sessions(exp.select("*").from_("log"), bounds).having(open_), None)
+        merge = self._sessions(exp.select("*").from_("log"), bounds).having(open_)
+        log.compact(merge, None, too_large(self._shape, log))
 
     # --- private ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from ferrisstreams.operators.log import (
     grouped,
     merged,
     semi,
+    too_large,
 )
 from ferrisstreams.operators.windows import (
     first_open_start,
@@ -85,7 +86,8 @@ class WindowLog:
         open_us = self.open_from(closed_us)
         log.drop_before(open_us)
         places = [column(SLICE), column(FROM)] if self.hops else [column(SLICE)]
-        log.compact(merged(self._shape, exp.select("*").from_("log"), places, places), open_us)
+        merge = merged(self._shape, exp.select("*").from_("log"), places, places)
+        log.compact(merge, open_us, too_large(self._shape, log))
 
     # --- private ----------------------------------------------------------------------------------------------------
 
