@@ -13,7 +13,7 @@ from ferrisstreams.compile.pipeline import late_failures
 from ferrisstreams.compile.results import Tally
 from ferrisstreams.compile.rows import CLOSED_THROUGH, FILTERED, LATE, SEEN
 from ferrisstreams.compile.stage import Failure, Ran, Rows, RowStage
-from ferrisstreams.duck.engine import Connection, column
+from ferrisstreams.duck.engine import Connection, column, render
 from ferrisstreams.duck.state_log import BATCH, DELTA, SLICE, StateLog
 from ferrisstreams.operators.log import (
     BATCH_NUMBER,
@@ -37,7 +37,7 @@ RETURNED = (OUTCOME, SLICE, ROWS, LATE_WINDOWS, SEEN_COLUMN, FIRST_ROW, LAST_ROW
 Groups: TypeAlias = list[tuple[object, ...]]
 GroupingStage: TypeAlias = RowStage[Groups]
 
-_COUNTS = (
+_COUNTS = render(
     exp.select(
         column(OUTCOME),
         column(SLICE),
@@ -50,7 +50,6 @@ _COUNTS = (
     .from_(DELTA)
     .where(column(BATCH).eq(batch_number()))
     .group_by(exp.Literal.number(1), exp.Literal.number(2))
-    .sql("duckdb")
 )
 
 
