@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 #: Bytes of one slice when newlines are counted: small enough to stay in the processor's cache.
@@ -32,6 +32,8 @@ class LineFraming:
 
     #: What the engine's reader skips between records.
     _SPACE = b" \t\n\v\f\r"
+    #: What a blank line begins with. A pattern that begins with one character is searched for quickly.
+    _BLANK_BEGINS = re.compile(rb"\n[ \t\n\v\f\r]")
 
     def end(self, block: mmap.mmap, length: int, rows: int) -> int:
         return _newlines_end(block, length, rows)
@@ -43,6 +45,19 @@ class LineFraming:
             if line.strip(self._SPACE):
                 yield start, end
             start = end
+
+    def chosen(self, data: bytes, rows: Sequence[int]) -> list[tuple[int, int]]:
+        """The spans of the records with these ordinals (ascending), without a look at most of the others."""
+        if not data[:1].strip(self._SPACE) or self._BLANK_BEGINS.search(data) is not None:
+            spans = list(self.spans(data))
+            return [spans[row] for row in rows]
+        found = []
+        start, ordinal = 0, 0
+        for row in rows:
+            start, ordinal = _skipped(data, start, row - ordinal), row
+            end = data.find(b"\n", start) + 1 or len(data)
+            found.append((start, end))
+        return found
 
     def blank(self, data: bytes) -> bool:
         return not data.strip(self._SPACE)
@@ -115,6 +130,17 @@ class CsvFraming:
             end = match.end() if match else 0
             del match
         return end
+
+
+def _skipped(data: bytes, start: int, lines: int) -> int:
+    """The place behind so many newlines."""
+    while lines > 0:
+        stop = min(start + _SLICE_BYTES, len(data))
+        count = data.count(b"\n", start, stop)
+        if count >= lines:
+            return start + _nth_newline(data[start:stop], lines) + 1
+        start, lines = stop, lines - count
+    return start
 
 
 def _newlines_end(block: mmap.mmap, length: int, rows: int) -> int:

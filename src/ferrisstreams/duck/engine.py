@@ -73,6 +73,20 @@ _EXACT_SUM = (
            CAST(sum(CAST(replace(number, '.', '') AS BIGNUM)) AS VARCHAR), max(ferris_decimals(number)))""",
 )
 
+#: Whether a text is a number without a fraction, as `1.0` and `1.5e1` are.
+_IS_WHOLE = (
+    """CREATE MACRO ferris_has_no_fraction(whole, fraction, exponent) AS
+         CASE WHEN trim(whole || fraction, '0') = '' THEN true
+              WHEN fraction <> '' THEN length(fraction) <= exponent
+              ELSE length(whole) - length(rtrim(whole, '0')) + exponent >= 0 END""",
+    r"""CREATE MACRO ferris_is_whole(t) AS
+         regexp_full_match(t, '\s*[+-]?[0-9]+(\.0*)?\s*')
+         OR (regexp_full_match(t, '\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,6}\s*')
+             AND ferris_has_no_fraction(
+               regexp_extract(t, '([0-9]*)\.?[0-9]*[eE]', 1), rtrim(regexp_extract(t, '\.([0-9]*)', 1), '0'),
+               TRY_CAST(regexp_extract(t, '[eE]([+-]?[0-9]+)', 1) AS INTEGER)))""",
+)
+
 #: The schema (an attached database) that holds the job's durable tables.
 STATE_SCHEMA = "state"
 
@@ -115,7 +129,7 @@ class Engine:
     def __init__(self, settings: EngineSettings) -> None:
         self._root = duckdb.connect(":memory:")
         self._configure(settings)
-        for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM):
+        for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM, *_IS_WHOLE):
             self._root.execute(macro)
         self.work = Connection(self._root)
         self.state = Connection(self._root.cursor())

@@ -54,7 +54,7 @@ class CsvDecoder:
         _require_marks(settings.delimiter, settings.quote)
         self._schema = schema
         self._settings = settings
-        self._columns = read_columns(schema, settings, engine.work, through_double=False)
+        self._columns = read_columns(schema, settings, engine.work)
         self._framing = CsvFraming(settings.delimiter, settings.quote)
         self._splitter = FieldSplitter(settings.delimiter, settings.quote)
         self._names: tuple[bytes | None, tuple[str, ...]] | None = None
@@ -66,7 +66,7 @@ class CsvDecoder:
         block = fetched_block(fetch)
         names = self._file_names(fetch)
         if self._must_be_diagnosed(fetch, block, names):
-            return scan_nothing(self._columns)
+            return scan_nothing(self._schema)
         key = block.path, names, _record_bytes(block.length), _newline(block)
         if key not in self._scans:
             self._scans[key] = self._select(*key)
@@ -144,7 +144,11 @@ class CsvDecoder:
             columns=type_map((name, raw_types.get(name, "VARCHAR")) for name in names),
         )
         conditions = [check.condition.copy() for c in self._columns for check in c.checks]
-        return select_rows(self._columns).from_(reader).where(guard(conditions, [c.raw for c in self._columns]))
+        return (
+            select_rows([(c.name, c.value) for c in self._columns])
+            .from_(reader)
+            .where(guard(conditions, [c.raw for c in self._columns]))
+        )
 
 
 class CsvEncoder:

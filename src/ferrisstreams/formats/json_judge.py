@@ -1,261 +1,316 @@
-"""Judges lines of JSON, each alone: malformed, no object, a key twice, a value that does not fit its column."""
+"""Judges the lines of a block of JSON, each alone, in one statement over all of them.
+
+The statement reads the lines tolerantly: what cannot be read is NULL. Only then is the text asked whether there was
+something. A line whose columns are all there, as many as it has keys, is asked nothing more. Lines in doubt
+(`json_columns`) are judged again by the same statement in the exact form. Of all lines, only those that fail become
+values of Python.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, arrow_table, column
+from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW
-from ferrisstreams.formats.diagnosis import Fault, Judgement, column_fault, create_table, shortened_bytes, utf8_fault
-from ferrisstreams.formats.exact_numbers import exact_texts
-from ferrisstreams.formats.expressions import any_of, call, data_type, number, text
-from ferrisstreams.formats.filled_structs import filled_objects, has_struct
-from ferrisstreams.formats.reading import RAW, ReadColumn, select_values
+from ferrisstreams.formats.diagnosis import create_table
+from ferrisstreams.formats.expressions import any_of, call, each, number, table_function, text
+from ferrisstreams.formats.json_columns import Form, JsonColumn
+from ferrisstreams.formats.json_marks import marked, marked_members
+from ferrisstreams.formats.nested import Node, nodes
+from ferrisstreams.formats.reading import RAW
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+T = exp.DataType.Type
 
-_TEXT, _FAULT, _WHICH, _SETTLED = "_text", "_fault", "_which", "_settled"
+#: Names that no key can have by accident: with a control character.
+_LINE, _READ, _FAULT = "_line\x7f", "_read\x7f", "_fault\x7f"
+_MARKED, _MAPS = "_marked\x7f", "_maps\x7f"
+#: Faults of a line as a whole, and the number of a line that must be read exactly. Others count the outcomes.
+_MALFORMED, _NO_OBJECT, _TWICE, _DOUBTFUL = -1, -2, -3, -4
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
-class _Tables:
-    """Names of what a judgement leaves between its statements."""
+class Failed:
+    """A line that fails: its ordinal, the code, and which column with what value, where it is a column's fault."""
 
-    lines: str
-    texts: str
-    filled: str
-    raws: str
-    exact: str
-    judged: str
+    row: int
+    code: str
+    column: JsonColumn | None = None
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`good` is a relation of the good lines in order, with `_row`; `doubtful` says how many had to be read exactly."""
+
+    good: str
+    failed: Sequence[Failed]
+    rows: int
+    doubtful: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Something that can be wrong with a line's column."""
+
+    condition: exp.Expr
+    column: JsonColumn
+    code: str
 
 
 class JsonJudge:
-    """`plain` makes the plain reader's statement from path and length.
-
-    A column is read by `from_json_strict`, which is the plain reader's own code for one value; it wants every key, so
-    only keys that are there are asked for.
-    """
-
-    def __init__(
-        self, connection: Connection, columns: tuple[ReadColumn, ...], plain: Callable[[str, int], exp.Select]
-    ) -> None:
+    def __init__(self, connection: Connection, columns: tuple[JsonColumn, ...]) -> None:
         self._connection = connection
         self._columns = columns
-        self.plain = plain
-        number_ = next(_numbers)
-        names = ("lines", "texts", "filled", "raws", "exact", "judged")
-        self._tables = _Tables(*(f"_{name}_{number_}" for name in names))
+        self._structs = [(c, node) for c in columns for node in nodes(c.name, c.kind) if node.kind.this == T.STRUCT]
+        count = next(_numbers)
+        self._judged, self._exact, self._good = (f"_json_{part}_{count}" for part in ("judged", "exact", "good"))
+        self._statements: dict[tuple[str, int, Form], str] = {}
+        self._over_doubtful = ""
+        self._shown = 0
 
-    def suspects(self, records: Sequence[bytes]) -> bool:
-        # The plain reader takes the line `null` as a row of NULLs, and a message may hold several lines, or none.
-        return any(not (bare := record.strip()) or bare == b"null" or b"\n" in record for record in records)
+    def judge(self, path: str, object_bytes: int, form: Form) -> Verdict:
+        """Judge the lines of the file. The relation of the good ones holds until the next call."""
+        key = path, object_bytes, form
+        if key not in self._statements:
+            lines = _lines(path, object_bytes)
+            self._statements[key] = create_table(self._judged, self._statement(lines, form)).sql("duckdb")
+        self._connection.execute(self._statements[key])
+        rows, faults, doubtful = self._counts()
+        tables = [(self._judged, form)]
+        if doubtful:
+            if not self._over_doubtful:
+                again = exp.select(column(ROW), column(_LINE)).from_(self._judged)
+                again = again.where(column(_FAULT).eq(number(_DOUBTFUL)))
+                statement = self._statement(again, Form.EXACT)
+                self._over_doubtful = create_table(self._exact, statement).sql("duckdb")
+            self._connection.execute(self._over_doubtful)
+            tables.append((self._exact, Form.EXACT))
+        self._show_good(len(tables))
+        failed = [failed for table, read in tables if faults for failed in self._failed(table, read)]
+        return Verdict(self._good, sorted(failed, key=lambda one: one.row), rows, doubtful)
 
-    def lines(self, records: Sequence[bytes]) -> bytes:
-        # A newline first: a byte order mark is nothing special there. Newlines inside of a record that is valid stand
-        # between its tokens.
-        return b"\n" + b"\n".join(record.replace(b"\n", b" ") for record in records) + b"\n"
+    def _counts(self) -> tuple[int, int, int]:
+        """How many lines there are, how many with a fault or in doubt, and how many in doubt."""
+        doubtful = exp.Count(this=exp.Case(ifs=[exp.If(this=column(_FAULT).eq(number(_DOUBTFUL)), true=number(1))]))
+        counted = exp.select(exp.Count(this=exp.Star()), exp.Count(this=column(_FAULT)), doubtful).from_(self._judged)
+        rows, faults, in_doubt = self._connection.rows(counted)[0]
+        return int(str(rows)), int(str(faults)), int(str(in_doubt))
 
-    def judge(self, records: Sequence[bytes]) -> Judgement:
-        tables = self._tables
-        lines = arrow_table({ROW: ("int64", range(len(records))), _TEXT: ("binary", records)})
-        registered = {tables.lines: lines}
-        self._connection.register(tables.lines, lines)
-        try:
-            faults = self._syntax_faults(records)
-            self._register_filled(registered)
-            self._connection.execute(create_table(tables.raws, self._raws()))
-            self._register_exact(records, registered)
-            self._connection.execute(create_table(tables.judged, self._judged()))
-        finally:
-            for name in registered:
-                self._connection.unregister(name)
-        faults |= self._column_faults()
-        return self._judgement(faults)
+    def _show_good(self, tables: int) -> None:
+        """Make the relation of the good lines; it stays while the tables are replaced by others of the same shape."""
+        if self._shown != tables:
+            self._connection.execute(self._good_view([self._judged, self._exact][:tables]))
+            self._shown = tables
 
-    def _syntax_faults(self, records: Sequence[bytes]) -> dict[int, Fault]:
-        """Makes the table of texts: `_row`, `_text` and the code of what is wrong with it as a whole."""
-        read = exp.Try(this=call("decode", column(_TEXT))).as_(_TEXT)
-        source = exp.select(column(ROW), read).from_(self._tables.lines).subquery("_decoded")
-        content = column(_TEXT)
-        code = exp.Case(
-            ifs=[
-                exp.If(this=content.is_(exp.null()), true=text("E2107")),
-                exp.If(this=exp.not_(call("json_valid", content.copy())), true=text("E2101")),
-                exp.If(this=call("json_type", content.copy()).neq(text("OBJECT")), true=text("E2102")),
-            ]
-        )
-        texts = exp.select(column(ROW), content.copy(), code.as_(_FAULT)).from_(source)
-        self._connection.execute(create_table(self._tables.texts, texts))
-        wrong = (
-            exp.select(column(ROW), column(_FAULT))
-            .from_(self._tables.texts)
-            .where(column(_FAULT).is_(exp.null()).not_())
-        )
-        found = [(int(str(row)), str(fault)) for row, fault in self._connection.rows(wrong)]
-        return {row: _syntax_fault(fault, records[row]) for row, fault in found}
+    def _good_view(self, tables: Sequence[str]) -> exp.Create:
+        names = [column(ROW), *(column(c.name) for c in self._columns)]
+        fine = column(_FAULT).is_(exp.null())
+        first, *others = (exp.select(*(n.copy() for n in names)).from_(t).where(fine.copy()) for t in tables)
+        query: exp.Query = first
+        for other in others:
+            query = exp.select("*").from_(exp.union(query, other, distinct=False).subquery("both")).order_by(ROW)
+        temporary = exp.Properties(expressions=[exp.TemporaryProperty()])
+        view = exp.to_table(self._good)
+        return exp.Create(this=view, kind="VIEW", replace=True, expression=query, properties=temporary)
 
-    def _register_filled(self, registered: dict[str, pa.Table]) -> None:
-        """For columns with structs inside: their values with every key that the type names, as `{"column": value}`."""
-        nested = [
-            (place, c.name, kind) for place, c in enumerate(self._columns) if has_struct(kind := data_type(c.type))
+    def _failed(self, table: str, form: Form) -> list[Failed]:
+        outcomes = self._outcomes(form)
+        line, fault = column(_LINE), column(_FAULT)
+        shown = [
+            exp.If(
+                this=fault.copy().eq(number(i)),
+                true=exp.cast(call("json_extract", line.copy(), text(_pointer(outcome.column.name))), "VARCHAR"),
+            )
+            for i, outcome in enumerate(outcomes)
         ]
-        if not nested:
-            return
-        minified = exp.cast(call("json", column(_TEXT)), "VARCHAR")
-        sound = exp.select(column(ROW), minified).from_(self._tables.texts).where(column(_FAULT).is_(exp.null()))
-        rows = [(row, str(value)) for row, value in self._connection.rows(sound)]
-        filled: dict[str, tuple[str, Sequence[object]]] = {ROW: ("int64", [row for row, _ in rows])}
-        for place, name, kind in nested:
-            filled[_filled(place)] = ("string", [filled_objects(value, name, kind) for _, value in rows])
-        registered[self._tables.filled] = arrow_table(filled)
-        self._connection.register(self._tables.filled, registered[self._tables.filled])
+        keys = exp.If(this=fault.copy().eq(number(_TWICE)), true=call("json_keys", line.copy()))
+        wrong = exp.and_(fault.copy().is_(exp.null()).not_(), fault.copy().neq(number(_DOUBTFUL)))
+        query = exp.select(column(ROW), fault.copy(), exp.Case(ifs=shown), exp.Case(ifs=[keys]))
+        found = self._connection.rows(query.from_(table).where(wrong))
+        return [self._failure(outcomes, int(str(row)), int(str(which)), *rest) for row, which, *rest in found]
 
-    def _raws(self) -> exp.Select:
-        """`_row`, `_text`, the raw columns, and for each whether its value could not be read."""
-        nested = {place for place, c in enumerate(self._columns) if has_struct(data_type(c.type))}
-        outer: list[exp.Expr] = [column(ROW), column(_TEXT)]
-        inner: list[exp.Expr] = [column(ROW, "t"), column(_TEXT, "t")]
-        for place, c in enumerate(self._columns):
-            content = column(_filled(place), "f") if place in nested else column(_TEXT, "t")
-            shape = text(json.dumps({c.name: c.raw_type}, ensure_ascii=False))
-            there = call("json_exists", column(_TEXT, "t"), text(_pointer(c.name)))
-            read = exp.Try(this=call("from_json_strict", content, shape))
-            inner.append(exp.Case(ifs=[exp.If(this=there, true=read)]).as_(_struct(place)))
-            inner.append(there.copy().as_(_there(place)))
-            outer.append(call("struct_extract", column(_struct(place)), text(c.name)).as_(c.name, quoted=True))
-            unread = column(_struct(place)).is_(exp.null())
-            outer.append(exp.and_(column(_there(place)), unread).as_(_unread(place)))
-        source = exp.select(*inner).from_(exp.to_table(self._tables.texts).as_("t"))
-        if nested:
-            same = column(ROW, "t").eq(column(ROW, "f"))
-            source = source.join(exp.to_table(self._tables.filled).as_("f"), on=same)
-        source = source.where(column(_FAULT, "t").is_(exp.null()))
-        return exp.select(*outer).from_(source.subquery("_read"))
+    def _failure(self, outcomes: Sequence[_Outcome], row: int, fault: int, value: object, keys: object) -> Failed:
+        match fault:
+            case -1:
+                return Failed(row, "E2101")
+            case -2:
+                return Failed(row, "E2102")
+            case -3:
+                assert isinstance(keys, list)
+                twice = next(c for c in self._columns if keys.count(c.name) > 1)
+                return Failed(row, "E2103", twice)
+        outcome = outcomes[fault]
+        return Failed(row, outcome.code, outcome.column, str(value))
 
-    def _wide(self) -> list[tuple[int, ReadColumn, exp.Expr]]:
-        """The columns whose raw value may have lost digits, and the condition for it."""
-        return [
-            (place, c, exp.func("COALESCE", exp.or_(column(_unread(place), RAW), c.inexact), exp.false()))
-            for place, c in enumerate(self._columns)
-            if c.inexact is not None
+    # --- the statement ----------------------------------------------------------------------------------------------
+
+    def _statement(self, lines: exp.Select, form: Form) -> exp.Select:
+        """`_row`, the columns of a good line, its fault, and of a line with a fault the text."""
+        fine = column(_FAULT).is_(exp.null())
+        values = [
+            exp.Case(ifs=[exp.If(this=fine.copy(), true=c.value(form))]).as_(c.name, quoted=True) for c in self._columns
         ]
+        line = exp.Case(ifs=[exp.If(this=exp.not_(fine), true=column(_LINE))]).as_(_LINE, quoted=True)
+        judged = exp.select("*", self._fault(form).as_(_FAULT, quoted=True)).from_(
+            self._raws(lines, form).subquery(RAW)
+        )
+        return exp.select(column(ROW), column(_FAULT), line, *values).from_(judged.subquery(RAW))
 
-    def _register_exact(self, records: Sequence[bytes], registered: dict[str, pa.Table]) -> None:
-        """The texts of numbers that the reader's double cannot carry."""
-        wide = self._wide()
-        if not wide:
-            return
-        lossy = exp.or_(*(condition for _, _, condition in wide))
-        rows = self._connection.rows(exp.select(column(ROW, RAW)).from_(self._from_raws()).where(lossy))
-        places = [int(str(row[0])) for row in rows]
-        texts = [exact_texts(records[place], [c.name for _, c, _ in wide]) for place in places]
-        exact: dict[str, tuple[str, Sequence[object]]] = {ROW: ("int64", places)}
-        for number_, (place, _, _) in enumerate(wide):
-            exact[_exact(place)] = ("string", [values[number_] for values in texts])
-        registered[self._tables.exact] = arrow_table(exact)
-        self._connection.register(self._tables.exact, registered[self._tables.exact])
+    def _raws(self, lines: exp.Select, form: Form) -> exp.Select:
+        """The raw columns beside the line; for columns with structs also their objects as maps."""
+        content: exp.Expr = column(_LINE)
+        if form is Form.EXACT:
+            only_members = not any(c.holds_json for c in self._columns)
+            tried = marked_members(content) if only_members else marked(content)
+            lines = exp.select("*", tried.as_(_MARKED, quoted=True)).from_(lines.subquery("plain"))
+            content = column(_MARKED)
+            if only_members:
+                valid = exp.If(this=call("json_valid", content.copy()), true=content.copy())
+                content = exp.Case(ifs=[valid], default=marked(column(_LINE)))
+        shape = {c.name: c.raw_type(form) for c in self._columns}
+        read = [call("from_json", content, _shape(shape)).as_(_READ, quoted=True)]
+        for place, (c, node) in enumerate(self._structs):
+            as_map = call("from_json", column(_LINE), _shape({c.name: node.as_map.sql("duckdb")}))
+            read.append(as_map.as_(_map_name(place), quoted=True))
+        inner = exp.select(column(ROW), column(_LINE), *read).from_(lines.subquery("lines"))
+        raws = [_field(column(_READ), c.name).as_(c.name, quoted=True) for c in self._columns]
+        maps = [
+            _field(column(_map_name(place)), c.name).as_(_map_name(place), quoted=True)
+            for place, (c, _) in enumerate(self._structs)
+        ]
+        read_raws = exp.select(column(ROW), column(_LINE), *raws, *maps).from_(inner.subquery("parsed"))
+        early = [(c, value) for c in self._columns if (value := c.early(form)) is not None]
+        if not early:
+            return read_raws
+        values = [value.as_(c.early_name, quoted=True) for c, value in early]
+        return exp.select("*", *values).from_(read_raws.subquery(RAW))
 
-    def _from_raws(self) -> exp.Expr:
-        return exp.to_table(self._tables.raws).as_(RAW)
+    def _fault(self, form: Form) -> exp.Expr:
+        line = column(_LINE, RAW)
+        is_object = call("json_type", line.copy()).eq(text("OBJECT"))
+        nothing_read = exp.and_(*(c.raw.is_(exp.null()) for c in self._columns))
+        cases: list[tuple[exp.Expr, int]] = [
+            (line.copy().is_(exp.null()), _MALFORMED),
+            (exp.and_(nothing_read, exp.not_(is_object)), _NO_OBJECT),
+            (self._twice(), _TWICE),
+        ]
+        cases += [(outcome.condition, i) for i, outcome in enumerate(self._outcomes(form))]
+        if (doubt := self._doubt(form)) is not None:
+            cases.append((doubt, _DOUBTFUL))
+        return exp.Case(ifs=[exp.If(this=condition, true=number(value)) for condition, value in cases])
 
-    def _judged(self) -> exp.Select:
-        """The raws with exact numbers, and the number of the first thing that is wrong with the row."""
-        wide = {place: (c, condition) for place, c, condition in self._wide()}
-        selected: list[exp.Expr] = [column(ROW, RAW), column(_TEXT, RAW)]
-        for place, c in enumerate(self._columns):
-            value: exp.Expr = c.raw
-            unread: exp.Expr = column(_unread(place), RAW)
-            if place in wide:
-                exact = exp.TryCast(this=column(_exact(place), "_x"), to=data_type(c.raw_type))
-                lossy = wide[place][1]
-                value = exp.Case(ifs=[exp.If(this=lossy, true=exact)], default=value)
-                unread = exp.and_(lossy.copy(), exact.copy().is_(exp.null()))
-            selected += [value.as_(c.name, quoted=True), unread.as_(_unread(place))]
-        settled = any_of(condition.copy() for _, condition in wide.values()) or exp.false()
-        source = exp.select(*selected, exp.alias_(settled, _SETTLED)).from_(self._from_raws())
-        if wide:
-            same = column(ROW, RAW).eq(column(ROW, "_x"))
-            source = source.join(exp.to_table(self._tables.exact).as_("_x"), on=same, join_type="left")
-        outcomes = [exp.If(this=condition, true=number(i)) for i, (condition, _, _) in enumerate(self._outcomes())]
-        return exp.select(
-            exp.Column(this=exp.Star(), table=exp.to_identifier(RAW)), exp.Case(ifs=outcomes).as_(_WHICH)
-        ).from_(source.subquery(RAW))
+    def _twice(self) -> exp.Expr:
+        """Whether a declared key stands twice. A line with as many keys as columns that are there has none twice."""
+        keys = call("json_keys", column(_LINE, RAW))
+        total: exp.Expr = number(0)
+        for c in self._columns:
+            total = exp.Add(this=total, expression=exp.cast(exp.not_(c.raw.is_(exp.null())), "INTEGER"))
+        others = call("len", keys.copy()).neq(exp.paren(total))
+        repeated = call("len", call("list_distinct", keys.copy())).neq(call("len", keys.copy()))
+        names = [text(c.name) for c in self._columns]
+        declared = each("list_filter", keys.copy(), lambda x: x.copy().isin(*(name.copy() for name in names)))
+        mine = call("len", call("list_distinct", declared)).neq(call("len", declared.copy()))
+        return exp.and_(others, repeated, mine)
 
-    def _outcomes(self) -> list[tuple[exp.Expr, int, str]]:
-        """What can be wrong with a row: the condition, the column's place and the code. The first that holds counts."""
-        result: list[tuple[exp.Expr, int, str]] = []
-        for place, c in enumerate(self._columns):
-            result.append((column(_unread(place), RAW), place, "E2104"))
-            result += [(check.condition.copy(), place, check.code) for check in c.checks]
+    def _outcomes(self, form: Form) -> list[_Outcome]:
+        """What can be wrong with a line's columns, in their order."""
+        result = []
+        for c in self._columns:
+            result.append(_Outcome(self._unread(c), c, "E2104"))
+            if c.missing_code is not None and (missing := c.missing()) is not None:
+                result.append(_Outcome(missing, c, c.missing_code))
+            if (failure := c.failure(form)) is not None:
+                result.append(_Outcome(failure, c, "E2104"))
+            if c.is_double(form):
+                result.append(_Outcome(_is_boolean(c), c, "E2104"))
         return result
 
-    def _column_faults(self) -> dict[int, Fault]:
-        outcomes = self._outcomes()
-        content = column(_TEXT)
-        values = [call("json_extract", content.copy(), text(_pointer(c.name))) for c in self._columns]
-        shown = [
-            exp.If(this=column(_WHICH).eq(number(i)), true=exp.cast(values[place].copy(), "VARCHAR"))
-            for i, (_, place, _) in enumerate(outcomes)
-        ]
-        wrong = column(_WHICH).is_(exp.null()).not_()
-        query = exp.select(column(ROW), column(_WHICH), exp.Case(ifs=shown), call("json_keys", content.copy()))
-        faults = {}
-        for row, which, value, keys in self._connection.rows(query.from_(self._tables.judged).where(wrong)):
-            _, place, code = outcomes[int(str(which))]
-            twice = isinstance(keys, list) and keys.count(self._columns[place].name) > 1
-            faults[int(str(row))] = column_fault(
-                self._columns[place].name, self._columns[place].described, "E2103" if twice else code, str(value)
-            )
-        return faults
+    def _unread(self, c: JsonColumn) -> exp.Expr:
+        """Whether there is a value that the tolerant reader made NULL, or took for an object that it is not."""
+        if not c.has_parts:
+            kind = call("json_type", column(_LINE, RAW), text(_pointer(c.name)))
+            there = exp.func("COALESCE", kind.neq(text("NULL")), exp.false())
+            return exp.and_(c.raw.is_(exp.null()), there)
+        conditions = [_differs(node, node.values(c.raw)) for node in nodes(c.name, c.kind)]
+        for place, (owner, node) in enumerate(self._structs):
+            if owner is c:
+                conditions.append(_differs(node, node.values(column(_map_name(place), RAW))))
+        return any_of(conditions) or exp.false()
 
-    def _judgement(self, faults: dict[int, Fault]) -> Judgement:
-        settled = exp.and_(column(_SETTLED), column(_WHICH).is_(exp.null()))
-        rows = exp.select(column(ROW)).from_(self._tables.judged).where(settled)
-        places = frozenset(int(str(row[0])) for row in self._connection.rows(rows))
-        if not places:
-            return Judgement(faults)
-        good = exp.select("*").from_(self._tables.judged).where(settled.copy())
-        values = exp.select(column(ROW, RAW), *select_values(self._columns))
-        return Judgement(faults, values.from_(good.subquery(RAW)), places)
+    def _doubt(self, form: Form) -> exp.Expr | None:
+        line = column(_LINE, RAW)
+        doubts: list[exp.Expr] = []
+        for c in self._columns:
+            doubt = c.doubt(form)
+            if doubt is None:
+                continue
+            if c.is_text:
+                quoted = call("json_type", line.copy(), text(_pointer(c.name))).eq(text("VARCHAR"))
+                doubt = exp.and_(doubt, exp.not_(quoted))
+            doubts.append(doubt)
+        if form is not Form.EXACT and any(c.has_parts and c.has_numbers for c in self._columns):
+            doubts.append(_has_boolean(line))
+        return any_of(doubts)
 
 
-def _syntax_fault(code: str, record: bytes) -> Fault:
-    match code:
-        case "E2107":
-            return utf8_fault(record)
-        case "E2102":
-            return Fault(code, f"not an object: {shortened_bytes(record)}")
-    return Fault(code, f"malformed JSON: {shortened_bytes(record)}")
+def _lines(path: str, object_bytes: int) -> exp.Select:
+    """The lines of the file with their ordinals; one that is not JSON is NULL."""
+    reader = table_function(
+        "read_ndjson_objects",
+        text(path),
+        alias="lines",
+        ignore_errors=exp.true(),
+        compression=text("none"),
+        maximum_object_size=number(object_bytes),
+    )
+    ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
+    return exp.select(exp.alias_(ordinal, ROW), column("json").as_(_LINE, quoted=True)).from_(reader)
+
+
+def _has_boolean(line: exp.Expr) -> exp.Expr:
+    """Whether the line may hold a boolean, which the engine's parser takes for a number."""
+    return exp.or_(call("contains", line.copy(), text("true")), call("contains", line.copy(), text("false")))
+
+
+def _is_boolean(c: JsonColumn) -> exp.Expr:
+    """Whether a number was a boolean."""
+    line = column(_LINE, RAW)
+    none_or_one = c.raw.isin(number(0), number(1))
+    kind = call("json_type", line.copy(), text(_pointer(c.name))).eq(text("BOOLEAN"))
+    return exp.and_(none_or_one, _has_boolean(line), kind)
+
+
+def _differs(node: Node, values: exp.Expr) -> exp.Expr:
+    """Whether the text has more at this place than was read, or for a struct values that are no objects."""
+    found = call("json_type", column(_LINE, RAW), text(node.path))
+    kinds = found if node.many else call("list_value", found)
+    there = each("list_filter", kinds, lambda x: x.copy().neq(text("NULL")))
+    read = each("list_filter", values, lambda x: exp.not_(x.copy().is_(exp.null())))
+    differs = call("len", there).neq(call("len", read))
+    if node.kind.this != T.STRUCT:
+        return differs
+    others = each("list_filter", kinds.copy(), lambda x: exp.not_(x.copy().isin(text("NULL"), text("OBJECT"))))
+    return exp.or_(differs, exp.GT(this=call("len", others), expression=number(0)))
+
+
+def _shape(types: dict[str, str]) -> exp.Expr:
+    return text(json.dumps(types, ensure_ascii=False))
+
+
+def _field(value: exp.Expr, name: str) -> exp.Expr:
+    return call("struct_extract", value, text(name))
+
+
+def _map_name(place: int) -> str:
+    return f"{_MAPS}{place}"
 
 
 def _pointer(name: str) -> str:
     """The JSON pointer to a key of the record."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
-
-
-def _struct(place: int) -> str:
-    return f"_struct_{place}"
-
-
-def _there(place: int) -> str:
-    return f"_there_{place}"
-
-
-def _unread(place: int) -> str:
-    return f"_unread_{place}"
-
-
-def _filled(place: int) -> str:
-    return f"_filled_{place}"
-
-
-def _exact(place: int) -> str:
-    return f"_exact_{place}"

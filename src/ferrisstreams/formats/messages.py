@@ -1,4 +1,4 @@
-"""Whether the plain reader sees each message as one record.
+"""What the plain reader must see so that each message is one record to it.
 
 The values of a batch stand in the memory file, a newline after each. That is what the reader would see if every value
 were one line with a record in it; the checks here are cheap and may call a sound batch unsound, never the reverse.
@@ -6,17 +6,31 @@ were one line with a record in it; the checks here are cheap and may call a soun
 
 from __future__ import annotations
 
-from ferrisstreams.batch import Fetch
+from ferrisstreams.batch import Fetch, Messages
+from ferrisstreams.memory_file import MemoryFile
+
+#: A line that is no record, for a message that holds none.
+_NO_RECORD = b"?"
+_BOM = b"\xef\xbb\xbf"
 
 
-def json_framed(fetch: Fetch) -> bool:
-    """Every value is one line that begins with a brace: no line is blank, `null`, or two records."""
-    if fetch.messages is None:
-        return True
-    joined = fetch.messages.joined
-    if joined is None or not fetch.messages.single_lines:
-        return False
-    return joined.startswith(b"{") and joined.count(b"\n{") == len(fetch.messages) - 1
+def json_block(messages: Messages, block: MemoryFile) -> None:
+    """See to it that the file has one line for each message, and none that is blank.
+
+    A newline within a message stands between its tokens, where a tab says the same; within a string both are malformed.
+    """
+    joined = messages.joined
+    as_lines = joined is not None and messages.single_lines and joined.startswith(b"{")
+    if joined is not None and as_lines and joined.count(b"\n{") == len(messages) - 1:
+        return
+    most = messages.value_bytes_max
+    lines = [
+        value.replace(b"\n", b"\t")
+        if value is not None and len(value) <= most and value.strip() and not value.startswith(_BOM)
+        else _NO_RECORD
+        for value in messages.values
+    ]
+    block.write(b"\n".join([*lines, b""]))
 
 
 def csv_framed(fetch: Fetch, quote: str) -> bool:
