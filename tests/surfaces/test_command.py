@@ -167,7 +167,7 @@ def test_target_that_is_not_empty_is_kept_unless_overwritten(ferris: Ferris) -> 
     assert refused.code == 1
     assert refused.job["error"]["code"] == "E4004"
     assert (ferris.folder / "bars.jsonl").read_text("utf-8") == "mine\n"
-    assert ferris("run", "bars.sql", "--overwrite").code == 0
+    assert ferris("run", "bars.sql", "--overwrite", "--yes").code == 0
     assert len(ferris.lines("bars.jsonl")) == 3
 
 

@@ -184,7 +184,7 @@ def test_purged_letters_are_gone_and_everything_is_accounted_for(ran: Ferris) ->
 
 def test_new_beginning_forgets_what_was_replayed(ran: Ferris) -> None:
     ran("dlq", "replay", "app.sql", "--to", "again.jsonl")
-    assert ran("run", "app.sql", "--overwrite").code == 0
+    assert ran("run", "app.sql", "--overwrite", "--yes").code == 0
     assert {one["state"] for one in listed(ran)} == {"waiting"}
 
 

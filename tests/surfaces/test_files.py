@@ -94,7 +94,7 @@ def test_finished_job_goes_on_in_new_parts_and_overwrite_begins_anew(ferris: Fer
     assert ferris("run", "app.sql").code == 0
     assert [len(ferris.lines(f"out-{n}.jsonl")) for n in (1, 2, 3)] == [60, 40, 1]
     assert ferris("audit", "app.sql").code == 0
-    assert ferris("run", "app.sql", "--overwrite").code == 0
+    assert ferris("run", "app.sql", "--overwrite", "--yes").code == 0
     assert [len(ferris.lines(f"out-{n}.jsonl")) for n in (1, 2)] == [60, 41]
     assert not (ferris.folder / "out-3.jsonl").exists()
 

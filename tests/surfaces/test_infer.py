@@ -83,7 +83,7 @@ def test_inferred_columns_are_said_kept_and_held_to(ferris: Ferris) -> None:
     assert "columns_inferred" not in again.err
     assert again.job["ledger"] | {"emitted": 4, "skipped": 1} == again.job["ledger"]
     assert set(ferris.lines("out.jsonl")[-1]) == {"id", "at", "place", "deep", "order"}
-    anew = ferris("run", "app.sql", "-o", "json", "--overwrite")
+    anew = ferris("run", "app.sql", "-o", "json", "--overwrite", "--yes")
     assert "columns_inferred" in anew.err
     assert anew.job["ledger"]["skipped"] == 0
     assert ferris.lines("out.jsonl")[-1]["new"] == 1

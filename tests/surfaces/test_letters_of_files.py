@@ -71,12 +71,12 @@ def test_letters_are_replayed_and_purged(ferris: Ferris, kafka: Cluster, topic: 
 def test_lost_state_is_refused_and_not_rebuilt(ferris: Ferris, topic: str) -> None:
     assert ferris("run", "app.sql", "--once").code == 0
     (ferris.folder / ".ferris").rename(ferris.folder / "lost")
-    assert "E5003" in ferris("run", "app.sql", "--once", "--overwrite").err
+    assert "E5003" in ferris("run", "app.sql", "--once", "--overwrite", "--yes").err
     refused = ferris("state", "rebuild", "app.sql")
     assert refused.code == 1
     assert "its rows are in a file" in refused.err
     assert ferris("state", "reset", "app.sql", "--yes").code == 0
-    assert ferris("run", "app.sql", "--once", "--overwrite").code == 0
+    assert ferris("run", "app.sql", "--once", "--overwrite", "--yes").code == 0
     assert rows(ferris) == [1, 2]
 
 

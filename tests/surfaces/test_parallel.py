@@ -191,7 +191,7 @@ def test_workers_change_where_the_state_decides(app: Application) -> None:
         assert ran.code == 0, ran.err
         assert (ran.job["ledger"]["read"], ran.job["ledger"]["written"]) == (700 * (run + 1), 686 * (run + 1))
         fill(app, 700, start=700 * (run + 1))
-    anew = with_workers(app, 1, "--overwrite")
+    anew = with_workers(app, 1, "--overwrite", "--yes")
     assert (anew.code, anew.job["ledger"]["read"]) == (0, 2800), anew.err
 
 

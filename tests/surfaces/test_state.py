@@ -49,7 +49,7 @@ def test_job_that_was_reset_begins_anew(ran: Ferris) -> None:
     refused = ran("run", "app.sql")
     assert refused.code == 1
     assert "--overwrite" in refused.err
-    again = ran("run", "app.sql", "--overwrite", "-o", "json")
+    again = ran("run", "app.sql", "--overwrite", "--yes", "-o", "json")
     assert again.job["ledger"]["read"] == 5
 
 
@@ -129,7 +129,7 @@ def test_lost_state_is_made_again_from_the_topic(
     same = ("state_id", "epoch", "positions", "watermark", "ledger", "token")
     assert {name: made[name] for name in same} == {name: kept[name] for name in same}
     kafka.write(topic_name, events(400, 800))
-    assert ferris("run", "app.sql", "--once").code == 0
+    assert ferris("run", "app.sql", "--once", "--drain").code == 0
     assert ferris("audit", "app.sql").code == 0
     rows = [json.loads(record.value or b"") for record in kafka.read(f"{topic_name}-out")]
     assert max(row["n"] for row in rows if row["k"] == "k0") == (20 if window else 262)

@@ -56,9 +56,15 @@ class RunArguments:
     job: Job = None
     settings: Settings = None
     state_dir: StateDir = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="A new job may replace files that are not empty.")] = (
-        False
-    )
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Begin anew: delete the state and positions of the jobs, and replace their outputs. Asks first where"
+            " there is a state.",
+        ),
+    ] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to overwrite.")] = False
     output: OutputForm = Output.TABLE
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False
     number: Annotated[int | None, typer.Option("--worker-number", hidden=True, min=0)] = None

@@ -42,6 +42,8 @@ def run(arguments: RunArguments) -> int:
     jobs = choose(application, arguments.job)
     if not jobs:
         raise typer.BadParameter(f"{arguments.file} has no job to run", param_hint="FILE")
+    if arguments.overwrite and not arguments.worker and not _may_overwrite(application, jobs, arguments):
+        return 1
     rows_on_stdout = _prints_rows(jobs)
     try:
         if len(jobs) == 1 and arguments.number is None and application.parallelism(jobs[0], options) > 1:
@@ -59,6 +61,26 @@ def run(arguments: RunArguments) -> int:
         return _refuse(error, arguments)
     _show(summaries, arguments, rows_on_stdout)
     return 1 if any(summary.state == "failed" for summary in summaries) else 0
+
+
+def _may_overwrite(application: Application, jobs: tuple[JobPlan, ...], arguments: RunArguments) -> bool:
+    """Asks for each job that has a state: beginning anew gives it up, as `ferris state reset` does."""
+    from ferrisstreams.session.state import kept_folder
+
+    options = run_options(arguments)
+    kept = {job.name: kept_folder(application, options, job) for job in jobs if not job.plan.spec.anonymous}
+    for name, folder in kept.items():
+        if folder is None or arguments.yes:
+            continue
+        if not sys.stdin.isatty():
+            raise typer.BadParameter(
+                f"it gives up the state of {name} ({folder}) and what the job has written: say --yes",
+                param_hint="--overwrite",
+            )
+        question = f"give up the state of {name} ({folder}) and what it has written?"
+        if not typer.confirm(question, err=True):
+            return False
+    return True
 
 
 def _tell_columns(application: Application, arguments: RunArguments) -> None:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol, TypeAlias
 from ferrisstreams.connectors.compression import BrokenContentError, Compression, MemberUnpacker, Unpacker, broken
 from ferrisstreams.connectors.file_errors import read_error, shrank
 from ferrisstreams.connectors.json_array import ArrayScanner
+from ferrisstreams.connectors.output_claim import final_length
 from ferrisstreams.memory_file import MemoryFile
 
 Encoding: TypeAlias = Literal["utf-8", "latin-1", "windows-1252"]
@@ -54,6 +55,9 @@ class Content(Protocol):
     def restart_point(self, offset: int) -> RestartPoint:
         """The last point at or before `offset`, which is where the last `load` began or behind it."""
 
+    def size(self) -> int:
+        """Bytes of the file that are final: of the output of a job that writes it, those of decided epochs."""
+
     def close(self) -> None: ...
 
 
@@ -63,9 +67,10 @@ class PlainContent:
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
         self.fd = fd
+        self._real_path = os.path.realpath(path)
 
     def load(self, block: MemoryFile, start: int, length: int) -> int:
-        wanted = max(0, min(length, self._size() - start))
+        wanted = max(0, min(length, self.size() - start))
         with memoryview(block.view(length)) as view:
             done = 0
             while done < wanted:
@@ -81,12 +86,12 @@ class PlainContent:
 
     def part(self, start: int, stop: int) -> bytes:
         try:
-            return os.pread(self.fd, stop - start, start)
+            return os.pread(self.fd, max(0, min(stop, self.size()) - start), start)
         except OSError as error:
             raise read_error(self.path, error) from error
 
     def ends_at(self, stop: int) -> bool:
-        return self._size() <= stop
+        return self.size() <= stop
 
     def check(self) -> None:
         """The end of the file is the end."""
@@ -100,8 +105,8 @@ class PlainContent:
     def close(self) -> None:
         os.close(self.fd)
 
-    def _size(self) -> int:
-        return os.fstat(self.fd).st_size
+    def size(self) -> int:
+        return final_size(self._real_path, self.fd)
 
 
 class MappedContent(PlainContent):
@@ -116,7 +121,7 @@ class MappedContent(PlainContent):
         self._map: mmap.mmap | None = None
 
     def load(self, block: MemoryFile, start: int, length: int) -> int:
-        size = self._size()
+        size = self.size()
         wanted = max(0, min(length, size - start))
         block.view(length)
         if not wanted:
@@ -186,6 +191,7 @@ class StreamContent:
         self.path = path
         self.fd = fd
         self._settings = settings
+        self._real_path = os.path.realpath(path)
         self._points: deque[RestartPoint] = deque([given])
         self._window = bytearray()
         self._begin(given)
@@ -221,6 +227,9 @@ class StreamContent:
             found = self._points.popleft()
         self._points.appendleft(found)
         return found
+
+    def size(self) -> int:
+        return final_size(self._real_path, self.fd)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -278,7 +287,7 @@ class StreamContent:
 
     def _read(self) -> bytes:
         try:
-            raw = os.pread(self.fd, _RAW_BYTES, self._raw)
+            raw = os.pread(self.fd, max(0, min(_RAW_BYTES, self.size() - self._raw)), self._raw)
         except OSError as error:
             raise read_error(self.path, error) from error
         self._raw += len(raw)
@@ -311,6 +320,15 @@ class StreamContent:
             raise BrokenContentError(f"is cut off: it ends within its {self._settings.compression} data")
         if self._scanner is not None:
             self._scanner.end()
+
+
+def final_size(real_path: str, fd: int) -> int:
+    """How much of an open file may be read."""
+    final = final_length(real_path)
+    size = os.fstat(fd).st_size
+    # A job may have begun to write it in between.
+    final = final if final is not None else final_length(real_path)
+    return size if final is None else min(size, final)
 
 
 def recoded(data: bytes, encoding: Encoding) -> bytes:

@@ -160,7 +160,7 @@ class FilePosition:
 
     def at_end(self, content: Content) -> FilePosition:
         """This file's position when nothing more is to be read of it."""
-        return replace(self, whole=True)._holding(content, os.fstat(content.fd).st_size)
+        return replace(self, whole=True)._holding(content, content.size())
 
     def _holding(self, content: Content, raw: int) -> FilePosition:
         if self.head_bytes == HEAD_BYTES_MAX:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.compression import Compression
-from ferrisstreams.connectors.output_file import Extent, OutputFile, not_empty, packed, sync_folder
-from ferrisstreams.errors import InternalError, StateError
+from ferrisstreams.connectors.output_claim import OutputClaim
+from ferrisstreams.connectors.output_file import Extent, OutputFile, make_folder, not_empty, packed, sync_folder
+from ferrisstreams.errors import FerrisError, InternalError, StateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class FileSink:
     Take a mark right after the first `open` and keep it, before the first `write`: a crash before there is a mark
     leaves at most the header, which counts as empty.
 
-    Errors: FatalConnectorError E4003 (cannot be written) and E4004 (a new job, and a target that is not empty),
+    Errors: FatalConnectorError E4003 (cannot be written), E4004 (a new job, and a target that is not empty) and E4008
+    (another job writes it),
     StateError E5003 (the file is not the one that the mark was set in, or lost bytes).
     """
 
@@ -43,23 +45,35 @@ class FileSink:
     def __init__(self, settings: FileSinkSettings) -> None:
         self._settings = settings
         self._file = OutputFile(settings.path, settings.compression)
+        self._claim = OutputClaim(settings.path)
+        self._final = 0
         self._first = 0
         self._is_new = False
 
     def check(self) -> None:
         settings = self._settings
+        self._claim.check()
         size = self._foreign_bytes()
         if size and not (settings.append or settings.overwrite):
             raise not_empty(settings.path, size)
 
     def open(self, mark: JsonValue) -> None:
+        settings = self._settings
         if mark is not None:
-            self._file.reopen(_extent(mark))
+            extent = _extent(mark)
+            self._take(extent.length)
+            try:
+                self._file.reopen(extent)
+            except FerrisError:
+                self._claim.release(all_final=True)  # nothing was written
+                raise
             return
         self.check()
-        settings = self._settings
         size = self._foreign_bytes()
-        self._file.create(with_folder=settings.letters)
+        if settings.letters:
+            make_folder(os.path.dirname(settings.path), settings.path)
+        self._take(size if settings.append else 0)
+        self._file.create()
         self._first = size if settings.append else 0
         self._begin()
         sync_folder(os.path.dirname(settings.path), settings.path)
@@ -79,7 +93,8 @@ class FileSink:
         return False
 
     def confirm(self, mark: JsonValue) -> None:
-        """The rows are in their place already."""
+        """The rows are in their place already; from now on readers may have them."""
+        self._mark(_extent(mark).length)
 
     def rollback(self, mark: JsonValue) -> None:
         if mark is None:
@@ -94,7 +109,19 @@ class FileSink:
 
     def close(self) -> None:
         """What was not flushed is dropped: no mark covers it."""
+        all_final = self._file.size == self._final
         self._file.close()
+        self._claim.release(all_final)
+
+    def _take(self, length: int) -> None:
+        """Keep other jobs off. Where there is no folder, there is no file to be kept from."""
+        if os.path.isdir(os.path.dirname(os.path.realpath(self._settings.path))):
+            self._claim.take(length)
+            self._final = length
+
+    def _mark(self, length: int) -> None:
+        self._claim.mark(length)
+        self._final = length
 
     def _begin(self) -> None:
         """Cut off all that is ours; what `append` found there stays."""

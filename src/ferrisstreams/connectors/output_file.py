@@ -39,10 +39,8 @@ class OutputFile:
         self._begun = False
         self._head: str | None = None
 
-    def create(self, with_folder: bool = False) -> None:
+    def create(self) -> None:
         """Open the file, which need not exist."""
-        if with_folder:
-            make_folder(os.path.dirname(self.path), self.path)
         self._open(os.O_RDWR | os.O_CREAT)
 
     def reopen(self, extent: Extent) -> None:
@@ -110,6 +108,11 @@ class OutputFile:
     def held(self, start: int, stop: int) -> bytes:
         """Bytes of the file."""
         return os.pread(self._opened(), stop - start, start)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file now; 0 when it is not open."""
+        return os.fstat(self._fd).st_size if self._fd is not None else 0
 
     def close(self) -> None:
         """What was not flushed is dropped: no mark covers it."""

@@ -46,6 +46,16 @@ class OutputNames:
             folder = os.path.dirname(folder)
         return folder
 
+    @property
+    def claimed(self) -> str:
+        """What stands for all the files where a job claims them."""
+        names = "".join("*" if _PIECE.fullmatch(piece) else piece for piece in _pieces(self.name(self.pattern)))
+        return os.path.join(os.path.realpath(self.folder), names.replace(os.sep, "*"))
+
+    def matches(self, path: str) -> bool:
+        """Whether the path could be one of the files."""
+        return self._shape.fullmatch(path) is not None
+
     def name(self, path: str) -> str:
         """The path relative to that folder, which stays when the folder is moved."""
         return os.path.relpath(path, self.folder)

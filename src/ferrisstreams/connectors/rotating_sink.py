@@ -14,6 +14,7 @@ from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.clock import Clock
 from ferrisstreams.connectors.compression import Compression
 from ferrisstreams.connectors.framing import Framing
+from ferrisstreams.connectors.output_claim import OutputClaim
 from ferrisstreams.connectors.output_file import Extent, OutputFile, make_folder, not_empty, sync_folder, write_error
 from ferrisstreams.connectors.output_names import PENDING, OutputNames
 from ferrisstreams.errors import InternalError, StateError
@@ -113,8 +114,8 @@ class RotationMark:
 class RotatingSink:
     """A sink of rows as bytes. A file begins with its first row, so that none is empty.
 
-    Errors: FatalConnectorError E4003 (cannot be written) and E4004 (a new job, and files of these names), StateError
-    E5003 (a file is not the one that the mark was set in, or lost bytes).
+    Errors: FatalConnectorError E4003 (cannot be written), E4004 (a new job, and files of these names), E4008 (another
+    job writes them), StateError E5003 (a file is not the one that the mark was set in, or lost bytes).
     """
 
     exactly_once = True
@@ -130,8 +131,10 @@ class RotatingSink:
         self._folders: set[str] = set()
         self._last = RotationMark()
         self._undecided = False
+        self._claim = OutputClaim(settings.names.claimed)
 
     def check(self) -> None:
+        self._claim.check()
         if self._settings.append or self._settings.overwrite:
             return
         for path in self._settings.names.existing():
@@ -139,8 +142,12 @@ class RotatingSink:
                 raise not_empty(path, os.path.getsize(path))
 
     def open(self, mark: JsonValue) -> None:
+        names = self._settings.names
         if mark is None:
             self.check()
+        make_folder(names.folder, names.pattern)
+        self._claim.take(0)
+        if mark is None:
             if self._settings.overwrite:
                 for path in self._settings.names.existing():
                     _remove(path)
@@ -206,6 +213,12 @@ class RotatingSink:
     def close(self) -> None:
         """The open file gets its name, as long as it was at the last mark; unless it is not known whether that mark's
         epoch was decided."""
+        try:
+            self._publish_last()
+        finally:
+            self._claim.release(all_final=True)
+
+    def _publish_last(self) -> None:
         part = self._last.open
         self._close_file()
         if self._undecided:

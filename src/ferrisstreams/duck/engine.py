@@ -316,6 +316,8 @@ def _state_error(path: str, error: duckdb.Error) -> FerrisError:
     message = first_line(error)
     if "lock" in message.lower():
         return StateError(
-            f"{path} is in use by another process: {message}", "E5001", "stop the other process, or give --state-dir"
+            f"{path} is in use by another process: {message}",
+            "E5001",
+            "one job runs once at a time: wait for the other process, or stop it",
         )
     return StateError(f"{path} cannot be opened: {message}", "E5005", "check the path and its rights")

@@ -19,6 +19,7 @@ from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.settings import settings_of_open
 from ferrisstreams.session.columns import Columns, FoundColumns
+from ferrisstreams.session.writers import refuse_shared_outputs
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.config_files import ReadConfig
 
@@ -91,6 +92,7 @@ class Application:
             Job(job, self.environment(RunOptions(), Silent())).check()
         for open_job in self.plan.open_jobs:
             settings_of_open(open_job, {})
+        self.refuse_shared_outputs(RunOptions())
         return list(self.plan.warnings)
 
     def explain(self, job: str | None = None, form: str = "text") -> str:
@@ -126,6 +128,7 @@ class Application:
         if options.drain and not options.once:
             raise ConfigError("drain closes what is open when a run ends: it goes with once", "E3003", "set once=True")
         self.refuse_open_jobs()
+        self.refuse_shared_outputs(options)
         if options.worker is None:
             self._refuse_several_workers(options)
         self.keep_columns(options)
@@ -137,6 +140,15 @@ class Application:
             results.append(self._running.run())
         self._running = None
         return Result(tuple(results))
+
+    def refuse_shared_outputs(self, options: RunOptions) -> None:
+        """Raises ConfigError where two jobs would write one file, whichever of them is run now."""
+        builders = [JobBuilder(job, self.environment(options, Silent())) for job in self.plan.jobs]
+        try:
+            refuse_shared_outputs(builders)
+        finally:
+            for builder in builders:
+                builder.close()
 
     def parallelism(self, job: JobPlan, options: RunOptions) -> int:
         """How many workers a job has. Raises ConfigError where it cannot have them."""

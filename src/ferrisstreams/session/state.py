@@ -18,7 +18,7 @@ from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.job import iso_time
-from ferrisstreams.runtime.layout import LAYOUT_FILE
+from ferrisstreams.runtime.layout import LAYOUT_FILE, holds_state, read_layout
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.reconcile import Token, newest
 from ferrisstreams.runtime.state_identity import load_state
@@ -84,6 +84,14 @@ def open_state(builder: JobBuilder) -> Iterator[OpenState]:
         yield OpenState(builder, engine, store, last)
     finally:
         engine.close()
+
+
+def kept_folder(application: Application, options: RunOptions, plan: JobPlan) -> Path | None:
+    """The folder of what a job keeps; None when it keeps nothing yet."""
+    with builder_of(application, options, plan) as builder:
+        folder = builder.job_folder()
+    layout = read_layout(folder)
+    return folder if layout is not None and holds_state(folder, layout) else None
 
 
 def state_file(builder: JobBuilder) -> Path:

@@ -25,7 +25,7 @@ def rows(*values: str) -> Payload:
 
 
 def files(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.suffix != ".ferris"}
 
 
 def commit(made: RotatingSink) -> JsonValue:
