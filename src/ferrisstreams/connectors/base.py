@@ -74,8 +74,12 @@ class Source(Protocol):
     def partitions(self) -> Positions:
         """Position of every partition that is known and not finished, as of the last poll."""
 
-    def pinned(self) -> Positions:
-        """Right after `open`: where partitions begin that must begin there again, though nothing of them was read."""
+    def reached(self) -> Positions:
+        """Where partitions are of which fetches do not say all: right after `open` where those begin that must begin
+        there again, though nothing of them was read; later behind what holds no record (marks of transactions).
+
+        Everything before was given by `poll`. Empty where fetches say it all.
+        """
 
     @property
     def ended(self) -> bool:

@@ -70,7 +70,7 @@ class DatagenSource:
     def partitions(self) -> Positions:
         return {} if self.ended else {_PARTITION: self._next}
 
-    def pinned(self) -> Positions:
+    def reached(self) -> Positions:
         return {}
 
     @property

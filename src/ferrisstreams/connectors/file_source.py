@@ -114,8 +114,8 @@ class FileSource:
     def partitions(self) -> Positions:
         return {name: p.position.to_json(self._names) for name, p in self._partitions.items() if not p.ended}
 
-    def pinned(self) -> Positions:
-        """Files begin at their first byte."""
+    def reached(self) -> Positions:
+        """Fetches say it all, and files begin at their first byte."""
         return {}
 
     @property

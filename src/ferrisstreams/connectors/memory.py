@@ -82,7 +82,7 @@ class MemorySource:
     def partitions(self) -> Positions:
         return {} if self.ended else {_PARTITION: self._next}
 
-    def pinned(self) -> Positions:
+    def reached(self) -> Positions:
         return {}
 
     @property

@@ -141,7 +141,7 @@ class Commit:
         if parts.dead_letters is not None:
             parts.dead_letters.open(self._marks.get("dead_letters"))
         parts.source.open(self._progress.positions)
-        for partition, position in parts.source.pinned().items():
+        for partition, position in parts.source.reached().items():
             if partition not in self._progress.positions:
                 self._progress.positions[partition] = self._progress.starts[partition] = position
         self._progress.identities.update(parts.source.identities())
@@ -227,14 +227,27 @@ class Commit:
         self.batches += 1
         self._dirty = True
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to commit: batches, or positions that moved without a record."""
+        return self._dirty or self._has_moved()
+
+    def _has_moved(self) -> bool:
+        positions = self._progress.positions
+        return any(positions.get(name) != position for name, position in self._parts.source.reached().items())
+
     def due(self, caught_up: bool) -> bool:
-        """Whether the open epoch should end now."""
+        """Whether the open epoch should end now. Positions alone can wait for the interval: behind every transaction of
+        another job there is a mark, which should not cost this one a transaction each."""
         if not self._dirty:
-            return False
+            return self._interval_is_over() and self._has_moved()
         if self._policy.name != "hybrid" or caught_up or self._parts.pipeline.full:
             return True
         if self._policy.rows is not None and self._rows >= self._policy.rows:
             return True
+        return self._interval_is_over()
+
+    def _interval_is_over(self) -> bool:
         return self._parts.clock.monotonic_ms() - self._since_ms >= self._policy.interval_ms
 
     def run(self) -> None:
@@ -293,6 +306,7 @@ class Commit:
 
     def _drain(self) -> EpochRow:
         self._progress.ledger.check()
+        self._progress.positions.update(self._parts.source.reached())
         content = {**self._content(), "pipeline": self._parts.pipeline.snapshot()}
         return EpochRow(self.epoch, content, confirmed=self._parts.transactions is None)
 

@@ -221,7 +221,7 @@ class Task:
             progress.windows_closed_by_end = self._parts.pipeline.windows_closed_by_end
             progress.finished = True
             self._commit.batch_done(0)
-        if self._commit.due(caught_up=True):
+        if self._commit.is_open:
             self._commit.run()
         self._commit.settle()
         self._tell(force=True)

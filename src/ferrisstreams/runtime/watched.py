@@ -46,8 +46,8 @@ class WatchedSource:
     def partitions(self) -> Positions:
         return self._source.partitions()
 
-    def pinned(self) -> Positions:
-        return self._source.pinned()
+    def reached(self) -> Positions:
+        return self._source.reached()
 
     @property
     def ended(self) -> bool:

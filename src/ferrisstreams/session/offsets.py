@@ -94,6 +94,6 @@ def _positions_at(builder: JobBuilder, to: str) -> dict[str, int]:
     source = KafkaSource(replace(builder.kafka_source_settings(), startup=startup, bounded=False), builder.block)
     try:
         source.open({})
-        return {name: int(str(position)) for name, position in source.pinned().items()}
+        return {name: int(str(position)) for name, position in source.reached().items()}
     finally:
         source.close()

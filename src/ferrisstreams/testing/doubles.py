@@ -158,7 +158,7 @@ class RecordSource:
     def partitions(self) -> Positions:
         return {name: position for name, position in self._next.items() if self._left(name)}
 
-    def pinned(self) -> Positions:
+    def reached(self) -> Positions:
         return dict(self._next)
 
     @property

@@ -18,6 +18,7 @@ from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.kafka.buffer import Buffer
 from ferrisstreams.connectors.kafka.client import QUIET, STATISTICS_INTERVAL_MS, ClientReports
 from ferrisstreams.connectors.kafka.messages import KafkaMessages, chunk_of
+from ferrisstreams.connectors.kafka.partition import PartitionRead
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.startup import Startup
 from ferrisstreams.connectors.kafka.statistics import Statistics
@@ -90,8 +91,6 @@ _LEADER_NAPS_MAX = 100
 _CONSUME_MIN = 500
 #: A wait for the first record wakes when it comes: waiting longer than asked costs nothing but turns of the loop.
 _IDLE_WAIT_MS = 50.0
-#: Commits are behind a mark of a transaction: a position one before the end is as good as the end.
-_END_SLACK = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +116,6 @@ class KafkaSourceSettings:
     timestamps: bool = True
 
 
-@dataclass(slots=True)
-class _Partition:
-    """`next` is the position of what was given, `taken` of what the client gave us, `eof` the last reported end.
-
-    `end` bounds a bounded read: from there on it is `stopped`, and `done` when all before it was given.
-    """
-
-    start: int
-    next: int
-    taken: int
-    end: int | None = None
-    eof: int = -1
-    at_end: bool = False
-    stopped: bool = False
-    done: bool = False
-
-
 class KafkaSource:
     """Reads one topic into `block`, one partition a fetch."""
 
@@ -146,7 +128,7 @@ class KafkaSource:
         self._consumer: Consumer | None = None
         self._topics: Topics | None = None
         self._topic_id: str | None = None
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, PartitionRead] = {}
         self._buffer = Buffer()
         self._message_bytes = _MESSAGE_BYTES_GUESS
         self._discovered_ms = 0.0
@@ -201,18 +183,18 @@ class KafkaSource:
 
     def partitions(self) -> Positions:
         # Also those whose end a bounded read has reached: as in a long run, they hold windows open.
-        return {self._name(number): p.next for number, p in self._partitions.items()}
+        return self.reached()
 
-    def pinned(self) -> Positions:
-        return {self._name(number): p.start for number, p in self._partitions.items()}
+    def reached(self) -> Positions:
+        return {self._name(number): p.position for number, p in self._partitions.items()}
 
     @property
     def ended(self) -> bool:
         return self._settings.bounded and all(p.done for p in self._partitions.values())
 
     def progress(self) -> SourceProgress:
-        lag = {self._name(number): max(0, self._high(number) - p.next) for number, p in self._partitions.items()}
-        done = sum(p.next - p.start for p in self._partitions.values())
+        lag = {self._name(number): max(0, self._high(number) - p.position) for number, p in self._partitions.items()}
+        done = sum(p.position - p.start for p in self._partitions.values())
         total = sum((p.end or 0) - p.start for p in self._partitions.values())
         whole = max(done, total) if self._settings.bounded else None
         return SourceProgress(done, whole, "offsets", lag, self._statistics.figures())
@@ -221,10 +203,7 @@ class KafkaSource:
         consumer = self._opened
         for number, partition in self._partitions.items():
             position = positions.get(self._name(number))
-            partition.next = partition.taken = int(str(position)) if position is not None else partition.start
-            partition.at_end = partition.stopped = False
-            partition.eof = -1
-            partition.done = partition.end is not None and partition.next >= partition.end
+            partition.seek(int(str(position)) if position is not None else None)
         self._buffer.clear()
         self._assign(consumer)
 
@@ -307,7 +286,7 @@ class KafkaSource:
             raise kafka_error(found.error, f"read the topic {topic}")
         return len(found.partitions) if found is not None else 0
 
-    def _begin(self, consumer: Consumer, number: int, positions: Positions) -> _Partition:
+    def _begin(self, consumer: Consumer, number: int, positions: Positions) -> PartitionRead:
         """Where a partition begins and, when the read is bounded, where it ends."""
         low, high = self._watermarks(consumer, number)
         given = positions.get(self._name(number))
@@ -319,8 +298,7 @@ class KafkaSource:
         else:
             start = self._startup(consumer, number, low, high)
         end = (self._settings.ends or {}).get(number, high) if self._settings.bounded else None
-        empty = end is not None and start >= end
-        return _Partition(start, start, start, end, at_end=empty, stopped=empty, done=empty)
+        return PartitionRead.from_start(start, end)
 
     def _watermarks(self, consumer: Consumer, number: int) -> tuple[int, int]:
         """Where a partition begins and ends. A topic that was just made has no leaders for a moment."""
@@ -372,7 +350,7 @@ class KafkaSource:
 
     def _assign(self, consumer: Consumer) -> None:
         topic = self._settings.topic
-        left = [TopicPartition(topic, number, p.next) for number, p in self._partitions.items() if not p.done]
+        left = [TopicPartition(topic, number, p.position) for number, p in self._partitions.items() if not p.done]
         with self._reports.translated(f"assign the partitions of {topic}"):
             consumer.assign(left)
             # A partition that was read to its bound was paused, and stays so.
@@ -402,13 +380,13 @@ class KafkaSource:
             return False
         self._heard_ms = self._clock.monotonic_ms()
         self._reports.all_down = False
-        if any(map(Message.error, messages)):
-            for message in messages:
-                if message.error() is not None:
-                    self._event(consumer, message)
+        events = [message for message in messages if message.error() is not None]
+        if events:
             messages = [message for message in messages if message.error() is None]
         for number, group in self._by_partition(messages):
             self._take(number, group)
+        for event in events:
+            self._event(consumer, event)
         self._pass_ends(consumer)
         return True
 
@@ -428,8 +406,7 @@ class KafkaSource:
         if partition.stopped:
             return
         chunk = chunk_of(messages, self._settings.timestamps)
-        partition.taken = max(partition.taken, chunk.offsets[-1] + 1)
-        partition.at_end = partition.taken <= partition.eof
+        partition.took(chunk.offsets[-1])
         self._buffer.add(number, chunk, self._heard_ms)
 
     def _event(self, consumer: Consumer, message: Message) -> None:
@@ -439,8 +416,8 @@ class KafkaSource:
         if error.code() == KafkaError._PARTITION_EOF and number is not None:
             offset = message.offset()
             assert offset is not None
-            partition = self._partitions[number]
-            partition.eof, partition.taken, partition.at_end = offset, max(partition.taken, offset), True
+            self._partitions[number].came_to_end(offset)
+            self._partitions[number].gave(None, self._buffer.waiting(number))
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET and number is not None:
             low, high = self._watermarks(consumer, number)
@@ -452,19 +429,14 @@ class KafkaSource:
         if not self._settings.bounded:
             return
         for number, partition in self._partitions.items():
-            end = partition.end
-            if end is None or partition.stopped or partition.taken < end:
+            if not partition.passes_its_end:
                 continue
+            assert partition.end is not None
             partition.stopped = True
-            self._buffer.drop_from(number, end)
+            self._buffer.drop_from(number, partition.end)
             with self._reports.translated(f"stop reading {self._name(number)}"):
                 consumer.pause([TopicPartition(self._settings.topic, number)])
-            if not self._buffer.waiting(number):
-                self._finish(partition, end)
-
-    @staticmethod
-    def _finish(partition: _Partition, end: int) -> None:
-        partition.next, partition.done, partition.at_end = max(partition.next, end), True, True
+            partition.gave(None, self._buffer.waiting(number))
 
     def _give(self, consumer: Consumer, rows: int) -> Fetch | None:
         now_ms = self._clock.monotonic_ms()
@@ -472,20 +444,14 @@ class KafkaSource:
         number = self._buffer.next_partition(now_ms)
         if number is None:
             self._round_ms = None
-            for partition in self._partitions.values():
-                # Behind a partition's last record there may be marks of transactions.
-                partition.next = max(partition.next, partition.taken) if partition.at_end else partition.next
             return None
         partition = self._partitions[number]
         chunks = self._buffer.take(number, rows, now_ms)
         messages = KafkaMessages(self._name(number), chunks, self._settings.record_bytes_max)
         first, last = messages.span
-        partition.next = last + 1
         left = self._buffer.waiting(number)
-        if not left and partition.end is not None and partition.stopped:
-            self._finish(partition, partition.end)
-        elif not left and partition.taken + _END_SLACK >= self._high(number):
-            partition.at_end = True
+        partition.gave(last, left)
+        partition.at_end = partition.at_end or (not left and partition.is_near(self._high(number)))
         self._write(messages)
         drained = self._drained(full=len(messages) >= rows)
         return Fetch(
@@ -493,7 +459,7 @@ class KafkaSource:
             records=self._block,
             origin=self._name(number),
             offset=first,
-            position=partition.next,
+            position=partition.position,
             caught_up=partition.at_end and not left,
             more=bool(self._buffer.records - left) or not all(p.at_end for p in self._partitions.values()),
             messages=messages,
@@ -517,12 +483,12 @@ class KafkaSource:
     def _high(self, number: int) -> int:
         """The end of a partition as the client last heard of it, without asking."""
         if self._consumer is None:
-            return self._partitions[number].next
+            return self._partitions[number].position
         at = TopicPartition(self._settings.topic, number)
         try:
             _, high = self._consumer.get_watermark_offsets(at, cached=True)
         except KafkaException:
-            return self._partitions[number].next  # Not heard of yet.
+            return self._partitions[number].position  # Not heard of yet.
         return high
 
     def _note_silence(self) -> None:
@@ -567,7 +533,7 @@ class KafkaSource:
         if self._settings.bounded or not new:
             return
         for number in new:
-            self._partitions[number] = _Partition(0, 0, 0)
+            self._partitions[number] = PartitionRead.from_start(0, None)
         with self._reports.translated(f"assign new partitions of {name}"):
             consumer.incremental_assign([TopicPartition(name, number, 0) for number in new])
 

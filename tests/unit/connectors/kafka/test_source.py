@@ -90,7 +90,7 @@ def test_bounded_read_gives_what_was_there_at_the_start(kafka: Cluster, topic_na
     found = read_all(source)
     assert sorted(found, key=lambda value: int(value or b"-1")) == [record.value for record in given]
     assert source.partitions() == {f"{topic_name}-{p}": (50, 50, 0)[p] for p in range(3)}
-    assert source.pinned() == {f"{topic_name}-{p}": 0 for p in range(3)}
+    assert source.reached() == source.partitions()
 
 
 def test_fetch_says_where_its_records_are(kafka: Cluster, topic_name: str, make: Make) -> None:
@@ -121,7 +121,7 @@ def test_positions_lead_on_however_batches_are_cut(kafka: Cluster, topic_name: s
     for _ in range(3):
         source = make(bounded=True)
         source.open(positions)
-        positions = {**source.pinned(), **positions}
+        positions = {**source.reached(), **positions}
         for fetch in itertools.islice(read(source, limit), 3):
             found += values(fetch)
             positions = {**positions, fetch.partition: fetch.position}
@@ -161,6 +161,27 @@ def test_aborted_records_are_not_read_and_their_holes_do_not_hang(kafka: Cluster
     source.open({})
     assert read_all(source) == [b"0 a", b"0 b", b"2 a", b"2 b"]
     producer.close()
+
+
+def test_position_passes_marks_and_aborted_records_when_all_before_is_given(
+    kafka: Cluster, topic_name: str, make: Make
+) -> None:
+    kafka.create_topic(topic_name)
+    producer = transactional(kafka, topic_name)
+    producer.init()
+    for number in range(3):
+        producer.begin()
+        write(producer, topic_name, b"%d a" % number, b"%d b" % number)
+        producer.abort() if number == 2 else producer.commit()
+    producer.close()
+    source, name = make(), f"{topic_name}-0"
+    source.open({})
+    read = fetches(source, lambda: source.reached()[name] == 9, Limit(1, 1 << 30, 100))
+    places = [(values(fetch), fetch.position, source.reached()[name]) for fetch in read]
+    assert places[:3] == [([b"0 a"], 1, 1), ([b"0 b"], 2, 2), ([b"1 a"], 4, 4)], "marks are behind what waits"
+    assert [given for given, _, _ in places[3:]] == [[b"1 b"]]
+    assert source.progress().lag == {name: 0}
+    assert source.partitions() == {name: 9}
 
 
 def test_topic_of_aborted_records_alone_is_at_its_end(kafka: Cluster, topic_name: str, make: Make) -> None:
@@ -273,7 +294,7 @@ def test_partitions_that_appear_are_read_from_their_start(kafka: Cluster, topic_
     kafka.write(topic_name, [b"old"])
     source = make(startup=Startup("latest"), discovery_interval_ms=0.0)
     source.open({})
-    assert source.pinned() == {f"{topic_name}-0": 1}
+    assert source.reached() == {f"{topic_name}-0": 1}
     kafka.topics.grow(topic_name, 3)
     kafka.write(topic_name, [Record(b"new %d" % p, partition=p) for p in range(3)])
     found: set[bytes | None] = set()
@@ -287,7 +308,7 @@ def test_share_of_a_growing_topic_grows_by_its_own_partitions(kafka: Cluster, to
     kafka.create_topic(topic_name, 2)
     source = make(discovery_interval_ms=0.0, share=Share(1, 2))
     source.open({})
-    assert source.pinned() == {f"{topic_name}-1": 0}
+    assert source.reached() == {f"{topic_name}-1": 0}
     kafka.topics.grow(topic_name, 5)
     kafka.write(topic_name, [Record(b"%d" % p, partition=p) for p in range(5)])
     found: set[bytes | None] = set()
