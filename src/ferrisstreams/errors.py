@@ -44,6 +44,7 @@ CODES: Mapping[str, str] = {
     "E2401": "an output row that cannot be encoded",
     "E2402": "an output expression that fails",
     "E2403": "an output row that is larger than the sink takes",
+    "E2404": "an output row without a key for a topic that is compacted",
     # Configuration: the operator of the job acts.
     "E3001": "a setting that is not known",
     "E3002": "a setting with a value that does not fit",
@@ -76,6 +77,7 @@ CODES: Mapping[str, str] = {
     "E4110": "a Kafka transaction whose outcome is not known",
     "E4111": "a Kafka topic that was deleted and made anew",
     "E4112": "a Kafka topic that has other partitions than the job's state is dealt by",
+    "E4113": "a Kafka topic that would lose dead letters",
     # State.
     "E5001": "a state file in use by another process",
     "E5002": "state of another version of the query",
@@ -97,13 +99,15 @@ CODES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a text: `path` (or `<sql>`), line and column (both from 1), the line itself and the length to mark."""
+    """A place in a text: `path` (or `<sql>`), line and column (both from 1), the line as it is shown and the length to
+    mark there. `shown_column`: the place in that line, where it is another because a secret before it is masked."""
 
     path: str
     line: int
     column: int
     text: str = ""
     length: int = 1
+    shown_column: int | None = None
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}"
@@ -112,8 +116,9 @@ class Position:
         """The line with a caret under the place; empty when the line is not known."""
         if not self.text:
             return ""
-        lead = "".join("\t" if c == "\t" else " " for c in self.text[: self.column - 1])
-        return f"  {self.text}\n  {lead}{'^' * max(1, min(self.length, len(self.text) - self.column + 1))}"
+        column = self.shown_column or self.column
+        lead = "".join("\t" if c == "\t" else " " for c in self.text[: column - 1])
+        return f"  {self.text}\n  {lead}{'^' * max(1, min(self.length, len(self.text) - column + 1))}"
 
 
 class FerrisError(Exception):

@@ -331,7 +331,7 @@ class JobBuilder:
                 settings = kafka_settings.letter_producer_settings(
                     self.settings, self.spec.name, self.identity, letters, read
                 )
-            return KafkaProducer(settings, self.environment.clock)
+            return KafkaProducer(replace(settings, letters=letters), self.environment.clock)
         topics: dict[str, NewTopicSettings | None] = {self.sink_topic(): kafka_settings.new_topic(self.settings.job)}
         if self.needs_dead_letters and letters is not None:
             if letters in topics:
@@ -346,7 +346,7 @@ class JobBuilder:
             settings = kafka_settings.kafka_producer_settings(
                 self.settings, self.plan.name, self.identity, topics, read
             )
-        return KafkaProducer(settings, self.environment.clock)
+        return KafkaProducer(replace(settings, letters=letters), self.environment.clock)
 
     def _topic_sink(self, topic: str) -> Sink:
         from ferrisstreams.connectors.kafka.sink import KafkaSink

@@ -21,6 +21,7 @@ from ferrisstreams.connectors.base import ClientFigures, CommittedOffset
 from ferrisstreams.connectors.kafka.client import QUIET, STATISTICS_INTERVAL_MS, ClientReports
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.kafka.statistics import Statistics
+from ferrisstreams.connectors.kafka.topic_rules import TopicRules, TopicSettings, rules_of
 from ferrisstreams.connectors.kafka.topics import (
     REQUEST_TIMEOUT_SECONDS,
     NewTopicSettings,
@@ -29,7 +30,7 @@ from ferrisstreams.connectors.kafka.topics import (
     require_topic,
 )
 from ferrisstreams.connectors.kafka.translation import error_of, kafka_error
-from ferrisstreams.errors import ConnectorError, FencedError, TransientError, UnknownOutcomeError
+from ferrisstreams.errors import ConnectorError, FatalConnectorError, FencedError, TransientError, UnknownOutcomeError
 
 #: What delivery needs of the producer; a contradicting value of the user is refused.
 REQUIRED: Mapping[str, str] = {"acks": "all", "enable.idempotence": "true"}
@@ -58,8 +59,8 @@ _ROOM_SECONDS = 0.05
 _ROOM_WAITS_MAX = 1200
 #: What the client takes for a record without a time of its own.
 _NOW = 0
-#: Bytes of a record beside its value, its key and its headers, generously.
-_RECORD_OVERHEAD_BYTES = 128
+#: The most that the client takes as the largest record. It measures before it packs, the brokers after.
+_CLIENT_BYTES_MAX = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ class KafkaProducerSettings:
 
     `group` is the job's; `transactional_id` None: at least once. `source_topic`: what the job reads of this cluster;
     None: the first partition of the first of `topics` stands for its positions. `share`: the partitions of it whose
-    positions are this producer's. `request_seconds`: how long the brokers may take to say what is committed.
+    positions are this producer's. `letters`: which of `topics` is that of dead letters. `request_seconds`: how long the
+    brokers may take to say what is committed.
     """
 
     properties: Mapping[str, str]
@@ -78,6 +80,7 @@ class KafkaProducerSettings:
     transaction_timeout_ms: int = 60_000
     source_topic: str | None = None
     share: Share = WHOLE
+    letters: str | None = None
     request_seconds: float = REQUEST_TIMEOUT_SECONDS
 
 
@@ -94,7 +97,7 @@ class KafkaProducer:
         self._group: Consumer | None = None
         self._failure: tuple[KafkaError, str] | None = None
         self._in_transaction = False
-        self._limits: dict[str, int] = {}
+        self._rules: dict[str, TopicRules] = {}
 
     @property
     def properties(self) -> Mapping[str, str]:
@@ -114,23 +117,26 @@ class KafkaProducer:
     # --- records ----------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """See that all topics are there that are not to be made. Raises ConnectorError."""
+        """See that all topics are there that are not to be made, and fit. Raises ConnectorError."""
         topics = Topics(self._settings.properties, self._clock)
         for topic, create in self._settings.topics.items():
             if create is None:
                 require_topic(topics, topic, None)
+            if topic == self._settings.letters and topics.partitions(topic) is not None:
+                _require_all_kept(topic, topics.settings(topic))
 
     def open(self) -> None:
-        """Make the topics that are to be made, and learn how large their records may be. Raises ConnectorError."""
-        if self._limits:
+        """Make the topics that are to be made, and learn what records they take. Raises ConnectorError."""
+        if self._rules:
             return
         self.check()
-        topics = Topics(self._settings.properties, self._clock)
-        own = int(self._settings.properties.get("message.max.bytes", _CLIENT_MESSAGE_BYTES_MAX))
+        topics, properties = Topics(self._settings.properties, self._clock), self._settings.properties
+        own = int(properties.get("message.max.bytes", _CLIENT_BYTES_MAX))
         for topic, create in self._settings.topics.items():
             require_topic(topics, topic, create)
-            limit = topics.value_bytes_max(topic)
-            self._limits[topic] = min(own, limit if limit is not None else own) - _RECORD_OVERHEAD_BYTES
+        self._rules = {
+            topic: rules_of(topic, topics.settings(topic), properties, own) for topic in self._settings.topics
+        }
 
     def ends(self, topic: str) -> dict[int, int]:
         """By partition, the offset behind the last record of a topic. Raises ConnectorError."""
@@ -139,9 +145,9 @@ class KafkaProducer:
             found = {number: self._reader.get_watermark_offsets(TopicPartition(topic, number)) for number in numbers}
         return {number: high for number, (_, high) in found.items()}
 
-    def record_bytes_max(self, topic: str) -> int:
-        """How large value, key and headers of a record may be together."""
-        return self._limits[topic]
+    def rules(self, topic: str) -> TopicRules:
+        """What records a topic takes; known after `open`."""
+        return self._rules[topic]
 
     def write(
         self,
@@ -233,7 +239,7 @@ class KafkaProducer:
         return replace(figures, waiting_records=waiting, transactions=dict(self._transactions))
 
     def close(self) -> None:
-        self._limits.clear()
+        self._rules = {}
         self._failure, self._in_transaction = None, False
         self._reports = ClientReports()
         self._drop_client()
@@ -357,7 +363,8 @@ class KafkaProducer:
     def _producer(self) -> Producer:
         if self._client is None:
             own: dict[str, str | int | bool] = {**self._settings.properties, **OWN}
-            smallest = min(self._limits.values(), default=None)
+            own.setdefault("message.max.bytes", _CLIENT_BYTES_MAX)
+            smallest = min((rules.surely_taken_bytes for rules in self._rules.values()), default=None)
             if smallest is not None:
                 own["batch.size"] = min(int(own.get("batch.size", smallest)), smallest)
             if self._settings.transactional_id is not None:
@@ -454,9 +461,6 @@ class KafkaProducer:
 
 _AWAY = "is the broker running, and has it room?"
 
-#: What the client itself takes as the largest record unless told otherwise.
-_CLIENT_MESSAGE_BYTES_MAX = 1_000_000
-
 #: Reports of records that we dropped ourselves.
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
@@ -465,6 +469,17 @@ def properties_beside(reader: Mapping[str, str]) -> dict[str, str]:
     """The properties of a producer on the cluster that a client with the properties of `reader` reaches."""
     reached = {name: str(value) for name, value in connection_properties(reader).items()}
     return {**SUGGESTED, **reached, **REQUIRED}
+
+
+def _require_all_kept(topic: str, settings: TopicSettings) -> None:
+    """Raises FatalConnectorError E4113 for a topic of dead letters that would lose some."""
+    if settings.compacted:
+        raise FatalConnectorError(
+            f"Kafka: the topic of dead letters {topic} is compacted: it refuses letters without a key, and keeps only"
+            " the last one of each key",
+            "E4113",
+            "set its cleanup.policy to delete, or choose another topic with 'dlq.topic'",
+        )
 
 
 def _partition(name: str, offset: int = 0, metadata: str | None = None) -> TopicPartition:

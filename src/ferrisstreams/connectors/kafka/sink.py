@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -18,7 +18,8 @@ class KafkaSink:
     A mark is `{"since": {partition: offset}}`: the ends of the topic when the job began. What was written since can be
     counted, but nothing is cut off behind it.
 
-    Rows whose record is larger than the topic takes are given back by `write` as rejected.
+    Rows that the topic would not take are given back by `write` as rejected: a record that is too large, one without a
+    key where the topic is compacted.
     """
 
     exactly_once = False
@@ -44,12 +45,11 @@ class KafkaSink:
             if not isinstance(payload.data, bytes):
                 raise InternalError("a Kafka sink takes bytes")
             values = payload.data[:-1].split(b"\n") if payload.rows else []
-        rejected: list[Rejected] = []
-        most = self._producer.record_bytes_max(self._topic)
-        if not _all_fit(payload, values, most):
-            payload, values, rejected = self._without_oversized(payload, values, most)
+        refused = self._refused(payload, values)
+        if refused:
+            payload, values = _without(payload, values, refused)
         self._producer.write(self._topic, values, payload.keys, payload.headers)
-        return rejected
+        return list(refused.values())
 
     def flush(self) -> JsonValue:
         self._producer.flush()
@@ -70,38 +70,78 @@ class KafkaSink:
     def close(self) -> None:
         self._producer.close()
 
-    def _without_oversized(
-        self, payload: Payload, values: Sequence[bytes | None], most: int
-    ) -> tuple[Payload, Sequence[bytes | None], list[Rejected]]:
-        sizes = [len(value or b"") for value in values]
-        if payload.keys is not None:
-            sizes = [size + len(key or b"") for size, key in zip(sizes, payload.keys, strict=True)]
-        if payload.headers is not None:
-            sizes = [size + _bytes(named) for size, named in zip(sizes, payload.headers, strict=True)]
-        if max(sizes, default=0) <= most:
-            return payload, values, []
-        fitting = [row for row, size in enumerate(sizes) if size <= most]
-        rejected = [
-            Rejected(
-                value=values[row],
-                code="E2403",
-                message=f"the record has {size} bytes, more than the {most} that the topic {self._topic} takes",
-                stage="write",
-                partition="",
-                offset=-1,
-                position="output row",
-                key=payload.keys[row] if payload.keys is not None else None,
-            )
-            for row, size in enumerate(sizes)
-            if size > most
-        ]
-        kept = replace(
-            payload,
-            rows=len(fitting),
-            keys=[payload.keys[row] for row in fitting] if payload.keys is not None else None,
-            headers=[payload.headers[row] for row in fitting] if payload.headers is not None else None,
-        )
-        return kept, [values[row] for row in fitting], rejected
+    def _refused(self, payload: Payload, values: Sequence[bytes | None]) -> dict[int, Rejected]:
+        """The rows that the topic would not take, by their ordinal: one of them takes back all of a transaction."""
+        rules = self._producer.rules(self._topic)
+        refused: dict[int, Rejected] = {}
+        if rules.compacted and (payload.keys is None or None in payload.keys):
+            for row, value in enumerate(values):
+                if payload.keys is None or payload.keys[row] is None:
+                    why = f"{_shown(value)} has no key, and the topic {self._topic} is compacted: it takes none without"
+                    refused[row] = _rejected(payload, values, row, "E2404", why)
+        if _all_fit(payload, values, rules.surely_taken_bytes):
+            return refused
+        for row, size in enumerate(_sizes(payload, values)):
+            if size > rules.surely_taken_bytes and row not in refused:
+                key, headers = _beside(payload, row)
+                excess = rules.excess(values[row], key, headers)
+                if excess is not None:
+                    refused[row] = _rejected(payload, values, row, "E2403", excess)
+        return dict(sorted(refused.items()))
+
+
+def _without(
+    payload: Payload, values: Sequence[bytes | None], refused: Container[int]
+) -> tuple[Payload, Sequence[bytes | None]]:
+    kept = [row for row in range(len(values)) if row not in refused]
+    left = replace(
+        payload,
+        rows=len(kept),
+        keys=[payload.keys[row] for row in kept] if payload.keys is not None else None,
+        headers=[payload.headers[row] for row in kept] if payload.headers is not None else None,
+    )
+    return left, [values[row] for row in kept]
+
+
+def _rejected(payload: Payload, values: Sequence[bytes | None], row: int, code: str, message: str) -> Rejected:
+    return Rejected(
+        value=values[row],
+        code=code,
+        message=message,
+        stage="write",
+        partition="",
+        offset=-1,
+        position="output row",
+        key=_beside(payload, row)[0],
+    )
+
+
+def _beside(payload: Payload, row: int) -> tuple[bytes | None, Headers]:
+    """The key and the headers of a row."""
+    key = payload.keys[row] if payload.keys is not None else None
+    return key, payload.headers[row] if payload.headers is not None else ()
+
+
+def _shown(value: bytes | None) -> str:
+    """A row in words."""
+    if value is None:
+        return "the message that takes a row back"
+    text = value[:_SHOWN_BYTES].decode("utf-8", "replace")
+    return f"the row {text}{'…' if len(value) > _SHOWN_BYTES else ''}"
+
+
+#: Of a row that is named in a message.
+_SHOWN_BYTES = 200
+
+
+def _sizes(payload: Payload, values: Sequence[bytes | None]) -> list[int]:
+    """By row, the bytes of its value, key and headers."""
+    sizes = [len(value or b"") for value in values]
+    if payload.keys is not None:
+        sizes = [size + len(key or b"") for size, key in zip(sizes, payload.keys, strict=True)]
+    if payload.headers is not None:
+        sizes = [size + _bytes(named) for size, named in zip(sizes, payload.headers, strict=True)]
+    return sizes
 
 
 def _all_fit(payload: Payload, values: Sequence[bytes | None], most: int) -> bool:

@@ -11,6 +11,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from ferrisstreams.clock import Clock, SystemClock
+from ferrisstreams.connectors.kafka.topic_rules import TopicSettings, settings_of
 from ferrisstreams.connectors.kafka.translation import error_of, kafka_error, translated
 from ferrisstreams.errors import FatalConnectorError, TransientError
 
@@ -104,13 +105,12 @@ class Topics:
             self._admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
         self._settle(topic, partitions)
 
-    def value_bytes_max(self, topic: str) -> int | None:
-        """The topic's `max.message.bytes`; None where the cluster does not tell. Raises ConnectorError."""
+    def settings(self, topic: str) -> TopicSettings:
+        """What a topic that is there is set to. Raises ConnectorError."""
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
         with translated(f"ask for the settings of the topic {topic}"):
             found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)[resource].result()
-        entry = found.get("max.message.bytes")
-        return int(entry.value) if entry is not None and entry.value is not None else None
+        return settings_of({name: entry.value for name, entry in found.items()})
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Delete the records of a partition before `offset`. Raises ConnectorError."""
