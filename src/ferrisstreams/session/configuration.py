@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.kinds import value_text
 from ferrisstreams.config.registry import Key
 from ferrisstreams.config.resolve import Setting, Settings, find_key
+from ferrisstreams.config.secrets import MASK, is_secret
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import placed_at
 from ferrisstreams.plan.nodes import JobPlan, OpenJob
@@ -19,11 +19,6 @@ from ferrisstreams.session.application import Application, RunOptions
 
 if TYPE_CHECKING:
     from ferrisstreams.connectors.kafka.client import Side
-
-#: What is shown in place of a secret.
-MASK = "********"
-#: Names of client properties that hold one, and not only the path of one.
-_SECRET = re.compile(r"password|secret|passphrase|token$|key\.pem|^ssl_key$|oauthbearer\.config|jaas")
 
 _KAFKA = "kafka."
 
@@ -101,7 +96,7 @@ def _settings(settings: Settings) -> Iterator[ShownSetting]:
 
 
 def _shown(name: str, key: Key, setting: Setting) -> ShownSetting:
-    text = value_text(key.kind, setting.value)
+    text = MASK if is_secret(name) else value_text(key.kind, setting.value)
     if setting.property is None:
         return ShownSetting(name, text, "default")
     return ShownSetting(name, text, "user", _place(setting.property))
@@ -121,7 +116,7 @@ def _of_client(settings: Settings, side: Side, owner: str) -> Iterator[ShownSett
     for name, prop in sorted(all_client_properties(settings, side, owner, strict).items()):
         if name == "bootstrap.servers":
             continue  # A setting of ours, which is shown as that.
-        value = MASK if _SECRET.search(name) else prop.value
+        value = MASK if is_secret(name) else prop.value
         origin = {"given": "user"}.get(prop.origin, prop.origin)
         by = _place(given[name]) if name in given else prop.by
         yield ShownSetting(f"{_KAFKA}{name}", value, origin, by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
+from ferrisstreams.config.secrets import MASK, is_secret
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.kafka.translation import error_of, kafka_error
 from ferrisstreams.errors import ConfigError
@@ -119,14 +121,14 @@ def check_properties(side: Side, given: Mapping[str, Property]) -> None:
         if name in _REFUSED:
             raise ConfigError(f"'kafka.{name}' cannot be set", "E3002", _REFUSED[name], prop.position)
     kind = Consumer if side == "consumer" else Producer
+    # All together, because some fit only beside others.
     reason = _refusal(kind, given)
     if reason is None:
         return
-    # All together, because some fit only beside others; the reason names the one that is to blame, where it is one.
-    name = next((name for name in given if f'"{name}"' in reason), next(iter(given)))
+    name = _blamed(kind, given, reason)
     unknown = "No such configuration property" in reason
     raise ConfigError(
-        f"'kafka.{name}': {'there is no such property of the Kafka client' if unknown else reason}",
+        f"'kafka.{name}': {'there is no such property of the Kafka client' if unknown else _shown(reason, given)}",
         "E3001" if unknown else "E3002",
         "the properties are those of librdkafka",
         given[name].position,
@@ -138,6 +140,29 @@ _REFUSED = {
     "plugin.library.paths": "it would load foreign code into the process",
     "enable.partition.eof": "the source relies on it",
 }
+
+
+def _blamed(kind: type[Consumer] | type[Producer], given: Mapping[str, Property], reason: str) -> str:
+    """The property that the client refuses. The reason may name it by another of its names, or not at all."""
+    # Values that are wrong by themselves are refused one by one, before any is looked at beside others.
+    alone = [name for name, prop in given.items() if _refusal(kind, {name: prop}) == reason]
+    spoken = [name for name in given if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", reason)]
+    quoted = [name for name, prop in given.items() if len(text := property_text(prop)) > 1 and text in reason]
+    # Without the one that is to blame the client has nothing to say, or something else.
+    needed = [name for name in given if _refusal(kind, _others(given, name)) != reason]
+    return next(iter([*alone, *spoken, *quoted, *reversed(needed), *given]))
+
+
+def _others(given: Mapping[str, Property], left_out: str) -> dict[str, Property]:
+    return {name: prop for name, prop in given.items() if name != left_out}
+
+
+def _shown(reason: str, given: Mapping[str, Property]) -> str:
+    """What the client says, without the secrets that it may quote."""
+    for name, prop in given.items():
+        if is_secret(name):
+            reason = reason.replace(property_text(prop) or MASK, MASK)
+    return reason
 
 
 def _refusal(kind: type[Consumer] | type[Producer], given: Mapping[str, Property]) -> str | None:

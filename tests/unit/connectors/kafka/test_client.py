@@ -64,3 +64,32 @@ def test_properties_that_fit_only_together_are_taken() -> None:
 def test_foreign_code_is_not_loaded() -> None:
     with pytest.raises(ConfigError, match="cannot be set"):
         check_properties("producer", given(plugin_library_paths="/tmp/evil"))
+
+
+@pytest.mark.parametrize(
+    ("properties", "blamed", "why"),
+    [
+        ({"sasl_password": "hunter2", "linger_ms": "abc"}, "linger.ms", "Invalid value"),
+        ({"sasl_password": "hunter2", "acks": "some"}, "acks", "Invalid value"),
+        ({"client_id": "x", "linger_ms": "-1"}, "linger.ms", "outside allowed range"),
+        (
+            {"security_protocol": "SASL_PLAINTEXT", "sasl_password": "hunter2", "sasl_mechanism": "FOO"},
+            "sasl.mechanism",
+            "Unsupported SASL mechanism: FOO",
+        ),
+        (
+            {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_password": "hunter2"},
+            "sasl.password",
+            "sasl.username and sasl.password must be set",
+        ),
+        ({"client_id": "x", "security_protocol": "hunter3"}, "security.protocol", "hunter3"),
+        ({"client_id": "x", "ssl_key_pem": "hunter2", "security_protocol": "ssl"}, "ssl.key.pem", "not in PEM format"),
+    ],
+)
+def test_property_that_the_client_refuses_is_blamed_and_no_secret_is_told(
+    properties: dict[str, str], blamed: str, why: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"'kafka\.{blamed}': .*{why}") as error:
+        check_properties("producer", given(**properties))
+    assert error.value.code == "E3002"
+    assert "hunter2" not in str(error.value)
