@@ -57,10 +57,19 @@ class MemoryFile:
             self.view(len(data))[: len(data)] = data
         self.truncate(len(data))
 
+    def append(self, data: bytes) -> None:
+        """Add to the content."""
+        os.pwrite(self._fd, data, self.length)
+        self.length += len(data)
+
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
         """A copy of the bytes from `start` to `stop` (default: the length)."""
         stop = self.length if stop is None else stop
         return os.pread(self._fd, stop - start, start)
+
+    def holds(self, mark: bytes) -> bool:
+        """Whether the bytes occur, without a copy of all."""
+        return self._map is not None and self._map.find(mark, 0, self.length) >= 0
 
     def close(self) -> None:
         if self._map is not None:

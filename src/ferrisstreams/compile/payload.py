@@ -94,9 +94,11 @@ class Lines:
         return exp.select("*", exp.alias_(line, LINE)).from_(rows.subquery("rows", copy=False))
 
 
-def json_of(names: tuple[str, ...]) -> exp.Expression:
+def json_of(names: tuple[str, ...], table: str | None = None) -> exp.Expression:
     """A row's columns as one JSON text, for dead letters of output rows."""
-    fields = [exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=column(name)) for name in names]
+    fields = [
+        exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=column(name, table)) for name in names
+    ]
     return exp.cast(function("to_json", exp.Struct(expressions=fields)), "VARCHAR")
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 from sqlglot import exp
 
 from ferrisstreams.batch import Rejected
-from ferrisstreams.compile.payload import Parameters
+from ferrisstreams.compile.payload import Parameters, json_of
 from ferrisstreams.compile.rows import (
     FAILED,
     RowShape,
@@ -21,9 +22,14 @@ from ferrisstreams.compile.rows import (
 )
 from ferrisstreams.duck.engine import Connection, DataError, Prepared, Rendered, Statement, column, render, text
 from ferrisstreams.formats.base import ROW
+from ferrisstreams.formats.diagnosis import shortened
 
-#: Failing rows whose reason is asked of the engine one by one; beyond that the message names the expression alone.
-REASONS_MAX = 50
+#: Failing rows whose reason is asked of the engine one by one; beyond that the message names the values.
+REASONS_MAX = 10
+
+#: The batch that is diagnosed, and which of its rows fail.
+_BATCH, _FOUND = "_batch", "_found"
+_FAILING_ROWS = exp.select(ROW, "_which").from_(_FOUND).order_by(ROW).sql("duckdb")
 
 Result = TypeVar("Result")
 
@@ -117,6 +123,7 @@ class RowStage(Generic[Result]):
         self._retries = retries
         self._last: tuple[exp.Select, exp.Select, Rendered] | None = None
         self._prepared: Prepared | None = None
+        self._settled: tuple[str, exp.Select, Rendered] | None = None
 
     def run(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
@@ -162,37 +169,80 @@ class RowStage(Generic[Result]):
         return projected(self.shape, judged(self.shape, relation, marked))
 
     def _diagnose(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
-        relation, rejected = rows.settle()
-        self._work.materialize("_batch", with_computed(self.shape, relation), parameters)
-        unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_("_batch")
-        self._work.materialize("_found", failing(self.shape, judged(self.shape, unmarked, marked=True)), parameters)
-        failures = self._failures(self._work.rows("SELECT _row, _which FROM _found ORDER BY _row"))
-        marked = exp.select("*", exp.alias_(column(ROW).isin(query="SELECT _row FROM _found"), FAILED)).from_("_batch")
-        self._work.materialize("_marked", marked)
-        settled = exp.select("*").from_("_marked")
-        result = self._reduced(settled, parameters)
-        return Ran(result, settled, marked=True, rejected=(*rejected, *rows.reject(failures)))
+        """What does not decode is left out; where expressions fail all the same, the failing rows are found."""
+        settled, rejected = rows.settle()
+        relation, statement = self._settled_statement(settled)
+        if rejected:
+            try:
+                return Ran(self._fetch(statement, parameters), relation, marked=False, rejected=tuple(rejected))
+            except DataError:
+                pass
+        self._work.materialize(_BATCH, relation, parameters)
+        self._work.materialize(_FOUND, self._statements.failing, parameters)
+        failures = self._failures()
+        result = self._marked(parameters)
+        return Ran(result, self._statements.relation, marked=True, rejected=(*rejected, *rows.reject(failures)))
 
-    def _reduced(self, settled: exp.Select, parameters: Parameters) -> Result:
+    def _marked(self, parameters: Parameters) -> Result:
+        """The result of the batch without the rows that fail."""
         try:
-            return self._fetch(self._reduce(self._projected(settled, marked=True)), parameters)
+            return self._fetch(self._statements.marked, parameters)
         except DataError:
             if self._reduce_apart is None:
                 raise
-            return self._fetch(self._reduce_apart(self._projected(settled, marked=True)), parameters)
+            apart = self._reduce_apart(self._projected(self._statements.relation, marked=True))
+            return self._fetch(apart, parameters)
 
-    def _failures(self, found: Sequence[tuple[object, ...]]) -> list[Failure]:
-        failures = []
-        for index, (row, which) in enumerate(found):
-            expression = expression_at(self.shape, int(str(which)))
-            reason = self._reason(int(str(row)), expression) if index < REASONS_MAX else "it raises an error"
-            shown = text(expression)
-            failures.append(Failure(int(str(row)), shown, f"{shown} fails: {reason}"))
-        return failures
+    def _settled_statement(self, settled: exp.Select) -> tuple[exp.Select, Rendered]:
+        """The same statement over settled rows, whose relation is nearly always the same."""
+        key = settled.sql("duckdb")
+        if self._settled is None or self._settled[0] != key:
+            relation = with_computed(self.shape, settled)
+            reduced = render(self._reduce(self._projected(relation, marked=False)), copy=False)
+            self._settled = key, relation, reduced
+        return self._settled[1], self._settled[2]
+
+    @cached_property
+    def _statements(self) -> _Statements:
+        unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_(_BATCH)
+        failing_rows = failing(self.shape, judged(self.shape, unmarked, marked=True))
+        is_found = column(ROW).isin(query=exp.select(ROW).from_(_FOUND))
+        relation = exp.select("*", exp.alias_(is_found, FAILED)).from_(_BATCH)
+        marked = render(self._reduce(self._projected(relation, marked=True)))
+        return _Statements(failing_rows, relation, marked)
+
+    def _failures(self) -> list[Failure]:
+        """Every row of `_found` with its reason: the engine's own for the first few, its values for all others."""
+        found = [(int(str(row)), int(str(which))) for row, which in self._work.rows(_FAILING_ROWS)]
+        expressions = {which: expression_at(self.shape, which) for _, which in found}
+        texts = {which: text(expression) for which, expression in expressions.items()}
+        reasons = {row: f"fails: {self._reason(row, expressions[which])}" for row, which in found[:REASONS_MAX]}
+        if len(found) > REASONS_MAX:
+            reasons = {**self._values(expressions), **reasons}
+        return [Failure(row, texts[which], f"{texts[which]} {reasons[row]}") for row, which in found]
+
+    def _values(self, expressions: Mapping[int, exp.Expression]) -> dict[int, str]:
+        """The values of the columns in the expression that fails, for every failing row."""
+        shown = []
+        for which, expression in expressions.items():
+            names = tuple(dict.fromkeys(found.name for found in expression.find_all(exp.Column)))
+            shown.append(exp.If(this=column("_which", "f").eq(which), true=json_of(names, "b")))
+        joined = exp.select(column(ROW, "b"), exp.Case(ifs=shown)).from_(exp.to_table(_BATCH).as_("b"))
+        joined = joined.join(exp.to_table(_FOUND).as_("f"), on=column(ROW, "b").eq(column(ROW, "f")))
+        return {int(str(row)): f"fails for {shortened(str(value))}" for row, value in self._work.rows(joined)}
 
     def _reason(self, row: int, expression: exp.Expression) -> str:
         try:
-            self._work.rows(exp.select(expression.copy()).from_("_batch").where(column(ROW).eq(row)))
+            self._work.rows(exp.select(expression.copy()).from_(_BATCH).where(column(ROW).eq(row)))
         except DataError as error:
             return str(error).splitlines()[0].split(": ", 1)[-1]
         return "it raises an error"
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """Of the diagnosis form: the rows that fail, the batch with these marked, and the stage's statement over it."""
+
+    failing: exp.Select
+    relation: exp.Select
+    marked: Rendered

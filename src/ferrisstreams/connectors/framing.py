@@ -77,14 +77,13 @@ class CsvFraming:
         record = rb"%b(?:%b%b)*+" % (field, sep, field)
         self._record = re.compile(record + rb"(?:\n|\Z)")
         self._closed_record = re.compile(record + rb"\n")
-        self._closed_records = re.compile(rb"(?>%b\n)*+" % record)
+        # Only lines with a quote are looked at: a search finds the next one a hundred times as fast.
+        self._quoted_records = re.compile(rb"(?>(?=[^%b\n]*+%b)%b\n)*+" % (mark, mark, record))
 
     def end(self, block: mmap.mmap, length: int, rows: int) -> int:
         """May stop short of `rows` records, but not short of one."""
         head = _newlines_end(block, length, rows)
-        if not self._has_quote(block, length):
-            return head
-        return self._quoted_end(block, head) or self._first_end(block, length)
+        return self._closed_end(block, head) or self._first_end(block, length)
 
     def spans(self, data: bytes) -> Iterator[tuple[int, int]]:
         start = 0
@@ -98,12 +97,10 @@ class CsvFraming:
     def blank(self, data: bytes) -> bool:
         return not data.strip(b"\r\n")
 
-    def whole(self, data: bytes) -> bool:
-        """True when no quoted field is open at the end."""
-        if self._quote not in data:
-            return True
-        match = self._closed_records.match(data if data.endswith(b"\n") else data + b"\n")
-        return match is not None and match.end() >= len(data)
+    def record_end(self, data: bytes, start: int) -> int:
+        """Where the record that begins at `start` ends."""
+        match = self._record.match(data, start)
+        return match.end() if match else len(data)
 
     def closes(self, data: bytes, open_quote: bool) -> tuple[int, bool]:
         start = 0
@@ -114,13 +111,21 @@ class CsvFraming:
             start = end
         return 0, open_quote ^ (data.count(self._quote, start) % 2 == 1)
 
-    def _has_quote(self, block: mmap.mmap, length: int) -> bool:
-        return any(self._quote in block[at : at + _SLICE_BYTES] for at in range(0, length, _SLICE_BYTES))
+    def _closed_end(self, data: bytes | mmap.mmap, length: int) -> int:
+        """The end of the records before the first that is not closed, of `length` bytes that end with a newline."""
+        done = 0
+        while (quote := data.find(self._quote, done, length)) >= 0:
+            start = data.rfind(b"\n", done, quote) + 1 or done
+            end = self._quoted_records_end(data, start, length)
+            if end == start:
+                return start
+            done = end
+        return length
 
-    def _quoted_end(self, block: mmap.mmap, length: int) -> int:
-        with memoryview(block) as view, view[:length] as head:
-            match = self._closed_records.match(head)
-            end = match.end() if match else 0
+    def _quoted_records_end(self, data: bytes | mmap.mmap, start: int, length: int) -> int:
+        with memoryview(data) as view, view[:length] as head:
+            match = self._quoted_records.match(head, start)
+            end = match.end() if match else start
             del match  # it holds on to the view
         return end
 

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from ferrisstreams.batch import Diagnosis, Fetch, RawRecord
-from ferrisstreams.connectors.framing import CsvFraming
 from ferrisstreams.duck.engine import Engine, column
 from ferrisstreams.errors import ConfigError, FatalConnectorError
 from ferrisstreams.formats.csv_fields import FieldSplitter
 from ferrisstreams.formats.csv_judge import CsvJudge
-from ferrisstreams.formats.diagnosis import Diagnoser
-from ferrisstreams.formats.expressions import any_of, call, data_type, number, table_function, text, type_map
+from ferrisstreams.formats.csv_reader import Block, CsvReader, Fields, record_bytes
+from ferrisstreams.formats.csv_records import CsvRecords
+from ferrisstreams.formats.expressions import any_of, call, data_type, text
 from ferrisstreams.formats.json_text import unencodable
 from ferrisstreams.formats.messages import csv_framed
 from ferrisstreams.formats.plain_text import plain_text
-from ferrisstreams.formats.reading import (
-    RAW,
-    fetched_block,
-    guard,
-    raw_records,
-    read_columns,
-    scan_nothing,
-    select_rows,
-)
+from ferrisstreams.formats.reading import fetched_block, read_columns, scan_nothing
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Schema
 
 T = exp.DataType.Type
 
-#: What the engine's reader takes as the longest record unless told otherwise.
-_RECORD_BYTES = 2 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _TIMES = (T.TIMESTAMPNTZ, T.TIMESTAMP, T.TIMESTAMPTZ)
 _NEVER_QUOTED = (
@@ -45,68 +36,119 @@ _NEVER_QUOTED = (
 class CsvDecoder:
     """With a header, columns are found by its names, in any order; others pass. Without one they stand in order.
 
-    An unquoted empty field (and each of `nulls`) is NULL, a quoted one is text. What the engine's `read_csv` says of a
-    record holds; a delimiter at a record's end passes. `scan` raises FatalConnectorError E4005 for a header that lacks
-    a column.
+    An unquoted empty field (and each of `nulls`) is NULL, a quoted one is text; in a file of one column both are NULL,
+    because a blank line is no record. Delimiters at a record's end pass. Records end with LF or CRLF, also mixed; a
+    carriage return alone is a fault of its record. `scan` raises FatalConnectorError E4005 for a header that lacks a
+    column.
     """
 
     def __init__(self, engine: Engine, schema: Schema, settings: DecodeSettings) -> None:
-        _require_marks(settings.delimiter, settings.quote)
+        _require_marks(settings.delimiter, settings.quote, settings.nulls)
         self._schema = schema
         self._settings = settings
-        self._columns = read_columns(schema, settings, engine.work)
-        self._framing = CsvFraming(settings.delimiter, settings.quote)
+        columns = read_columns(schema, settings, engine.work)
+        self._reader = CsvReader(columns, settings)
+        self._records = CsvRecords(settings.delimiter, settings.quote)
         self._splitter = FieldSplitter(settings.delimiter, settings.quote)
-        self._names: tuple[bytes | None, tuple[str, ...]] | None = None
-        self._scans: dict[tuple[str, tuple[str, ...], int, str], exp.Select] = {}
-        self._judge = CsvJudge(engine.work, self._columns, self._splitter, self._plain, ("", *settings.nulls))
-        self._diagnoser = Diagnoser(engine.work, self._framing, self._judge)
+        self._names: tuple[bytes | None, Fields] | None = None
+        self._scans: dict[Block, exp.Select] = {}
+        self._judge = CsvJudge(engine.work, columns, self._reader, self._records)
+        self._prepared: _Prepared | None = None
 
     def scan(self, fetch: Fetch) -> exp.Select:
-        block = fetched_block(fetch)
-        names = self._file_names(fetch)
-        if self._must_be_diagnosed(fetch, block, names):
+        fields = self._fields(fetch)
+        form = self._form(fetch, fields)
+        if form is None:
             return scan_nothing(self._schema)
-        key = block.path, names, _record_bytes(block.length), _newline(block)
-        if key not in self._scans:
-            self._scans[key] = self._select(*key)
-        return self._scans[key]
+        file = fetched_block(fetch)
+        block = Block(file.path, fields, record_bytes(file.length), form.newline, form.skip, form.comment)
+        if block not in self._scans:
+            self._scans[block] = self._reader.plain(block)
+        return self._scans[block]
 
     def diagnose(self, fetch: Fetch) -> Diagnosis:
-        self._judge.names = self._file_names(fetch)
-        return self._diagnoser.run(fetch, fetched_block(fetch))
+        file, data = fetched_block(fetch), self._data(fetch)
+        block = Block(file.path, self._fields(fetch), record_bytes(file.length), skip=1)
+        try:
+            return self._judge.diagnose(fetch, data, file, block)
+        finally:
+            file.write(data)
+            self._prepared = None
 
     def raw(self, fetch: Fetch, rows: Sequence[int]) -> list[RawRecord]:
-        return raw_records(fetch, self._framing, rows)
+        data = self._data(fetch) if fetch.messages is None else b""
+        return self._records.raw(fetch, data, rows, are_lines=self._judge.of_lines is fetch)
 
-    def _must_be_diagnosed(self, fetch: Fetch, block: MemoryFile, names: tuple[str, ...]) -> bool:
-        """Where the engine's reader would not see the records as they are.
+    def _data(self, fetch: Fetch) -> bytes:
+        """The block as the source gave it."""
+        if self._prepared is None or self._prepared.fetch is not fetch:
+            return fetched_block(fetch).read()
+        prepared = self._prepared
+        return fetched_block(fetch).read(0, prepared.length) if prepared.data is None else prepared.data
 
-        It skips a byte order mark, drops a last record whose quote is not closed without a word, and takes a blank line
-        as a row when there is one column.
+    def _form(self, fetch: Fetch, fields: Fields) -> _Form | None:
+        """How the engine's reader is to read the block, which is prepared for it; None where records must be looked at
+        first.
+
+        The reader drops what is behind a quote that is not closed without a word, skips a byte order mark, takes a
+        blank line as a row when there is one column, and has one kind of line end. Where that is not what the block
+        holds, its records are written anew as lines.
         """
-        if block.read(0, min(len(_BOM), block.length)) == _BOM:
-            return True
-        if not csv_framed(fetch, self._settings.quote):
-            return True
-        if fetch.caught_up and not self._framing.whole(block.read()):
-            return True
-        if len(names) > 1:
-            return False
-        data = block.read()
-        return data.startswith((b"\n", b"\r")) or b"\n\n" in data or b"\n\r" in data
+        if self._prepared is not None and self._prepared.fetch is fetch:
+            return self._prepared.form
+        self._prepared = None
+        file = fetched_block(fetch)
+        if not csv_framed(fetch, self._records):
+            return None
+        quoted = file.holds(self._settings.quote.encode())
+        data = file.read() if quoted or fields.count == 1 or file.holds(b"\r") else None
+        newline = self._newline(file, data, fields)
+        comment = self._records.comment(data) if data is not None else ""
+        if comment is None:
+            return None
+        if newline is None:
+            data = file.read() if data is None else data
+            form = _Form("\\n", 1, comment)
+            lines = self._records.as_lines(data)
+            file.write(lines + self._records.stop(lines, comment))
+            self._prepared = _Prepared(fetch, form, data, len(data))
+        else:
+            form = _Form("\\r\\n" if newline == b"\r\n" else "\\n", 0, comment)
+            if data is not None and comment:
+                self._prepared = _Prepared(fetch, form, None, file.length)
+                file.append(self._records.stop(data, comment, newline))
+        return form
 
-    def _file_names(self, fetch: Fetch) -> tuple[str, ...]:
-        """The columns of the file in their order; those that are not declared have names that nobody asks for."""
+    def _newline(self, file: MemoryFile, data: bytes | None, fields: Fields) -> bytes | None:
+        """What ends every record; None where the records must be written anew."""
+        if file.read(0, min(len(_BOM), file.length)) == _BOM:
+            return None
+        if data is None:
+            return b"\n"
+        if fields.count == 1 and self._records.has_blank(data):
+            return None
+        returns = data.count(b"\r")
+        if not returns:
+            return b"\n"
+        return b"\r\n" if data.count(b"\r\n") == data.count(b"\n") == returns else None
+
+    def _fields(self, fetch: Fetch) -> Fields:
+        """Where the declared columns stand in a record."""
         if not self._settings.header:
-            return self._schema.names
+            return Fields(tuple(range(len(self._schema.names))), len(self._schema.names))
         if self._names is None or self._names[0] != fetch.header:
             self._names = fetch.header, self._match(fetch.header or b"", fetch.origin)
         return self._names[1]
 
-    def _match(self, header: bytes, origin: str) -> tuple[str, ...]:
+    def _match(self, header: bytes, origin: str) -> Fields:
+        if b"\r" in header and self._records.split(header) is None:
+            raise FatalConnectorError(
+                f"{origin} has a carriage return within its header: lines end with LF or CRLF",
+                "E4005",
+                "convert the file's line ends, as with: tr '\\r' '\\n'",
+            )
         found = [field.text.strip() for field in self._splitter.split(header.decode(errors="replace")) or ()]
-        names = [f"_column_{place}" for place in range(len(found))]
+        result = []
         for declared in self._schema.names:
             places = [i for i, name in enumerate(found) if name == declared]
             places = places or [i for i, name in enumerate(found) if name.lower() == declared.lower()]
@@ -117,49 +159,38 @@ class CsvDecoder:
                     "E4005",
                     "declare the columns by the names of the header, or set header to false",
                 )
-            names[places[0]] = declared
-        return tuple(names)
+            result.append(places[0])
+        return Fields(tuple(result), len(found))
 
-    def _plain(self, path: str, length: int) -> exp.Select:
-        return self._select(path, self._judge.names, _record_bytes(length), "\\n", skip=1)
 
-    def _select(self, path: str, names: Sequence[str], record_bytes: int, newline: str, skip: int = 0) -> exp.Select:
-        raw_types = {c.name: c.raw_type for c in self._columns}
-        reader = table_function(
-            "read_csv",
-            text(path),
-            alias=RAW,
-            auto_detect=exp.false(),
-            header=exp.false(),
-            skip=number(skip),
-            parallel=exp.false(),
-            compression=text("none"),
-            delim=text(self._settings.delimiter),
-            quote=text(self._settings.quote),
-            escape=text(self._settings.quote),
-            new_line=text(newline),
-            nullstr=exp.Array(expressions=[text(value) for value in dict.fromkeys(("", *self._settings.nulls))]),
-            allow_quoted_nulls=exp.false(),
-            max_line_size=number(record_bytes),
-            columns=type_map((name, raw_types.get(name, "VARCHAR")) for name in names),
-        )
-        conditions = [check.condition.copy() for c in self._columns for check in c.checks]
-        return (
-            select_rows([(c.name, c.value) for c in self._columns])
-            .from_(reader)
-            .where(guard(conditions, [c.raw for c in self._columns]))
-        )
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The line end as the engine's reader is told it, the lines to skip, and the character of comments."""
+
+    newline: str
+    skip: int
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A fetch whose block was written to: what it held is `data`, or its first `length` bytes."""
+
+    fetch: Fetch
+    form: _Form
+    data: bytes | None
+    length: int
 
 
 class CsvEncoder:
     """Fields are quoted where they must be; NULL is `settings.null`, and text that reads like it is quoted.
 
-    Values are written as in JSON, without the quotes around text; lists, structs and maps as JSON text. A row of one
-    column that is NULL is a blank line, which readers (ours too) pass over: choose another `null` for such a file.
+    Values are written as in JSON, without the quotes around text; lists, structs and maps as JSON text. Where there is
+    one column, a NULL that would be a blank line, which readers pass over, is an empty quoted field.
     """
 
     def __init__(self, settings: EncodeSettings) -> None:
-        _require_marks(settings.delimiter, settings.quote)
+        _require_marks(settings.delimiter, settings.quote, (settings.null,))
         self._settings = settings
         marks = (settings.delimiter, settings.quote)
         self._bare = settings.null == "" and not any(mark.isalnum() or mark in "+-.: " for mark in marks)
@@ -168,8 +199,9 @@ class CsvEncoder:
         """Raises SqlError E1102 for a type that CSV cannot hold."""
         kinds = [(c.name, data_type(c.type)) for c in schema]
         fields: list[exp.Expr] = []
+        null = self._settings.null or (self._settings.quote * 2 if len(kinds) == 1 else "")
         for name, kind in kinds:
-            fields += [text(self._settings.delimiter), self._field(kind, column(name))]
+            fields += [text(self._settings.delimiter), self._field(kind, column(name), text(null))]
         line = call("concat", *fields[1:])
         failures = (unencodable(kind, column(name)) for name, kind in kinds)
         failed = any_of(failure for failure in failures if failure is not None)
@@ -185,9 +217,8 @@ class CsvEncoder:
         plain = name and not any(mark in name for mark in (self._settings.delimiter, quote, "\n", "\r"))
         return name if plain else quote + name.replace(quote, quote * 2) + quote
 
-    def _field(self, kind: exp.DataType, value: exp.Expr) -> exp.Expr:
+    def _field(self, kind: exp.DataType, value: exp.Expr, null: exp.Expr) -> exp.Expr:
         """Never NULL."""
-        null = text(self._settings.null)
         if kind.this == T.NULL:
             return null
         value = plain_text(kind, value, "CSV")
@@ -214,7 +245,7 @@ class CsvEncoder:
         )
 
 
-def _require_marks(delimiter: str, quote: str) -> None:
+def _require_marks(delimiter: str, quote: str, nulls: Collection[str]) -> None:
     for key, mark in (("delimiter", delimiter), ("quote", quote)):
         if len(mark) != 1 or mark in "\r\n" or not mark.isascii():
             raise ConfigError(
@@ -222,21 +253,12 @@ def _require_marks(delimiter: str, quote: str) -> None:
             )
     if delimiter == quote:
         raise ConfigError("delimiter and quote are the same", "E3003", "give two different characters")
-
-
-def _newline(block: MemoryFile) -> str:
-    """How the first record ends; a block that mixes both goes through the diagnosis."""
-    at = 0
-    while at < block.length:
-        piece = block.read(at, min(at + 4096, block.length))
-        place = piece.find(b"\n")
-        if place >= 0:
-            before = block.read(at + place - 1, at + place) if at + place else b""
-            return "\\r\\n" if before == b"\r" else "\\n"
-        at += len(piece)
-    return "\\n"
-
-
-def _record_bytes(length: int) -> int:
-    """A power of two, so that the statement's text seldom changes."""
-    return 1 << length.bit_length() if length > _RECORD_BYTES else _RECORD_BYTES
+    for null in nulls:
+        held = next((mark for mark in (delimiter, quote, "\r", "\n") if mark in null), None)
+        if held is not None:
+            what = {delimiter: "the delimiter", quote: "the quote"}.get(held, "a line end")
+            raise ConfigError(
+                f"nulls = {null!r} holds {what}: no unquoted field can read so",
+                "E3003",
+                "give a text without delimiter, quote and line ends, such as NA or \\N",
+            )

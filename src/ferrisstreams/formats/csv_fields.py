@@ -21,7 +21,8 @@ class FieldSplitter:
         self._field = re.compile(rf"{quoted}|((?! *{mark})[^{sep}\r\n]*+)(?={sep}|\Z)")
 
     def split(self, record: str) -> list[Field] | None:
-        """The fields of a record without its newline; None when a quote is not closed, or closed too early."""
+        """The fields of a record without its newline; None when a quote is not closed, or closed too early, or when a
+        carriage return or a newline stands outside of quotes."""
         fields = []
         at = 0
         while True:

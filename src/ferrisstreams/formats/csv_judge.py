@@ -1,114 +1,274 @@
-"""Judges CSV records, each alone: quotes, number of fields, values that do not fit their column."""
+"""Which records of a block fail, and why: in one pass of the engine's reader over the block.
+
+The reader gives every record that has the right number of fields, and tells the others in a table of its own; what is
+wrong with a value, expressions over the texts say. A record whose quotes are wrong would take its neighbours with it,
+so where there is one, such records are found first and left out.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, arrow_table, column
+from ferrisstreams.batch import Diagnosis, Fetch, RawRecord, Rejected
+from ferrisstreams.duck.engine import Connection, DataError, arrow_table, column, text
 from ferrisstreams.formats.base import ROW
-from ferrisstreams.formats.csv_fields import FieldSplitter
-from ferrisstreams.formats.diagnosis import Fault, Judgement, column_fault, create_table, shortened_bytes, utf8_fault
-from ferrisstreams.formats.expressions import data_type, number
-from ferrisstreams.formats.reading import RAW, ReadColumn
+from ferrisstreams.formats.csv_reader import SHOWN, WHICH, Block, CsvReader, record_bytes
+from ferrisstreams.formats.csv_records import SKIPPED, CsvRecords, line_count, lined
+from ferrisstreams.formats.diagnosis import Fault, column_fault, create_table, shortened_bytes, utf8_fault
+from ferrisstreams.formats.expressions import number, table_function
+from ferrisstreams.formats.messages import csv_framed
+from ferrisstreams.formats.reading import ReadColumn
+from ferrisstreams.memory_file import MemoryFile
 
-_WHICH = "_which"
+#: What the engine's reader calls a record after which it is not where we are.
+_LOST = "UNQUOTED VALUE"
+#: The reader notes every scan in a table, which is dropped when it has so many rows.
+_SCANS_KEPT = 256
 _numbers = itertools.count()
 
 
-class CsvJudge:
-    """`names` are the columns of the file that is judged now. `plain` makes the plain reader's statement."""
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """What the engine's reader gets: `content` as lines, `count` records where that is known.
 
+    `faults` are those of the records that it does not get, by ordinal.
+    """
+
+    content: bytes
+    count: int | None
+    faults: Mapping[int, Fault] = field(default_factory=dict)
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How many records are in the table, and which of its rows are wrong: the place in `outcomes`, and the text.
+
+    `rejected` are the places of the lines that are no records.
+    """
+
+    kept: int
+    wrong: Sequence[tuple[int, int, str]]
+    rejected: Sequence[int]
+
+
+class CsvJudge:
     def __init__(
-        self,
-        connection: Connection,
-        columns: tuple[ReadColumn, ...],
-        splitter: FieldSplitter,
-        plain: Callable[[str, int], exp.Select],
-        nulls: Collection[str],
+        self, connection: Connection, columns: Sequence[ReadColumn], reader: CsvReader, records: CsvRecords
     ) -> None:
         self._connection = connection
         self._columns = columns
-        self._splitter = splitter
-        self._nulls = frozenset(nulls)
-        self.plain = plain
-        self.names: tuple[str, ...] = tuple(c.name for c in columns)
-        number_ = next(_numbers)
-        self._texts, self._judged = f"_fields_{number_}", f"_judged_csv_{number_}"
+        self._reader = reader
+        self._records = records
+        serial = next(_numbers)
+        self._read, self._good, self._rejects = (f"_csv_{name}_{serial}" for name in ("read", "good", "rejects"))
+        self._statements: dict[Block, str] = {}
+        self._told = self._questions()
+        self._stale, self._scans, self._has_view = False, 0, False
+        #: The fetch of the last diagnosis, if each of its records is a line.
+        self.of_lines: Fetch | None = None
 
-    def suspects(self, records: Sequence[bytes]) -> bool:
-        # A message may hold several records, or none.
-        return any(b"\n" in record or b"\r" in record or not record.strip() for record in records)
+    def diagnose(self, fetch: Fetch, data: bytes, file: MemoryFile, block: Block) -> Diagnosis:
+        """`data` is what the fetch's block holds, `file` the place of `block`: it is written to."""
+        lines, reading = self._kept(fetch, data, file, block)
+        left_out = sorted(lines.faults)
+        missing = sorted([*_ordinals(reading.rejected, left_out), *left_out])
+        if missing:
+            self._number_rows(reading.kept, missing)
+        faults = dict(lines.faults)
+        rows = _ordinals([row for row, _, _ in reading.wrong], missing)
+        for row, (_, which, shown) in zip(rows, reading.wrong, strict=True):
+            faults[row] = self._column_fault(which, shown)
+        if not self._has_view:
+            self._connection.execute(self._good_rows())
+            self._has_view = True
+        are_lines = fetch.messages is None and line_count(data) == reading.kept + len(missing)
+        self.of_lines = fetch if are_lines else None
+        failed = sorted({*missing, *faults})
+        records = self._records.raw(fetch, data, failed, are_lines)
+        letters = [
+            _letter(fetch, row, faults.get(row) or self._shape_fault(record.value or b"", block.fields.count), record)
+            for row, record in zip(failed, records, strict=True)
+        ]
+        return Diagnosis(self._good, letters)
 
-    def lines(self, records: Sequence[bytes]) -> bytes:
-        # A line to skip first: a byte order mark is nothing special behind it.
-        return b"-\n" + b"".join(record + b"\n" for record in records)
+    def _kept(self, fetch: Fetch, data: bytes, file: MemoryFile, block: Block) -> tuple[_Lines, _Reading]:
+        """What the reader was given in the end, and what it made of it."""
+        for lines in self._readings(fetch, data):
+            if (reading := self._reading(lines, file, block)) is not None:
+                return lines, reading
+        places, records, faults = self._sound(fetch, data, block.fields.count)
+        while True:
+            lines = _Lines(lined(records), len(records), faults)
+            if (reading := self._reading(lines, file, block)) is not None:
+                return lines, reading
+            refused = self._refused(records, file, block)
+            told = {places[at]: Fault("E2101", f"not readable: {shortened_bytes(records[at])}") for at in refused}
+            faults |= told
+            places = [place for place in places if place not in told]
+            records = [record for at, record in enumerate(records) if at not in refused]
 
-    def judge(self, records: Sequence[bytes]) -> Judgement:
-        faults: dict[int, Fault] = {}
-        rows: list[int] = []
-        texts: dict[str, list[str | None]] = {c.name: [] for c in self._columns}
-        for place, record in enumerate(records):
-            fields = self._fields(record)
-            if isinstance(fields, Fault):
-                faults[place] = fields
-                continue
-            rows.append(place)
-            for name, value in zip(self.names, fields, strict=True):
-                if name in texts:
-                    texts[name].append(value)
-        return Judgement(faults | self._column_faults(rows, texts))
+    def _readings(self, fetch: Fetch, data: bytes) -> Iterator[_Lines]:
+        """What may do without a look at each record: the block as it is, then its lines with wrong quotes left out."""
+        comment = self._records.comment(data)
+        if comment is None or not csv_framed(fetch, self._records):
+            return
+        content = self._records.as_lines(data)
+        yield _Lines(content + self._records.stop(content, comment), self._records.count(content), comment=comment)
+        if not comment or fetch.messages is not None or b"\r" in data:
+            return
+        faults, pieces, line, done = {}, [SKIPPED], 0, 0
+        for start, end in self._records.unsound(data):
+            line += data.count(b"\n", done, start)
+            pieces.append(data[done:start])
+            faults[line] = self._shape_fault(data[start:end], 0)
+            line += 1
+            done = end
+        pieces.append(data[done:])
+        # Where a record has several lines the sum is wrong, and the records are looked at.
+        yield _Lines(b"".join(pieces), line_count(data) - len(faults), faults)
 
-    def _fields(self, record: bytes) -> list[str | None] | Fault:
+    def _sound(self, fetch: Fetch, data: bytes, count: int) -> tuple[list[int], list[bytes], dict[int, Fault]]:
+        """The records that the reader may see, their ordinals, and the faults of the others."""
+        if fetch.messages is None:
+            values: Sequence[bytes | None] = self._records.bare(data)
+            most = len(data)
+        else:
+            values, most = fetch.messages.values, fetch.messages.value_bytes_max
+        places, records, faults = [], [], {}
+        for row, value in enumerate(values):
+            record = (value or b"").rstrip(b"\r\n")
+            fault = self._fault(value, record, most, count)
+            if fault is None:
+                places.append(row)
+                # With one column a blank line is a message: that column is NULL.
+                records.append(record or self._records.delimiter)
+            else:
+                faults[row] = fault
+        return places, records, faults
+
+    def _fault(self, value: bytes | None, record: bytes, most: int, count: int) -> Fault | None:
+        if value is None:
+            return Fault("E2111", "the record has no value; a stream has no deletions (a table has)")
+        if len(value) > most:
+            return Fault("E2108", f"the record has {len(value)} bytes, more than max.record.bytes = {most}")
+        if not record and count > 1:
+            return self._shape_fault(record, count)
+        if self._records.is_suspect(record) and self._records.split(record) is None:
+            return self._shape_fault(record, count)
+        return None
+
+    def _shape_fault(self, value: bytes, count: int) -> Fault:
+        """What is wrong with a record that is not one of `count` fields."""
+        record = value.rstrip(b"\r\n")
         try:
-            content = record.decode()
+            record.decode()
         except UnicodeDecodeError:
             return utf8_fault(record)
-        fields = self._splitter.split(content)
-        if fields is None:
-            return Fault("E2101", f"a quote that is not closed, or closed too early: {shortened_bytes(record)}")
-        if len(fields) == len(self.names) + 1 and fields[-1].text == "" and not fields[-1].quoted:
-            fields.pop()  # the engine's reader lets a delimiter at the end pass
-        if len(fields) != len(self.names):
-            expected = f"{len(fields)} columns, where {len(self.names)} are expected"
-            return Fault("E2106", f"{expected}: {shortened_bytes(record)}")
-        return [None if not field.quoted and field.text in self._nulls else field.text for field in fields]
+        fields = self._records.split(record)
+        if fields is not None:
+            return Fault("E2106", f"{len(fields)} columns, where {count} are expected: {shortened_bytes(record)}")
+        why = "a quote that is not closed, or closed too early"
+        if self._records.split(record.replace(b"\r", b"")) is not None:
+            why = "a carriage return outside of quotes (lines end with LF or CRLF)"
+        return Fault("E2101", f"{why}: {shortened_bytes(record)}")
 
-    def _column_faults(self, rows: Sequence[int], texts: dict[str, list[str | None]]) -> dict[int, Fault]:
-        if not rows:
-            return {}
-        table = {_text(place): ("string", texts[c.name]) for place, c in enumerate(self._columns)}
-        self._connection.register(self._texts, arrow_table({ROW: ("int64", rows), **table}))
+    def _reading(self, lines: _Lines, file: MemoryFile, block: Block) -> _Reading | None:
+        """Makes the table of what is read; None when the reader may have lost its place."""
+        file.write(lines.content)
+        block = replace(block, record_bytes=record_bytes(len(lines.content)), comment=lines.comment)
+        if block not in self._statements:
+            created = create_table(self._read, self._reader.judged(block, self._rejects))
+            self._statements[block] = text(created)
+        if self._stale:
+            for table in (self._rejects, f"{self._rejects}_scans"):
+                self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+        self._stale = True
         try:
-            self._connection.execute(create_table(self._judged, self._read()))
+            kept = int(str(self._connection.rows(self._statements[block])[0][0]))
+        except DataError:
+            return None
+        told = self._connection.rows(self._told)
+        wrong = [(int(str(row)), int(str(which)), str(shown)) for row, which, shown, kind in told if kind is None]
+        rejected = sorted({int(str(line)) - 1 - block.skip for line, _, _, kind in told if kind is not None})
+        self._scans += 1
+        self._stale = bool(rejected) or self._scans % _SCANS_KEPT == 0
+        lost = any(kind == _LOST for *_, kind in told)
+        if lost or (lines.count is not None and kept + len(rejected) != lines.count):
+            return None
+        return _Reading(kept, wrong, rejected)
+
+    def _refused(self, records: Sequence[bytes], file: MemoryFile, block: Block) -> set[int]:
+        """The records that the reader loses its place at, each asked alone in the end."""
+        if self._reading(_Lines(lined(records), len(records)), file, block) is not None:
+            return set()
+        if len(records) == 1:
+            return {0}
+        middle = len(records) // 2
+        first = self._refused(records[:middle], file, block)
+        return first | {middle + at for at in self._refused(records[middle:], file, block)}
+
+    def _number_rows(self, kept: int, missing: Sequence[int]) -> None:
+        """Give the rows of the table the ordinals that are not missing."""
+        name = f"{self._rejects}_missing"
+        self._connection.register(name, arrow_table({ROW: ("int64", missing)}))
+        try:
+            every = table_function("range", number(kept + len(missing)), alias="_all")
+            left = exp.not_(column("range").isin(query=exp.select(ROW).from_(name)))
+            ordinals = exp.select(column("range").as_(ROW)).from_(every).where(left)
+            others = exp.Column(this=exp.Star(except_=[exp.to_identifier(ROW)]), table=exp.to_identifier("_rows"))
+            read = exp.select(column(ROW, "_ordinals"), others).from_(exp.to_table(self._read).as_("_rows"))
+            read.append("joins", exp.Join(this=ordinals.subquery("_ordinals"), method="POSITIONAL"))
+            self._connection.execute(create_table(self._read, read))
         finally:
-            self._connection.unregister(self._texts)
-        outcomes: list[tuple[exp.Expr, int, str]] = []
-        for place, c in enumerate(self._columns):
-            unread = exp.and_(column(_text(place), RAW).is_(exp.null()).not_(), c.raw.is_(exp.null()))
-            outcomes.append((unread, place, "E2104"))
-            outcomes += [(check.condition.copy(), place, check.code) for check in c.checks]
-        which = exp.Case(ifs=[exp.If(this=condition, true=number(i)) for i, (condition, _, _) in enumerate(outcomes)])
-        shown = [column(_text(place), RAW) for place in range(len(self._columns))]
-        judged = exp.select(column(ROW, RAW), which.as_(_WHICH), *shown).from_(exp.to_table(self._judged).as_(RAW))
-        wrong = exp.select("*").from_(judged.subquery("_w")).where(column(_WHICH).is_(exp.null()).not_())
-        faults = {}
-        for row, found, *values in self._connection.rows(wrong):
-            _, place, code = outcomes[int(str(found))]
-            c = self._columns[place]
-            faults[int(str(row))] = column_fault(c.name, c.described, code, str(values[place]))
-        return faults
+            self._connection.unregister(name)
 
-    def _read(self) -> exp.Select:
-        """The texts, and what they are as the columns' raw types; NULL where they are none."""
-        selected: list[exp.Expr] = [column(ROW)]
-        for place, c in enumerate(self._columns):
-            tried = exp.TryCast(this=column(_text(place)), to=data_type(c.raw_type))
-            selected += [column(_text(place)), exp.alias_(tried, c.name, quoted=True)]
-        return exp.select(*selected).from_(self._texts)
+    def _column_fault(self, which: int, shown: str) -> Fault:
+        outcome = self._reader.outcomes[which]
+        c = self._columns[outcome.place]
+        return column_fault(c.name, c.described, outcome.code, shown)
+
+    def _questions(self) -> str:
+        """What is wrong with rows of the table, and which lines the reader rejected."""
+        columns: list[exp.Expr] = [column(ROW), column(WHICH), column(SHOWN), exp.cast(exp.null(), "VARCHAR")]
+        wrong = exp.select(*columns).from_(self._read).where(column(WHICH).is_(exp.null()).not_())
+        lines = exp.select(column("line"), exp.null(), exp.null(), column("error_type")).from_(self._rejects)
+        return exp.union(wrong, lines, distinct=False).sql("duckdb")
+
+    def _good_rows(self) -> exp.Create:
+        """A view of the rows without fault."""
+        values = exp.select(column(ROW), *(column(c.name) for c in self._columns)).from_(self._read)
+        return exp.Create(
+            this=exp.to_table(self._good),
+            kind="VIEW",
+            replace=True,
+            properties=exp.Properties(expressions=[exp.TemporaryProperty()]),
+            expression=values.where(column(WHICH).is_(exp.null())),
+        )
 
 
-def _text(place: int) -> str:
-    return f"_text_{place}"
+def _ordinals(places: Sequence[int], missing: Sequence[int]) -> list[int]:
+    """The ordinals of rows at these places among all but the missing ones (ascending)."""
+    before = [row - index for index, row in enumerate(missing)]
+    return [place + bisect_right(before, place) for place in places]
+
+
+def _letter(fetch: Fetch, row: int, fault: Fault, record: RawRecord) -> Rejected:
+    return Rejected(
+        value=record.value,
+        code=fault.code,
+        message=fault.message,
+        stage="decode",
+        partition=fetch.partition,
+        offset=record.offset,
+        position=record.position,
+        row=row,
+        key=record.key,
+        headers=record.headers,
+        timestamp_ms=record.timestamp_ms,
+    )

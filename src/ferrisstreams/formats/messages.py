@@ -7,6 +7,7 @@ were one line with a record in it; the checks here are cheap and may call a soun
 from __future__ import annotations
 
 from ferrisstreams.batch import Fetch, Messages
+from ferrisstreams.formats.csv_records import CsvRecords
 from ferrisstreams.memory_file import MemoryFile
 
 #: A line that is no record, for a message that holds none.
@@ -33,7 +34,7 @@ def json_block(messages: Messages, block: MemoryFile) -> None:
     block.write(b"\n".join([*lines, b""]))
 
 
-def csv_framed(fetch: Fetch, quote: str) -> bool:
+def csv_framed(fetch: Fetch, records: CsvRecords) -> bool:
     """Every value is one line that is not blank, and leaves no quote open."""
     if fetch.messages is None:
         return True
@@ -42,5 +43,4 @@ def csv_framed(fetch: Fetch, quote: str) -> bool:
         return False
     if joined.startswith(b"\n") or b"\n\n" in joined:
         return False
-    mark = quote.encode()
-    return mark not in joined or all(value is None or not value.count(mark) & 1 for value in fetch.messages.values)
+    return records.are_sound(joined, fetch.messages.values)

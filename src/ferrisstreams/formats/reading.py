@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Fetch, RawRecord
-from ferrisstreams.connectors.framing import Framing
+from ferrisstreams.batch import Fetch
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.errors import InternalError, SqlError
 from ferrisstreams.formats.base import ROW
@@ -90,16 +89,6 @@ def scan_nothing(schema: Schema) -> exp.Select:
     nulls = [exp.alias_(exp.cast(exp.null(), c.type, dialect="duckdb"), c.name, quoted=True) for c in schema]
     alarm = exp.cast(call("error", text("a block that must be diagnosed")), "BOOLEAN")
     return exp.select(exp.alias_(exp.cast(number(0), "BIGINT"), ROW), *nulls).where(alarm)
-
-
-def raw_records(fetch: Fetch, framing: Framing, rows: Sequence[int]) -> list[RawRecord]:
-    """The records with these ordinals: lines but for their newline, messages as they are."""
-    if fetch.messages is not None:
-        return [fetch.messages.record(row) for row in rows]
-    data = fetched_block(fetch).read()
-    spans = list(framing.spans(data))
-    found = ((data[slice(*spans[row])], fetch.offset + spans[row][0]) for row in rows)
-    return [RawRecord(record.removesuffix(b"\n"), at, f"{fetch.origin} byte {at}") for record, at in found]
 
 
 def fetched_block(fetch: Fetch) -> MemoryFile:

@@ -62,11 +62,9 @@ def test_csv_quote_opens_only_at_the_start_of_a_field(data: bytes, records: list
     assert [data[start:end] for start, end in CSV.spans(data)] == records
 
 
-@pytest.mark.parametrize(
-    ("data", "whole"), [(b"", True), (b"a", True), (b'a"b\n', True), (b'"a', False), (b'"a\n', False), (b'"a"', True)]
-)
-def test_csv_tells_an_open_quote_at_the_end(data: bytes, whole: bool) -> None:
-    assert CSV.whole(data) is whole
+def test_csv_cut_is_before_a_quote_that_is_open() -> None:
+    data = b'a,"b"\nc,d\ne,"f\ng\n'
+    assert CSV.end(block(data), len(data), 10) == len(b'a,"b"\nc,d\n')
 
 
 def test_long_quoted_field_costs_one_pass() -> None:
