@@ -23,10 +23,14 @@ _EPOCH_UNITS_US = {"epoch_seconds": 1_000_000, "epoch_millis": 1_000}
 
 @dataclass(frozen=True, slots=True)
 class TimeFormat:
-    """`name` is as written in the settings; `key` is the setting that gives it, for messages."""
+    """`name` is as written in the settings; `key` is the setting that gives it, for messages.
+
+    `exact`: numbers come as text, with all their digits.
+    """
 
     name: str
     key: str
+    exact: bool = False
 
     @property
     def raw_type(self) -> str:
@@ -37,7 +41,7 @@ class TimeFormat:
             case "epoch_micros":
                 return "BIGINT"
             case "epoch_seconds" | "epoch_millis":
-                return "DOUBLE"
+                return "DECIMAL(38,6)" if self.exact else "DOUBLE"
         return "VARCHAR"
 
     @property
@@ -58,8 +62,14 @@ class TimeFormat:
             case "epoch_micros":
                 return _from_us(raw)
             case "epoch_seconds" | "epoch_millis":
-                scaled = exp.Mul(this=raw, expression=number(_EPOCH_UNITS_US[self.name]))
-                return _from_us(exp.cast(call("round", scaled), "BIGINT"))
+                # Apart, because a double does not hold the microseconds of the year 9999.
+                unit = number(_EPOCH_UNITS_US[self.name])
+                whole = call("trunc", raw)
+                part = exp.Mul(
+                    this=exp.paren(exp.Sub(this=raw.copy(), expression=whole.copy())), expression=unit.copy()
+                )
+                us = exp.Mul(this=exp.cast(whole, "BIGINT"), expression=unit)
+                return _from_us(exp.Add(this=us, expression=exp.cast(call("round", part), "BIGINT")))
         return _from_us(call("epoch_us", call("strptime", raw, text(self.name))))
 
     def failure(self, raw: exp.Expr) -> exp.Expr:
@@ -80,14 +90,15 @@ def time_formats(settings: DecodeSettings, connection: Connection) -> tuple[Time
     Raises ConfigError E3002 for a pattern that the engine does not know.
     """
     general, event = settings.timestamp_format, settings.event_time_format
-    plain = _time_format(_ISO if general is None else general, "timestamp.format", connection)
+    exact = settings.format == "csv"
+    plain = _time_format(TimeFormat(_ISO if general is None else general, "timestamp.format", exact), connection)
     if event is not None:
-        return plain, _time_format(event, "event.time.format", connection)
-    return plain, TimeFormat(_ISO, "event.time.format") if general is None else plain
+        return plain, _time_format(TimeFormat(event, "event.time.format", exact), connection)
+    return plain, TimeFormat(_ISO, "event.time.format", exact) if general is None else plain
 
 
-def _time_format(name: str, key: str, connection: Connection) -> TimeFormat:
-    result = TimeFormat(name, key)
+def _time_format(result: TimeFormat, connection: Connection) -> TimeFormat:
+    name, key = result.name, result.key
     if result.raw_type == "VARCHAR":
         try:
             connection.rows(exp.select(call("try_strptime", text(""), text(name))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.compile.compiler import take_plan_apart
@@ -26,6 +26,9 @@ from ferrisstreams.runtime.state_identity import load_state
 from ferrisstreams.runtime.task import Task, TaskSettings
 from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
 from ferrisstreams.runtime.watermarks import Watermarks
+
+#: 400 years.
+_CALENDAR_CYCLE_US = 146_097 * 24 * 60 * 60 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +263,10 @@ class Job:
 
 
 def iso_time(time_us: int | None) -> str | None:
-    """A time as ISO 8601 UTC; None stays None, and so does one outside of the calendar."""
+    """A time as ISO 8601 UTC, also one beyond the year 9999; None stays None."""
     if time_us is None:
         return None
-    try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")
-    except OverflowError:
-        return None
+    # The calendar repeats after 400 years, and Python's ends with the year 9999.
+    cycles, rest_us = divmod(time_us, _CALENDAR_CYCLE_US)
+    time = datetime(1970, 1, 1) + timedelta(microseconds=rest_us)
+    return f"{time.year + 400 * cycles:04}{time.isoformat()[4:]}Z"

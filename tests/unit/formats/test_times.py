@@ -16,6 +16,10 @@ TIMES: list[tuple[str, str, datetime | None]] = [
     ("epoch_seconds", "1704067200.123456", datetime(2024, 1, 1, 0, 0, 0, 123456)),
     ("epoch_seconds", "-1", datetime(1969, 12, 31, 23, 59, 59)),
     ("epoch_millis", "1704067200001", datetime(2024, 1, 1, 0, 0, 0, 1000)),
+    ("epoch_seconds", "253402300799", datetime(9999, 12, 31, 23, 59, 59)),
+    ("epoch_millis", "253402300799999", datetime(9999, 12, 31, 23, 59, 59, 999000)),
+    ("epoch_millis", "-62135596799999", datetime(1, 1, 1, 0, 0, 0, 1000)),
+    ("epoch_millis", "1704067200001.5", datetime(2024, 1, 1, 0, 0, 0, 1500)),
     ("epoch_millis", "1e300", None),
     ("epoch_micros", "1704067200000001", datetime(2024, 1, 1, 0, 0, 0, 1)),
     ("epoch_micros", "9223372036854775807", None),
@@ -43,6 +47,13 @@ def test_time_is_read_by_its_format(
         assert "timestamp.format" in rejected[0].message
     else:
         assert [row["a"] for row in rows] == [expected]
+
+
+def test_fraction_of_a_second_is_exact_in_the_year_9999(bench: Bench) -> None:
+    """As text: a number of JSON is a double, which has no microseconds there."""
+    reader = bench.decoder(schema(a="TIMESTAMP"), DecodeSettings("csv", timestamp_format="epoch_seconds", header=False))
+    rows, _ = bench.decode(reader, bench.fetch(b"253402300799.999999\n"))
+    assert rows == [{"a": datetime(9999, 12, 31, 23, 59, 59, 999999)}]
 
 
 def test_event_time_has_a_format_of_its_own(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from ferrisstreams.clock import ManualClock
 from ferrisstreams.errors import StateError
 from ferrisstreams.runtime.build import Environment, StandIns
 from ferrisstreams.runtime.faults import Crash, CrashAt
-from ferrisstreams.runtime.job import Job, JobResult
+from ferrisstreams.runtime.job import Job, JobResult, iso_time
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
 
@@ -146,3 +146,18 @@ def test_idle_job_commits_its_token_again_and_writes_down_what_is_final(outside:
     job.close()
     assert outside.run().error is None
     assert outside.sink.lines == expected()
+
+
+@pytest.mark.parametrize(
+    ("time_us", "expected"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (1_704_067_200_000_001, "2024-01-01T00:00:00.000001Z"),
+        (-1, "1969-12-31T23:59:59.999999Z"),
+        (253_402_300_800_000_000, "10000-01-01T00:00:00Z"),
+        (951_782_400_000_000 + 12_622_780_800_000_000 * 20, "10000-02-29T00:00:00Z"),
+        (None, None),
+    ],
+)
+def test_time_is_shown_whatever_its_year(time_us: int | None, expected: str | None) -> None:
+    assert iso_time(time_us) == expected
