@@ -65,6 +65,7 @@ CODES: Mapping[str, str] = {
     "E4006": "a place that dead letters cannot be replayed to",
     "E4007": "a file whose content breaks off or cannot be unpacked",
     "E4008": "a file that another job writes",
+    "E4009": "records whose key is the name of a column in other capitals",
     "E4101": "a Kafka broker that cannot be reached",
     "E4102": "a Kafka broker that is busy or has no leader",
     "E4103": "a Kafka topic that is not there",

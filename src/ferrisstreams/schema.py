@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`hidden`: not in `*`."""
+    """`hidden`: not in `*`. `folds`: declared without quotes, so that it is the same name to SQL in other capitals."""
 
     name: str
     type: str
     nullable: bool = True
     hidden: bool = False
+    folds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from ferrisstreams.formats.reading import RAW
 T = exp.DataType.Type
 
 #: Names that no key can have by accident: with a control character.
-_LINE, _READ, _FAULT = "_line\x7f", "_read\x7f", "_fault\x7f"
+LINE, _READ, _FAULT = "_line\x7f", "_read\x7f", "_fault\x7f"
 _MARKED, _MAPS = "_marked\x7f", "_maps\x7f"
 #: Faults of a line as a whole, and the number of a line that must be read exactly. Others count the outcomes.
 _MALFORMED, _NO_OBJECT, _TWICE, _DOUBTFUL = -1, -2, -3, -4
@@ -78,14 +78,14 @@ class JsonJudge:
         """Judge the lines of the file. The relation of the good ones holds until the next call."""
         key = path, object_bytes, form
         if key not in self._statements:
-            lines = _lines(path, object_bytes)
+            lines = json_lines(path, object_bytes)
             self._statements[key] = create_table(self._judged, self._statement(lines, form)).sql("duckdb")
         self._connection.execute(self._statements[key])
         rows, faults, doubtful = self._counts()
         tables = [(self._judged, form)]
         if doubtful:
             if not self._over_doubtful:
-                again = exp.select(column(ROW), column(_LINE)).from_(self._judged)
+                again = exp.select(column(ROW), column(LINE)).from_(self._judged)
                 again = again.where(column(_FAULT).eq(number(_DOUBTFUL)))
                 statement = self._statement(again, Form.EXACT)
                 self._over_doubtful = create_table(self._exact, statement).sql("duckdb")
@@ -121,7 +121,7 @@ class JsonJudge:
 
     def _failed(self, table: str, form: Form) -> list[Failed]:
         outcomes = self._outcomes(form)
-        line, fault = column(_LINE), column(_FAULT)
+        line, fault = column(LINE), column(_FAULT)
         shown = [
             exp.If(
                 this=fault.copy().eq(number(i)),
@@ -156,7 +156,7 @@ class JsonJudge:
         values = [
             exp.Case(ifs=[exp.If(this=fine.copy(), true=c.value(form))]).as_(c.name, quoted=True) for c in self._columns
         ]
-        line = exp.Case(ifs=[exp.If(this=exp.not_(fine), true=column(_LINE))]).as_(_LINE, quoted=True)
+        line = exp.Case(ifs=[exp.If(this=exp.not_(fine), true=column(LINE))]).as_(LINE, quoted=True)
         judged = exp.select("*", self._fault(form).as_(_FAULT, quoted=True)).from_(
             self._raws(lines, form).subquery(RAW)
         )
@@ -164,7 +164,7 @@ class JsonJudge:
 
     def _raws(self, lines: exp.Select, form: Form) -> exp.Select:
         """The raw columns beside the line; for columns with structs also their objects as maps."""
-        content: exp.Expr = column(_LINE)
+        content: exp.Expr = column(LINE)
         if form is Form.EXACT:
             only_members = not any(c.holds_json for c in self._columns)
             tried = marked_members(content) if only_members else marked(content)
@@ -172,19 +172,19 @@ class JsonJudge:
             content = column(_MARKED)
             if only_members:
                 valid = exp.If(this=call("json_valid", content.copy()), true=content.copy())
-                content = exp.Case(ifs=[valid], default=marked(column(_LINE)))
+                content = exp.Case(ifs=[valid], default=marked(column(LINE)))
         shape = {c.name: c.raw_type(form) for c in self._columns}
         read = [call("from_json", content, _shape(shape)).as_(_READ, quoted=True)]
         for place, (c, node) in enumerate(self._structs):
-            as_map = call("from_json", column(_LINE), _shape({c.name: node.as_map.sql("duckdb")}))
+            as_map = call("from_json", column(LINE), _shape({c.name: node.as_map.sql("duckdb")}))
             read.append(as_map.as_(_map_name(place), quoted=True))
-        inner = exp.select(column(ROW), column(_LINE), *read).from_(lines.subquery("lines"))
+        inner = exp.select(column(ROW), column(LINE), *read).from_(lines.subquery("lines"))
         raws = [_field(column(_READ), c.name).as_(c.name, quoted=True) for c in self._columns]
         maps = [
             _field(column(_map_name(place)), c.name).as_(_map_name(place), quoted=True)
             for place, (c, _) in enumerate(self._structs)
         ]
-        read_raws = exp.select(column(ROW), column(_LINE), *raws, *maps).from_(inner.subquery("parsed"))
+        read_raws = exp.select(column(ROW), column(LINE), *raws, *maps).from_(inner.subquery("parsed"))
         early = [(c, value) for c in self._columns if (value := c.early(form)) is not None]
         if not early:
             return read_raws
@@ -192,7 +192,7 @@ class JsonJudge:
         return exp.select("*", *values).from_(read_raws.subquery(RAW))
 
     def _fault(self, form: Form) -> exp.Expr:
-        line = column(_LINE, RAW)
+        line = column(LINE, RAW)
         is_object = call("json_type", line.copy()).eq(text("OBJECT"))
         nothing_read = exp.and_(*(c.raw.is_(exp.null()) for c in self._columns))
         cases: list[tuple[exp.Expr, int]] = [
@@ -207,7 +207,7 @@ class JsonJudge:
 
     def _twice(self) -> exp.Expr:
         """Whether a declared key stands twice. A line with as many keys as columns that are there has none twice."""
-        keys = call("json_keys", column(_LINE, RAW))
+        keys = call("json_keys", column(LINE, RAW))
         total: exp.Expr = number(0)
         for c in self._columns:
             total = exp.Add(this=total, expression=exp.cast(exp.not_(c.raw.is_(exp.null())), "INTEGER"))
@@ -234,7 +234,7 @@ class JsonJudge:
     def _unread(self, c: JsonColumn) -> exp.Expr:
         """Whether there is a value that the tolerant reader made NULL, or took for an object that it is not."""
         if not c.has_parts:
-            kind = call("json_type", column(_LINE, RAW), text(_pointer(c.name)))
+            kind = call("json_type", column(LINE, RAW), text(_pointer(c.name)))
             there = exp.func("COALESCE", kind.neq(text("NULL")), exp.false())
             return exp.and_(c.raw.is_(exp.null()), there)
         conditions = [_differs(node, node.values(c.raw)) for node in nodes(c.name, c.kind)]
@@ -244,7 +244,7 @@ class JsonJudge:
         return any_of(conditions) or exp.false()
 
     def _doubt(self, form: Form) -> exp.Expr | None:
-        line = column(_LINE, RAW)
+        line = column(LINE, RAW)
         doubts: list[exp.Expr] = []
         for c in self._columns:
             doubt = c.doubt(form)
@@ -259,7 +259,7 @@ class JsonJudge:
         return any_of(doubts)
 
 
-def _lines(path: str, object_bytes: int) -> exp.Select:
+def json_lines(path: str, object_bytes: int) -> exp.Select:
     """The lines of the file with their ordinals; one that is not JSON is NULL."""
     reader = table_function(
         "read_ndjson_objects",
@@ -270,7 +270,7 @@ def _lines(path: str, object_bytes: int) -> exp.Select:
         maximum_object_size=number(object_bytes),
     )
     ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
-    return exp.select(exp.alias_(ordinal, ROW), column("json").as_(_LINE, quoted=True)).from_(reader)
+    return exp.select(exp.alias_(ordinal, ROW), column("json").as_(LINE, quoted=True)).from_(reader)
 
 
 def _has_boolean(line: exp.Expr) -> exp.Expr:
@@ -280,7 +280,7 @@ def _has_boolean(line: exp.Expr) -> exp.Expr:
 
 def _is_boolean(c: JsonColumn) -> exp.Expr:
     """Whether a number was a boolean."""
-    line = column(_LINE, RAW)
+    line = column(LINE, RAW)
     none_or_one = c.raw.isin(number(0), number(1))
     kind = call("json_type", line.copy(), text(_pointer(c.name))).eq(text("BOOLEAN"))
     return exp.and_(none_or_one, _has_boolean(line), kind)
@@ -288,7 +288,7 @@ def _is_boolean(c: JsonColumn) -> exp.Expr:
 
 def _differs(node: Node, values: exp.Expr) -> exp.Expr:
     """Whether the text has more at this place than was read, or for a struct values that are no objects."""
-    found = call("json_type", column(_LINE, RAW), text(node.path))
+    found = call("json_type", column(LINE, RAW), text(node.path))
     kinds = found if node.many else call("list_value", found)
     there = each("list_filter", kinds, lambda x: x.copy().neq(text("NULL")))
     read = each("list_filter", values, lambda x: exp.not_(x.copy().is_(exp.null())))

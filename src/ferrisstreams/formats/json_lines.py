@@ -13,7 +13,8 @@ from ferrisstreams.errors import InternalError
 from ferrisstreams.formats.diagnosis import Fault, column_fault, shortened_bytes, utf8_fault
 from ferrisstreams.formats.expressions import any_of, call, number, table_function, text, type_map
 from ferrisstreams.formats.json_columns import Form, JsonColumn, json_columns
-from ferrisstreams.formats.json_judge import Failed, JsonJudge, Verdict
+from ferrisstreams.formats.json_judge import LINE, Failed, JsonJudge, Verdict, json_lines
+from ferrisstreams.formats.json_keys import KeyWatch
 from ferrisstreams.formats.messages import json_block
 from ferrisstreams.formats.reading import RAW, fetched_block, guard, scan_nothing, select_rows
 from ferrisstreams.formats.settings import DecodeSettings
@@ -44,6 +45,7 @@ class JsonLinesDecoder:
         #: Whether the judge is asked at once: the last batch had records that fail.
         self._expects_faults = False
         self._judged: tuple[Fetch, Verdict] | None = None
+        self._keys = KeyWatch(engine.work, schema)
         self._nothing = scan_nothing(schema)
         self._good: tuple[str, exp.Select] | None = None
 
@@ -51,6 +53,7 @@ class JsonLinesDecoder:
         block = fetched_block(fetch)
         if fetch.messages is not None:
             json_block(fetch.messages, block)
+        self._keys.look(json_lines(block.path, _object_bytes(block.length)), LINE, fetch.origin)
         if self._form is Form.EXACT or self._expects_faults or _begins_with_mark(block):
             return self._scan_judged(fetch, block)
         key = block.path, _object_bytes(block.length), self._form

@@ -14,6 +14,7 @@ from sqlglot import exp
 from ferrisstreams.duck.engine import column
 from ferrisstreams.errors import SqlError
 from ferrisstreams.formats.expressions import any_of, call, data_type, each, number, text, unless_null
+from ferrisstreams.formats.json_marks import is_non_finite, marked, unmarked
 from ferrisstreams.schema import Schema
 
 T = exp.DataType.Type
@@ -51,6 +52,10 @@ def unencodable(kind: exp.DataType, value: exp.Expr) -> exp.Expr | None:
     """A condition that is true for values that JSON has no text for; None when there are none of this type."""
     if kind.this in (T.DOUBLE, T.FLOAT, T.DATE, *_TIMES):
         return exp.not_(exp.func("COALESCE", call("isfinite", value.copy()), exp.true()))
+    if kind.this == T.JSON:
+        written = exp.func("LOWER", exp.cast(value.copy(), "VARCHAR"))
+        named = exp.or_(*(call("contains", written.copy(), text(name)) for name in ("nan", "inf")))
+        return exp.func("COALESCE", exp.and_(named, is_non_finite(call("json", marked(value)))), exp.false())
     match kind.this:
         case T.STRUCT:
             parts = (unencodable(inner, _field(value, name)) for name, inner in _fields(kind))
@@ -89,7 +94,7 @@ def _text(kind: exp.DataType, value: exp.Expr) -> exp.Expr:
         case T.VARBINARY:
             return _join([text('"'), call("to_base64", value), text('"')])
         case T.JSON:
-            return exp.cast(call("json", value), "VARCHAR")
+            return _json_document(value)
         case T.NULL:
             return exp.cast(exp.null(), "VARCHAR")
         case T.STRUCT:
@@ -102,6 +107,14 @@ def _text(kind: exp.DataType, value: exp.Expr) -> exp.Expr:
             return unless_null(value, _map(kind, value))
     hint = "leave the column out, or cast it to VARCHAR"
     raise SqlError(f"a value of type {kind.sql('duckdb')} cannot be written as JSON", "E1102", hint)
+
+
+def _json_document(value: exp.Expr) -> exp.Expr:
+    """JSON without white space between its parts. The engine writes other digits for some numbers than were written;
+    where its text differs, they are kept from it."""
+    written = exp.cast(call("json", value.copy()), "VARCHAR")
+    same = exp.If(this=written.eq(exp.cast(value.copy(), "VARCHAR")), true=exp.cast(value.copy(), "VARCHAR"))
+    return exp.Case(ifs=[same], default=unmarked(exp.cast(call("json", marked(value)), "VARCHAR")))
 
 
 def _object(members: list[tuple[str, exp.Expr]]) -> exp.Expression:

@@ -96,7 +96,7 @@ def _schema(context: Context, statement: DeclareStream) -> Schema:
     assert kinds is not None
     return Schema(
         tuple(
-            Column(column.name.text, kind, not column.not_null)
+            Column(column.name.text, kind, not column.not_null, folds=not column.name.quoted)
             for column, kind in zip(statement.columns, kinds, strict=True)
         )
     )
