@@ -62,6 +62,9 @@ def answer(case: Case) -> Answer:
         raise Inapplicable("rows that the clock refuses")
     if case.batch_rows is not None:
         raise Inapplicable("the output depends on the cut")
+    contents = [content for each in case.streams for content in each.partitions.values()]
+    if "skipped" in (case.expected.ledger or {}) and any(isinstance(content, RawRecords) for content in contents):
+        raise Inapplicable("records that fail")
     used = [each for each in case.streams if re.search(rf"\b{re.escape(each.name)}\b", case.query, re.I)]
     if len(used) != 1:
         raise Inapplicable("not exactly one stream")
@@ -155,6 +158,8 @@ class _Oracle:
         lines = list(_lines(content, types))
         if any(word in line for line in lines for word in (b"NaN", b"Infinity")):
             raise Inapplicable("DuckDB reads numbers that are not finite")
+        if isinstance(content, RawRecords) and any(re.search(rb":\s*-?\d+[.eE]", line) for line in lines):
+            raise Inapplicable("DuckDB reads numbers of JSON as floats")
         with TemporaryDirectory() as folder:
             path = Path(folder) / "rows.json"
             path.write_bytes(b"".join(line + b"\n" for line in lines))
