@@ -52,7 +52,7 @@ job task application; dead letter; at-least-once exactly-once; ledger mark slice
 """
 
 #: Test modules of a whole package, or of the world outside, and not of one module.
-TESTS_OF_NO_MODULE = {"duck/test_facts.py", "sql/test_hostile.py", "sql/test_meaning.py"}
+TESTS_OF_NO_MODULE = {"duck/test_facts.py", "runtime/test_memory.py", "sql/test_hostile.py", "sql/test_meaning.py"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,8 +93,9 @@ CODES: Mapping[str, str] = {
     "E6003": "too many failed rows at a stretch",
     "E6004": "a worker process that ended without a result",
     "E6005": "a job that was not started because one that it reads from failed",
+    "E6006": "a job that ran out of memory",
     # Ours.
-    "E9001": "a broken invariant",
+    "E9001": "a broken invariant, or an error that nothing foresaw",
 }
 
 
@@ -138,6 +139,8 @@ class FerrisError(Exception):
         lines = [f"{where}{self.message} [{self.code}]"]
         if self.position and (excerpt := self.position.excerpt()):
             lines.append(excerpt)
+        # What failed as well while the job was ended.
+        lines += getattr(self, "__notes__", ())
         if self.hint:
             lines.append(f"hint: {self.hint}")
         return "\n".join(lines)
@@ -179,11 +182,45 @@ class RowError(FerrisError):
     """The owner of the data acts: a row failed and the failure strategy says to stop. The epoch is rolled back."""
 
 
+class OutOfMemoryError(FerrisError):
+    """The operator acts: more memory, or a smaller job. The epoch is rolled back and the job stops as failed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, "E6006", "raise 'memory.limit', give the process more memory, or make batches and groups smaller"
+        )
+
+
 class InternalError(FerrisError):
-    """We act: a broken invariant of ours. The job stops; it is reported and never caught."""
+    """We act: a broken invariant of ours, or an error of another library that nothing foresaw. The epoch is rolled back
+    and the job stops as failed; other jobs go on."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "E9001", "this is a bug in FerrisStreams: please report it with the lines above")
+
+
+def as_ferris_error(error: Exception) -> FerrisError:
+    """The error itself, or what any other exception is to us. It keeps the notes and is raised from the original."""
+    match error:
+        case FerrisError():
+            return error
+        case MemoryError():
+            meant: FerrisError = OutOfMemoryError("the process has no memory left")
+        case _:
+            meant = InternalError(f"{type(error).__name__}: {error}")
+    meant.__cause__ = error
+    for note in getattr(error, "__notes__", ()):
+        meant.add_note(note)
+    return meant
+
+
+@contextmanager
+def noted_on(error: BaseException) -> Iterator[None]:
+    """What fails while `error` is dealt with is a note on it: the first error is the reason."""
+    try:
+        yield
+    except Exception as other:
+        error.add_note(f"and then: {other.message if isinstance(other, FerrisError) else repr(other)}")
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 
 import ferrisstreams as fs
-from ferrisstreams.errors import ConfigError, SqlError
+from ferrisstreams.errors import ConfigError, RowError, SqlError
 from ferrisstreams.runtime.observer import ProgressEvent
 from tests.surfaces.applications import BARS, LEDGER, LINES, SEVERAL
 
 TOTALS = "SELECT symbol, sum(qty) AS qty FROM trades GROUP BY symbol EMIT FINAL"
+SKIPPING = fs.RunOptions(overrides={"failure_strategy": "log_and_continue"})
 TRADES = [{"symbol": "a", "qty": 1}, {"symbol": "b", "qty": 2}, {"symbol": "a", "qty": 3}]
 
 
@@ -46,6 +47,53 @@ def test_query_that_is_wrong_has_a_place() -> None:
         rows("SELECT symbl FROM trades", trades=TRADES)
 
 
+ODD = [{"symbol": "a", "qty": "1"}, {"symbol": "b", "qty": "odd"}, {"symbol": "c", "qty": "3"}]
+NUMBERS = "SELECT symbol, CAST(qty AS INT) AS qty FROM trades"
+
+
+def test_row_that_fails_in_a_query_raises() -> None:
+    with pytest.raises(RowError, match="odd"):
+        fs.query(NUMBERS, trades=ODD)
+
+
+@pytest.mark.parametrize("strategy", ["LogAndContinue", "log_and_continue"])
+def test_query_obeys_its_own_strategy_and_gives_the_ledger(strategy: str) -> None:
+    found = fs.query(f"{NUMBERS} WITH ('failure_strategy' = '{strategy}', 'batch.size' = 1)", trades=ODD)
+    assert [table.to_pylist() for table in found] == [[{"symbol": "a", "qty": 1}], [{"symbol": "c", "qty": 3}]]
+    ledger = found.ledger
+    assert (ledger.read, ledger.emitted, ledger.skipped, ledger.written) == (3, 2, 1, 2)
+    assert found.table().column("qty").to_pylist() == [1, 3]
+
+
+def test_dead_letters_of_a_query_go_where_it_says(tmp_path: Path) -> None:
+    letters = tmp_path / "letters.jsonl"
+    found = fs.query(f"{NUMBERS} WITH ('failure_strategy' = 'send_to_dlq', 'dlq.path' = '{letters}')", trades=ODD)
+    assert (found.ledger.dead_lettered, letters.read_text().count("\n")) == (1, 1)
+
+
+def test_setting_that_a_query_cannot_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match="connector"):
+        fs.query(f"{NUMBERS} WITH ('connector' = 'file', 'path' = 'out.jsonl')", trades=ODD)
+    with pytest.raises(ConfigError, match="comit"):
+        fs.query(f"{NUMBERS} WITH ('comit.policy' = 'per_batch')", trades=ODD)
+
+
+def test_column_that_only_later_rows_have_is_kept() -> None:
+    found = rows("SELECT symbol, note FROM trades", trades=[{"symbol": "a"}, {"symbol": "b", "note": "late"}])
+    assert found == [{"symbol": "a", "note": None}, {"symbol": "b", "note": "late"}]
+
+
+def test_values_without_a_common_type_name_their_column() -> None:
+    with pytest.raises(ConfigError, match=r"trades\.qty"):
+        fs.query("SELECT qty FROM trades", trades=[{"qty": 1}, {"qty": "a"}])
+
+
+def test_result_without_rows_has_its_columns() -> None:
+    found = fs.query("SELECT symbol, qty FROM trades WHERE qty > 5", trades=TRADES)
+    assert (list(found), found.ledger.filtered) == ([], 3)
+    assert (found.table().column_names, found.table().num_rows) == (["symbol", "qty"], 0)
+
+
 class Watcher:
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -60,10 +108,26 @@ class Watcher:
 
 def test_application_runs_and_tells_an_observer(folder: Path) -> None:
     watcher = Watcher()
-    (job,) = fs.Application.read(folder / "bars.sql").run(observer=watcher).jobs
+    options = fs.RunOptions(strict=False)
+    (job,) = fs.Application.read(folder / "bars.sql").run(options=options, observer=watcher).jobs
     assert (job.name, job.state, job.error) == ("bars", "finished", None)
     assert job.ledger.as_dict() == LEDGER
     assert (watcher.rows, watcher.events) == (6, ["row_rejected"])
+
+
+def test_row_that_fails_over_a_bounded_source_raises_and_leaves_nothing(folder: Path) -> None:
+    with pytest.raises(RowError, match="E6001"):
+        fs.Application.read(folder / "bars.sql").run()
+    assert not (folder / "bars.jsonl").exists()
+    assert not (folder / ".ferris").exists()
+    (job,) = fs.Application.read(folder / "bars.sql").run(options=SKIPPING).jobs
+    assert (job.state, job.ledger.as_dict()) == ("finished", LEDGER)
+
+
+def test_row_that_fails_on_an_endless_source_is_logged(folder: Path) -> None:
+    watching = fs.RunOptions(overrides={"watch": "true"}, max_records=6)
+    (job,) = fs.Application.read(folder / "bars.sql").run(options=watching).jobs
+    assert (job.error, job.ledger.skipped) == (None, 1)
 
 
 def test_options_choose_jobs_and_override_settings(folder: Path) -> None:
@@ -84,9 +148,9 @@ def test_failure_of_a_job_is_in_its_result(folder: Path) -> None:
 def test_stop_before_the_run_leaves_everything_for_the_next(folder: Path) -> None:
     application = fs.Application.read(folder / "bars.sql")
     application.stop()
-    (job,) = application.run().jobs
+    (job,) = application.run(options=SKIPPING).jobs
     assert (job.state, job.rows) == ("stopped", 0)
-    (job,) = fs.Application.read(folder / "bars.sql").run().jobs
+    (job,) = fs.Application.read(folder / "bars.sql").run(options=SKIPPING).jobs
     assert (job.state, job.rows) == ("finished", 6)
 
 

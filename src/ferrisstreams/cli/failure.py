@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from typing import TypeAlias
 
-from ferrisstreams.errors import FerrisError, InternalError
+from ferrisstreams.errors import FerrisError, InternalError, as_ferris_error
 
 #: Set in the environment to see the traceback of an internal error.
 DEBUG_VARIABLE = "FERRIS_DEBUG"
@@ -50,11 +50,6 @@ def as_json(error: FerrisError) -> ErrorFields:
         "line": place.line if place else None,
         "column": place.column if place else None,
     }
-
-
-def as_ferris_error(error: Exception) -> FerrisError:
-    """The error itself, or the internal error that any other exception is."""
-    return error if isinstance(error, FerrisError) else InternalError(f"{type(error).__name__}: {error}")
 
 
 def _trace(error: Exception) -> str:

@@ -13,11 +13,11 @@ import typer
 
 from ferrisstreams.cli.application import choose, open_application, read_text
 from ferrisstreams.cli.arguments import Output, RunArguments, parse_settings
-from ferrisstreams.cli.failure import as_ferris_error, as_json, paint, report
+from ferrisstreams.cli.failure import as_json, report
 from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary, print_json, print_table
-from ferrisstreams.errors import InternalError
+from ferrisstreams.errors import InternalError, as_ferris_error
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.telemetry.logs import LogObserver, log_to_standard_error
@@ -100,6 +100,7 @@ def run_options(arguments: RunArguments) -> RunOptions:
         overwrite=arguments.overwrite,
         jobs=(arguments.job,) if arguments.job else None,
         worker=arguments.number,
+        strict=False,
     )
 
 
@@ -125,7 +126,7 @@ def _run_here(
     for job in result.jobs:
         # The error of one of several workers is told by the process that started them.
         if job.error is not None and arguments.number is None:
-            sys.stderr.write(paint(str(job.error)) + "\n")
+            report(job.error)
     return [JobSummary.of(job) for job in result.jobs]
 
 

@@ -137,6 +137,10 @@ class Sink(Protocol):
     def close(self) -> None:
         """Give everything back. Called once, also after an error."""
 
+    def discard(self) -> None:
+        """After `close`, of a new job of which nothing became final: what `open` has made goes, and what it found
+        stays. Of a sink that was opened with a mark nothing goes."""
+
 
 @dataclass(frozen=True, slots=True)
 class CommittedOffset:

@@ -44,6 +44,9 @@ class BlackholeSink:
     def close(self) -> None:
         """Nothing is held."""
 
+    def discard(self) -> None:
+        """Nothing was made."""
+
 
 def row_mark(mark: JsonValue) -> int:
     """A mark that is a number of rows; None is none."""

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.compression import Compression
 from ferrisstreams.connectors.output_claim import OutputClaim
-from ferrisstreams.connectors.output_file import Extent, OutputFile, make_folder, not_empty, packed, sync_folder
+from ferrisstreams.connectors.output_file import (
+    Extent,
+    OutputFile,
+    make_folder,
+    not_empty,
+    packed,
+    sync_folder,
+    write_error,
+)
 from ferrisstreams.errors import FerrisError, InternalError, StateError
 
 
@@ -49,6 +57,8 @@ class FileSink:
         self._final = 0
         self._first = 0
         self._is_new = False
+        self._found: int | None = None
+        self._begun = False
 
     def check(self) -> None:
         settings = self._settings
@@ -73,7 +83,9 @@ class FileSink:
         if settings.letters:
             make_folder(os.path.dirname(settings.path), settings.path)
         self._take(size if settings.append else 0)
+        self._found = size if os.path.exists(settings.path) else None
         self._file.create()
+        self._begun = True
         self._first = size if settings.append else 0
         self._begin()
         sync_folder(os.path.dirname(settings.path), settings.path)
@@ -122,6 +134,29 @@ class FileSink:
     def _mark(self, length: int) -> None:
         self._claim.mark(length)
         self._final = length
+
+    def discard(self) -> None:
+        if not self._begun:
+            return
+        try:
+            self._claim.take(self._first)
+        except FerrisError:
+            return  # another job writes it by now
+        try:
+            self._put_back()
+        finally:
+            self._claim.release(all_final=True)
+
+    def _put_back(self) -> None:
+        try:
+            if self._found is None:
+                os.unlink(self._settings.path)
+            else:
+                os.truncate(self._settings.path, self._first)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise write_error(self._settings.path, error) from error
 
     def _begin(self) -> None:
         """Cut off all that is ours; what `append` found there stays."""

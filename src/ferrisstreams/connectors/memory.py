@@ -172,3 +172,6 @@ class MemorySink:
 
     def close(self) -> None:
         """The rows stay."""
+
+    def discard(self) -> None:
+        self.rollback(None)

@@ -232,6 +232,9 @@ class RotatingSink:
         file.close()
         _publish(part)
 
+    def discard(self) -> None:
+        """A file begins with its first row, and one that is not final is gone when the sink is closed."""
+
     # --- private ----------------------------------------------------------------------------------------------------
 
     def _spread(self, data: bytes) -> None:

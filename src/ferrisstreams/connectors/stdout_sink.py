@@ -53,6 +53,9 @@ class StdoutSink:
     def close(self) -> None:
         """The stream is not ours to close."""
 
+    def discard(self) -> None:
+        """What was printed cannot be taken back."""
+
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         try:

@@ -6,6 +6,7 @@ appends and merges finished results. See `docs/architecture.md`, section 3.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import duckdb
 from sqlglot import exp
 
-from ferrisstreams.errors import FatalConnectorError, FerrisError, InternalError, StateError
+from ferrisstreams.errors import FerrisError, InternalError, OutOfMemoryError, StateError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,9 +129,10 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._root = duckdb.connect(":memory:")
-        self._configure(settings)
-        for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM, *_IS_WHOLE):
-            self._root.execute(macro)
+        with _translated():
+            self._configure(settings)
+            for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM, *_IS_WHOLE):
+                self._root.execute(macro)
         self.work = Connection(self._root)
         self.state = Connection(self._root.cursor())
 
@@ -293,18 +295,25 @@ def column(name: str, table: str | None = None) -> exp.Column:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
-        raise FatalConnectorError(
-            f"the memory limit of the job is reached: {first_line(error)}", "E5005", "raise memory.limit"
-        ) from error
     except _DATA_ERRORS as error:
         raise DataError(str(error)) from error
     except duckdb.IOException as error:
+        _raise_out_of_memory(error)
         raise StateError(first_line(error), "E5005", "check the disk and the rights of the state folder") from error
     except _BIND_ERRORS as error:
         raise BindError(f"{type(error).__name__}: {error}") from error
     except duckdb.Error as error:
+        _raise_out_of_memory(error)
         raise InternalError(f"{type(error).__name__}: {error}") from error
+
+
+#: What DuckDB says where it gets no memory for a checkpoint (an IOException) or for its own work (a FatalException).
+_NO_MEMORY = re.compile("failed to (allocate|pin)|could not allocate|bad.alloc", re.I)
+
+
+def _raise_out_of_memory(error: duckdb.Error) -> None:
+    if isinstance(error, duckdb.OutOfMemoryException) or _NO_MEMORY.search(str(error)):
+        raise OutOfMemoryError(f"the engine has no memory left: {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:

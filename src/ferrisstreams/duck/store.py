@@ -21,7 +21,6 @@ FORMAT_VERSION = 3
 #: What this version still reads. It had a hash and a description in the place of the identity.
 _FORMER_VERSION = 2
 
-_TABLES = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}' AND table_name = 'epochs'"
 _META = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}' AND table_name = 'meta'"
 
 
@@ -97,10 +96,6 @@ class StateStore:
             {"version": FORMAT_VERSION, "id": self.state_id, "identity": identity},
         )
 
-    def is_empty(self) -> bool:
-        """Whether nothing was ever kept: there is no epoch. `kept` need not have been called."""
-        return not self._state.rows(_TABLES) or self.last() is None
-
     def last(self) -> EpochRow | None:
         """The last epoch."""
         rows = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.epochs ORDER BY epoch DESC LIMIT 1")
@@ -112,18 +107,21 @@ class StateStore:
             self._state.execute("BEGIN TRANSACTION")
             self._open = True
 
-    def commit(self, row: EpochRow) -> None:
-        """Write the epoch row, commit, read it back. After an error the process must stop and reconcile at start."""
+    def write(self, row: EpochRow) -> None:
+        """Write the epoch row in its transaction, which `commit` makes final."""
         self.begin()
         self._state.execute(
             f"INSERT INTO {STATE_SCHEMA}.epochs VALUES ($epoch, $content, $confirmed)",
             {"epoch": row.epoch, "content": json.dumps(row.content), "confirmed": row.confirmed},
         )
-        self._state.execute("COMMIT")
-        self._open = False
+
+    def commit(self, epoch: int) -> None:
+        """Commit the epoch's transaction and read its row back. After an error it is not known whether the epoch is
+        kept: the process must stop and reconcile at start."""
+        self.finish()
         # A third of what `last` costs, which sorts and reads the row.
-        if self._state.rows(f"SELECT max(epoch) FROM {STATE_SCHEMA}.epochs") != [(row.epoch,)]:
-            raise InternalError(f"the state's COMMIT of epoch {row.epoch} kept nothing")
+        if self._state.rows(f"SELECT max(epoch) FROM {STATE_SCHEMA}.epochs") != [(epoch,)]:
+            raise InternalError(f"the state's COMMIT of epoch {epoch} kept nothing")
 
     def confirm(self, epoch: int) -> None:
         """Write down, in the open transaction, that the epoch is final."""
@@ -142,20 +140,21 @@ class StateStore:
         self._state.execute(f"UPDATE {STATE_SCHEMA}.meta SET state_id = $id", {"id": state_id})
         self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs")
         self.state_id = state_id
-        self.commit(row)
+        self.write(row)
+        self.commit(row.epoch)
 
     def forget_before(self, epoch: int) -> None:
         """Delete the rows of older epochs."""
         self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs WHERE epoch < $epoch", {"epoch": epoch})
 
     def finish(self) -> None:
-        """Commit a transaction that holds no epoch row (reclaiming)."""
+        """Commit the open transaction."""
         if self._open:
+            self._open = False  # also when COMMIT raises: it has ended the transaction
             self._state.execute("COMMIT")
-            self._open = False
 
     def rollback(self) -> None:
         """Take back everything since the last commit."""
         if self._open:
-            self._state.execute("ROLLBACK")
             self._open = False
+            self._state.execute("ROLLBACK")

@@ -14,6 +14,7 @@ from ferrisstreams.compile.compiler import CompileSettings, compile_plan, output
 from ferrisstreams.compile.message_rows import MessageForm
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
+from ferrisstreams.config.resolve import Settings
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.connectors.blackhole import BlackholeSink
@@ -35,6 +36,7 @@ from ferrisstreams.plan.nodes import Sink as QuerySink
 from ferrisstreams.plan.system_columns import RECORD_TIME, used_system_columns
 from ferrisstreams.runtime.batching import SourceKind, Strategy, choose_strategy
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
+from ferrisstreams.runtime.failures import FailurePolicy
 from ferrisstreams.runtime.faults import Faults, NoFaults
 from ferrisstreams.runtime.files import SinkPlace, encoding_of, file_sink, format_of, has_header, source_files
 from ferrisstreams.runtime.identity import JobIdentity, require_name
@@ -70,8 +72,9 @@ class StandIns:
 class Environment:
     """What surrounds a job: folders, components, and the sources and sinks in memory that it may name.
 
-    `state_root` None keeps state in memory. `engine` is given by tests that let it survive a crash. `worker`: which one
-    of several (`parallelism`) this process is; None: not one of several. `sizes`: tests have other ones.
+    `state_root` None keeps state in memory. `strict`: over a bounded source a row that fails stops the job, where no
+    failure strategy is named. `engine` is given by tests that let it survive a crash. `worker`: which one of several
+    (`parallelism`) this process is; None: not one of several. `sizes`: tests have other ones.
     """
 
     application: str
@@ -91,6 +94,7 @@ class Environment:
     stand_ins: StandIns | None = None
     worker: int | None = None
     sizes: Sizes = USUAL_SIZES
+    strict: bool = False
 
 
 class JobBuilder:
@@ -195,7 +199,7 @@ class JobBuilder:
 
     def compile_settings(self) -> CompileSettings:
         source = self.settings.source
-        inputs, outputs = failure_policy(source), failure_policy(self.settings.sink)
+        inputs, outputs = self.input_failures, self.output_failures
         ahead_ms = source.optional_number("watermark.max_ahead")
         clock = self.environment.clock
         return CompileSettings(
@@ -230,10 +234,43 @@ class JobBuilder:
     @property
     def needs_dead_letters(self) -> bool:
         """Whether any strategy may send a row to the dead letters."""
-        sides = (failure_policy(self.settings.source), failure_policy(self.settings.sink))
-        return any(side.route == "dlq" for side in sides) or (
+        return "dlq" in (self.input_failures.route, self.output_failures.route) or (
             self.settings.source.text("late.data.strategy") == "dead_letter"
         )
+
+    @property
+    def input_failures(self) -> FailurePolicy:
+        """What becomes of a row of the source that fails."""
+        return self._failures(self.settings.source)
+
+    @property
+    def output_failures(self) -> FailurePolicy:
+        """What becomes of a row that cannot be written."""
+        return self._failures(self.settings.sink)
+
+    def is_strict(self) -> bool:
+        """Whether a row that fails stops the job, although no strategy says so."""
+        sides = (self.settings.source, self.settings.sink)
+        return self._stops_bounded and not all(side.given("failure_strategy") for side in sides)
+
+    def _failures(self, side: Settings) -> FailurePolicy:
+        if self._stops_bounded and not side.given("failure_strategy"):
+            return FailurePolicy("fail")
+        return failure_policy(side)
+
+    @property
+    def _stops_bounded(self) -> bool:
+        source = self.settings.source
+        match self.settings.source_connector:
+            case "file":
+                endless = source.flag("watch")
+            case "datagen":
+                endless = source.optional_integer("rows") is None
+            case "kafka":
+                endless = True
+            case _:
+                endless = False
+        return self.environment.strict and (self.environment.once or not endless)
 
     def _message_form(self) -> MessageForm | None:
         if self.settings.sink_connector != "kafka":

@@ -4,9 +4,13 @@
 2. Prepare. Flush the sinks: written and on disk. Then commit the state rows and the epoch row, and read it back.
 3. Decide. With the state file as decider, step 2 was the decision. Else the positions go into the transaction, each
    with the token of the epoch, and the transaction is committed.
-4. Confirm. The epoch is final: marks and positions are remembered for a rollback, and the sinks publish what waited.
-   The row of the next epoch, a reclaim, an idle moment or an orderly stop write it down.
+4. Confirm. The epoch is final: the source is told, and the sinks publish what waited. The row of the next epoch, a
+   reclaim, an idle moment or an orderly stop write it down.
 5. Reclaim. Give back what is closed, in a transaction of its own that can be done again.
+
+An error before the decision takes the open epoch back. From the decision on the epoch stands: it is what a later error
+goes back to, and what fails of 4 and 5 is logged and done again (`runtime/follow_ups.py`), before the next epoch is
+prepared. Where the deciding act itself raises, nothing is touched: its outcome is settled by the next start.
 
 After an error or a crash the job goes on as at start: what is final is asked of the decider (`runtime/reconcile.py`),
 an epoch that is not is deleted, and the files are cut to their marks.
@@ -14,19 +18,24 @@ an epoch that is not is deleted, and the files are cut to their marks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
-from ferrisstreams.batch import JsonValue, Positions
+from ferrisstreams.batch import JsonValue, Limit, Positions
 from ferrisstreams.clock import Clock
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.duck.store import EpochRow, StateStore, mapping_of
-from ferrisstreams.errors import ConnectorError, FencedError, FerrisError, StateError, UnknownOutcomeError
+from ferrisstreams.errors import ConnectorError, FencedError, StateError, UnknownOutcomeError, noted_on
 from ferrisstreams.runtime.deadletter import DeadLetters
 from ferrisstreams.runtime.faults import Faults
+from ferrisstreams.runtime.follow_ups import FollowUps
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reconcile import Token, final_epoch, newest
 from ferrisstreams.runtime.watermarks import Watermarks
+
+#: A new job has an epoch before anything is read: it says where the job begins, and marks the sinks.
+OPENING_EPOCH = 1
 
 #: Reclaiming costs a durable transaction: one in this time, or in this many epochs, whichever comes first.
 RECLAIM_INTERVAL_MS = 1_000.0
@@ -35,7 +44,8 @@ RECLAIM_EPOCHS = 50
 
 @dataclass(frozen=True, slots=True)
 class CommitPolicy:
-    """When an epoch ends: `per_record`, `per_batch`, or `hybrid` by what is queued, time and rows.
+    """When an epoch ends: with each row (`per_record`), with each batch (`per_batch`), or by what is queued, time and
+    rows (`hybrid`).
 
     While idle, the token is committed again every `heartbeat_ms`, so that the system outside does not forget it.
     """
@@ -76,6 +86,7 @@ class CommitParts:
     store: StateStore
     clock: Clock
     faults: Faults
+    follow_ups: FollowUps
     transactions: Transactions | None = None
 
 
@@ -95,8 +106,10 @@ class Commit:
         self._rows = 0
         self._dirty = False
         self._prepared = False
+        self._deciding = False
         self._written = True
-        self.epoch = 1
+        self.epoch = OPENING_EPOCH
+        self._adopted = False
         self.batches = 0
 
     # --- at start ---------------------------------------------------------------------------------------------------
@@ -108,6 +121,9 @@ class Commit:
         positions, in whatever is there now, instead of the last epoch's.
         """
         parts = self._parts
+        beginning = self._content()
+        if last is not None:
+            self._restore_progress(last.content)  # What a start that fails tells of the job, too.
         parts.faults.reach("after_open")
         if parts.transactions is None and last is not None and not last.confirmed:
             raise StateError(
@@ -115,9 +131,6 @@ class Commit:
                 "E5003",
                 "run it once as it was (dlq.topic, job.mode, the sink): then it is known whether the epoch is final",
             )
-        beginning = self._content()
-        if last is not None:
-            self._restore_progress(last.content)  # What a start that fails tells of the job, too.
         # First, because it changes nothing: a start that is refused here leaves nothing behind.
         self._check_source(last, moved)
         if last is None:
@@ -174,7 +187,23 @@ class Commit:
             self._recommit(transactions, last)
         return last
 
+    @property
+    def may_be_known(self) -> bool:
+        """Whether the system outside decides, and may have been told of an epoch."""
+        return self._parts.transactions is not None and (self._deciding or self._last is not None)
+
+    def forget_opening(self) -> bool:
+        """After a job has failed behind its opening epoch, with everything closed: let the system outside forget that.
+        False: it cannot, because there were positions of others in its place."""
+        if self._parts.transactions is None:
+            return True
+        if self._adopted or self._deciding:
+            return False
+        self._parts.transactions.forget_committed()
+        return True
+
     def _adopt(self, transactions: Transactions) -> None:
+        self._adopted = bool(transactions.committed())
         self._progress.positions.update({name: found.offset for name, found in transactions.committed().items()})
 
     def _final(self, transactions: Transactions, last: EpochRow | None, settled: bool = True) -> int:
@@ -236,6 +265,13 @@ class Commit:
         positions = self._progress.positions
         return any(positions.get(name) != position for name, position in self._parts.source.reached().items())
 
+    def bounded(self, limit: Limit) -> Limit:
+        """What the next batch may hold of what its strategy allows: no more rows than belong in the open epoch."""
+        most = 1 if self._policy.name == "per_record" else self._policy.rows
+        if most is None:
+            return limit
+        return replace(limit, rows=max(1, min(limit.rows, most - self._rows)))
+
     def due(self, caught_up: bool) -> bool:
         """Whether the open epoch should end now. Positions alone can wait for the interval: behind every transaction of
         another job there is a mark, which should not cost this one a transaction each."""
@@ -251,56 +287,85 @@ class Commit:
         return self._parts.clock.monotonic_ms() - self._since_ms >= self._policy.interval_ms
 
     def run(self) -> None:
-        """The five steps."""
+        """The five steps. Raises what leaves the open epoch to be taken back."""
+        # What the epoch before owes comes first: the row of this one would make its files unknown.
+        self._parts.follow_ups.settle()
         row = self._drain()
         self._prepare(row)
         self._decide(row)
-        self._confirm(row)
-        self._reclaim()
+        self._confirm()
+        self._renew_after(self._reclaim, "reclaim what is closed")
 
     def idle(self) -> None:
         """Nothing is going on: write down that the last epoch is final, and keep the token fresh."""
+        self._parts.follow_ups.settle()
         transactions, last = self._parts.transactions, self._last
         if self._dirty or transactions is None or last is None:
             return
-        self.settle()
+        self._write_down()
         if self._parts.clock.monotonic_ms() - self._told_ms >= self._policy.heartbeat_ms:
             transactions.abort()
             self._recommit(transactions, last)
             self._begin()
 
     def settle(self) -> None:
-        """Write down that the last epoch is final, unless it is written."""
-        if self._written or self._last is None:
-            return
-        self._parts.store.begin()
-        self._parts.store.confirm(self._last.epoch)
-        self._parts.store.finish()
-        self._written = True
+        """At an orderly end: what is owed, and that the last epoch is final. Raises what fails again."""
+        self._parts.follow_ups.settle()
+        self._write_down()
 
-    def rollback(self, error: FerrisError) -> None:
+    def _write_down(self) -> None:
+        """The token says it too: a failure is logged."""
+        last = self._last
+        if self._written or last is None:
+            return
+
+        def write() -> None:
+            store = self._parts.store
+            try:
+                store.begin()
+                store.confirm(last.epoch)
+                store.finish()
+            finally:
+                store.rollback()
+
+        self._written = self._parts.follow_ups.try_to("write down that the epoch is final", write)
+
+    def rollback(self, error: BaseException) -> None:
         """Take the open epoch back: state rows, files, positions; the next start goes on where the last epoch ended.
 
-        Nothing is touched where the outcome is not known, or another instance may own the job.
+        Nothing is touched where the outcome is not known, or another instance may own the job. What fails here is a
+        note on the error: the next start does it.
         """
         parts = self._parts
-        parts.store.rollback()
+        with noted_on(error):
+            parts.store.rollback()
         if self._last is not None:
             self._restore_progress(self._last.content)
-        if isinstance(error, (FencedError, UnknownOutcomeError)):
+        if self._is_in_doubt(error):
             return
         if parts.transactions is not None:
             try:
                 parts.transactions.abort()
-            except ConnectorError as refused:
-                # What became of the transaction is settled by the next start. The reason is still the first error.
-                error.add_note(f"and then: {refused.message}")
+            except Exception as refused:
+                # What became of the transaction is settled by the next start.
+                error.add_note(f"and then: {refused}")
                 return
         if self._prepared:
-            parts.store.delete(self.epoch)
-        parts.sink.rollback(self._marks.get("sink"))
+            with noted_on(error):
+                parts.store.delete(self.epoch)
+        with noted_on(error):
+            parts.sink.rollback(self._marks.get("sink"))
         if parts.dead_letters is not None:
-            parts.dead_letters.rollback(self._marks.get("dead_letters"))
+            with noted_on(error):
+                parts.dead_letters.rollback(self._marks.get("dead_letters"))
+
+    def _is_in_doubt(self, error: BaseException) -> bool:
+        """Whether the open epoch may be decided, or another instance own the job."""
+        if isinstance(error, (FencedError, UnknownOutcomeError)):
+            return True
+        # Transactions that refuse a commit say so by a ConnectorError; the COMMIT of the state file says nothing.
+        refused = self._parts.transactions is not None and isinstance(error, ConnectorError)
+        return self._deciding and not refused
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
@@ -334,57 +399,82 @@ class Commit:
         self._parts.faults.reach("after_flush")
         self._parts.store.begin()
         self._parts.pipeline.prepare(row.epoch)
-        self._parts.store.commit(row)
-        self._prepared = self._parts.transactions is not None
-        self._parts.faults.reach("after_prepare")
+        self._parts.store.write(row)
+        if self._parts.transactions is None:
+            self._decide_by(lambda: self._parts.store.commit(row.epoch), row)
+        else:
+            self._prepared = True
+            self._parts.store.commit(row.epoch)
+            self._parts.faults.reach("after_prepare")
 
     def _decide(self, row: EpochRow) -> None:
-        parts = self._parts
-        if parts.transactions is not None:
-            parts.transactions.send(self._progress.positions, row.epoch, self._token(row.epoch))
-            parts.faults.reach("after_offsets")
-            parts.transactions.commit()
-            parts.faults.reach("after_transaction")
-            self._told_ms = parts.clock.monotonic_ms()
-        else:
-            parts.source.commit(self._progress.positions)
+        transactions = self._parts.transactions
+        if transactions is not None:
+            transactions.send(self._progress.positions, row.epoch, self._token(row.epoch))
+            self._parts.faults.reach("after_offsets")
+            self._decide_by(transactions.commit, row)
+            self._told_ms = self._since_ms
 
-    def _confirm(self, row: EpochRow) -> None:
-        self._parts.faults.reach("before_confirm")
-        self._parts.pipeline.confirm()
+    def _decide_by(self, act: Callable[[], None], row: EpochRow) -> None:
+        """The deciding act. When it has returned, the epoch stands, and the next one is open."""
+        self._deciding = True
+        act()
         self._last = row
         self._marks = mapping_of(row.content["marks"])
-        self._prepared = False
-        self._written = row.confirmed
         self.epoch = row.epoch + 1
+        self._prepared = self._deciding = self._dirty = False
+        self._written = row.confirmed
         self._rows = 0
         self.batches = 0
-        self._dirty = False
         self._since_ms = self._parts.clock.monotonic_ms()
-        # Last: should a sink fail here, the epoch stands all the same, and `open` publishes at the next start.
-        self._parts.sink.confirm(self._marks["sink"])
-        if self._parts.dead_letters is not None:
-            self._parts.dead_letters.confirm(self._marks["dead_letters"])
+
+    def _confirm(self) -> None:
+        parts, marks = self._parts, self._marks
+        self._renew_after(parts.pipeline.confirm, "empty the delta")
+        # Not owed: the next epoch tells more.
+        parts.follow_ups.try_to("tell the source its positions", self._tell_source)
+
+        def publish() -> None:
+            parts.faults.reach("before_confirm")
+            parts.sink.confirm(marks["sink"])
+
+        parts.follow_ups.owe("publish the output", publish)
+        letters = parts.dead_letters
+        if letters is not None:
+            parts.follow_ups.owe("publish the dead letters", lambda: letters.confirm(marks["dead_letters"]))
         self._begin()
-        self._parts.faults.reach("after_confirm")
+
+    def _tell_source(self) -> None:
+        self._parts.faults.reach("after_prepare" if self._parts.transactions is None else "after_transaction")
+        if self._parts.transactions is None:
+            self._parts.source.commit(self._progress.positions)
 
     def _begin(self) -> None:
         """From here on, what the sinks write belongs to the next epoch. Nothing goes out before the first write."""
         if self._parts.transactions is not None:
             self._parts.transactions.begin()
 
+    def _renew_after(self, act: Callable[[], None], what: str) -> None:
+        """Change the pipeline after the decision. When that fails it is made anew, from what the epoch has kept."""
+        last = self._last
+        assert last is not None
+        if not self._parts.follow_ups.try_to(what, act):
+            self._parts.store.rollback()
+            self._parts.pipeline.restore(mapping_of(last.content["pipeline"]))
+
     def _reclaim(self) -> None:
+        self._parts.faults.reach("after_confirm")
         recent = self._since_ms - self._reclaimed_ms < RECLAIM_INTERVAL_MS
         if recent and self.epoch - self._reclaimed_epoch < RECLAIM_EPOCHS:
             return
         self._reclaimed_ms, self._reclaimed_epoch = self._since_ms, self.epoch
         self._parts.store.begin()
         self._parts.store.confirm(self.epoch - 1)
-        self._written = True
         self._parts.pipeline.reclaim()
         self._parts.store.forget_before(self.epoch - 1)
         self._parts.faults.reach("during_reclaim")
         self._parts.store.finish()
+        self._written = True
         self._parts.faults.reach("after_reclaim")
 
 

@@ -37,6 +37,7 @@ class DeadLetters:
         self._context = context
         self._final = final
         self._form = form or as_lines
+        self._is_new = False
 
     def watch(self, watch: Watch) -> None:
         """From now on calls of the sink are watched."""
@@ -51,6 +52,7 @@ class DeadLetters:
         if self._final is not None and not self._final.covers(mark):
             mark = None
         self._sink.open(mark)
+        self._is_new = mark is None
         if self._final is not None and mark is None:
             self._final.reset()
         self._publish(mark)
@@ -81,6 +83,12 @@ class DeadLetters:
 
     def close(self) -> None:
         self._sink.close()
+
+    def discard(self) -> None:
+        """Of a new job of which nothing became final: as if there had been no letters."""
+        self._sink.discard()
+        if self._final is not None and self._is_new:
+            self._final.reset()
 
     def _publish(self, mark: JsonValue) -> None:
         if self._final is not None and mark is not None:

@@ -1,12 +1,14 @@
-"""Fault points: names at which a test makes a job fail, raise or die."""
+"""Fault points: names at which a test makes a job raise an error of any class, die or stand still."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
-from ferrisstreams.errors import ConfigError
+from ferrisstreams.errors import ConfigError, FatalConnectorError, TransientError
 
 #: The points of a job's life, in order. The crash tests hit each of them.
 FAULT_POINTS = (
@@ -57,6 +59,11 @@ class CrashAt:
         self._point = point
         self._left = hit
 
+    @property
+    def struck(self) -> bool:
+        """Whether the job has come there often enough."""
+        return self._left <= 0
+
     def reach(self, point: str) -> None:
         assert point in _POINTS, point
         if point == self._point:
@@ -82,11 +89,48 @@ class StopAt(CrashAt):
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-_KINDS = {"": KillAt, "kill": KillAt, "stop": StopAt}
+class RaiseAt(CrashAt):
+    """Raises an error there, of the class that `kind` names, as many times in a row as `times` says."""
+
+    def __init__(self, point: str, hit: int = 1, kind: str = "transient", times: int = 1) -> None:
+        super().__init__(point, hit)
+        self._kind = kind
+        self._times = times
+
+    def strike(self) -> None:
+        if self._times > 1:
+            self._times, self._left = self._times - 1, 1
+        raise _raised(self._kind)
+
+
+def _raised(kind: str) -> BaseException:
+    match kind:
+        case "transient":
+            return TransientError("a simulated failure that passes", "E4102")
+        case "fatal":
+            return FatalConnectorError("a simulated failure that stays", "E4003")
+        case "memory":
+            return MemoryError("simulated")
+        case "interrupt":
+            return KeyboardInterrupt("simulated")
+        case _:
+            return RuntimeError("a simulated error that nothing foresaw")
+
+
+#: What a step can raise: what passes, what stays, no memory, and an error that is not ours.
+RAISED = ("transient", "fatal", "memory", "foreign")
+
+_KINDS: Mapping[str, Callable[[str, int], Faults]] = {
+    "": KillAt,
+    "kill": KillAt,
+    "stop": StopAt,
+    **{kind: partial(RaiseAt, kind=kind) for kind in (*RAISED, "interrupt")},
+}
 
 
 def faults_from(text: str | None) -> Faults:
-    """`FERRIS_FAULT`: `after_flush:3` kills the process at the third flush, `after_flush:3:stop` stops it there.
+    """`FERRIS_FAULT`: `after_flush:3` kills the process at the third flush, `after_flush:3:stop` stops it there, and
+    `after_flush:3:fatal` raises an error of that class (`transient`, `fatal`, `memory`, `foreign`, `interrupt`).
 
     Raises ConfigError E3002.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,17 +11,17 @@ from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.store import StateStore
-from ferrisstreams.errors import ConnectorError, FerrisError
+from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import Environment, JobBuilder
-from ferrisstreams.runtime.commit import Commit, CommitParts, CommitPolicy, Progress
+from ferrisstreams.runtime.commit import OPENING_EPOCH, Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
+from ferrisstreams.runtime.follow_ups import FollowUps
 from ferrisstreams.runtime.guard import guards_of
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.reports import JobReports
 from ferrisstreams.runtime.rescaling import settle_layout
-from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.runtime.state_folder import StateFolder
 from ferrisstreams.runtime.state_identity import load_state
 from ferrisstreams.runtime.task import Task, TaskSettings
@@ -63,7 +64,9 @@ class Job:
         self._task: Task | None = None
         self._parts: CommitParts | None = None
         self._commit: Commit | None = None
-        self._recovered = False
+        self._first_parts: CommitParts | None = None
+        self._openings = 0
+        self._epoch = OPENING_EPOCH
         self._stopped = False
         self._started_ms = 0.0
         self._read_before: int | None = None
@@ -86,6 +89,7 @@ class Job:
     def open(self, moved: Positions | None = None) -> None:
         """Build all components and go on where the last epoch ended, or at `moved`. Raises FerrisError."""
         builder, environment = self._builder, self._environment
+        self._openings += 1
         if self._engine is None:
             self._engine = environment.engine or self._open_engine()
         store = StateStore(self._engine.state)
@@ -103,13 +107,13 @@ class Job:
             store=store,
             clock=environment.clock,
             faults=environment.faults,
+            follow_ups=FollowUps(self.plan.name, self._reports),
             transactions=WatchedTransactions(transactions, guards.sink.watch) if transactions is not None else None,
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         settings = self._task_settings()
         self._task = Task(self._parts, self._commit, self.progress, builder.strategy(), settings, self._reports)
         self._task.recover(state.last, moved)
-        self._recovered = True
         if self._read_before is None:
             self._read_before = self.progress.ledger.read
         if self._stopped:
@@ -121,7 +125,7 @@ class Job:
         return self._task
 
     def run(self) -> JobResult:
-        """Run to the end and close. A failure of the job is in the result; a bug of ours is raised."""
+        """Run to the end and close. A failure is in the result, whatever raised it; only an interrupt is raised."""
         clock = self._environment.clock
         self._started_ms = clock.monotonic_ms()
         error: FerrisError | None = None
@@ -129,10 +133,13 @@ class Job:
         try:
             try:
                 state = self._run_to_the_end()
-            finally:
-                self.close()
-        except FerrisError as raised:
-            error, state = raised, "failed"
+            except BaseException as raised:
+                with noted_on(raised):
+                    self.close(raised)
+                raise
+            self.close()
+        except Exception as raised:
+            error, state = as_ferris_error(raised), "failed"
         return self._result(state, (clock.monotonic_ms() - self._started_ms) / 1000, error)
 
     def _run_to_the_end(self) -> str:
@@ -164,8 +171,15 @@ class Job:
             self._commit.batch_done(0)
             self._commit.run()
             self._commit.settle()
-        finally:
-            self.close()
+        except BaseException as raised:
+            with noted_on(raised):
+                self.close(raised)
+            raise
+        self.close()
+
+    def is_strict(self) -> bool:
+        """Whether a row that fails stops the job, although no strategy says so."""
+        return self._builder.is_strict()
 
     def stop(self) -> None:
         """Ask the job to end after the current batch."""
@@ -173,16 +187,15 @@ class Job:
         if self._task is not None:
             self._task.stop()
 
-    def close(self) -> None:
-        """Give everything back."""
-        self._close_parts()
-        if self._engine is not None and self._environment.engine is None:
-            # A start that was refused leaves nothing behind.
-            if self._folder is not None and not self._recovered and StateStore(self._engine.state).is_empty():
-                self._folder.give_back(self._engine)
-            self._engine.close()
-        self._engine = None
-        self._builder.close()
+    def close(self, failed: BaseException | None = None) -> None:
+        """Give everything back. A job that has `failed` before anything of it was final leaves nothing behind."""
+        with ExitStack() as stack:
+            stack.callback(self._builder.close)
+            engine, self._engine = self._engine, None
+            if engine is not None and self._environment.engine is None:
+                stack.callback(engine.close)
+                stack.callback(self._give_back_start, failed, engine)
+            self._close_parts()
 
     # --- private ----------------------------------------------------------------------------------------------------
 
@@ -191,13 +204,38 @@ class Job:
         if self._parts is None:
             return
         parts, self._parts = self._parts, None
-        parts.store.rollback()
-        parts.source.close()
-        parts.sink.close()
-        if parts.dead_letters is not None:
-            parts.dead_letters.close()
-        if parts.transactions is not None:
-            parts.transactions.close()
+        self._first_parts = self._first_parts or parts
+        if self._commit is not None:
+            self._epoch = max(self._epoch, self._commit.epoch)
+        with ExitStack() as stack:
+            for part in (parts.transactions, parts.dead_letters, parts.sink, parts.source):
+                if part is not None:
+                    stack.callback(part.close)
+            parts.store.rollback()
+
+    def _give_back_start(self, failed: BaseException | None, engine: Engine) -> None:
+        """Take away all that the start has made, when nothing of the job is final but where it begins."""
+        folder, parts = self._folder, self._first_parts
+        if (folder is not None and not folder.is_new) or not self._has_only_begun(failed):
+            return
+        if parts is not None:
+            parts.sink.discard()
+            if parts.dead_letters is not None:
+                parts.dead_letters.discard()
+        if folder is not None:
+            folder.give_back(engine)
+
+    def _has_only_begun(self, failed: BaseException | None) -> bool:
+        """Whether the job has come no further than its opening epoch, and that is known nowhere else."""
+        commit = self._commit
+        if commit is None:
+            return True
+        if self._epoch == OPENING_EPOCH:
+            return not commit.may_be_known
+        # Of several workers the others may go on; what a job that was opened again has adopted is not known any more.
+        alone = self._environment.worker is None and (self._openings == 1 or not commit.may_be_known)
+        failing = isinstance(failed, Exception) and self._epoch == OPENING_EPOCH + 1
+        return failing and alone and commit.forget_opening()
 
     def _beginning(self) -> Progress:
         time = take_plan_apart(self.plan.plan).scan.source.event_time
@@ -229,8 +267,8 @@ class Job:
         return TaskSettings(
             job=self.plan.name,
             stateless=self._builder.stateless,
-            input_failures=failure_policy(self._builder.settings.source),
-            output_failures=failure_policy(self._builder.settings.sink),
+            input_failures=self._builder.input_failures,
+            output_failures=self._builder.output_failures,
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
             once=self._environment.once and self._builder.stops_when_caught_up,
             rows_max=self._rows_left(),

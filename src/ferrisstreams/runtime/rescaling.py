@@ -168,7 +168,8 @@ def _prepare(builder: JobBuilder, wanted: Layout, contents: Sequence[dict[str, J
     tokens = []
     with _states(builder, wanted.workers) as states:
         for state, content in zip(states, contents, strict=True):
-            state.store.commit(EpochRow(_FIRST_EPOCH, content, confirmed=decided_here))
+            state.store.write(EpochRow(_FIRST_EPOCH, content, confirmed=decided_here))
+            state.store.commit(_FIRST_EPOCH)
             tokens.append(Token(state.store.state_id, _FIRST_EPOCH))
     for folder in (*made.iterdir(), made):
         sync_folder(folder)

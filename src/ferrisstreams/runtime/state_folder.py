@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ferrisstreams.duck.engine import STATE_SCHEMA, Engine, EngineSettings
-from ferrisstreams.errors import StateError
+from ferrisstreams.errors import FerrisError, StateError
 from ferrisstreams.runtime.identity import STATE_FILE
 
 
@@ -16,28 +16,44 @@ class StateFolder:
         self._folder = folder
         self._file = folder / STATE_FILE
         self._made: list[Path] = []
-        self._is_new = False
+        self.is_new = False
 
     def open(self, memory_limit_bytes: int | None, allowed_paths: tuple[str, ...], overwrite: bool) -> Engine:
         """The engine with its state here; `overwrite` begins with an empty one. Raises StateError."""
         self._make()
-        self._is_new = not self._file.exists()
+        self.is_new = not self._file.exists()
         settings = EngineSettings(str(self._file), 1, memory_limit_bytes, str(self._folder / "spill"), allowed_paths)
-        engine = Engine(settings)
-        if overwrite:
-            # Opened first: a state in use by another process is not deleted under it.
-            engine.close()
-            self._delete_file()
+        try:
             engine = Engine(settings)
+            if overwrite:
+                # Opened first: a state in use by another process is not deleted under it.
+                engine.close()
+                self._delete_file()
+                self.is_new = True
+                engine = Engine(settings)
+        except FerrisError as error:
+            if self.is_new and error.code != "E5001":
+                self._delete_file()
+                self._remove_folders()
+            raise
         return engine
 
     def give_back(self, engine: Engine) -> None:
-        """Delete what `open` has made: the state has no epoch. The engine is of no more use but to be closed."""
-        if not self._is_new:
+        """Delete what `open` has made, when `is_new`: nothing of the state is wanted. Closes the engine."""
+        if not self.is_new:
+            engine.close()
             return
-        # While it is open no other process has it. Without a log of its own it takes none away when it is closed.
-        engine.state.execute(f"CHECKPOINT {STATE_SCHEMA}")
-        self._delete_file()
+        try:
+            # While it is open no other process has it. Without a log of its own it takes none away when it is closed.
+            engine.state.execute(f"CHECKPOINT {STATE_SCHEMA}")
+            self._delete_file()
+            engine.close()  # takes the folder of what was spilled with it
+        except FerrisError:  # no memory for a checkpoint
+            engine.close()
+            self._delete_file()
+        self._remove_folders()
+
+    def _remove_folders(self) -> None:
         for folder in reversed(self._made):
             try:
                 folder.rmdir()

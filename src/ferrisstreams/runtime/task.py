@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import Fetch, Limit, Positions, Rejected
 from ferrisstreams.compile.pipeline import BatchContext
 from ferrisstreams.compile.results import Outcome
 from ferrisstreams.duck.store import EpochRow
-from ferrisstreams.errors import FatalConnectorError, FerrisError
+from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.runtime.batching import Strategy
 from ferrisstreams.runtime.commit import Commit, CommitParts, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit, failing_ordinals
@@ -83,7 +83,7 @@ class Task:
             while not self._stop and self.run_once():
                 pass
             return self._end()
-        except FerrisError as error:
+        except (Exception, KeyboardInterrupt) as error:
             self._commit.rollback(error)
             raise
 
@@ -114,11 +114,11 @@ class Task:
     # --- private ----------------------------------------------------------------------------------------------------
 
     def _limit(self) -> Limit:
-        limit = self._strategy.limit()
+        limit = self._commit.bounded(self._strategy.limit())
         if self._settings.rows_max is None:
             return limit
         left = self._settings.rows_max - self._read
-        return Limit(max(1, min(limit.rows, left)), limit.bytes, limit.wait_ms, limit.fill)
+        return replace(limit, rows=max(1, min(limit.rows, left)))
 
     def _context(self, fetch: Fetch) -> BatchContext:
         seen_us = self._progress.watermarks.seen_us(fetch.partition)

@@ -103,6 +103,9 @@ class WatchedSink:
         with self._watch("rollback"):
             self._sink.rollback(mark)
 
+    def discard(self) -> None:
+        self._sink.discard()
+
     def client(self) -> ClientFigures | None:
         return self._sink.client()
 

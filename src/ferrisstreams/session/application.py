@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ferrisstreams.compile.compiler import message_key, state_kinds, take_plan_apart
 from ferrisstreams.config.values import Property
-from ferrisstreams.errors import ConfigError, placed_at
+from ferrisstreams.errors import ConfigError, RowError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
 from ferrisstreams.runtime.build import Environment, JobBuilder
@@ -33,7 +33,8 @@ class RunOptions:
 
     `overrides` are settings that win over the text, `state_dir` replaces `.ferris` beside the application file,
     `overwrite` begins anew: the job's state is deleted and its target replaced. `jobs` None: all. `worker`: run one
-    worker of a job whose `parallelism` says that it has several.
+    worker of a job whose `parallelism` says that it has several. `strict`: over a bounded source a row that fails is
+    raised, unless a failure strategy is named; the command logs it and goes on.
     """
 
     once: bool = False
@@ -44,6 +45,7 @@ class RunOptions:
     overwrite: bool = False
     jobs: tuple[str, ...] | None = None
     worker: int | None = None
+    strict: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,11 @@ class Application:
         return replace(plan, plan=replace(plan.plan, message_key=key))
 
     def run(self, *, options: RunOptions | None = None, observer: Observer | None = None) -> Result:
-        """Run the jobs one after another in this process, each before those that read its output.
+        """Run the jobs one after another in this process, each before those that read its output. What ends a job is in
+        its result.
 
-        Raises ConfigError for a job that needs processes of its own, because it has several workers.
+        Raises ConfigError for a job that needs processes of its own, because it has several workers, and, when all jobs
+        have ended, RowError for a row that failed where `strict` says so: its epoch is rolled back.
         """
         options = options or RunOptions()
         if options.drain and not options.once:
@@ -132,13 +136,19 @@ class Application:
         if options.worker is None:
             self._refuse_several_workers(options)
         self.keep_columns(options)
-        results = []
+        results: list[JobResult] = []
+        failing: RowError | None = None
         for plan in in_order(self._chosen(options.jobs)):
             self._running = Job(plan, self.environment(options, observer or Silent()))
             if self._stopped:
                 self._running.stop()
-            results.append(self._running.run())
+            result = self._running.run()
+            if failing is None and isinstance(result.error, RowError) and self._running.is_strict():
+                failing = result.error
+            results.append(result)
         self._running = None
+        if failing is not None:
+            raise failing
         return Result(tuple(results))
 
     def refuse_shared_outputs(self, options: RunOptions) -> None:
@@ -204,6 +214,7 @@ class Application:
             drain=options.drain,
             rows_max=options.max_records,
             worker=options.worker,
+            strict=options.strict,
             faults=faults_from(os.environ.get("FERRIS_FAULT")),
             observer=observer,
         )

@@ -230,6 +230,9 @@ class CollectingSink:
     def close(self) -> None:
         pass
 
+    def discard(self) -> None:
+        self.rollback(None)
+
 
 class TransactionalSink(CollectingSink):
     """A sink whose payloads belong to a transaction: no mark covers them, the `TransactionLog` takes them back."""

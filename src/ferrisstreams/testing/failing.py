@@ -1,4 +1,4 @@
-"""Sources and sinks that fail when they are told to: another one, watched, and an error in place of some calls."""
+"""Sources, sinks and transactions that fail when they are told to: others, watched, with an error for some calls."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ferrisstreams.connectors.base import Sink, Source
-from ferrisstreams.errors import ConnectorError
-from ferrisstreams.runtime.watched import WatchedSink, WatchedSource
+from ferrisstreams.connectors.base import Sink, Source, Transactions
+from ferrisstreams.errors import FerrisError
+from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Outage:
     """
 
     call: str
-    error: ConnectorError
+    error: Exception
     times: int = 1
     after: int = 0
     done: bool = False
@@ -34,9 +34,10 @@ class Outage:
         self.times -= 1
         return True
 
-    def raised(self) -> ConnectorError:
+    def raised(self) -> Exception:
         """A new error like the one given."""
-        return type(self.error)(self.error.message, self.error.code, self.error.hint)
+        error = self.error
+        return type(error)(error.message, error.code, error.hint) if isinstance(error, FerrisError) else error
 
 
 class Outages:
@@ -64,3 +65,8 @@ def failing_source(source: Source, outages: Outages) -> Source:
 def failing_sink(sink: Sink, outages: Outages) -> Sink:
     """The sink, with its outages."""
     return WatchedSink(sink, outages.watch)
+
+
+def failing_transactions(transactions: Transactions, outages: Outages) -> Transactions:
+    """The transactions, with their outages."""
+    return WatchedTransactions(transactions, outages.watch)

@@ -1,4 +1,5 @@
-"""A job whose epochs are decided by transactions: lost answers, foreign state, tokens that the broker forgot."""
+"""A job whose epochs are decided by transactions: steps that raise, lost answers, foreign state, tokens that the broker
+forgot."""
 
 from __future__ import annotations
 
@@ -8,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from ferrisstreams.clock import ManualClock
-from ferrisstreams.errors import StateError
+from ferrisstreams.errors import FatalConnectorError, FencedError, StateError, TransientError, UnknownOutcomeError
 from ferrisstreams.runtime.build import Environment, StandIns
-from ferrisstreams.runtime.faults import Crash, CrashAt
+from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS, Crash, CrashAt, Faults, RaiseAt
 from ferrisstreams.runtime.job import Job, JobResult, iso_time
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
+from ferrisstreams.testing.failing import Outage, Outages, failing_transactions
 
 APPLICATION = """
 CREATE STREAM s (k TEXT, v INT) WITH (connector='file', path='in.jsonl');
@@ -31,8 +33,9 @@ class Outside:
     log: TransactionLog
     sink: TransactionalSink
     clock: ManualClock = field(default_factory=lambda: ManualClock(1_700_000_000_000_000))
+    outages: Outages = field(default_factory=Outages)
 
-    def job(self, aggregate: bool = False, state: str = "state", fault: str | None = None) -> Job:
+    def job(self, aggregate: bool = False, state: str = "state", fault: Faults | None = None) -> Job:
         columns, group = ("k, sum(v) AS v", "GROUP BY k EMIT CHANGES") if aggregate else ("k, v", "")
         plan = parse_application(APPLICATION.format(columns=columns, group=group), "app.sql").jobs[0]
         environment = Environment(
@@ -44,13 +47,13 @@ class Outside:
                 source=lambda block: RecordSource(Records({"p-0": ROWS}), Cuts(), block, self.clock),
                 sink=self.sink,
                 dead_letters=TransactionalSink(),
-                transactions=self.log,
+                transactions=failing_transactions(self.log, self.outages),
             ),
         )
-        return Job(plan, replace(environment, faults=CrashAt(fault, 3)) if fault else environment)
+        return Job(plan, replace(environment, faults=fault) if fault else environment)
 
-    def run(self, aggregate: bool = False, state: str = "state") -> JobResult:
-        return self.job(aggregate, state).run()
+    def run(self, aggregate: bool = False, state: str = "state", fault: Faults | None = None) -> JobResult:
+        return self.job(aggregate, state, fault).run()
 
 
 @pytest.fixture
@@ -73,6 +76,52 @@ def test_commit_whose_answer_is_lost_is_asked_for_and_not_made_again(tmp_path: P
     assert result.ledger.read == result.ledger.written == result.rows == 9
 
 
+#: What a commit may raise, and whether it was made nevertheless.
+OUTCOMES = {
+    "refused for a while": (TransientError("busy", "E4102"), False),
+    "refused": (FatalConnectorError("no rights", "E4104"), False),
+    "fenced": (FencedError("fenced", "E4105"), False),
+    "no answer, made": (UnknownOutcomeError("no answer", "E4110"), True),
+    "no answer, not made": (UnknownOutcomeError("no answer", "E4110"), False),
+    "not ours, made": (RuntimeError("odd"), True),
+    "not ours, not made": (RuntimeError("odd"), False),
+}
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+@pytest.mark.parametrize("aggregate", [True, False], ids=["state", "stateless"])
+def test_whatever_a_commit_raises_each_row_is_written_once(outside: Outside, aggregate: bool, name: str) -> None:
+    error, done = OUTCOMES[name]
+    outside.outages = Outages(Outage("commit", error, after=2, done=done))
+    result = outside.run(aggregate)
+    if isinstance(error, (FatalConnectorError, RuntimeError)):
+        assert result.error is not None
+        assert result.state == "failed"
+        result = outside.run(aggregate)
+    assert result.error is None
+    assert result.ledger.read == 9
+    assert outside.sink.lines == (sums() if aggregate else expected())
+
+
+@pytest.mark.parametrize("kind", ["transient", "foreign"])
+@pytest.mark.parametrize("point", [*TRANSACTION_POINTS, *FAULT_POINTS])
+def test_whatever_a_step_raises_each_row_is_written_once(outside: Outside, point: str, kind: str) -> None:
+    hit = 1 if point in ("after_open", "after_init", "during_recovery") or "reclaim" in point else 3
+    fault = RaiseAt(point, hit, kind)
+    first = outside.run(aggregate=True, fault=fault)
+    assert fault.struck
+    decided = ("after_transaction", "before_confirm", "after_confirm", "during_reclaim", "after_reclaim")
+    assert (first.error is None) == (point in decided or kind == "transient")
+    result = outside.run(aggregate=True)
+    assert (result.error, result.ledger.read, result.ledger.written) == (None, 9, len(sums()))
+    assert outside.sink.lines == sums()
+
+
+def sums() -> list[bytes]:
+    """After each batch of two rows."""
+    return [b'{"k":"a","v":%d}' % sum(range(min(stop, 9))) for stop in (2, 4, 6, 8, 10)]
+
+
 def test_second_run_finds_nothing_new(outside: Outside) -> None:
     assert outside.run().error is None
     again = outside.run()
@@ -92,7 +141,7 @@ def test_missing_state_is_refused_and_nothing_is_touched(outside: Outside, aggre
 
 def test_older_state_is_refused(outside: Outside) -> None:
     with pytest.raises(Crash):
-        outside.job(fault="after_confirm").run()
+        outside.run(fault=CrashAt("after_confirm", 3))
     copied = outside.folder / "copy" / "app" / "out"
     copied.mkdir(parents=True)
     for file in (outside.folder / "state" / "app" / "out").glob("state.duckdb*"):

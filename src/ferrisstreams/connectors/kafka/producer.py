@@ -174,21 +174,23 @@ class KafkaProducer:
     def _write_values(self, topic: str, values: Sequence[bytes | str | None]) -> None:
         produce = self._producer.produce
         for value in values:
-            try:
-                produce(topic, value)
-            except BufferError:
-                self._make_room()
-                produce(topic, value)
+            while True:
+                try:
+                    produce(topic, value)
+                    break
+                except BufferError:
+                    self._make_room()
 
     def _write_keyed(self, topic: str, values: Sequence[bytes | str | None], keys: Sequence[bytes | None]) -> None:
         """Apart from `_write_records`, because headers cost as much as all the rest, also when there are none."""
         produce = self._producer.produce
         for value, key in zip(values, keys, strict=True):
-            try:
-                produce(topic, value, key)
-            except BufferError:
-                self._make_room()
-                produce(topic, value, key)
+            while True:
+                try:
+                    produce(topic, value, key)
+                    break
+                except BufferError:
+                    self._make_room()
 
     def _write_records(
         self,
@@ -203,11 +205,12 @@ class KafkaProducer:
             key = keys[row] if keys is not None else None
             named: list[tuple[str, str | bytes | None]] = list(headers[row]) if headers is not None else []
             time_ms = (timestamps_ms[row] if timestamps_ms is not None else None) or _NOW
-            try:
-                produce(topic, value, key, headers=named, timestamp=time_ms)
-            except BufferError:
-                self._make_room()
-                produce(topic, value, key, headers=named, timestamp=time_ms)
+            while True:
+                try:
+                    produce(topic, value, key, headers=named, timestamp=time_ms)
+                    break
+                except BufferError:
+                    self._make_room()
 
     def flush(self) -> None:
         """Until all records are taken by the brokers. Raises ConnectorError when one was not."""

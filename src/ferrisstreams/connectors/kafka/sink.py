@@ -70,6 +70,9 @@ class KafkaSink:
     def close(self) -> None:
         self._producer.close()
 
+    def discard(self) -> None:
+        """Records of transactions are aborted; others cannot be taken back."""
+
     def _refused(self, payload: Payload, values: Sequence[bytes | None]) -> dict[int, Rejected]:
         """The rows that the topic would not take, by their ordinal: one of them takes back all of a transaction."""
         rules = self._producer.rules(self._topic)

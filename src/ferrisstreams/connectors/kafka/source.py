@@ -166,7 +166,6 @@ class KafkaSource:
 
     def poll(self, limit: Limit) -> Fetch | None:
         consumer = self._opened
-        self._raise_commit_error()
         self._discover(consumer)
         rows = max(1, min(limit.rows, int(limit.bytes / self._message_bytes), _BATCH_RECORDS_MAX))
         while not self._is_enough(rows, limit):
@@ -213,6 +212,7 @@ class KafkaSource:
             for number in self._partitions
             if (name := self._name(number)) in positions
         ]
+        self._raise_commit_error()
         if offsets:
             with self._reports.translated(f"commit positions to the group {self._settings.group}"):
                 self._opened.commit(offsets=offsets, asynchronous=True)
