@@ -4,6 +4,8 @@ import ferrisstreams as fs
 
 for batch in fs.query("SELECT symbol, count(*) AS n FROM trades GROUP BY symbol EMIT FINAL", trades=rows):
     print(batch.to_pylist())
+
+A row that fails raises, unless the query's WITH (or that of a job over a bounded source) names a `failure_strategy`.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ferrisstreams.session.application import Application, Result, RunOptions
-    from ferrisstreams.session.query import query
+    from ferrisstreams.session.query import QueryResult, query
 
-__all__ = ["Application", "Result", "RunOptions", "query"]
+__all__ = ["Application", "QueryResult", "Result", "RunOptions", "query"]
 
-_HOMES = {"Application": "application", "Result": "application", "RunOptions": "application", "query": "query"}
+_HOMES = {
+    **dict.fromkeys(("Application", "Result", "RunOptions"), "application"),
+    **dict.fromkeys(("QueryResult", "query"), "query"),
+}
 
 
 def __getattr__(name: str) -> object:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import pyarrow as pa
+from sqlglot import exp
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.memory import MemorySink, MemorySource
@@ -16,6 +17,7 @@ from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan, SinkSpec
 from ferrisstreams.runtime.build import Environment
 from ferrisstreams.runtime.job import Job
+from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.application import parse_application
 
@@ -42,12 +44,29 @@ TableLike: TypeAlias = "pa.Table | pa.RecordBatch | ArrowStream | DataFrame | Se
 _RESULT = "result"
 
 
-def query(sql: str, **tables: TableLike) -> Iterator[pa.Table]:
-    """The result of one SELECT, as Arrow tables, one for each batch that gave rows.
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """What a query gave: an Arrow table for each batch that gave rows, and the ledger. Iterating gives the tables."""
+
+    tables: tuple[pa.Table, ...]
+    ledger: Ledger
+    _empty: pa.Table
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return iter(self.tables)
+
+    def table(self) -> pa.Table:
+        """All rows as one table."""
+        return pa.concat_tables(self.tables) if self.tables else self._empty
+
+
+def query(sql: str, **tables: TableLike) -> QueryResult:
+    """The result of one SELECT.
 
     `tables` are what the query calls by name: Arrow tables and batches, polars and pandas frames, lists of
     dictionaries. Files are declared in the query itself. Every source is bounded, so windows close at the end.
-    Raises SqlError, ConfigError and, when the query fails while it runs, the error of its job.
+    Raises SqlError, ConfigError and, when the query fails while it runs, the error of its job. A row that fails is such
+    an error (RowError), unless the query's WITH names a `failure_strategy`.
     """
     given = {name: as_table(name, value) for name, value in tables.items()}
     schemas = {name: schema_of(table) for name, table in given.items()}
@@ -59,15 +78,22 @@ def query(sql: str, **tables: TableLike) -> Iterator[pa.Table]:
         folder=Path().absolute(),
         memory_sources={name: MemorySource([table]) for name, table in given.items()},
         memory_sinks={_RESULT: sink},
+        strict=True,
     )
-    return _results(Job(_into_memory(job), environment), sink)
-
-
-def _results(job: Job, sink: MemorySink) -> Iterator[pa.Table]:
-    result = job.run()
+    result = Job(_into_memory(job), environment).run()
     if result.error is not None:
         raise result.error
-    yield from sink.tables
+    return QueryResult(tuple(sink.tables), result.ledger, _empty(job.plan.schema))
+
+
+def _empty(schema: Schema) -> pa.Table:
+    """No rows of these columns."""
+    columns = [exp.alias_(exp.cast(exp.null(), each.type, dialect="duckdb"), each.name, quoted=True) for each in schema]
+    engine = Engine(EngineSettings())
+    try:
+        return engine.work.table(exp.select(*columns).limit(0))
+    finally:
+        engine.close()
 
 
 def schema_of(table: pa.Table) -> Schema:
@@ -91,14 +117,30 @@ def as_table(name: str, value: TableLike) -> pa.Table:
         case ArrowStream():
             return pa.table(value)
         case DataFrame():
-            return pa.Table.from_pylist(value.to_dict("records"))
+            return _table_of_rows(name, value.to_dict("records"))
         case [*rows] if all(isinstance(row, Mapping) for row in rows):
-            return pa.Table.from_pylist([dict(row) for row in rows])
+            return _table_of_rows(name, rows)
     raise ConfigError(
         f"{name} is a {type(value).__name__}, which holds no rows",
         "E1102",
         "give an Arrow table, a polars or pandas frame, or a list of dictionaries",
     )
+
+
+def _table_of_rows(name: str, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """The columns of all rows: one that a row does not have is NULL in it. Raises ConfigError E1102 for a column whose
+    values have no common type."""
+    columns = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        try:
+            columns[str(key)] = pa.array([row.get(key) for row in rows])
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            raise ConfigError(
+                f"the values of {name}.{key} have no common type: {error}",
+                "E1102",
+                "give an Arrow table with the type that is meant, or convert the values",
+            ) from error
+    return pa.table(columns)
 
 
 def _only_job(plan: ApplicationPlan) -> JobPlan:
@@ -112,5 +154,15 @@ def _only_job(plan: ApplicationPlan) -> JobPlan:
 
 
 def _into_memory(job: JobPlan) -> JobPlan:
-    spec = SinkSpec(_RESULT, {"connector": Property("memory")}, anonymous=True)
+    """The job with its own settings, and its rows in memory. Raises ConfigError E3003 when it names another place."""
+    own = job.plan.spec.properties
+    place = next((prop for key, prop in own.items() if key.lower() == "connector"), None)
+    if place is not None:
+        raise ConfigError(
+            "a query gives its rows to the caller, and 'connector' names another place",
+            "E3003",
+            "leave 'connector' out, or run an application by Application.read(…).run()",
+            place.position,
+        )
+    spec = SinkSpec(_RESULT, {**own, "connector": Property("memory")}, anonymous=True)
     return replace(job, plan=replace(job.plan, spec=spec))
