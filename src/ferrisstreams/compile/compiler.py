@@ -396,7 +396,8 @@ class _AggregateCompiler:
             above = (*above, column(OP).neq(exp.Literal.string(REPLACED)))
         reduction = _reduction(self._settings, self._parts, columns, timed=False)
         retries = self._settings.output_retries
-        shape = RowShape(above, (*columns, *self._parts.header_columns, *changes))
+        written = (*self._aggregate.keys, *self._aggregate.calls)
+        shape = RowShape(above, (*columns, *self._parts.header_columns, *changes), written=written)
         stage = _row_stage(self._engine.work, shape, reduction, retries)
         return OutputStage(stage, reduction, retries)
 

@@ -20,6 +20,8 @@ LINE = "_line"
 
 Parameters = Mapping[str, int | str]
 
+_NO_LABELS: Mapping[str, str] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -94,10 +96,11 @@ class Lines:
         return exp.select("*", exp.alias_(line, LINE)).from_(rows.subquery("rows", copy=False))
 
 
-def json_of(names: tuple[str, ...], table: str | None = None) -> exp.Expression:
-    """A row's columns as one JSON text, for dead letters of output rows."""
+def json_of(names: tuple[str, ...], table: str | None = None, labels: Mapping[str, str] = _NO_LABELS) -> exp.Expression:
+    """A row's columns as one JSON text, for dead letters and messages; `labels` has the keys that are not the names."""
     fields = [
-        exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=column(name, table)) for name in names
+        exp.PropertyEQ(this=exp.to_identifier(labels.get(name, name), quoted=True), expression=column(name, table))
+        for name in names
     ]
     return exp.cast(function("to_json", exp.Struct(expressions=fields)), "VARCHAR")
 

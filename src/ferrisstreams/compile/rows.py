@@ -25,6 +25,7 @@ from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.aggregates import function
 from ferrisstreams.operators.log import CLOSED, LAST_START, OUTCOME, TIME
 from ferrisstreams.operators.windows import TIME_MAX_US, Lateness, is_late, last_start, number
+from ferrisstreams.plan.expressions import columns_in, substitute
 from ferrisstreams.plan.nodes import Named, Window, WindowKind
 
 FAILED = "_failed"
@@ -38,7 +39,8 @@ class RowShape:
 
     `computed` are columns fixed once a row, `time` the event-time column, `window` and `lateness` decide lateness (both
     or neither), `conjuncts` filter, `columns` are made for the kept rows. `in_order` takes it that no row is late, what
-    whoever runs the statement must check afterwards.
+    whoever runs the statement must check afterwards. `written` says what columns of the relation stand for in the
+    query, when that is not their name: messages show it.
     """
 
     conjuncts: tuple[exp.Expression, ...]
@@ -48,6 +50,7 @@ class RowShape:
     window: Window | None = None
     lateness: Lateness | None = None
     in_order: bool = False
+    written: tuple[Named, ...] = ()
 
     @property
     def judges_lateness(self) -> bool:
@@ -201,3 +204,9 @@ def expression_at(shape: RowShape, which: int) -> exp.Expression:
     if which < len(shape.conjuncts):
         return shape.conjuncts[which]
     return shape.columns[which - len(shape.conjuncts)].expression
+
+
+def as_written(shape: RowShape, expression: exp.Expression) -> exp.Expression:
+    """The expression as the query has it."""
+    meant = {name: column(name) for name in columns_in(expression)}
+    return substitute(expression, {**meant, **{named.name: named.expression for named in shape.written}})

@@ -14,6 +14,7 @@ from ferrisstreams.compile.payload import Parameters, json_of
 from ferrisstreams.compile.rows import (
     FAILED,
     RowShape,
+    as_written,
     expression_at,
     failing,
     judged,
@@ -215,7 +216,7 @@ class RowStage(Generic[Result]):
         """Every row of `_found` with its reason: the engine's own for the first few, its values for all others."""
         found = [(int(str(row)), int(str(which))) for row, which in self._work.rows(_FAILING_ROWS)]
         expressions = {which: expression_at(self.shape, which) for _, which in found}
-        texts = {which: text(expression) for which, expression in expressions.items()}
+        texts = {which: text(as_written(self.shape, expression)) for which, expression in expressions.items()}
         reasons = {row: f"fails: {self._reason(row, expressions[which])}" for row, which in found[:REASONS_MAX]}
         if len(found) > REASONS_MAX:
             reasons = {**self._values(expressions), **reasons}
@@ -223,10 +224,10 @@ class RowStage(Generic[Result]):
 
     def _values(self, expressions: Mapping[int, exp.Expression]) -> dict[int, str]:
         """The values of the columns in the expression that fails, for every failing row."""
-        shown = []
+        shown, labels = [], {named.name: text(named.expression) for named in self.shape.written}
         for which, expression in expressions.items():
             names = tuple(dict.fromkeys(found.name for found in expression.find_all(exp.Column)))
-            shown.append(exp.If(this=column("_which", "f").eq(which), true=json_of(names, "b")))
+            shown.append(exp.If(this=column("_which", "f").eq(which), true=json_of(names, "b", labels)))
         joined = exp.select(column(ROW, "b"), exp.Case(ifs=shown)).from_(exp.to_table(_BATCH).as_("b"))
         joined = joined.join(exp.to_table(_FOUND).as_("f"), on=column(ROW, "b").eq(column(ROW, "f")))
         return {int(str(row)): f"fails for {shortened(str(value))}" for row, value in self._work.rows(joined)}
@@ -235,7 +236,10 @@ class RowStage(Generic[Result]):
         try:
             self._work.rows(exp.select(expression.copy()).from_(_BATCH).where(column(ROW).eq(row)))
         except DataError as error:
-            return str(error).splitlines()[0].split(": ", 1)[-1]
+            reason = str(error).splitlines()[0].split(": ", 1)[-1]
+            # The engine names a column of ours, which the message shows as it is written.
+            ours = (f" when casting from source column {named.name}" for named in self.shape.written)
+            return next((reason.removesuffix(part) for part in ours if reason.endswith(part)), reason)
         return "it raises an error"
 
 

@@ -166,6 +166,22 @@ def test_failing_row_goes_the_way_of_its_side(
     assert attempts <= ({"3"} if "Retry" in strategy else {"1"})
 
 
+@pytest.mark.parametrize(
+    ("query", "written"),
+    [
+        ("SELECT k, CAST(max(k) AS INT) + 1 AS n FROM s GROUP BY k", 'CAST(MAX("k") AS INT) + 1'),
+        ("SELECT CAST(left(k, 3) AS INT), sum(v) FROM s GROUP BY left(k, 3)", 'CAST(LEFT("k", 3) AS INT)'),
+        ("SELECT k FROM s GROUP BY k HAVING CAST(max(k) AS INT) > 0", 'CAST(MAX("k") AS INT) > 0'),
+    ],
+)
+def test_failure_above_an_aggregate_names_what_the_query_has(query: str, written: str, tmp_path: Path) -> None:
+    world = World(tmp_path, [b'{"k": "one", "v": 1}'], {"failure_strategy": "SendToDLQ"}, f"{query} EMIT FINAL")
+    world.run()
+    (letter,) = world.letters
+    assert letter["ferris.expression"] == written
+    assert letter["__connect.errors.exception.message"] == f"{written} fails: Could not convert string 'one' to INT32"
+
+
 def test_letter_of_a_row_that_was_tried_again_tells_when_it_first_failed(tmp_path: Path) -> None:
     settings = {"failure_strategy": "retry_with_backoff", "retry_backoff": "10s", "max_retries": "6"}
     world = World(tmp_path, [b"{", *GOOD], settings)
