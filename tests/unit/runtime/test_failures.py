@@ -182,6 +182,15 @@ def test_failure_above_an_aggregate_names_what_the_query_has(query: str, written
     assert letter["__connect.errors.exception.message"] == f"{written} fails: Could not convert string 'one' to INT32"
 
 
+def test_many_failures_above_an_aggregate_show_the_values_of_what_the_query_has(tmp_path: Path) -> None:
+    records = [b'{"k": "no %d", "v": 1}' % number for number in range(40)]
+    query = "SELECT k, CAST(max(k) AS INT) AS n FROM s GROUP BY k EMIT FINAL"
+    world = World(tmp_path, records, {"failure_strategy": "SendToDLQ"}, query)
+    world.run()
+    last = world.letters[-1]["__connect.errors.exception.message"]
+    assert last.startswith('CAST(MAX("k") AS INT) fails for {"MAX(\\"k\\")":"no ')
+
+
 def test_letter_of_a_row_that_was_tried_again_tells_when_it_first_failed(tmp_path: Path) -> None:
     settings = {"failure_strategy": "retry_with_backoff", "retry_backoff": "10s", "max_retries": "6"}
     world = World(tmp_path, [b"{", *GOOD], settings)
