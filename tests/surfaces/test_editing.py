@@ -19,6 +19,7 @@ from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.runtime.build import Environment
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application
+from ferrisstreams.sql.formatter import format_text
 
 COUNTS = """
 CREATE STREAM t (k TEXT, a INT, b DECIMAL(6,2), ts TIMESTAMP)
@@ -346,3 +347,26 @@ def test_files_of_the_same_names_in_another_folder_go_on(project: Project) -> No
     check_refused(
         project.run(first.replace("*.jsonl", "?.jsonl")), "the source's path: was 'b/*.jsonl', is 'a/?.jsonl'"
     )
+
+
+DUE = """
+CREATE STREAM t (k TEXT, ts TIMESTAMP, j JSON) WITH (connector = 'file', path = 'in.jsonl', format = 'json');
+CREATE STREAM out AS
+SELECT ts + INTERVAL '1.5' HOUR AS due, CAST(INTERVAL '48' HOURS AS TEXT) AS two,
+  max(ts - INTERVAL '1 day 2 hours') AS m
+FROM t WHERE ts + INTERVAL '36 mins' > ts AND NOT j->'a'->>'b.c' = '5' GROUP BY ts + INTERVAL '1.5' HOUR
+WITH (connector = 'file', path = 'out.jsonl');
+"""
+
+
+def test_formatting_leaves_answer_and_state(project: Project) -> None:
+    (project.folder / "in.jsonl").unlink()
+    row = {"k": "a", "ts": "2024-01-31T00:00:00Z", "j": {"a": {"b.c": "4", "b": {"c": "5"}}}}
+    project.write([row])
+    assert project.run(DUE).error is None
+    formatted = format_text(DUE, "app.sql")
+    assert formatted != DUE
+    project.write([row])
+    assert project.run(formatted).rows == 1
+    row = {"due": "2024-01-31T01:30:00Z", "two": "48:00:00", "m": "2024-01-29T22:00:00Z"}
+    assert project.out() == [row, row]

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ferrisstreams.config.intervals import read_interval
+
 SettingValue: TypeAlias = "str | bool | int | float | None"
 
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION_WORDS = {
-    "millisecond": "ms", "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "day": "d",
-}  # fmt: skip
 _BYTES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
@@ -40,16 +39,24 @@ def _parse_flag(value: str | bool | int | float) -> bool:
 
 def parse_duration_ms(value: str | bool | int | float) -> float:
     """Milliseconds of `100ms`, `5s`, `1.5 minutes`. Raises ValueError; a bare number needs its unit."""
-    match = _QUANTITY.fullmatch(_text(value))
-    if match is None:
-        raise ValueError("expected a duration such as 100ms, 5s, 1m, 2h or 1d")
-    number, word = match.groups()
-    unit = _DURATION_WORDS.get(word.lower().removesuffix("s"), word.lower())
-    if not word and float(number) != 0:
-        raise ValueError(f"expected a duration with its unit: {number}ms, {number}s, {number}m, {number}h or {number}d")
-    if word and unit not in _MILLISECONDS:
-        raise ValueError(f"unknown unit {word!r}: the units of a duration are ms, s, m, h and d")
-    return float(number) * _MILLISECONDS.get(unit, 1)
+    text = _text(value).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return _parsed_ms(text)
+    if number != 0:
+        raise ValueError(f"expected a duration with its unit: {text}ms, {text}s, {text}m, {text}h or {text}d")
+    return 0.0
+
+
+def _parsed_ms(text: str) -> float:
+    try:
+        length_us = read_interval(text).length_us
+    except ValueError as error:
+        raise ValueError(f"{error}: expected a duration such as 100ms, 5s, 1m, 2h or 1d") from None
+    if length_us is None or length_us < 0:
+        raise ValueError(f"expected a duration of fixed length such as 100ms, 5s, 1m, 2h or 1d, not {text}")
+    return length_us / 1000
 
 
 def parse_size_bytes(value: str | bool | int | float) -> int:

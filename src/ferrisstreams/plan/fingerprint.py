@@ -9,6 +9,9 @@ import hashlib
 import json
 from typing import TypeAlias
 
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+
 from ferrisstreams.plan.expressions import columns_in
 from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Window
 
@@ -45,7 +48,15 @@ def _aggregate(node: Aggregate) -> _Part:
 
 def _named(node: Aggregate, columns: tuple[Named, ...]) -> list[_Part]:
     types = {column.name: column.type for column in node.schema}
-    return [[named.name, named.expression.sql("duckdb"), types[named.name]] for named in columns]
+    return [[named.name, _text(named.expression), types[named.name]] for named in columns]
+
+
+def _text(expression: exp.Expression) -> str:
+    """As it was printed then: with keys of JSON as paths."""
+    tree = expression.copy()
+    for arrow in tree.find_all(exp.JSONExtract, exp.JSONExtractScalar):
+        arrow.set("expression", DuckDB().to_json_path(arrow.expression))
+    return tree.sql("duckdb")
 
 
 def _window(window: Window | None) -> _Part:
@@ -64,5 +75,5 @@ def _scan(node: Scan, read: set[str]) -> _Part:
         "source": source.name,
         "schema": [[column.name, column.type, str(column.nullable)] for column in source.schema],
         "event_time": time,
-        "computed": [[named.name, named.expression.sql("duckdb")] for named in node.computed if named.name in read],
+        "computed": [[named.name, _text(named.expression)] for named in node.computed if named.name in read],
     }

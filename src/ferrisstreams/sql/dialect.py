@@ -62,6 +62,12 @@ class FerrisParser(WindowParser):
         if name in ("CASE", "MAP", "ANY", "@")
     }
 
+    #: The path stays as it is written: sqlglot makes `$.a.b` of the key `a.b`.
+    JSON_OPERATORS: ClassVar = {
+        TokenType.ARROW: lambda self, this, path: self.expression(exp.JSONExtract(this=this, expression=path)),
+        TokenType.DARROW: lambda self, this, path: self.expression(exp.JSONExtractScalar(this=this, expression=path)),
+    }
+
     QUERY_MODIFIER_PARSERS: ClassVar = {
         **DuckDBParser.QUERY_MODIFIER_PARSERS,
         TokenType.WINDOW: lambda self: ("windows", self._parse_windows()),
@@ -374,6 +380,8 @@ class FerrisGenerator(DuckDBGenerator):
         exp.WithinGroup: lambda self, node: f"{self.sql(node, 'this')} WITHIN GROUP ({_one_line(self, node)})",
         exp.Filter: lambda self, node: f"{self.sql(node, 'this')} FILTER (WHERE {self.sql(node.expression, 'this')})",
         exp.Paren: lambda self, node: _paren(self, node),
+        exp.JSONExtract: lambda self, node: _arrow(self, node, "->"),
+        exp.JSONExtractScalar: lambda self, node: _arrow(self, node, "->>"),
         exp.Star: lambda self, node: _star(self, node),
     }
 
@@ -381,6 +389,13 @@ class FerrisGenerator(DuckDBGenerator):
 def _paren(generator: DuckDBGenerator, node: exp.Paren) -> str:
     inner = generator.sql(node, "this")
     return generator.paren_sql(node) if "\n" in inner else f"({inner})"
+
+
+def _arrow(generator: DuckDBGenerator, node: exp.JSONExtract | exp.JSONExtractScalar, arrow: str) -> str:
+    """In parentheses where the engine's own text has them, but on one line."""
+    text = f"{generator.sql(node, 'this')} {arrow} {generator.sql(node, 'expression')}"
+    binds = isinstance(node.parent, exp.Binary | exp.Bracket | exp.In | exp.Not) and not node.same_parent
+    return f"({text})" if binds else text
 
 
 def _star(generator: DuckDBGenerator, node: exp.Star) -> str:

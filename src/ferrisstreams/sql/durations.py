@@ -1,80 +1,87 @@
-"""Lengths of time as written in SQL, in microseconds: `INTERVAL '5' MINUTE`, `'5 minutes'`, `5m`."""
+"""Intervals as written in SQL: `INTERVAL '5' MINUTE`, `INTERVAL '5 minutes'`, `'5 minutes'`, and their one form."""
 
 from __future__ import annotations
 
-import re
-
 from sqlglot import exp
 
-_UNITS_US = {
-    "us": 1, "microsecond": 1, "microseconds": 1,
-    "ms": 1_000, "millisecond": 1_000, "milliseconds": 1_000,
-    "s": 1_000_000, "sec": 1_000_000, "second": 1_000_000, "seconds": 1_000_000,
-    "m": 60_000_000, "min": 60_000_000, "minute": 60_000_000, "minutes": 60_000_000,
-    "h": 3_600_000_000, "hour": 3_600_000_000, "hours": 3_600_000_000,
-    "d": 86_400_000_000, "day": 86_400_000_000, "days": 86_400_000_000,
-    "week": 604_800_000_000, "weeks": 604_800_000_000,
-}  # fmt: skip
+from ferrisstreams.config.intervals import UNITS, Interval, read_amount, read_interval
 
-#: Units of no fixed length: recognised so that the error can say why they are refused.
-CALENDAR_UNITS = frozenset({"month", "months", "quarter", "quarters", "year", "years"})
-
-_CANONICAL = (
-    ("DAY", 86_400_000_000),
-    ("HOUR", 3_600_000_000),
-    ("MINUTE", 60_000_000),
-    ("SECOND", 1_000_000),
-    ("MILLISECOND", 1_000),
-    ("MICROSECOND", 1),
-)
-
-_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*,?")
-
-#: The longest length that fits a signed 64-bit count of microseconds with room for sums.
-LENGTH_US_MAX = 2**62
+#: The engine reads the number beside a unit as a DOUBLE.
+_NUMBER_MAX = 2**53
 
 
 def is_unit(word: str) -> bool:
-    return word.lower() in _UNITS_US or word.lower() in CALENDAR_UNITS
+    return word.lower() in UNITS
+
+
+def unit_name(word: str) -> str:
+    """The one name of a unit of time."""
+    return UNITS[word.lower()][2]
 
 
 def parse_duration(text: str) -> int | None:
     """Microseconds of `5 minutes`, `1h`, `1 hour 30 minutes`; None when it is not a length of fixed size."""
-    at, total = 0, 0.0
-    while at < len(text.rstrip()):
-        part = _PART.match(text, at)
-        if part is None or part[2].lower() not in _UNITS_US:
-            return None
-        unit = _UNITS_US[part[2].lower()]
-        total += int(part[1]) * unit if part[1].isdigit() else float(part[1]) * unit
-        at = part.end()
-    return _whole(total) if at else None
+    try:
+        length = read_interval(text).length_us
+    except ValueError:
+        return None
+    return length if length is not None and length >= 0 else None
+
+
+def is_length(node: exp.Expr) -> bool:
+    """Whether the node is written as a length of time, right or wrong: an interval or a text."""
+    node = _bare(node)
+    return isinstance(node, exp.Interval) or (isinstance(node, exp.Literal) and node.is_string)
 
 
 def duration_of(node: exp.Expr) -> int | None:
     """Microseconds of an interval or of a text literal; None when it is neither or has no fixed size."""
-    while isinstance(node, exp.Paren):
-        node = node.this
-    if isinstance(node, exp.Interval):
-        unit = node.args.get("unit")
-        amount = node.this
-        if not isinstance(amount, exp.Literal):
-            return None
-        return parse_duration(f"{amount.name} {unit.name}" if unit is not None else amount.name)
-    if isinstance(node, exp.Cast) and node.to.is_type(exp.DType.INTERVAL):
-        node = node.this
-    if isinstance(node, exp.Literal) and node.is_string:
-        return parse_duration(node.name)
-    return None
-
-
-def interval_of(length_us: int) -> exp.Interval:
-    """The canonical interval of a length: the largest unit that divides it."""
-    unit, size = next((unit, size) for unit, size in _CANONICAL if length_us % size == 0)
-    return exp.Interval(this=exp.Literal.string(str(length_us // size)), unit=exp.var(unit))
-
-
-def _whole(total: float) -> int | None:
-    if total > LENGTH_US_MAX or total != int(total):
+    try:
+        written = written_interval(node)
+    except ValueError:
         return None
-    return int(total)
+    return written.length_us if written is not None else None
+
+
+def _bare(node: exp.Expr) -> exp.Expr:
+    while isinstance(node, exp.Paren) or (isinstance(node, exp.Cast) and node.to.is_type(exp.DType.INTERVAL)):
+        node = node.this
+    return node
+
+
+def written_interval(node: exp.Expr) -> Interval | None:
+    """The interval that a node writes as a constant; None for another one. Raises ValueError for what is none."""
+    node = _bare(node)
+    if isinstance(node, exp.Literal) and node.is_string:
+        return read_interval(node.name)
+    if not isinstance(node, exp.Interval):
+        return None
+    amount, negative = node.this, False
+    while isinstance(amount, exp.Paren | exp.Neg):
+        negative ^= isinstance(amount, exp.Neg)
+        amount = amount.this
+    if not isinstance(amount, exp.Literal):
+        return None
+    unit = node.args.get("unit")
+    if unit is None:
+        return read_interval(amount.name)
+    return read_amount(f"-{amount.name}" if negative else amount.name, unit.name)
+
+
+def interval_tree(interval: Interval) -> exp.Interval:
+    """The one form of an interval: a number and the largest unit of its part, or several of them as a text."""
+    parts = interval.parts()
+    if len(parts) == 1 and abs(parts[0][0]) < _NUMBER_MAX:
+        number, unit = parts[0]
+        return exp.Interval(this=exp.Literal.string(str(number)), unit=exp.var(unit))
+    texts = [f"{number} {unit.lower()}{'' if abs(number) == 1 else 's'}" for number, unit in parts]
+    return exp.Interval(this=exp.Literal.string(" ".join(texts)))
+
+
+def canonical_interval(node: exp.Expression) -> exp.Expression:
+    """The one form of a node that writes an interval or a text; one that has none stays."""
+    try:
+        written = written_interval(node)
+    except ValueError:
+        written = None
+    return interval_tree(written) if written is not None else node.copy()

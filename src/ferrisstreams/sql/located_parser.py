@@ -10,8 +10,9 @@ from sqlglot.errors import ParseError
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
+from ferrisstreams.sql.durations import is_unit, unit_name
 from ferrisstreams.sql.source_text import Span
-from ferrisstreams.sql.syntax import RefusedSyntaxError, token_span
+from ferrisstreams.sql.syntax import RefusedSyntaxError, mark, token_span
 
 
 class LocatedParseError(ParseError):
@@ -28,6 +29,10 @@ def _place_star(query: exp.Expr, first: Token) -> None:
     for star in query.find_all(exp.Star):
         if star.meta.get("start", first.start) < first.start:
             star.meta["start"], star.meta["end"] = first.start, first.end
+
+
+def _is_text(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and node.is_string
 
 
 class LocatedParser(DuckDBParser):
@@ -53,16 +58,66 @@ class LocatedParser(DuckDBParser):
     def _parse_interval(
         self, require_interval: bool = True, parse_function_unit: bool = True
     ) -> exp.Add | exp.Interval | None:
-        first = self._curr
-        interval = super()._parse_interval(require_interval, parse_function_unit)
-        if interval is not None and first and interval.find(exp.Query) is not None:
+        """`INTERVAL '5' MINUTE`, `'5 minutes'`, `5 MINUTE`, `(n) MINUTE`; before anything else the word is a name.
+
+        sqlglot's own reading drops what it does not know of a text (`2 hours ago`).
+        """
+        first, index = self._curr, self._index
+        if not require_interval or not self._match(TokenType.INTERVAL):
+            return None
+        amount = self._parse_interval_amount()
+        unit = self._parse_interval_unit(amount) if amount is not None else None
+        if amount is None or (unit is None and not _is_text(amount)):
+            if isinstance(amount, exp.Literal):
+                self.raise_error("A number needs its unit: INTERVAL '5' MINUTE", first)
+            self._retreat(index)
+            return None
+        if amount.find(exp.Query) is not None:
             raise RefusedSyntaxError(
                 Span(first.start, self._prev.end + 1),
                 "a query cannot be the length of an INTERVAL",
                 "E1201",
                 "write a number: INTERVAL '5' DAY",
             )
+        interval = exp.Interval(this=amount, unit=unit)
+        mark(interval, first, self._prev)
         return interval
+
+    def _parse_interval_amount(self) -> exp.Expr | None:
+        """A text, a number, something in parentheses, or a column."""
+        if self._curr.token_type in (TokenType.STRING, TokenType.NUMBER):
+            return self._parse_primary()
+        if self._curr.token_type == TokenType.DASH and self._next.token_type == TokenType.NUMBER:
+            self._advance(2)
+            return exp.Neg(this=exp.Literal.number(self._prev.text))
+        if self._curr.token_type == TokenType.L_PAREN:
+            return self._parse_primary()
+        return self._parse_column() if is_unit(self._next.text) else None
+
+    def _parse_interval_unit(self, amount: exp.Expr) -> exp.Var | None:
+        """The unit behind the amount. Behind a text that has units itself any other word is an alias."""
+        if not self._curr or self._curr.token_type == TokenType.STRING:
+            return None
+        if is_unit(self._curr.text):
+            self._advance()
+            unit = self._prev
+            if self._match_text_seq("TO"):
+                raise RefusedSyntaxError(
+                    Span(unit.start, self._curr.end + 1 if self._curr else self._prev.end + 1),
+                    f"an INTERVAL of {unit.text.upper()} TO another unit is not supported",
+                    "E1201",
+                    "write the units in the text: INTERVAL '1 day 2 hours'",
+                )
+            return exp.Var(this=unit_name(unit.text))
+        is_number = isinstance(amount, exp.Literal) and amount.name.strip(" +-").replace(".", "").isdigit()
+        if is_number and self._curr.token_type == TokenType.VAR:
+            raise RefusedSyntaxError(
+                token_span(self._curr),
+                f"{self._curr.text} is not a unit of time",
+                "E1001",
+                "units are MICROSECOND, MILLISECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER and YEAR",
+            )
+        return None
 
     def _parse_name(self, what: str) -> exp.Identifier:
         name = self._parse_id_var(any_token=False)

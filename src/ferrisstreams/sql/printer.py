@@ -10,7 +10,7 @@ from sqlglot import exp
 from ferrisstreams.config.values import Property
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.sql.dialect import Ferris
-from ferrisstreams.sql.durations import duration_of, interval_of
+from ferrisstreams.sql.durations import canonical_interval, is_length
 from ferrisstreams.sql.statements import DeclareStream, Name, Script, Statement, StreamAs, View
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, WindowBound
 from ferrisstreams.sql.window_binding import is_edge
@@ -99,9 +99,7 @@ def _canonical(tree: exp.Expression) -> exp.Expression:
         if isinstance(table.this, exp.Identifier) and table.this.meta_get("string"):
             table.set("this", exp.Literal.string(table.name))
     for interval in list(holder.find_all(exp.Interval)):
-        length = duration_of(interval)
-        if length is not None and length > 0:
-            interval.replace(interval_of(length))
+        interval.replace(canonical_interval(interval))
     return cast(exp.Expression, holder.expressions[0].pop())
 
 
@@ -138,9 +136,9 @@ def _name_bounds(select: exp.Select) -> None:
 def _window(window: StreamWindow) -> exp.Expression:
     """The canonical call. A clause writes the size first, the function the slide."""
     spelling = str(window.this)
-    arguments = [_length(argument) for argument in window.expressions]
+    arguments = [canonical_interval(argument) for argument in window.expressions]
     if window.args.get("clause") and spelling in ("SLIDING", "HOPPING", "HOP", "CUMULATING"):
-        at = 1 if window.expressions and duration_of(window.expressions[0]) is None else 0
+        at = 0 if window.expressions and is_length(window.expressions[0]) else 1
         arguments[at : at + 2] = reversed(arguments[at : at + 2])
     named = sorted(window.args.get("named") or [], key=lambda item: _NAMED_ORDER.index(str(item.this)))
     arguments.extend(_named(item) for item in named)
@@ -152,10 +150,5 @@ _NAMED_ORDER = ("ADVANCE BY", "SIZE", "GRACE PERIOD", "RETENTION")
 
 
 def _named(item: exp.Expression) -> exp.Expression:
-    length = _length(item.expression)
+    length = canonical_interval(item.expression)
     return length if str(item.this) in _NAMED_ORDER[:2] else exp.var(f"{item.this} {length.sql('duckdb')}")
-
-
-def _length(node: exp.Expression) -> exp.Expression:
-    length = duration_of(node)
-    return interval_of(length) if length else node.copy()

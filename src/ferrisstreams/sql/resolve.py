@@ -16,6 +16,7 @@ from ferrisstreams.sql.calls import call_name, check_call, without_within_group
 from ferrisstreams.sql.context import Context, did_you_mean, nearest
 from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
+from ferrisstreams.sql.intervals import read_intervals
 from ferrisstreams.sql.refusals import refused_clause, refused_node
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
@@ -95,6 +96,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
             raise misplaced(context, named)
         if named.name.lower() in HEADER_CALLS:
             named.replace(_header_call(context, scope, named))
+    read_intervals(context, scope.described, holder)
     for call in list(holder.find_all(exp.Func)):
         check_call(context, call)
     _mark_volatile(context, scope, holder)

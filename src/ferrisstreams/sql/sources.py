@@ -201,6 +201,7 @@ def _from_watermark(context: Context, watermark: Watermark, schema: Schema) -> E
     delay: int | None = 0
     if isinstance(tree, exp.Sub):
         delay = duration_of(tree.expression)
+        delay = None if delay is None or delay < 0 else delay
         tree = tree.this
     if not isinstance(tree, exp.Column) or tree.table or not watermark.column.matches(tree.name) or delay is None:
         raise context.error(

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
-from ferrisstreams.sql.durations import is_unit
+from ferrisstreams.sql.durations import is_unit, unit_name
 from ferrisstreams.sql.located_parser import LocatedParser
 from ferrisstreams.sql.syntax import (
     TABLE_WINDOW,
@@ -95,7 +95,7 @@ class WindowParser(LocatedParser):
         number = self._curr
         if number.token_type == TokenType.NUMBER and is_unit(self._next.text):
             self._advance(2)
-            interval = exp.Interval(this=exp.Literal.string(number.text), unit=exp.var(_full_unit(self._prev.text)))
+            interval = exp.Interval(this=exp.Literal.string(number.text), unit=exp.var(unit_name(self._prev.text)))
             mark(interval, number, self._prev)
             return interval
         value = self._parse_disjunction()
@@ -104,7 +104,7 @@ class WindowParser(LocatedParser):
         if number.token_type == TokenType.NUMBER and self._curr and self._curr.token_type == TokenType.VAR:
             raise RefusedSyntaxError(
                 token_span(self._curr),
-                f"{self._curr.text} is no unit of time",
+                f"{self._curr.text} is not a unit of time",
                 "E1001",
                 "units are ms, s, m, h, d, or words such as SECONDS and MINUTES",
             )
@@ -214,10 +214,3 @@ def _seconds(item: exp.Expression) -> exp.Expression:
     interval = exp.Interval(this=exp.Literal.string(item.name), unit=exp.var("SECOND"))
     interval.meta.update(item.meta)
     return interval
-
-
-def _full_unit(word: str) -> str:
-    return _SHORT_UNITS.get(word.lower(), word.upper())
-
-
-_SHORT_UNITS = {"ms": "MILLISECOND", "s": "SECOND", "m": "MINUTE", "h": "HOUR", "d": "DAY"}

@@ -9,7 +9,7 @@ from sqlglot import exp
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import Window, WindowKind
 from ferrisstreams.sql.context import Context
-from ferrisstreams.sql.durations import duration_of
+from ferrisstreams.sql.durations import duration_of, is_length, written_interval
 from ferrisstreams.sql.syntax import StreamWindow, WindowBound
 
 _KINDS = {
@@ -80,7 +80,7 @@ def read_bound(context: Context, node: WindowBound, window: WrittenWindow | None
         raise context.error(node, f"{node.this} needs a window in GROUP BY", "E1102", f"add {spelling}(…) to GROUP BY")
     arguments = list(node.expressions)
     same = _KINDS[spelling] is window.kind
-    if same and any(duration_of(argument) is not None for argument in arguments):
+    if same and any(is_length(argument) for argument in arguments):
         same = _Reader(context, spelling, node).read(arguments, [], False).same_as(window)
     if not same:
         raise context.error(
@@ -97,7 +97,7 @@ class _Reader:
 
     def read(self, arguments: list[exp.Expression], named: list[exp.Expression], clause: bool) -> WrittenWindow:
         time = None
-        if arguments and duration_of(arguments[0]) is None:
+        if arguments and not is_length(arguments[0]):
             time = arguments.pop(0)
         kind = _KINDS[self.spelling]
         by_name = self._named(named)
@@ -152,7 +152,7 @@ class _Reader:
         if len(written) > 1:
             raise self.context.error(written[1], "GRACE PERIOD is given twice", "E1103", "keep one of them")
         length = duration_of(written[0].expression)
-        if length is None:
+        if length is None or length < 0:
             raise self.context.error(
                 written[0], "GRACE PERIOD is a length of fixed size", "E1102", "write GRACE PERIOD 10 SECONDS"
             )
@@ -177,14 +177,15 @@ class _Reader:
         return [self._length(arguments.pop(0)) for _ in range(number)]
 
     def _length(self, node: exp.Expression) -> int:
-        length = duration_of(node)
+        hint = "write a number and a unit from microseconds to weeks, such as INTERVAL '5' MINUTE, '5 minutes' or 5m"
+        try:
+            written = written_interval(node)
+        except ValueError as error:
+            raise self.context.error(node, str(error), "E1102", hint) from error
+        length = written.length_us if written is not None else None
         if length is None:
-            raise self.context.error(
-                node,
-                f"{node.sql('duckdb')} is not a length of fixed size",
-                "E1102",
-                "write a number and a unit from microseconds to weeks, such as INTERVAL '5' MINUTE, '5 minutes' or 5m",
-            )
+            what = f"{node.sql('duckdb')} is not a length of fixed size"
+            raise self.context.error(node, what, "E1102", hint)
         if length <= 0:
             raise self.context.error(node, "a window needs a length above zero", "E1102", _USAGE.get(self.spelling))
         return length
@@ -194,7 +195,7 @@ class _Reader:
             return 0
         origin = arguments.pop(0)
         self._no_more(arguments)
-        offset = duration_of(origin) if isinstance(origin, exp.Interval) else None
+        offset = duration_of(origin)
         if offset is not None:
             return offset
         literal = origin.this if isinstance(origin, exp.Cast) else origin
