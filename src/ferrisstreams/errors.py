@@ -6,6 +6,7 @@ Every error carries a stable code of the registry `CODES`, a message (what, wher
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -204,7 +205,7 @@ def as_ferris_error(error: Exception) -> FerrisError:
     match error:
         case FerrisError():
             return error
-        case MemoryError():
+        case MemoryError() | OSError(errno=errno.ENOMEM):
             meant: FerrisError = OutOfMemoryError("the process has no memory left")
         case _:
             meant = InternalError(f"{type(error).__name__}: {error}")

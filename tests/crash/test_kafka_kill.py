@@ -1,4 +1,4 @@
-"""Jobs over a real broker, killed with SIGKILL at every point and at random: each result once, and in order."""
+"""Jobs over a real broker, killed at every point and at random, or failing there: each result once, and in order."""
 
 from __future__ import annotations
 
@@ -70,6 +70,29 @@ def test_kill_at_every_point_changes_nothing(twins: Twins) -> None:
         assert_same(twins, twins.killed.run())
         if reader is not None:
             assert reader.until(len(twins.undisturbed.rows())) == twins.killed.rows()
+
+
+#: Before the decision, each with its code.
+RAISED = {"after_write:3:foreign": "E9001", "after_prepare:2:fatal": "E4003", "after_offsets:3:memory": "E6006"}
+
+
+@pytest.mark.parametrize("twins", ["tumbling", "kafka to file, letters in a topic"], indirect=True)
+def test_error_before_or_after_the_decision_changes_nothing(twins: Twins) -> None:
+    for fault, code in RAISED.items():
+        ended = twins.killed.run(fault)
+        assert (ended.code, ended.summary["state"]) == (1, "failed"), ended.err
+        assert isinstance(ended.summary["error"], dict)
+        assert ended.summary["error"]["code"] == code
+    passing = twins.killed.run("after_offsets:3:transient")
+    assert "job_reopens" in passing.err
+    assert_same(twins, passing)
+
+
+@pytest.mark.parametrize("twins", ["file to kafka"], indirect=True)
+def test_error_after_the_decision_is_logged_and_the_job_goes_on(twins: Twins) -> None:
+    ended = twins.killed.run("after_transaction:3:fatal")
+    assert "follow_up_failed" in ended.err
+    assert_same(twins, ended)
 
 
 @pytest.mark.parametrize("twins", ["tumbling", "copy"], indirect=True)

@@ -145,6 +145,26 @@ def test_failure_of_a_job_is_in_its_result(folder: Path) -> None:
     assert job.ledger.read == 0
 
 
+def test_error_that_nothing_foresaw_fails_its_job_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ""
+    for name, rows in (("many", 9), ("few", 2)):
+        (tmp_path / f"{name}.jsonl").write_text('{"v": 1}\n' * rows)
+        text += f"""
+        CREATE STREAM {name} (v INT) WITH ('connector' = 'file', 'path' = '{name}.jsonl', 'batch.enable' = 'false');
+        CREATE STREAM of_{name} WITH ('connector' = 'file', 'path' = 'of_{name}.jsonl') AS SELECT v FROM {name};
+        """
+    (tmp_path / "app.sql").write_text(text)
+    monkeypatch.setenv("FERRIS_FAULT", "after_process:5:foreign")  # Each job counts for itself: one has fewer batches.
+    jobs = fs.Application.read(tmp_path / "app.sql").run().jobs
+    assert [(job.name, job.state) for job in jobs] == [("of_many", "failed"), ("of_few", "finished")]
+    assert jobs[0].error is not None
+    assert jobs[0].error.code == "E9001"
+    assert isinstance(jobs[0].error.__cause__, RuntimeError)
+    monkeypatch.delenv("FERRIS_FAULT")
+    jobs = fs.Application.read(tmp_path / "app.sql").run().jobs
+    assert [(job.state, job.ledger.read) for job in jobs] == [("finished", 9), ("finished", 2)]
+
+
 def test_stop_before_the_run_leaves_everything_for_the_next(folder: Path) -> None:
     application = fs.Application.read(folder / "bars.sql")
     application.stop()

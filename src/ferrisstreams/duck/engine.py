@@ -128,8 +128,8 @@ class Engine:
     """Two connections of one DuckDB. The only thing in the house that runs statements."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._root = duckdb.connect(":memory:")
         with _translated():
+            self._root = duckdb.connect(":memory:")
             self._configure(settings)
             for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM, *_IS_WHOLE):
                 self._root.execute(macro)

@@ -11,7 +11,7 @@ import pytest
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.errors import FatalConnectorError, FencedError, StateError, TransientError, UnknownOutcomeError
 from ferrisstreams.runtime.build import Environment, StandIns
-from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS, Crash, CrashAt, Faults, RaiseAt
+from ferrisstreams.runtime.faults import FAULT_POINTS, RAISED, TRANSACTION_POINTS, Crash, CrashAt, Faults, RaiseAt
 from ferrisstreams.runtime.job import Job, JobResult, iso_time
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
@@ -120,6 +120,34 @@ def test_whatever_a_step_raises_each_row_is_written_once(outside: Outside, point
 def sums() -> list[bytes]:
     """After each batch of two rows."""
     return [b'{"k":"a","v":%d}' % sum(range(min(stop, 9))) for stop in (2, 4, 6, 8, 10)]
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_failure_in_the_first_epoch_is_forgotten_outside_and_here(outside: Outside, kind: str) -> None:
+    if kind == "transient":
+        outside.outages = Outages(Outage("commit", TransientError("busy", "E4102"), after=1, times=9))
+        failed = outside.run(aggregate=True)
+    else:
+        failed = outside.run(aggregate=True, fault=RaiseAt("after_flush", 2, kind))
+    assert failed.error is not None
+    outside.outages = Outages()
+    if kind == "transient":  # Opened again, it does not know what was there before it: the state stays.
+        assert outside.run(aggregate=True).error is None
+    else:
+        assert dict(outside.log.committed()) == {}
+        assert not (outside.folder / "state").exists()
+        assert outside.run(aggregate=True, state="elsewhere").error is None
+    assert outside.sink.lines == sums()
+
+
+def test_failure_in_the_first_epoch_keeps_positions_that_were_there(outside: Outside) -> None:
+    outside.log.begin()
+    outside.log.send({"p-0": 4}, 1, "another tool")
+    outside.log.commit()
+    assert outside.run(fault=RaiseAt("after_flush", 2, "fatal")).error is not None
+    assert [found.offset for found in outside.log.committed().values()] == [4]
+    assert outside.run().error is None
+    assert outside.sink.lines == expected()[4:]
 
 
 def test_second_run_finds_nothing_new(outside: Outside) -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from ferrisstreams.runtime.job import JobResult
 from ferrisstreams.session.application import Application, RunOptions
@@ -33,9 +39,23 @@ def run(folder: Path, limit: str | None = None) -> JobResult:
     return Application.read(folder / "app.sql").run(options=options).jobs[0]
 
 
-def test_job_goes_on_where_memory_ended_it(tmp_path: Path) -> None:
-    calm, starved = made(tmp_path / "calm"), made(tmp_path / "starved")
-    expected = run(calm)
+def assert_goes_on(reached: list[int], starved: Path, calm: Path) -> None:
+    assert reached == sorted(reached)
+    assert any(0 < read < ROWS for read in reached), reached
+    assert reached[-1] == ROWS
+    assert (starved / "out.jsonl").read_bytes() == (calm / "out.jsonl").read_bytes()
+    assert all(report.ok for report in audit(Application.read(starved / "app.sql"), RunOptions()))
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = made(tmp_path_factory.mktemp("calm") / "app")
+    assert run(folder).error is None
+    return folder
+
+
+def test_job_goes_on_where_its_memory_limit_ended_it(tmp_path: Path, calm: Path) -> None:
+    starved = made(tmp_path / "starved")
     reached = []
     for megabytes in (1, 36, 40, 44, 48, 56, 64, 80, 96, 128, 512):
         result = run(starved, f"{megabytes}MB")
@@ -43,9 +63,29 @@ def test_job_goes_on_where_memory_ended_it(tmp_path: Path) -> None:
         if result.error is None:
             break
         assert (result.state, result.error.code) == ("failed", "E6006")
-    assert result.error is None
-    assert reached == sorted(reached)
-    assert any(0 < read < ROWS for read in reached), reached
-    assert result.ledger == expected.ledger
-    assert (starved / "out.jsonl").read_bytes() == (calm / "out.jsonl").read_bytes()
-    assert all(report.ok for report in audit(Application.read(starved / "app.sql"), RunOptions()))
+    assert_goes_on(reached, starved, calm)
+
+
+def test_job_goes_on_where_the_system_had_no_memory_left(tmp_path: Path, calm: Path) -> None:
+    starved = made(tmp_path / "starved")
+    reached = []
+    for megabytes in (40, 130, 160, 4000):
+        command = [sys.executable, "-c", f"from {__name__} import starve; starve({str(starved)!r}, {megabytes})"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        state, read, code = json.loads(done.stdout)
+        assert (state, code) in (("failed", "E6006"), ("finished", None))
+        assert read or not (starved / ".ferris").exists()
+        reached.append(read)
+    assert_goes_on(reached, starved, calm)
+
+
+def starve(folder: str, megabytes: int) -> None:
+    """In a process of its own: run with so much more memory than what is loaded takes."""
+    application = Application.read(Path(folder) / "app.sql")
+    application.check()
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * os.sysconf("SC_PAGE_SIZE") + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+    result = application.run().jobs[0]
+    print(json.dumps([result.state, result.ledger.read, result.error.code if result.error else None]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -63,3 +64,21 @@ def test_per_batch_makes_each_batch_an_epoch(tmp_path: Path) -> None:
 
 def test_no_epoch_has_more_rows_than_commit_rows_whatever_a_batch_holds(tmp_path: Path) -> None:
     assert rows_of_epochs(tmp_path, {"commit.rows": "2", "batch.size": "5"}) == [2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("policy", ["per_batch", "hybrid"])
+@pytest.mark.parametrize("strategy", ["default", "fixed_size", "time_window"])
+def test_source_that_fails_or_ends_within_a_batch_loses_nothing(strategy: str, policy: str, tmp_path: Path) -> None:
+    packed = [gzip.compress(b"".join(b'{"v": %d}\n' % n for n in range(low, low + 7))) for low in (10, 20)]
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(packed[0] + packed[1][:-10])
+    (tmp_path / "app.sql").write_text(APPLICATION.replace("in.jsonl", path.name))
+    options = RunOptions(overrides={"commit.policy": policy, **STRATEGIES[strategy]})
+    (failed,) = Application.read(tmp_path / "app.sql").run(options=options).jobs
+    assert failed.error is not None
+    assert failed.error.code == "E4007"
+    path.write_bytes(packed[0] + packed[1])
+    (result,) = Application.read(tmp_path / "app.sql").run(options=options).jobs
+    assert (result.error, result.ledger.read, result.ledger.written) == (None, 14, 14)
+    written = [json.loads(line)["v"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert written == [*range(10, 17), *range(20, 27)]

@@ -187,6 +187,18 @@ def test_full_queue_is_waited_for(kafka: Cluster, topic_name: str, make: Make) -
     assert len(values(kafka, topic_name)) == 5100
 
 
+def test_queue_without_room_for_one_large_record_is_waited_for(kafka: Cluster, topic_name: str, make: Make) -> None:
+    properties = {**SUGGESTED, **kafka.properties, "queue.buffering.max.kbytes": "1024"}
+    producer = make(transactional_id=None, properties=properties)
+    producer.open()
+    # A quarter of the small ones makes no room for the large ones behind them.
+    given = [b"x" * 1000] * 1000 + [b"y" * 900_000] * 2
+    producer.write(topic_name, given)
+    producer.write(topic_name, given, [b"k"] * len(given))
+    producer.flush()
+    assert len(values(kafka, topic_name)) == 2 * len(given)
+
+
 def test_row_that_is_too_large_is_given_back(kafka: Cluster, topic_name: str, make: Make) -> None:
     kafka.create_topic(topic_name, config={"max.message.bytes": "2000"})
     sink = KafkaSink(make(transactional_id=None), topic_name)
