@@ -67,6 +67,7 @@ class RunArguments:
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to overwrite.")] = False
     output: OutputForm = Output.TABLE
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False
+    while_open: Annotated[int | None, typer.Option("--while-open", hidden=True, min=0)] = None
     number: Annotated[int | None, typer.Option("--worker-number", hidden=True, min=0)] = None
 
 

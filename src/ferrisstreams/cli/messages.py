@@ -19,18 +19,19 @@ def progress_message(event: ProgressEvent) -> dict[str, object]:
     return asdict(event)
 
 
-def pass_on(line: str, observer: Observer) -> bool:
-    """Tell `observer` what a line of a worker says; False when it is not a log line (a library wrote it)."""
+def pass_on(line: str, observer: Observer) -> str | None:
+    """Tell `observer` what a line of a worker says; the event's name, None when it is not a log line (a library wrote
+    it)."""
     if not line.startswith('{"time"'):
-        return False
+        return None
     fields: dict[str, JsonValue] = json.loads(line)
-    name = fields["event"]
+    name = str(fields["event"])
     rest = {key: value for key, value in fields.items() if key not in ("time", "level", "event")}
     if name == PROGRESS:
         observer.progress(_event(rest))
     else:
-        observer.event(str(name), **rest)
-    return True
+        observer.event(name, **rest)
+    return name
 
 
 def _event(fields: dict[str, JsonValue]) -> ProgressEvent:

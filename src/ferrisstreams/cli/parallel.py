@@ -17,7 +17,7 @@ from ferrisstreams.cli.arguments import RunArguments
 from ferrisstreams.cli.failure import ErrorFields, paint
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary
-from ferrisstreams.cli.workers import Worker, WorkerGroup, worker_command, worker_input
+from ferrisstreams.cli.workers import Start, Worker, WorkerGroup, worker_command, worker_input
 from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 from ferrisstreams.runtime.breaker import BreakerState
 from ferrisstreams.runtime.observer import Observer, ProgressEvent, Silent
@@ -50,7 +50,7 @@ class ParallelJob:
         with stopping_on_signal(self._group.stop, self._group.kill):
             for worker in workers:
                 command = [*worker_command(arguments, self._job), "--worker-number", str(worker.number)]
-                worker.start(command, worker_input(arguments, text))
+                worker.start(Start(command, worker_input(arguments, text)))
                 Thread(target=_tell_end, args=(worker, ended), daemon=True).start()
             first = self._wait(workers, ended, observer)
         summary = joined([worker.summary for worker in workers])

@@ -94,6 +94,7 @@ def run_options(arguments: RunArguments) -> RunOptions:
     return RunOptions(
         once=arguments.once,
         drain=arguments.drain,
+        while_open=arguments.while_open,
         max_records=arguments.max_records,
         overrides=parse_settings(arguments.settings),
         state_dir=str(arguments.state_dir) if arguments.state_dir else None,

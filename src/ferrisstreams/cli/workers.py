@@ -3,16 +3,21 @@
 A worker is this command again, with `--job` and `--worker`: it writes its log and progress as JSON lines on standard
 error, and its summary as the last line of standard output. One that fails does not stop the others; a job that reads
 what a failed one writes is not started.
+
+A job that reads what an endless one writes runs beside it, from when that one runs: it holds one end of a pipe, and
+when the other is closed, because those that feed it have ended, it reads what is left and ends too.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BufferedReader
 from threading import Event, Lock, Thread
 from typing import IO
@@ -20,7 +25,7 @@ from typing import IO
 from ferrisstreams.cli.application import STANDARD_INPUT
 from ferrisstreams.cli.arguments import RunArguments
 from ferrisstreams.cli.failure import as_json, paint
-from ferrisstreams.cli.messages import pass_on
+from ferrisstreams.cli.messages import PROGRESS, pass_on
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary
 from ferrisstreams.errors import FatalConnectorError, FerrisError
@@ -39,9 +44,13 @@ def run_in_workers(jobs: Sequence[JobPlan], arguments: RunArguments, text: str, 
     when the file is standard input."""
     group = WorkerGroup(observer)
     workers = {job.name: Worker(job.name, group, observer) for job in jobs}
+    endless = {job.name for job in jobs if job.endless and not arguments.once}
     for job in jobs:
-        before = [workers[name] for name in job.depends_on if name in workers]
-        workers[job.name].start(worker_command(arguments, job.name), worker_input(arguments, text), before)
+        names = [name for name in job.depends_on if name in workers]
+        beside = [workers[name] for name in names if name in endless and name in job.fed_by]
+        before = [workers[name] for name in names if workers[name] not in beside]
+        start = Start(worker_command(arguments, job.name), worker_input(arguments, text), before, beside)
+        workers[job.name].start(start)
     with stopping_on_signal(group.stop, group.kill):
         for worker in workers.values():
             while not worker.ended.wait(_JOIN_SECONDS):
@@ -65,6 +74,17 @@ def worker_command(arguments: RunArguments, job: str) -> list[str]:
     for setting in arguments.settings or ():
         command += ["--set", setting]
     return command
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The command of a worker and its input; the workers that must have ended `before`, and those that feed it while it
+    runs `beside` them."""
+
+    command: Sequence[str]
+    text: str
+    before: Sequence[Worker] = ()
+    beside: Sequence[Worker] = ()
 
 
 class WorkerGroup:
@@ -115,30 +135,52 @@ class Worker:
     def __init__(self, job: str, group: WorkerGroup, observer: Observer, number: int | None = None) -> None:
         self.job = job
         self.number = number
+        self.running = Event()
         self.ended = Event()
         self.summary = JobSummary(job, "stopped")
         self._group = group
         self._observer = observer
 
-    def start(self, command: list[str], text: str, before: Sequence[Worker] = ()) -> None:
-        Thread(target=self._run, args=(command, text, before), name=self.job, daemon=True).start()
+    def start(self, start: Start) -> None:
+        Thread(target=self._run, args=(start,), name=self.job, daemon=True).start()
 
-    def _run(self, command: list[str], text: str, before: Sequence[Worker]) -> None:
+    def wait_until_running(self) -> None:
+        """Until it has said how far it is, or has ended."""
+        while not self.running.wait(_JOIN_SECONDS) and not self.ended.is_set():
+            pass
+
+    def _run(self, start: Start) -> None:
         try:
-            if before:
-                self._group.tell("job_waits", job=self.job, until_finished=[other.job for other in before])
-            for other in before:
+            if start.before:
+                self._group.tell("job_waits", job=self.job, until_finished=[other.job for other in start.before])
+            for other in start.before:
                 other.ended.wait()
-            if failed := [other.job for other in before if other.summary.state == "failed"]:
+            for other in start.beside:
+                other.wait_until_running()
+            others = (*start.before, *start.beside)
+            if failed := [other.job for other in others if other.summary.state == "failed"]:
                 self._fail(_not_started(self.job, failed))
+            elif not self._group.stopping and start.beside:
+                self._run_beside(start)
             elif not self._group.stopping:
-                self._run_process(command, text)
+                self._run_process(start.command, start.text)
         finally:
             self.ended.set()
 
-    def _run_process(self, command: list[str], text: str) -> None:
+    def _run_beside(self, start: Start) -> None:
+        """With a pipe that is closed when those that feed it have ended."""
+        theirs, ours = os.pipe()
+        Thread(target=_close_after, args=(ours, start.beside), daemon=True).start()
+        try:
+            self._run_process([*start.command, "--while-open", str(theirs)], start.text, (theirs,))
+        finally:
+            os.close(theirs)
+
+    def _run_process(self, command: Sequence[str], text: str, shared: tuple[int, ...] = ()) -> None:
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=shared
+        ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None
@@ -191,8 +233,17 @@ class Worker:
         for line in stream:
             text = line.decode("utf-8", "replace")
             with self._group.lock:
-                if not pass_on(text, self._observer):
+                event = pass_on(text, self._observer)
+                if event is None:
                     sys.stderr.write(text)
+                elif event == PROGRESS:
+                    self.running.set()
+
+
+def _close_after(pipe: int, workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.ended.wait()
+    os.close(pipe)
 
 
 def _crashed(code: int) -> bool:

@@ -72,7 +72,7 @@ class Source(Protocol):
         """
 
     def partitions(self) -> Positions:
-        """Position of every partition that is known and not finished, as of the last poll."""
+        """Position of every partition that is known and not finished, as of the last poll. One of a topic never is."""
 
     def reached(self) -> Positions:
         """Where partitions are of which fetches do not say all: right after `open` where those begin that must begin

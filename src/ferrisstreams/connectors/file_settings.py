@@ -28,7 +28,8 @@ class FileSourceSettings:
 
     A fetch is never larger than `record_bytes_max`; a record that is larger is rejected and passed over. `array`: each
     file is one JSON array. `compression` None: as each file's name ends. `mapped`: through a memory map, for files that
-    are read as they are.
+    are read as they are. `sequence`: the files of the glob are whole, and others may come that sort last, as those of a
+    rotated output. `while_open`: what goes on does so until the other end of this pipe is closed and all is read.
     """
 
     path: str
@@ -42,6 +43,13 @@ class FileSourceSettings:
     compression: str | None = None
     encoding: Encoding = "utf-8"
     mapped: bool = False
+    while_open: int | None = None
+    sequence: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more may come when all was read."""
+        return self.watch or self.sequence
 
     @property
     def names(self) -> FileNames:

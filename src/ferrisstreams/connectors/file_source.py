@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -62,11 +63,13 @@ class FileSource:
         self._turn = 0
         self._full = False
         self._listed_ms = 0.0
+        self._over = False
 
     def check(self, positions: Positions, identities: Identities) -> None:
-        if self._settings.watch:
+        paths = self._list()
+        if self._settings.watch or (self._settings.sequence and not paths):
             return
-        position = _one_partition(self._names, self._list(), positions).position
+        position = _one_partition(self._names, paths, positions).position
         if os.path.exists(position.path) or not position.whole:
             os.close(open_file(position.path))
 
@@ -79,36 +82,40 @@ class FileSource:
 
     def seek(self, positions: Positions) -> None:
         self._close_reader()
+        self._over = False
         if self._settings.watch:
             paths = self._list()
             self._partitions = {name: self._followed(name, given, paths) for name, given in positions.items()}
             self._follow(paths)
         else:
-            partition = _one_partition(self._names, self._list(), positions)
-            self._partitions = {partition.name: partition}
+            self._partitions = {}
+            self._begin_sequence(self._list(), positions)
         for partition in self._partitions.values():
             if os.path.exists(partition.position.path) or not partition.position.whole:
                 self._open_reader(partition)
 
     def poll(self, limit: Limit) -> Fetch | None:
-        if not self._settings.watch:
+        if not self._settings.goes_on:
             return self._poll_in_turn(limit)
         deadline = self._clock.monotonic_ms() + limit.wait_ms
         while True:
             if self._clock.monotonic_ms() - self._listed_ms >= _LIST_INTERVAL_MS:
-                self._follow(self._list())
+                self._look()
             before = {name: partition.position for name, partition in self._partitions.items()}
+            closed = self._is_closed()
             fetch = self._poll_in_turn(limit)
             left = deadline - self._clock.monotonic_ms()
             if fetch is not None:
-                if self._full or not limit.fill or left <= 0:
+                if self._full or not limit.fill or left <= 0 or self._settings.sequence:
                     return fetch
                 self._partitions[fetch.partition].position = before[fetch.partition]
                 self._turn -= 1
             else:
-                self._follow(self._list())
-                if left <= 0:
-                    return self._poll_in_turn(limit)
+                self._look()
+                if closed or left <= 0:
+                    fetch = self._poll_in_turn(limit)
+                    self._over = closed and fetch is None
+                    return fetch
             self._clock.sleep_ms(min(_NAP_MS, left))
 
     def partitions(self) -> Positions:
@@ -120,11 +127,13 @@ class FileSource:
 
     @property
     def ended(self) -> bool:
-        return not self._settings.watch and all(p.ended for p in self._partitions.values())
+        if self._settings.goes_on:
+            return self._over
+        return all(p.ended for p in self._partitions.values())
 
     def progress(self) -> SourceProgress:
         done = sum(p.skipped + p.position.raw for p in self._partitions.values())
-        if self._settings.watch:
+        if self._settings.goes_on:
             return SourceProgress(done, None, "bytes")
         paths = [path for p in self._partitions.values() for path in (p.position.path, *p.ahead)]
         total = sum(p.skipped for p in self._partitions.values()) + sum(map(_size, paths))
@@ -152,6 +161,23 @@ class FileSource:
             position = replace(found, before=folders.copies(position.before, paths))
         path = self._names.path(name)
         return _Partition(name, position, [path] if position.path != path else [])
+
+    def _look(self) -> None:
+        """Find out which files there are by now."""
+        paths = self._list()
+        if self._settings.watch:
+            self._follow(paths)
+        elif not self._partitions:
+            self._begin_sequence(paths, {})
+        else:
+            for partition in self._partitions.values():
+                partition.ahead = [path for path in paths if path > partition.position.path]
+
+    def _begin_sequence(self, paths: list[str], positions: Positions) -> None:
+        """All files as one partition; one that goes on may begin without any."""
+        if paths or positions or not self._settings.sequence:
+            partition = _one_partition(self._names, paths, positions, self._settings.sequence)
+            self._partitions = {partition.name: partition}
 
     def _follow(self, paths: Sequence[str]) -> None:
         """Find out what became of the watched files: new ones, renamed ones, and ones that are gone."""
@@ -192,6 +218,11 @@ class FileSource:
             else:
                 del self._partitions[partition.name]
 
+    def _is_closed(self) -> bool:
+        """Whether who writes the files has ended: then what is there now is all."""
+        pipe = self._settings.while_open
+        return pipe is not None and bool(select.select([pipe], [], [], 0)[0])
+
     def _poll_in_turn(self, limit: Limit) -> Fetch | None:
         """The next partition that has records, each in its turn."""
         partitions = list(self._partitions.values())
@@ -215,7 +246,7 @@ class FileSource:
             if self._settings.watch and not self._has_follower(partition):
                 return None
             if not partition.ahead:
-                partition.ended = True
+                partition.ended = not self._settings.sequence
                 return None
             self._next_file(partition)
 
@@ -245,7 +276,7 @@ class FileSource:
         self._full = isinstance(found, Oversized) or found.full
         partition.position = position.at(content, found.stop, whole)
         at_end = whole and not partition.ahead
-        partition.ended = at_end and not settings.watch
+        partition.ended = at_end and not settings.goes_on
         return Fetch(
             partition=partition.name,
             records=self._block,
@@ -333,13 +364,13 @@ def _next_position(before: FilePosition, path: str) -> FilePosition:
     return FilePosition(path, before=(*before.before, before.identity)[-_BEFORE_MAX:])
 
 
-def _one_partition(names: FileNames, paths: list[str], positions: Positions) -> _Partition:
+def _one_partition(names: FileNames, paths: list[str], positions: Positions, may_be_empty: bool = False) -> _Partition:
     """All files in name order, from the position on. Raises FatalConnectorError E4001 and E4002.
 
     The partition keeps its name when the one file has another: the state orders rows by it.
     """
     name, given = next(iter(positions.items()), (names.name(names.pattern), None))
-    if not paths:
+    if not paths and not (given is not None and may_be_empty):
         raise FatalConnectorError(
             f"no file matches {names.pattern}", "E4001", "check the path, or set watch to wait for files"
         )

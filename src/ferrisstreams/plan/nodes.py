@@ -211,7 +211,8 @@ Plan: TypeAlias = Scan | Filter | Project | AssignWindow | Aggregate | Sink
 class JobPlan:
     """A job: its name, its plan and what the statement's annotations and properties say.
 
-    `annotations` are `@name`, `@job_mode` … of the job. `depends_on` are the names of the jobs whose output it reads.
+    `annotations` are `@name`, `@job_mode` … of the job. `depends_on` are the names of the jobs that come before
+    it, and `fed_by` those of them whose output it reads. `endless`: its source can go on, whatever was read of it.
     `outside_law` are the calls (`random()`) for whose values the answer law does not hold.
     """
 
@@ -221,6 +222,8 @@ class JobPlan:
     depends_on: tuple[str, ...] = ()
     position: Position | None = None
     outside_law: tuple[str, ...] = ()
+    fed_by: tuple[str, ...] = ()
+    endless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

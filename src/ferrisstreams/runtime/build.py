@@ -84,6 +84,7 @@ class Environment:
     overwrite: bool = False
     once: bool = False
     drain: bool = False
+    while_open: int | None = None
     rows_max: int | None = None
     clock: Clock = field(default_factory=SystemClock)
     faults: Faults = field(default_factory=NoFaults)
@@ -217,7 +218,10 @@ class JobBuilder:
     @property
     def source_can_go_on(self) -> bool:
         """Whether more may come after the source has said that it ended: of a topic, `--once` reads what is there."""
-        return self.settings.source_connector == "kafka" and self.environment.stand_ins is None
+        if self.environment.stand_ins is not None:
+            return False
+        connector = self.settings.source_connector
+        return connector == "kafka" or (connector == "file" and self.settings.source.flag("watch"))
 
     @property
     def stops_when_caught_up(self) -> bool:
@@ -519,7 +523,8 @@ class JobBuilder:
         """Of a file source."""
         settings = self.settings.source
         with placed_at(self.spec.position):
-            return source_files(settings, str(self.path(settings.optional_text("path"), f"source {self.spec.name}")))
+            path = str(self.path(settings.optional_text("path"), f"source {self.spec.name}"))
+            return replace(source_files(settings, path), while_open=self.environment.while_open)
 
     def _decode_settings(self) -> DecodeSettings:
         settings = self.settings.source

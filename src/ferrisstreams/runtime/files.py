@@ -55,6 +55,7 @@ def encoding_of(settings: Settings) -> Encoding:
 def source_files(settings: Settings, path: str) -> FileSourceSettings:
     """How the files of a source are read. Raises ConfigError E3005 for settings that its files cannot obey."""
     array = settings.text("format").lower() == "json_array"
+    sequence = settings.flag("watch") and "{n" in path
     path = _readable(settings, path)
     compression = settings.optional_text("compression")
     mapped = settings.flag("mmap")
@@ -71,7 +72,8 @@ def source_files(settings: Settings, path: str) -> FileSourceSettings:
         header=has_header(settings),
         delimiter=settings.text("delimiter"),
         quote=settings.text("quote"),
-        watch=settings.flag("watch"),
+        watch=settings.flag("watch") and not sequence,
+        sequence=sequence,
         record_bytes_max=settings.integer("max.record.bytes"),
         array=array,
         compression=compression,

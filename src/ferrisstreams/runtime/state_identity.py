@@ -95,7 +95,7 @@ def _data(builder: JobBuilder) -> dict[str, JsonValue]:
             return {"connector": connector, "fields": fields, "seed": settings.integer("seed")}
         case "file":
             path = _path(settings.text("path"), builder.environment.folder)
-            watched = {"watch": True} if settings.flag("watch") and _is_pattern(path) else {}
+            watched = {"watch": True} if settings.flag("watch") and has_magic(path) else {}
             return {"connector": connector, "path": path, **watched}
         case _:
             return {"connector": connector, "name": name}

@@ -29,7 +29,8 @@ __all__ = ["Application", "JobResult", "Result", "RunOptions"]
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """`once`: stop when the sources have nothing more; `drain`: and close the windows that are open then, also where
-    the source can go on. `max_records`: stop after so many rows of this run.
+    the source can go on. `while_open`: a followed file ends when the other end of this pipe is closed and all of it was
+    read. `max_records`: stop after so many rows of this run.
 
     `overrides` are settings that win over the text, `state_dir` replaces `.ferris` beside the application file,
     `overwrite` begins anew: the job's state is deleted and its target replaced. `jobs` None: all. `worker`: run one
@@ -39,6 +40,7 @@ class RunOptions:
 
     once: bool = False
     drain: bool = False
+    while_open: int | None = None
     max_records: int | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     state_dir: str | None = None
@@ -212,6 +214,7 @@ class Application:
             overwrite=options.overwrite,
             once=options.once,
             drain=options.drain,
+            while_open=options.while_open,
             rows_max=options.max_records,
             worker=options.worker,
             strict=options.strict,

@@ -140,6 +140,8 @@ class _Application:
             self._depends_on(context, statement, relation),
             context.source.position(statement.span),
             tuple(context.outside_law),
+            relation.depends_on,
+            _goes_on(scan_in(plan).source),
         )
         self.jobs.append(job)
         if statement.name is not None:
@@ -238,13 +240,34 @@ def _written_source(job: JobPlan, spec: SinkSpec) -> SourceSpec:
     the reader to give, and zero without."""
     column = job.plan.facts.event_time
     time = EventTime(column) if column is not None else None
-    return SourceSpec(spec.name, job.plan.schema, time, _read_as_source(spec.properties), spec.position)
+    properties = _read_as_source(spec.properties)
+    if job.endless and _connector(properties) == "file":
+        # What never ends is followed: its reader runs beside it.
+        properties["watch"] = Property(True, spec.position, f"the job {job.name} goes on")
+    return SourceSpec(spec.name, job.plan.schema, time, properties, spec.position)
+
+
+def _goes_on(source: SourceSpec) -> bool:
+    """Whether more may come of a source, whatever was read of it."""
+    given = {key: str(prop.value).lower() for key, prop in source.properties.items()}
+    match _connector(source.properties):
+        case "kafka":
+            return True
+        case "datagen":
+            return "rows" not in given
+        case "file":
+            return given.get("watch") in ("true", "yes", "on", "1")
+    return False
+
+
+def _connector(properties: Mapping[str, Property]) -> str | None:
+    connector = properties.get(CONNECTOR)
+    return str(connector.value).lower() if connector is not None else None
 
 
 def _read_as_source(properties: Mapping[str, Property]) -> dict[str, Property]:
     """Of a sink's properties those that its reader needs as well: where the records are, and how they are written."""
-    connector = properties.get(CONNECTOR)
-    kind = str(connector.value).lower() if connector is not None else None
+    kind = _connector(properties)
     keys = {key: find_key(key, kind) for key in properties}
     return {
         name: properties[name]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrisstreams.batch import Limit, Positions
+from ferrisstreams.batch import JsonValue, Limit, Positions
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.connectors.file_identity import FilePosition
 from ferrisstreams.connectors.file_names import FileNames
@@ -164,6 +164,41 @@ def test_file_that_is_gone_is_an_error_though_it_was_read_whole(tmp_path: Path, 
     with pytest.raises(FatalConnectorError, match=r"is gone|no file matches") as caught:
         read(tmp_path / name, block, positions)
     assert caught.value.code in ("E4001", "E4002")
+
+
+def test_sequence_goes_on_with_files_that_sort_last_until_its_writer_has_ended(
+    tmp_path: Path, block: MemoryFile
+) -> None:
+    theirs, ours = os.pipe()
+    settings = FileSourceSettings(str(tmp_path / "*.txt"), sequence=True, while_open=theirs)
+    positions: dict[str, JsonValue] = {}
+
+    def rest(source: FileSource) -> bytes:
+        found = b""
+        while (fetch := source.poll(ALL)) is not None:
+            found += block.read()
+            positions[fetch.partition] = fetch.position
+        return found
+
+    source = FileSource(settings, block, ManualClock())
+    source.check({}, {})
+    source.open({})
+    assert rest(source) == b""
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_bytes(b"%d\n" % number)
+        assert rest(source) == b"%d\n" % number
+        assert not source.ended
+        source.close()
+        (tmp_path / f"{number - 1}.txt").unlink(missing_ok=True)
+        source = FileSource(settings, block, ManualClock())
+        source.open(positions)
+    assert list(positions) == ["*.txt"]
+    (tmp_path / "3.txt").write_bytes(b"3\n")
+    os.close(ours)
+    assert rest(source) == b"3\n"
+    assert source.ended
+    source.close()
+    os.close(theirs)
 
 
 def test_name_with_brackets_is_a_name_when_the_file_exists(tmp_path: Path, block: MemoryFile) -> None:

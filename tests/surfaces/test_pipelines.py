@@ -1,0 +1,130 @@
+"""Jobs of one application that feed one another."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from ferrisstreams.connectors.output_claim import claim_path, final_length
+from ferrisstreams.testing.broker import Cluster
+from tests.surfaces.conftest import Ferris
+
+WATCHED = "connector='file', path='in.jsonl', watch=true"
+FIRST = (
+    "CREATE STREAM given (id BIGINT, at TIMESTAMP, WATERMARK FOR at AS at) WITH ({source});\n"
+    "CREATE STREAM some WITH ({between}) AS SELECT id, at FROM given WHERE id % 2 = 0;\n"
+)
+PIPELINE = (
+    FIRST
+    + "CREATE STREAM counts WITH (connector='file', path='counts.jsonl') AS"
+    + " SELECT window_start, count(*) AS n FROM some GROUP BY TUMBLE(at, INTERVAL '10' SECOND);\n"
+)
+BETWEEN = {
+    "file": "connector='file', path='some.jsonl'",
+    "packed": "connector='file', path='some.jsonl.gz'",
+    "rotated": "connector='file', path='parts/{n:04}.jsonl', 'rotate.rows'=3",
+}
+
+
+def rows(start: int, stop: int) -> str:
+    return "".join(f'{{"id":{n},"at":"2024-05-01T10:{n // 60:02}:{n % 60:02}Z"}}\n' for n in range(start, stop))
+
+
+def counts(windows: int) -> list[dict[str, object]]:
+    return [{"window_start": f"2024-05-01T10:{n // 6:02}:{n % 6}0Z", "n": 5} for n in range(windows)]
+
+
+def give(ferris: Ferris, text: str) -> None:
+    with (ferris.folder / "in.jsonl").open("a") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_jobs_over_an_endless_source_run_side_by_side(ferris: Ferris, between: str) -> None:
+    ferris.write(app__sql=PIPELINE.format(source=WATCHED, between=BETWEEN[between]))
+    give(ferris, rows(0, 35))
+    process = ferris.start("run", "app.sql", "-o", "json")
+    ferris.wait_for(process, "counts.jsonl", 1)
+    give(ferris, rows(35, 95))
+    ferris.wait_for(process, "counts.jsonl", 6)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert [job["state"] for job in json.loads(out.splitlines()[-1])["jobs"]] == ["stopped", "stopped"]
+    give(ferris, rows(95, 125))
+    again = ferris("run", "app.sql", "--once", "--drain", "-o", "json")
+    assert again.code == 0, again.err
+    assert ferris.lines("counts.jsonl")[:12] == counts(12)
+    assert ferris("audit", "app.sql").code == 0
+
+
+def test_reader_ends_when_those_that_feed_it_have_ended_and_all_is_read(ferris: Ferris) -> None:
+    ferris.write(app__sql=PIPELINE.format(source=WATCHED, between=BETWEEN["file"]))
+    give(ferris, rows(0, 64))
+    ran = ferris("run", "app.sql", "-o", "json", "--max-records", "50")
+    assert ran.code == 0, ran.err
+    first, second = json.loads(ran.out.splitlines()[-1])["jobs"]
+    assert (first["rows"], first["state"]) == (50, "stopped")
+    assert (second["rows"], second["windows_closed_by_end"]) == (25, 0)
+    assert ferris.lines("counts.jsonl") == counts(4)
+
+
+def test_reader_of_a_job_that_fails_reads_what_is_final_and_ends(ferris: Ferris) -> None:
+    ferris.write(app__sql=PIPELINE.format(source=WATCHED, between=BETWEEN["file"]))
+    give(ferris, rows(0, 35))
+    process = ferris.start("run", "app.sql", "-o", "json")
+    ferris.wait_for(process, "counts.jsonl", 3)
+    (ferris.folder / "in.jsonl").write_text(rows(0, 1))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    first, second = json.loads(out.splitlines()[-1])["jobs"]
+    assert (first["state"], first["error"]["code"], second["rows"]) == ("failed", "E4002", 18)
+    assert "shrank" in err
+
+
+def test_bounded_jobs_run_in_the_order_of_their_dependence(ferris: Ferris) -> None:
+    bounded = WATCHED.replace(", watch=true", "")
+    ferris.write(app__sql=PIPELINE.format(source=bounded, between=BETWEEN["file"]))
+    give(ferris, rows(0, 35))
+    ran = ferris("run", "app.sql", "-o", "json")
+    assert ran.code == 0, ran.err
+    assert [job["state"] for job in json.loads(ran.out.splitlines()[-1])["jobs"]] == ["finished", "finished"]
+    assert [row["n"] for row in ferris.lines("counts.jsonl")] == [5, 5, 5, 3]
+
+
+def test_reader_never_sees_rows_that_a_crash_takes_back(ferris: Ferris) -> None:
+    settings = BETWEEN["file"] + ", 'commit.policy'='per_batch'"
+    source = WATCHED + ", 'batch.strategy'='fixed_size', 'batch.size'=10"
+    ferris.write(app__sql=PIPELINE.format(source=source, between=settings))
+    give(ferris, rows(0, 35))
+    killed = ferris("run", "app.sql", "--once", "--job", "some", FERRIS_FAULT="after_flush:3")
+    assert killed.code == -signal.SIGKILL
+    some = ferris.folder / "some.jsonl"
+    final = final_length(str(some))
+    assert final is not None
+    assert 0 < final < some.stat().st_size
+    read = ferris("run", "app.sql", "--once", "--job", "counts", "-o", "json")
+    assert read.job["rows"] == some.read_bytes()[:final].count(b"\n")
+    assert ferris("run", "app.sql", "--once", "--drain").code == 0
+    assert [row["n"] for row in ferris.lines("counts.jsonl")] == [5, 5, 5, 3]
+    assert not Path(claim_path(str(some))).exists()
+    assert ferris("audit", "app.sql").code == 0
+
+
+def test_jobs_over_topics_run_side_by_side(ferris: Ferris, kafka: Cluster, topic_name: str) -> None:
+    kafka.create_topic(topic_name)
+    there = f"connector='kafka', 'bootstrap.servers'='{kafka.bootstrap_servers}', topic="
+    sql = PIPELINE.format(source=f"{there}'{topic_name}'", between=f"{there}'{topic_name}-some', 'create.topic'=true")
+    ferris.write(app__sql=f"-- @app: {topic_name}\n{sql}")
+    kafka.write(topic_name, [row.encode() for row in rows(0, 35).splitlines()])
+    process = ferris.start("run", "app.sql")
+    ferris.wait_for(process, "counts.jsonl", 3)
+    kafka.write(topic_name, [row.encode() for row in rows(35, 75).splitlines()])
+    ferris.wait_for(process, "counts.jsonl", 7)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert ferris.lines("counts.jsonl") == counts(7)
