@@ -8,6 +8,8 @@ import pty
 import re
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +138,25 @@ def test_reader_of_rows_may_go_away(ferris: Ferris) -> None:
     process.stdout.close()
     assert "the reader of standard output went away" in process.stderr.read()
     assert process.wait(30) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "closed", "code"),
+    [("bars", ">&-", 0), ("bars", ">&- 2>&- <&-", 0), ("select", ">&-", 1), ("several", ">&-", 1)],
+)
+def test_standard_output_that_is_closed_is_a_place_without_rows(
+    tmp_path: Path, name: str, closed: str, code: int
+) -> None:
+    """Nobody hears the summary of a job; rows that nobody would hear are refused before anything starts."""
+    printing = BARS + "CREATE STREAM shown WITH ('connector' = 'stdout') AS SELECT * FROM trades;"
+    Ferris(tmp_path).write(bars__sql=BARS, select__sql=SELECT, several__sql=printing, trades__jsonl=LINES)
+    command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", f"{name}.sql"]
+    started = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
+    ran = subprocess.run(started, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (code, ""), ran.stderr
+    assert "E9001" not in ran.stderr
+    assert ("standard output is closed [E4003]" in ran.stderr) == bool(code)
+    assert (tmp_path / "bars.jsonl").exists() == (not code)
 
 
 def test_settings_of_the_command_line_win(ferris: Ferris) -> None:

@@ -22,6 +22,7 @@ from ferrisstreams.cli.arguments import (
 from ferrisstreams.cli.config_commands import config_app
 from ferrisstreams.cli.dlq_commands import dlq_app
 from ferrisstreams.cli.state_commands import state_app
+from ferrisstreams.cli.streams import hold_standard_streams
 
 app = typer.Typer(
     name="ferris",
@@ -127,6 +128,7 @@ def version() -> None:
 
 def main() -> None:
     """The entry point. Ends the process: 0 done, 1 failed, 2 wrong usage; no traceback reaches a user."""
+    hold_standard_streams()
     try:
         app()
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from ferrisstreams.cli.failure import as_json, report
 from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary, print_json, print_table
+from ferrisstreams.connectors.stdout_sink import standard_output
 from ferrisstreams.errors import InternalError, as_ferris_error
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
 from ferrisstreams.session.application import Application, RunOptions
@@ -46,6 +47,8 @@ def run(arguments: RunArguments) -> int:
         return 1
     rows_on_stdout = _prints_rows(jobs)
     try:
+        if rows_on_stdout:
+            standard_output()
         if len(jobs) == 1 and arguments.number is None and application.parallelism(jobs[0], options) > 1:
             summaries = [_run_several_workers(application, jobs[0], arguments, text)]
         elif len(jobs) == 1:

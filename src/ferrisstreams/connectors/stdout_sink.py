@@ -11,12 +11,13 @@ from ferrisstreams.errors import FatalConnectorError, InternalError
 
 
 class StdoutSink:
-    """`header` is written by `open`. Errors: FatalConnectorError E4003, also when the reader of a pipe went away."""
+    """`header` is written by `open`. Errors: FatalConnectorError E4003, also when the reader of a pipe went away, and
+    where the process was started with its standard output closed."""
 
     exactly_once = False
 
     def __init__(self, stream: BinaryIO | None = None, header: bytes = b"") -> None:
-        self._stream = stream if stream is not None else sys.stdout.buffer
+        self._given = stream
         self._header = header
 
     def check(self) -> None:
@@ -30,6 +31,10 @@ class StdoutSink:
             raise InternalError("standard output takes bytes")
         self._write(payload.data)
         return ()
+
+    @property
+    def _stream(self) -> BinaryIO:
+        return self._given if self._given is not None else standard_output()
 
     def flush(self) -> JsonValue:
         try:
@@ -63,6 +68,14 @@ class StdoutSink:
                 rest = rest[self._stream.write(rest) :]
         except OSError as error:
             raise _write_error(error) from error
+
+
+def standard_output() -> BinaryIO:
+    """The stream that rows go to. Raises FatalConnectorError E4003 where the process was started with it closed."""
+    # `sys.stdout` may stand for the null device then, into which no row may go.
+    if sys.__stdout__ is None:
+        raise FatalConnectorError("standard output is closed", "E4003", "write to a file, or leave it open")
+    return sys.stdout.buffer
 
 
 def _write_error(error: OSError) -> FatalConnectorError:
