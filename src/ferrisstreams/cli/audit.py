@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ferrisstreams.cli.application import choose, open_application
 from ferrisstreams.cli.arguments import JobsArguments, Output, parse_settings
+from ferrisstreams.cli.failure import as_json, paint
 from ferrisstreams.session.application import RunOptions
 from ferrisstreams.session.audit import AuditReport, audit
 
@@ -29,10 +30,20 @@ def run_audit(arguments: JobsArguments) -> int:
     )
     reports = audit(application, options)
     if arguments.output is Output.JSON:
-        print(json.dumps({"jobs": [asdict(report) | {"ok": report.ok} for report in reports]}))
+        print(json.dumps({"jobs": [_fields(report) for report in reports]}))
     else:
         _print_tables(reports)
+    for report in reports:
+        for loss in report.losses:
+            sys.stderr.write(paint(str(loss)) + "\n")
     return 0 if all(report.ok for report in reports) else 1
+
+
+def _fields(report: AuditReport) -> dict[str, object]:
+    checks = [asdict(check) for check in report.checks]
+    losses = [as_json(loss) for loss in report.losses]
+    shown = {"job": report.job, "epoch": report.epoch, "checks": checks, "notes": report.notes, "losses": losses}
+    return shown | {"ok": report.ok}
 
 
 def _print_tables(reports: Sequence[AuditReport]) -> None:

@@ -6,14 +6,17 @@ Nothing here uses what the job itself counted: records of sources, rows of sinks
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ferrisstreams.connectors.file_identity import FilePosition
+from ferrisstreams.connectors.output_file import lost
 from ferrisstreams.connectors.rotating_sink import RotationMark
 from ferrisstreams.duck.store import EpochRow, mapping_of
-from ferrisstreams.errors import StateError
+from ferrisstreams.errors import FerrisError, StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.files import output_names, sink_files
@@ -22,7 +25,7 @@ from ferrisstreams.runtime.reconcile import newest
 from ferrisstreams.runtime.settings import failure_policy
 from ferrisstreams.runtime.worker_epochs import joined_epochs
 from ferrisstreams.session.application import Application, RunOptions
-from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source
+from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source, gone_topic
 from ferrisstreams.session.dlq_journal import Journal
 from ferrisstreams.session.recount import count_records, files_read, files_written, size_of
 from ferrisstreams.session.state import committed, open_state
@@ -42,18 +45,24 @@ class Check:
         return self.expected == self.found
 
 
+#: A check, what could not be checked and why, or what is there no more.
+Finding: TypeAlias = "Check | str | FerrisError"
+
+
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The checks of one job; `notes` say what could not be checked and why. `epoch`: of several workers the last."""
+    """The checks of one job; `notes` say what could not be checked and why, `losses` what is there no more (an output,
+    a topic). `epoch`: of several workers the last."""
 
     job: str
     epoch: int
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
+    losses: tuple[FerrisError, ...] = ()
 
     @property
     def ok(self) -> bool:
-        return all(check.ok for check in self.checks)
+        return not self.losses and all(check.ok for check in self.checks)
 
 
 def audit(application: Application, options: RunOptions) -> list[AuditReport]:
@@ -76,14 +85,16 @@ def _audit(plan: JobPlan, builders: Sequence[JobBuilder]) -> AuditReport:
     rows = [_last_epoch(builder) for builder in builders]
     builder, last = builders[0], joined_epochs(rows)
     ledger = Ledger.from_json(last.content["ledger"])
-    checks = [*_sums(ledger)]
-    notes: list[str] = []
     tokens = [each for builder, row in zip(builders, rows, strict=True) for each in _token(builder, row)]
-    parts = (_source(builder, last, ledger), tokens, _sink(builder, last, ledger), _letters(builder, last, ledger))
-    for found in parts:
-        checks += [item for item in found if isinstance(item, Check)]
-        notes += [item for item in found if isinstance(item, str)]
-    return AuditReport(plan.name, last.epoch, tuple(checks), tuple(notes))
+    found: list[Finding] = [*_sums(ledger), *_source(builder, last, ledger), *tokens]
+    found += [*_sink(builder, last, ledger), *_letters(builder, last, ledger)]
+    return AuditReport(
+        plan.name,
+        last.epoch,
+        tuple(item for item in found if isinstance(item, Check)),
+        tuple(item for item in found if isinstance(item, str)),
+        tuple(item for item in found if isinstance(item, FerrisError)),
+    )
 
 
 def _last_epoch(builder: JobBuilder) -> EpochRow:
@@ -105,13 +116,16 @@ def _sums(ledger: Ledger) -> list[Check]:
 # --- source -----------------------------------------------------------------------------------------------------------
 
 
-def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
+def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
     if builder.settings.source_connector == "datagen":
         rows = sum(int(str(position)) for position in mapping_of(last.content["positions"]).values())
         return [Check("rows generated = read", rows, ledger.read)]
     if builder.settings.source_connector == "kafka":
         if last.content["moved"]:
             return ["the positions were moved by hand: what was read cannot be counted"]
+        read = builder.kafka_source_settings()
+        if (gone := gone_topic(read.properties, read.topic)) is not None:
+            return [gone]
         found = count_source(builder, last)
         return (
             _LOST
@@ -133,10 +147,10 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check |
 
 
 #: Of a topic whose beginning is gone nothing can be counted.
-_LOST: list[Check | str] = ["the topic no longer holds all records since the job began: they were not counted"]
+_LOST: list[Finding] = ["the topic no longer holds all records since the job began: they were not counted"]
 
 
-def _token(builder: JobBuilder, last: EpochRow) -> list[Check | str]:
+def _token(builder: JobBuilder, last: EpochRow) -> list[Finding]:
     """What the group has committed outside, beside the state."""
     if builder.settings.source_connector != "kafka":
         return []
@@ -145,7 +159,7 @@ def _token(builder: JobBuilder, last: EpochRow) -> list[Check | str]:
     if token is None:
         return []
     of = f" of worker {builder.share.worker}" if builder.share.workers > 1 else ""
-    checks: list[Check | str] = [Check(f"epoch of the token outside = of the state{of}", last.epoch, token.epoch)]
+    checks: list[Finding] = [Check(f"epoch of the token outside = of the state{of}", last.epoch, token.epoch)]
     positions = mapping_of(last.content["positions"])
     known = {name: found.offset for name, found in outside.items() if name in positions}
     return checks + [
@@ -157,8 +171,11 @@ def _token(builder: JobBuilder, last: EpochRow) -> list[Check | str]:
 # --- sink and letters -------------------------------------------------------------------------------------------------
 
 
-def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
+def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
     if builder.settings.sink_connector == "kafka":
+        gone = gone_topic(builder.producer.properties, builder.sink_topic())
+        if gone is not None:
+            return [gone]
         counted = count_sink(builder, last)
         checks = [Check("records in the topic since the job began = written", ledger.written, counted.records)]
         return _LOST if counted.lost else [*checks]
@@ -169,6 +186,8 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | s
     names = output_names(job, path)
     if names is None:
         written, expected = [path], int(str(mapping_of(found)["length"]))
+        if not os.path.exists(path):
+            return [lost(path, "is gone")]
     else:
         mark = RotationMark.from_json(found, names)
         written = files_written(mark, names)
@@ -182,7 +201,7 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | s
     return [*checks, Check("rows in the sink = written", ledger.written, rows)]
 
 
-def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check | str]:
+def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
     if not builder.needs_dead_letters:
         return [] if ledger.dead_lettered == 0 else ["dead letters were written under other settings"]
     topic = builder.dead_letter_topic()
@@ -190,18 +209,22 @@ def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Check 
         return _letters_in_topic(builder, last, ledger, topic)
     counts = {"input": 0, "output": 0, "late": 0, **_purged(builder)}
     path = builder.dead_letter_path()
+    if not path.exists():
+        return [lost(str(path), "is gone")]
     with open(path, "rb") as file:
         for line in filter(bytes.strip, file):
             headers = json.loads(line)["headers"]
             counts["late" if headers["ferris.stage"] == "late" else headers["ferris.kind"]] += 1
     mark = mapping_of(mapping_of(last.content["marks"])["dead_letters"])
-    checks: list[Check | str] = [
+    checks: list[Finding] = [
         Check("bytes of the dead letters = their mark", int(str(mark["length"])), path.stat().st_size)
     ]
     return [*checks, *_letter_checks(builder, ledger, counts)]
 
 
-def _letters_in_topic(builder: JobBuilder, last: EpochRow, ledger: Ledger, topic: str) -> list[Check | str]:
+def _letters_in_topic(builder: JobBuilder, last: EpochRow, ledger: Ledger, topic: str) -> list[Finding]:
+    if (gone := gone_topic(builder.producer.properties, topic)) is not None:
+        return [gone]
     found = count_letters(builder, last, topic)
     counts = Counter[str]()
     for (stage, kind), count in found.by_headers.items():

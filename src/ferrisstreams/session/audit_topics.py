@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.connectors.kafka.records import Counted, count_records
 from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.duck.store import EpochRow, mapping_of
+from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.runtime.build import JobBuilder
+
+
+def gone_topic(properties: Mapping[str, str], topic: str) -> FatalConnectorError | None:
+    """The error of a topic that is there no more; None: it is there. Raises ConnectorError."""
+    if Topics(properties).partitions(topic) is not None:
+        return None
+    return FatalConnectorError(
+        f"Kafka: the topic {topic} is gone: what the job has read or written there cannot be counted",
+        "E4103",
+        "was it deleted? `ferris state reset` lets the job begin anew",
+    )
 
 
 def count_source(builder: JobBuilder, last: EpochRow) -> Counted:

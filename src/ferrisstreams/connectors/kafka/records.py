@@ -116,12 +116,12 @@ def count_records(
     counter = _Counter(topic, ranges, headers)
     try:
         with translated(f"read the topic {topic}"):
-            lows = {number: consumer.get_watermark_offsets(TopicPartition(topic, number))[0] for number in ranges}
+            held = {number: consumer.get_watermark_offsets(TopicPartition(topic, number)) for number in ranges}
             consumer.assign([TopicPartition(topic, number, start) for number, (start, _) in ranges.items()])
             counter.run(consumer)
     finally:
         consumer.close()
-    lost = any(lows[number] > start for number, (start, _) in ranges.items())
+    lost = any(not held[number][0] <= start <= held[number][1] for number, (start, _) in ranges.items())
     return Counted(sum(counter.records.values()), counter.by_headers, lost)
 
 
