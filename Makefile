@@ -6,9 +6,11 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV := .venv/bin
 SEED ?= 1
 MINUTES ?= 5
+FIRST ?= 1
+LAST ?= 400
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kafka test check lint bench bench-kafka bench-stopped fuzz chaos docs lock clean
+.PHONY: help setup demo demo-kafka test check lint bench bench-kafka bench-stopped fuzz fuzz-sql chaos docs lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +48,9 @@ bench-stopped: setup ## the memory of a job whose sink stands still for a minute
 
 fuzz: setup ## random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
 	$(VENV)/python -m tests.properties.fuzz --seed $(SEED) --minutes $(MINUTES)
+
+fuzz-sql: setup ## every function of the engine in random statements: make fuzz-sql FIRST=1 LAST=400
+	$(VENV)/python -m tests.properties.statements --first $(FIRST) --last $(LAST)
 
 chaos: setup ## jobs over a real broker, both killed at random: make chaos SEED=1 MINUTES=5
 	$(VENV)/python -m tests.crash.chaos --seed $(SEED) --minutes $(MINUTES)

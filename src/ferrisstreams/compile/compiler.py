@@ -25,12 +25,12 @@ from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
-from ferrisstreams.compile.sources import ResultColumns, chunk_rows
+from ferrisstreams.compile.sources import MERGED, Chunk, ResultColumns, chunk_rows
 from ferrisstreams.compile.stage import Reduce, Retries, RowStage
 from ferrisstreams.compile.system_join import SystemJoin
-from ferrisstreams.duck.engine import Connection, Engine, column
+from ferrisstreams.duck.engine import BindError, Connection, DataError, Engine, column
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
-from ferrisstreams.errors import ConfigError, InternalError, SqlError
+from ferrisstreams.errors import ConfigError, InternalError, SqlError, placed_at
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
 from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
 from ferrisstreams.operators.calls import replace_arguments
@@ -56,6 +56,7 @@ from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
 from ferrisstreams.operators.session_log import SessionLog
 from ferrisstreams.operators.window_log import WindowLog
 from ferrisstreams.operators.windows import Lateness, slice_us
+from ferrisstreams.plan.expressions import typed_as
 from ferrisstreams.plan.nodes import (
     WINDOW_END,
     WINDOW_START,
@@ -73,6 +74,7 @@ from ferrisstreams.plan.nodes import (
 )
 from ferrisstreams.plan.system_columns import used_system_columns
 from ferrisstreams.schema import Column, Schema
+from ferrisstreams.sql.inference import in_our_words
 
 #: The slices of a log without time: all rows have slice 0.
 _UNTIMED = SliceGrid(1)
@@ -247,7 +249,7 @@ def _reduction(
         return Tables(names, timed)
     if len(columns) > len(schema):
         schema = Schema((Column("op", "VARCHAR", False), *schema.columns))
-    lines = Lines(settings.encoder.line(schema), names, timed)
+    lines = Lines(_line(settings.encoder, schema, columns), names, timed)
     if settings.messages is None:
         return lines
     key = key_expression(schema, parts.changelog.key) if parts.changelog.key else None
@@ -257,6 +259,17 @@ def _reduction(
             raise ConfigError("'changelog' = 'debezium' is written as JSON", "E3005", "use 'format' = 'json'")
         return Envelopes(lines, also, escapes=False)
     return MessageLines(lines, also, escapes(settings.encoder), OP if parts.changelog.deletes else None)
+
+
+def _line(encoder: Encoder, schema: Schema, columns: tuple[Named, ...]) -> exp.Expression:
+    """The row as the format writes it. Raises SqlError, at its place, for a column that the format cannot hold."""
+    try:
+        return encoder.line(schema)
+    except SqlError:
+        for column_, named in zip(schema, columns, strict=True):
+            with placed_at(named.position):
+                encoder.line(Schema((column_,)))
+        raise
 
 
 class _AggregateCompiler:
@@ -278,9 +291,16 @@ class _AggregateCompiler:
         self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=self._time is not None)
 
     def compile(self) -> Pipeline:
+        try:
+            return self._compile()
+        except (BindError, DataError) as error:
+            raise self._refusal() or error from error
+
+    def _compile(self) -> Pipeline:
         group = self._group(self._shape)
         rows = self._row_shape()
         columns = [(name, type_) for name, type_ in self._delta_types(rows, group) if name not in _DELTA_ONLY]
+        self._check_finals(columns)
         changing = self._aggregate.emit is Emit.CHANGES or self._settings.late_strategy == "update"
         sizes = self._settings.sizes
         log = StateLog(self._engine, columns, self._slices(), sizes.read_often if changing else sizes.read_once)
@@ -374,7 +394,7 @@ class _AggregateCompiler:
     def _delta_types(self, rows: RowShape, group: GroupLog) -> list[tuple[str, str]]:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
         nulls = [
-            exp.alias_(exp.cast(exp.Null(), c.type, dialect="duckdb"), c.name, quoted=True)
+            exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True)
             for c in (*self._parts.scan.source.schema, *self._parts.system)
         ]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
@@ -382,6 +402,29 @@ class _AggregateCompiler:
         return self._engine.work.types(
             statement, {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0, BATCH_NUMBER: 0}
         )
+
+    def _check_finals(self, columns: list[tuple[str, str]]) -> None:
+        """Bind what is made of the merged partial results, before there are any. Raises BindError."""
+        kept = [(ROW, "BIGINT"), *(((OP, "VARCHAR"),) if self._parts.changelog.needs_old else ())]
+        bounds = [(name, "BIGINT") for name in (START, STOP) if self._aggregate.window is not None]
+        names = {name for name, _ in bounds}
+        typed = [*kept, *bounds, *(item for item in columns if item[0] not in names)]
+        empty = exp.select(*[exp.alias_(typed_as(exp.null(), type_), name, quoted=True) for name, type_ in typed])
+        final = _result_columns(self._aggregate, self._shape, self._parts.changelog.needs_old).all
+        self._engine.work.types(final.with_(MERGED, as_=empty), Chunk(0, 0).parameters)
+
+    def _refusal(self) -> SqlError | None:
+        """What the engine says of the first call that it does not take with the columns that hold its arguments."""
+        for call in self._aggregate.calls:
+            alone = replace(self._aggregate, calls=(call,))
+            compiler = _AggregateCompiler(self._parts, alone, self._engine, self._decoder, self._settings)
+            try:
+                columns = compiler._delta_types(compiler._row_shape(), compiler._group(compiler._shape))
+                compiler._check_finals([item for item in columns if item[0] not in _DELTA_ONLY])
+            except (BindError, DataError) as error:
+                message, code, hint = in_our_words(str(error))
+                return SqlError(message, code, hint, call.position)
+        return None
 
     def _output(self) -> OutputStage:
         columns, above = self._parts.columns, self._parts.above
@@ -417,7 +460,7 @@ class _AggregateCompiler:
     def _empty(self, columns: list[tuple[str, str]]) -> exp.Select:
         """The merged result over no rows: one row of empty partials."""
         nulls = [
-            exp.alias_(exp.cast(exp.Null(), type_, dialect="duckdb"), name, quoted=True)
+            exp.alias_(typed_as(exp.null(), type_), name, quoted=True)
             for name, type_ in columns
             if any(name == partial.name for partial in self._plan.partials)
         ]
@@ -467,7 +510,7 @@ def _of_values(groups: exp.Select, finals: Sequence[exp.Expr], one: bool) -> exp
 def _typed(value: exp.Expression, schema: Schema, name: str) -> exp.Expression:
     found = schema.get(name)
     assert found is not None, name
-    return exp.cast(value, found.type, dialect="duckdb")
+    return typed_as(value, found.type)
 
 
 def state_kinds(aggregate: Aggregate) -> dict[str, str]:

@@ -172,7 +172,7 @@ def tried_true(conjunct: exp.Expression) -> exp.Expression:
 
 
 def failing(shape: RowShape, rows: exp.Select) -> exp.Select:
-    """Of judged rows (`marked` with `_failed` all false), those that fail: `_row` and `_which`, the ordinal of the
+    """Of judged rows (`marked`) that have not `_failed` yet, those that fail: `_row` and `_which`, the ordinal of the
     expression that raises, counted over the conjuncts and then the columns."""
     rejects = [exp.and_(exp.Not(this=raises(c)), exp.Not(this=tried_true(c))) for c in shape.conjuncts]
     which = exp.Case()
@@ -182,6 +182,7 @@ def failing(shape: RowShape, rows: exp.Select) -> exp.Select:
         rejected = exp.or_(*rejects)
         which = exp.Case().when(rejected, exp.Null()).when(_any_raises(shape.conjuncts), which)
     found = exp.select(ROW, exp.alias_(_which(shape, which), "_which")).from_(rows.subquery("tried"))
+    found = found.where(exp.not_(column(FAILED)))
     if shape.window is not None:
         found = found.where(column(OUTCOME).neq(LATE))
     return exp.select("*").from_(found.subquery("found")).where("_which IS NOT NULL").order_by(ROW)

@@ -21,7 +21,9 @@ from ferrisstreams.compile.rows import (
     projected,
     with_computed,
 )
+from ferrisstreams.compile.uncaught import failing_by_halves
 from ferrisstreams.duck.engine import Connection, DataError, Prepared, Rendered, Statement, column, render, text
+from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.diagnosis import shortened
 
@@ -129,16 +131,16 @@ class RowStage(Generic[Result]):
     def run(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
         relation, statement = self._plain(rows.scan())
-        tried = Tried()
+        attempts = Tried()
         while True:
             try:
                 planned = self._planned(statement) if rows.steady else statement
                 return Ran(self._fetch(planned, parameters), relation, marked=False)
             except DataError:
-                if not tried.again(self._retries):
+                if not attempts.again(self._retries):
                     break
         ran = self._diagnose(rows, parameters)
-        return replace(ran, rejected=tuple(tried.stamp(ran.rejected)))
+        return replace(ran, rejected=tuple(attempts.stamp(ran.rejected)))
 
     def _plain(self, scan: exp.Select) -> tuple[exp.Select, Rendered]:
         """The scan with computed columns, and the statement over it; built once as long as the scan is the same."""
@@ -179,7 +181,7 @@ class RowStage(Generic[Result]):
             except DataError:
                 pass
         self._work.materialize(_BATCH, relation, parameters)
-        self._work.materialize(_FOUND, self._statements.failing, parameters)
+        self._find_failing(parameters)
         failures = self._failures()
         result = self._marked(parameters)
         return Ran(result, self._statements.relation, marked=True, rejected=(*rejected, *rows.reject(failures)))
@@ -188,11 +190,20 @@ class RowStage(Generic[Result]):
         """The result of the batch without the rows that fail."""
         try:
             return self._fetch(self._statements.marked, parameters)
-        except DataError:
+        except DataError as error:
             if self._reduce_apart is None:
-                raise
+                raise _unattributed(error) from error
             apart = self._reduce_apart(self._projected(self._statements.relation, marked=True))
             return self._fetch(apart, parameters)
+
+    def _find_failing(self, parameters: Parameters) -> None:
+        try:
+            self._work.materialize(_FOUND, self._statements.failing, parameters)
+        except DataError as error:
+            found = failing_by_halves(self._work, self.shape, _BATCH, parameters)
+            if found is None:
+                raise _unattributed(error) from error
+            self._work.materialize(_FOUND, found, parameters)
 
     def _settled_statement(self, settled: exp.Select) -> tuple[exp.Select, Rendered]:
         """The same statement over settled rows, whose relation is nearly always the same."""
@@ -250,3 +261,9 @@ class _Statements:
     failing: exp.Select
     relation: exp.Select
     marked: Rendered
+
+
+def _unattributed(error: DataError) -> RowError:
+    """An expression that the engine refuses whatever the row: there is none to set aside, and the job stops."""
+    reason = str(error).splitlines()[0].split(": ", 1)[-1]
+    return RowError(f"an expression of the query cannot be evaluated: {reason}", "E2201", "correct the expression")

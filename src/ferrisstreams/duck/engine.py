@@ -100,8 +100,11 @@ _BIND_ERRORS = (
     duckdb.BinderException,
     duckdb.CatalogException,
     duckdb.ParserException,
-    duckdb.NotImplementedException,
 )
+
+#: Raised for the statement's own words while it is bound, and for values of rows while it runs, such as an unknown time
+#: zone.
+_EITHER_ERRORS = (duckdb.NotImplementedException, duckdb.SyntaxException)
 
 
 class DataError(Exception):
@@ -220,7 +223,7 @@ class Connection:
 
     def types(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[str, str]]:
         """Names and types of a statement's columns, without running it. Raises `BindError`."""
-        with _translated():
+        with _translated(BindError):
             sql, bound = _bound(statement, parameters)
             described = self._raw.execute(f"DESCRIBE {sql}", bound).fetchall()
         return [(str(row[0]), str(row[1])) for row in described]
@@ -292,11 +295,17 @@ def column(name: str, table: str | None = None) -> exp.Column:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(either: type[DataError | BindError] = DataError) -> Iterator[None]:
+    """`either` is what the errors become that both the statement's words and the values of rows can raise."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # The engine cuts a message within a character, and its own type is lost.
+        raise either(error.object.decode("utf-8", "replace")) from error
     except _DATA_ERRORS as error:
         raise DataError(str(error)) from error
+    except _EITHER_ERRORS as error:
+        raise either(str(error)) from error
     except duckdb.IOException as error:
         _raise_out_of_memory(error)
         raise StateError(first_line(error), "E5005", "check the disk and the rights of the state folder") from error

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from ferrisstreams.duck.engine import STATE_SCHEMA, Connection, Engine, column
+from ferrisstreams.plan.expressions import type_tree
 
 #: Panes that one batch may open: each costs a statement of 1 to 2 ms.
 PANES_OPENED_MAX = 2
@@ -109,7 +110,7 @@ def choose_panes(live: Sequence[Interval], slices: Sequence[int], grid: SliceGri
 
 
 def _definition(name: str, type_: str) -> exp.ColumnDef:
-    return exp.ColumnDef(this=column(name).this, kind=exp.DataType.build(type_, dialect="duckdb"))
+    return exp.ColumnDef(this=column(name).this, kind=type_tree(type_))
 
 
 def _name(ordinal: int, pane: Interval) -> str:

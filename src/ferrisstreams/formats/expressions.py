@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from sqlglot import exp
+
+from ferrisstreams.plan.expressions import type_tree
 
 
 def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
@@ -13,8 +16,12 @@ def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
 
 
 def data_type(name: str) -> exp.DataType:
-    """The tree of a type's SQL text. The engine describes the type of a bare NULL as `"NULL"`."""
-    return exp.DataType(this=exp.DataType.Type.NULL) if name == '"NULL"' else exp.DataType.build(name, dialect="duckdb")
+    """The tree of a type's SQL text. The engine describes the type of a bare NULL as `"NULL"`, also inside others."""
+    return type_tree(_TYPE_OF_NULL.sub("NULL", name))
+
+
+#: The name of a field is followed by its type.
+_TYPE_OF_NULL = re.compile(r'"NULL"(?=\s*(?:[,)\[]|$))')
 
 
 def text(value: str) -> exp.Expr:

@@ -20,6 +20,7 @@ from ferrisstreams.schema import Schema
 T = exp.DataType.Type
 
 _TIMES = (T.TIMESTAMPNTZ, T.TIMESTAMP, T.TIMESTAMPTZ)
+_COARSE_TIMES = (T.TIMESTAMP_S, T.TIMESTAMP_MS)
 _INTEGERS = (
     *(T.TINYINT, T.SMALLINT, T.INT, T.BIGINT, T.INT128),
     *(T.UTINYINT, T.USMALLINT, T.UINT, T.UBIGINT, T.UINT128, T.BIGNUM),
@@ -50,7 +51,7 @@ def json_text(kind: exp.DataType, value: exp.Expr) -> exp.Expr:
 
 def unencodable(kind: exp.DataType, value: exp.Expr) -> exp.Expr | None:
     """A condition that is true for values that JSON has no text for; None when there are none of this type."""
-    if kind.this in (T.DOUBLE, T.FLOAT, T.DATE, *_TIMES):
+    if kind.this in (T.DOUBLE, T.FLOAT, T.DATE, *_TIMES, *_COARSE_TIMES):
         return exp.not_(exp.func("COALESCE", call("isfinite", value.copy()), exp.true()))
     if kind.this == T.JSON:
         written = exp.func("LOWER", exp.cast(value.copy(), "VARCHAR"))
@@ -86,6 +87,8 @@ def _text(kind: exp.DataType, value: exp.Expr) -> exp.Expr:
         return _json(exp.cast(value, "VARCHAR") if kind.this == T.ENUM else value)
     if kind.this in _TIMES:
         return iso_text(kind, value, '"')
+    if kind.this in _COARSE_TIMES:
+        return iso_text(kind, exp.cast(value, "TIMESTAMP"), '"')
     match kind.this:
         case T.DOUBLE:
             return _json(value)
@@ -106,6 +109,8 @@ def _text(kind: exp.DataType, value: exp.Expr) -> exp.Expr:
         case T.MAP:
             return unless_null(value, _map(kind, value))
     hint = "leave the column out, or cast it to VARCHAR"
+    if kind.sql("duckdb").startswith("TUPLE("):
+        hint = "name its parts: {'a': x, 'b': y}, or write to_json(…)"
     raise SqlError(f"a value of type {kind.sql('duckdb')} cannot be written as JSON", "E1102", hint)
 
 

@@ -18,6 +18,7 @@ from ferrisstreams.formats.expressions import any_of, call, data_type, number, t
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.formats.times import TimeFormat, time_formats
 from ferrisstreams.memory_file import MemoryFile
+from ferrisstreams.plan.expressions import typed_as
 from ferrisstreams.schema import Column, Schema
 
 T = exp.DataType.Type
@@ -86,7 +87,7 @@ def select_rows(values: Sequence[tuple[str, exp.Expr]]) -> exp.Select:
 
 def scan_nothing(schema: Schema) -> exp.Select:
     """A scan that raises: for a block that the engine's reader would take in another way than its records alone."""
-    nulls = [exp.alias_(exp.cast(exp.null(), c.type, dialect="duckdb"), c.name, quoted=True) for c in schema]
+    nulls = [exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True) for c in schema]
     alarm = exp.cast(call("error", text("a block that must be diagnosed")), "BOOLEAN")
     return exp.select(exp.alias_(exp.cast(number(0), "BIGINT"), ROW), *nulls).where(alarm)
 

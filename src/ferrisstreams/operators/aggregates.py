@@ -17,6 +17,7 @@ import sqlglot
 from sqlglot import exp
 
 from ferrisstreams.operators.calls import Call, replace_arguments, take_apart
+from ferrisstreams.plan.expressions import typed_as
 from ferrisstreams.plan.nodes import Named
 from ferrisstreams.schema import Schema
 
@@ -77,7 +78,7 @@ def plan_aggregates(calls: Sequence[Named], schema: Schema) -> AggregatePlan:
         type_ = _type(schema, call.name)
         made, final = _build(parts, f"_p{index}", type_)
         partials.extend(made)
-        finals.append(Named(call.name, exp.cast(final, type_, dialect="duckdb")))
+        finals.append(Named(call.name, typed_as(final, type_)))
     places = "ordered" in kinds.values()
     return AggregatePlan(tuple(partials), tuple(finals), False, places, kinds)
 
@@ -315,7 +316,7 @@ def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: d
     finals = []
     for named, call in taken:
         type_ = _type(schema, named.name)
-        finals.append(Named(named.name, exp.cast(_holistic(call, fields, type_), type_, dialect="duckdb")))
+        finals.append(Named(named.name, typed_as(_holistic(call, fields, type_), type_)))
     places = any(call.name in _ORDER_SENSITIVE or call.ordered for _, call in taken)
     if places:
         fields["p"] = _column(PLACE)
@@ -354,7 +355,9 @@ def _orders(call: Call, fields: dict[str, exp.Expression]) -> list[exp.Expressio
         kept.set("this", _over(ordered.this, call, fields))
         orders.append(kept)
     if call.distinct:
-        return orders or [exp.Ordered(this=_over(call.arguments[0], call, fields))]
+        argument = _over(call.arguments[0], call, fields)
+        # The engine refuses to order by a constant, which is one value.
+        return orders or ([exp.Ordered(this=argument)] if argument.find(exp.Column) else [])
     return [*orders, exp.Ordered(this=field(_column(VALUE), "p"))]
 
 

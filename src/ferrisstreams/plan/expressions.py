@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from sqlglot import exp
+from sqlglot.errors import ParseError
 
 
 def column(name: str) -> exp.Column:
     """The reference to an input column: unqualified and quoted."""
     return exp.Column(this=exp.Identifier(this=name, quoted=True))
+
+
+def type_tree(type_: str) -> exp.DataType:
+    """The tree of a type in the engine's words. One that the parser does not know (`"NULL"`, `TUPLE(INTEGER)`) is kept
+    word by word: the engine knows its own types."""
+    try:
+        if '"NULL"' not in type_:
+            return exp.DataType.build(type_, dialect="duckdb")
+    except ParseError:
+        pass
+    return exp.DataType(this=exp.DType.USERDEFINED, kind=type_)
+
+
+def typed_as(expression: exp.Expr, type_: str) -> exp.Cast:
+    """The expression cast to a type in the engine's words."""
+    return exp.Cast(this=expression, to=type_tree(type_))
 
 
 def column_name(expression: exp.Expression) -> str | None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from ferrisstreams.plan.expressions import column, column_name, substitute
+from ferrisstreams.plan.expressions import column, column_name, substitute, typed_as
 from ferrisstreams.plan.nodes import (
     Aggregate,
     AssignWindow,
@@ -91,7 +91,7 @@ def _definitions(project: Project) -> Mapping[str, exp.Expression]:
 def _as_column(expression: exp.Expression, type_: str) -> exp.Expression:
     varies = any(isinstance(node, exp.Column) or node.meta_get(VOLATILE) is not None for node in expression.walk())
     if not varies and not isinstance(expression, exp.Cast):
-        return exp.cast(expression.copy(), type_, dialect="duckdb")
+        return typed_as(expression.copy(), type_)
     return expression
 
 

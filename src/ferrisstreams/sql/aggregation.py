@@ -15,6 +15,7 @@ from ferrisstreams.sql.calls import call_name, has_aggregate, is_aggregate
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import describe
 from ferrisstreams.sql.resolve import EDGE
+from ferrisstreams.sql.syntax import span_of
 
 #: Digits that the average of decimals has beyond those of its column (semantics, 6), and the most that a decimal has.
 _AVERAGE_DIGITS = 6
@@ -88,7 +89,9 @@ class Grouping:
         if same is not None:
             return same.name
         taken = {key.name.lower() for key in self.keys}
-        named = Named(_free("_agg", len(self.calls), taken), node.copy())
+        span = span_of(node)
+        position = self.context.source.position(span) if span is not None else None
+        named = Named(_free("_agg", len(self.calls), taken), node.copy(), position)
         self.calls.append(named)
         return named.name
 

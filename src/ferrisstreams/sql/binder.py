@@ -21,6 +21,7 @@ from ferrisstreams.plan.system_columns import system_columns
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.aggregation import Grouping, name_keys, uses_aggregate
 from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, Stream
+from ferrisstreams.sql.constants import check_constants
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inference import describe, type_of
@@ -223,6 +224,9 @@ class Binder:
             relation = self._aggregated(replace(source, plan=plan), scope, items, keys, condition)
         else:
             relation = self._finished(source, plan, items, select_list.output_names(items, ()))
+        conditions = [plan.conjuncts for plan in [plan] if isinstance(plan, Filter)]
+        bound = [*trees, *(tree for found in conditions for tree in found), *(key.expression for key in keys)]
+        check_constants(self.context, [*bound, *([condition] if condition is not None else [])], scope.described)
         return replace(relation, headers=tuple(select_list.headers))
 
     def _where(self, where: exp.Expr, source: Relation, scope: Scope) -> Plan:

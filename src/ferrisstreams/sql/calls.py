@@ -6,6 +6,7 @@ from sqlglot import exp
 
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.functions import APPROXIMATE, Kind
+from ferrisstreams.sql.refusals import OVER_HINTS
 
 #: Calls that the parser turns into classes of their own although their name matters here.
 _NAMES: dict[type[exp.Expr], str] = {
@@ -47,7 +48,7 @@ def has_aggregate(context: Context, node: exp.Expr) -> bool:
 def check_call(context: Context, node: exp.Expr) -> None:
     """Refuse what may not be called. Raises `SqlError`."""
     name = call_name(node)
-    if name is None or name == "struct_extract":
+    if name is None or name == "struct_extract" or isinstance(node, exp.Kwarg | exp.PropertyEQ):
         return
     if name in APPROXIMATE:
         context.note_outside_law(f"{name}()")
@@ -63,9 +64,7 @@ def check_call(context: Context, node: exp.Expr) -> None:
         case Kind.SET:
             raise context.error(node, f"{name.upper()} is not supported", "E1201", _UNNEST)
         case Kind.WINDOW:
-            raise context.error(
-                node, f"{name} needs OVER, which is not supported", "E1201", "aggregate in a window of time"
-            )
+            raise context.error(node, f"{name} needs OVER, which is not supported", "E1201", OVER_HINTS.get(name))
         case _:
             return
 

@@ -6,6 +6,7 @@ DuckDB is asked. Only aggregates that other code recognises by class keep their 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -55,6 +56,9 @@ class FerrisParser(WindowParser):
         **dict.fromkeys(WINDOW_FUNCTIONS, lambda self: self._parse_window_function()),
         **dict.fromkeys(WINDOW_BOUNDS, lambda self: self._parse_window_bound()),
     }
+
+    #: `ARRAY[…]` is read below: to sqlglot any call, column or field of these names before a bracket is a constructor.
+    ARRAY_CONSTRUCTORS: ClassVar = {}
 
     NO_PAREN_FUNCTION_PARSERS: ClassVar = {
         name: parser
@@ -223,6 +227,8 @@ class FerrisParser(WindowParser):
         self._match(TokenType.NULL)
         if self._match(TokenType.PRIMARY_KEY, advance=False):
             raise refused_create("PRIMARY KEY", token_span(self._curr))
+        if self._match_text_seq("KEY", advance=False):
+            raise refused_create("KEY", token_span(self._curr))
         return False
 
     def _parse_watermark(self) -> WatermarkFor:
@@ -292,6 +298,49 @@ class FerrisParser(WindowParser):
 
     # What sqlglot reads otherwise
 
+    def _is_prefixed(self) -> bool:
+        """Whether a text comes with a letter right before it."""
+        letter, text = self._curr, self._next
+        return (
+            letter.token_type == TokenType.VAR
+            and letter.text in "xXbB"
+            and text.token_type == TokenType.STRING
+            and letter.end + 1 == text.start
+        )
+
+    def _parse_column_parts_fast(self) -> exp.Column | exp.Dot | None:
+        return None if self._is_prefixed() else super()._parse_column_parts_fast()
+
+    def _parse_prefixed(self) -> exp.Cast | None:
+        """`x'41'` is a BLOB, `b'101'` a BIT."""
+        if not self._is_prefixed():
+            return None
+        letter, digits = self._curr, self._next
+        self._advance(2)
+        if letter.text.lower() == "b":
+            if not set(digits.text) <= set("01"):
+                self.raise_error("Expected the digits 0 and 1 in b'…'", digits)
+            return _typed_literal(digits.text, exp.DType.BIT)
+        if not re.fullmatch("(?:[0-9a-fA-F]{2})*", digits.text):
+            self.raise_error("Expected pairs of hexadecimal digits in x'…'", digits)
+        return _typed_literal(re.sub("..", r"\\x\g<0>", digits.text), exp.DType.VARBINARY)
+
+    def _parse_bracket(self, this: exp.Expr | None = None) -> exp.Expr | None:
+        return super()._parse_bracket(None if _is_array_word(this) and self._is_list() else this)
+
+    def _is_list(self) -> bool:
+        return bool(self._match(TokenType.L_BRACKET, advance=False))
+
+    def _parse_lambda(self, alias: bool = False) -> exp.Expr | None:
+        """An argument of a call. DISTINCT stands before the first of several; sqlglot makes one of them all."""
+        if not self._match(TokenType.DISTINCT):
+            return super()._parse_lambda(alias)
+        argument = self._parse_disjunction()
+        if argument is None:
+            self._fail_expected("an expression after DISTINCT")
+        distinct = self.expression(exp.Distinct(expressions=[argument]))
+        return self._parse_limit(self._parse_respect_or_ignore_nulls(self._parse_order(distinct)))
+
     def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
         return self._parse_csv(self._parse_projection), None
 
@@ -338,9 +387,18 @@ class FerrisParser(WindowParser):
             return self._parse_windowed_table()
         return super()._parse_table_parts(schema, is_db_reference, wildcard, fast)
 
+    def _parse_escape(self, this: exp.Expr | None) -> exp.Expr | None:
+        """ESCAPE takes any expression."""
+        if not self._match(TokenType.ESCAPE):
+            return this
+        escape = self._parse_unary()
+        if escape is None:
+            self._fail_expected("a character after ESCAPE")
+        return self.expression(exp.Escape(this=this, expression=escape))
+
     def _parse_primary(self) -> exp.Expr | None:
         first = self._curr
-        primary = super()._parse_primary()
+        primary = self._parse_prefixed() or super()._parse_primary()
         if primary is not None:
             mark(primary, first, self._prev)
         return primary
@@ -368,6 +426,15 @@ class FerrisParser(WindowParser):
         if call is not None:
             mark(call, first)
         return call
+
+
+def _typed_literal(text: str, kind: exp.DType) -> exp.Cast:
+    return exp.Cast(this=exp.Literal.string(text), to=exp.DataType(this=kind))
+
+
+def _is_array_word(node: exp.Expr | None) -> bool:
+    word = node.this if isinstance(node, exp.Column) and not node.table else node
+    return isinstance(word, exp.Identifier) and not word.quoted and word.name.upper() == "ARRAY"
 
 
 class FerrisGenerator(DuckDBGenerator):

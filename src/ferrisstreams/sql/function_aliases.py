@@ -46,11 +46,31 @@ def without_aliases(context: Context, query: exp.Expression) -> exp.Expression:
     for call in reversed(list(holder.find_all(exp.Anonymous, bfs=False))):
         alias = FUNCTION_ALIASES.get(str(call.name).lower())
         if alias is not None and not isinstance(call.parent, exp.Window):
-            call.replace(_called(context, alias, call))
+            _replace(call, _called(context, alias, call))
     result = holder.expressions[0]
     assert isinstance(result, exp.Expression)
     result.pop()
     return result
+
+
+def _replace(call: exp.Anonymous, made: exp.Expression) -> None:
+    """Put what a call is in its place. A FILTER behind it goes to each aggregate that it is made of."""
+    outer = call.parent
+    if not isinstance(outer, exp.Filter) or isinstance(made, exp.Func):
+        call.replace(made)
+        return
+    condition = outer.expression.this
+    for aggregate in [node for node in made.find_all(exp.Anonymous) if str(node.name).lower() in _AGGREGATES]:
+        inner = aggregate.parent
+        if isinstance(inner, exp.Filter):
+            inner.set("expression", exp.Where(this=exp.and_(inner.expression.this, condition)))
+        else:
+            aggregate.replace(exp.Filter(this=aggregate.copy(), expression=exp.Where(this=condition.copy())))
+    outer.replace(made)
+
+
+#: The aggregates of the table that stand inside an expression.
+_AGGREGATES = ("first", "last", "max", "min")
 
 
 def _called(context: Context, alias: FunctionAlias, call: exp.Anonymous) -> exp.Expression:
@@ -62,10 +82,13 @@ def _called(context: Context, alias: FunctionAlias, call: exp.Anonymous) -> exp.
             "E1102",
             f"write {name}({', '.join(alias.arguments)})",
         )
+    arguments, distinct, orders = _taken_apart(call)
     holder = exp.Tuple(expressions=[_parsed(alias.call).copy()])
     for column in list(holder.find_all(exp.Column)):
-        argument = call.expressions[int(column.name.removeprefix(_ARGUMENT)) - 1].copy()
+        argument = arguments[int(column.name.removeprefix(_ARGUMENT)) - 1].copy()
         column.replace(argument if isinstance(argument, exp.Column | exp.Literal) else exp.Paren(this=argument))
+    if distinct or orders:
+        _modify(context, call, holder.expressions[0], distinct, orders)
     for node in holder.find_all(exp.Func):
         if node.meta_get("start") is None:
             node.meta["start"], node.meta["end"] = call.meta_get("start"), call.meta_get("end")
@@ -76,6 +99,38 @@ def _called(context: Context, alias: FunctionAlias, call: exp.Anonymous) -> exp.
 
 
 _ARGUMENT = "_argument_"
+
+
+def _taken_apart(call: exp.Anonymous) -> tuple[list[exp.Expr], bool, list[exp.Expr]]:
+    """The arguments of a call without DISTINCT and ORDER BY, whether it has DISTINCT, and what it is ordered by."""
+    arguments: list[exp.Expr] = []
+    distinct, orders = False, []
+    for argument in call.expressions:
+        if isinstance(argument, exp.Order):
+            orders, argument = list(argument.expressions), argument.this
+        if isinstance(argument, exp.Distinct):
+            distinct, argument = True, argument.expressions[0]
+        arguments.append(argument)
+    return arguments, distinct, orders
+
+
+def _modify(context: Context, call: exp.Anonymous, made: exp.Expr, distinct: bool, orders: list[exp.Expr]) -> None:
+    """Hand DISTINCT and ORDER BY on to the aggregate that a call is. Raises `SqlError` where it is none, or not that
+    alone."""
+    if not isinstance(made, exp.Anonymous) or str(made.name).upper() not in _PLAIN_AGGREGATES:
+        what = "ORDER BY" if orders else "DISTINCT"
+        hint = "order or deduplicate in an aggregate such as last(x ORDER BY y) or list(DISTINCT x)"
+        raise context.error(call, f"{call.name} does not take {what}", "E1102", hint)
+    first = made.expressions[0]
+    if distinct and not isinstance(first, exp.Distinct):
+        made.expressions[0].replace(exp.Distinct(expressions=[first.copy()]))
+    if orders:
+        last = made.expressions[-1]
+        last.replace(exp.Order(this=last.copy(), expressions=[order.copy() for order in orders]))
+
+
+#: What calls of the table are that are an aggregate and nothing else.
+_PLAIN_AGGREGATES = ("FIRST", "LAST", "LIST", "MAX")
 
 
 @lru_cache

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.errors import SqlError
-from ferrisstreams.plan.expressions import column
+from ferrisstreams.plan.expressions import column, typed_as
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.context import Context, did_you_mean
@@ -26,7 +26,7 @@ def describe(context: Context, expressions: Sequence[exp.Expression], schema: Sc
     if not expressions:
         return []
     try:
-        return context.connection.types(_select(expressions, schema))
+        return context.connection.types(over_types(expressions, schema))
     except (BindError, DataError) as error:
         raise _explained(context, expressions, schema, error) from error
 
@@ -41,7 +41,7 @@ def column_names(
     """What DuckDB calls the columns of expressions without an alias. `keys` are those of GROUP BY."""
     if not expressions:
         return []
-    select = _select(expressions, schema)
+    select = over_types(expressions, schema)
     bounds = [column(name) for name in (WINDOW_START, WINDOW_END) if schema.get(name) is not None]
     if keys:
         select.set("group", exp.Group(expressions=[key.copy() for key in (*keys, *bounds)]))
@@ -54,8 +54,9 @@ def column_names(
 _QUOTED_NAME = re.compile(r'"(\w+)"\(')
 
 
-def _select(expressions: Sequence[exp.Expression], schema: Schema) -> exp.Select:
-    typed = [exp.alias_(exp.cast(exp.null(), item.type, dialect="duckdb"), item.name, quoted=True) for item in schema]
+def over_types(expressions: Sequence[exp.Expression], schema: Schema) -> exp.Select:
+    """The expressions over an empty table with these columns; aggregates are allowed."""
+    typed = [exp.alias_(typed_as(exp.null(), item.type), item.name, quoted=True) for item in schema]
     table = exp.select(*(typed or [exp.alias_(exp.null(), "_nothing", quoted=True)])).subquery(_INPUT)
     select = exp.Select(expressions=[expression.copy() for expression in expressions]).from_(table)
     select.set("group", exp.Group(all=True))
@@ -69,11 +70,13 @@ def _explained(
     return explain_bind_error(context, at, cause)
 
 
-def explain_bind_error(context: Context, at: exp.Expression, error: BindError | DataError) -> SqlError:
-    """DuckDB's refusal as an error at a place of the text."""
+def explain_bind_error(
+    context: Context, at: exp.Expression, error: BindError | DataError, otherwise: str | None = None
+) -> SqlError:
+    """DuckDB's refusal as an error at a place of the text; `otherwise` is the hint where the refusal gives none."""
     text = error.message if isinstance(error, BindError) else str(error)
-    message, code, hint = _translated(text)
-    return context.error(at, message, code, hint)
+    message, code, hint = in_our_words(text)
+    return context.error(at, message, code, hint or otherwise)
 
 
 def _culprit(
@@ -89,9 +92,28 @@ def _culprit(
             assert isinstance(part, exp.Expression)
             smaller = _failure(context, part, schema)
             if smaller is not None:
-                return part, smaller
+                return _wrong_constant(context, part, schema, smaller), smaller
         return expression, failure
     return expressions[0], error
+
+
+def _wrong_constant(
+    context: Context, part: exp.Expression, schema: Schema, error: BindError | DataError
+) -> exp.Expression:
+    """The text without which the part does not fail: a format, a pattern, a name of a unit. Else the part."""
+    if _NO_MATCH.search(str(error)) is not None:
+        return part
+    holder = exp.Tuple(expressions=[part.copy()])
+    written = [node for node in part.iter_expressions() if isinstance(node, exp.Literal) and node.is_string]
+    tree = holder.expressions[0]
+    made = [node for node in tree.iter_expressions() if isinstance(node, exp.Literal) and node.is_string]
+    for literal, copy in zip(written, made, strict=True):
+        null = exp.null()
+        copy.replace(null)
+        if _failure(context, tree, schema) is None:
+            return literal
+        null.replace(copy)
+    return part
 
 
 #: Trying a part costs about 1.5 ms; a very large expression is reported as a whole.
@@ -107,7 +129,7 @@ def _parts(expression: exp.Expression) -> list[exp.Expr]:
 
 def _failure(context: Context, expression: exp.Expression, schema: Schema) -> BindError | DataError | None:
     try:
-        context.connection.types(_select([expression], schema))
+        context.connection.types(over_types([expression], schema))
     except (BindError, DataError) as error:
         return error
     return None
@@ -120,7 +142,7 @@ _NO_KEY = re.compile(r'Could not find key "(.*?)" in struct(?:.*?Candidate Entri
 _KIND = re.compile(r"^(?:\w+: )?(?:[A-Z][A-Za-z ]* Error: )")
 
 
-def _translated(text: str) -> tuple[str, str, str | None]:
+def in_our_words(text: str) -> tuple[str, str, str | None]:
     """DuckDB's message as ours: message, code, hint."""
     text = text.replace("INTEGER_LITERAL", "INTEGER").replace("STRING_LITERAL", "VARCHAR")
     if (found := _NO_MATCH.search(text)) is not None:

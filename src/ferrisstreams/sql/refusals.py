@@ -76,6 +76,7 @@ _REFUSED_CREATE: Mapping[str, str] = {
     "TYPE": "write the type where it is used",
     "CONNECTOR": "write CREATE STREAM … WITH (connector = …)",
     "SEQUENCE": "rows can be numbered by their position only; there are no sequences",
+    "KEY": "leave it out: a source stream has no key; in a query SELECT column PRIMARY KEY sets the message key",
     "SECRET": "secrets belong into the configuration",
 }
 
@@ -99,7 +100,7 @@ def refused_statement(word: str, span: Span) -> RefusedSyntaxError:
 def refused_create(kind: str, span: Span) -> RefusedSyntaxError:
     """The error of `CREATE kind`, or of a declaration's part."""
     if kind in _REFUSED_CREATE:
-        what = kind if kind == "PRIMARY KEY" else f"CREATE {kind}"
+        what = kind if kind in ("PRIMARY KEY", "KEY") else f"CREATE {kind}"
         return RefusedSyntaxError(span, f"{what} is not supported", "E1201", _REFUSED_CREATE[kind])
     near = get_close_matches(kind, ["STREAM", "VIEW"], 1, 0.5)
     hint = f"did you mean CREATE {near[0]}?" if near else "write CREATE STREAM or CREATE VIEW"
@@ -112,6 +113,7 @@ _REFUSED_PHRASES: tuple[tuple[tuple[str, ...], bool, str, str], ...] = (
      "aggregate in a window of time: GROUP BY key, TUMBLE(ts, INTERVAL '1' MINUTE)"),
     (("CHANGES", "LIMIT"), True, "LIMIT", "to stop after some rows run with --max-records"),
     (("PARTITION BY",), True, "PARTITION BY", "name the message key in the select list: SELECT column PRIMARY KEY"),
+    (("ASOF",), True, "a join", "one query reads one stream: joins are not there yet"),
     (("MATCH_RECOGNIZE",), False, "MATCH_RECOGNIZE", "patterns over rows are not there"),
     (("WITHIN",), True, "a join", "one query reads one stream: joins are not there yet"),
 )  # fmt: skip
@@ -135,6 +137,36 @@ def _follows(tokens: Sequence[Token], at: int, words: Sequence[str]) -> bool:
     found = [" ".join(token.text.upper().split()) for token in tokens[at : at + len(words) + 1]]
     return found[: len(words)] == list(words) and found != ["WITHIN", "GROUP"]
 
+
+#: Functions that exist elsewhere -> what is written here.
+FOREIGN_FUNCTIONS: Mapping[str, str] = {
+    "struct": "write {'a': 1}, or struct_pack(a := 1)",
+    "date_format": "write strftime(ts, '%Y-%m-%d %H:%M:%S')",
+    "to_char": "write strftime(ts, '%Y-%m-%d %H:%M:%S'), or printf('%08.2f', x) for a number",
+    "format_timestamp": "write strftime(ts, '%Y-%m-%d %H:%M:%S')",
+    "timestamptostring": "write strftime(ts, '%Y-%m-%d %H:%M:%S')",
+    "parse_timestamp": "write strptime(text, '%Y-%m-%d %H:%M:%S')",
+    "stringtotimestamp": "write epoch_ms(strptime(text, '%Y-%m-%d %H:%M:%S'))",
+    "to_date": "write CAST(text AS DATE), or CAST(strptime(text, '%d.%m.%Y') AS DATE)",
+    "dateadd": "write ts + INTERVAL '1' DAY",
+    "timestampadd": "write ts + INTERVAL '1' DAY",
+    "timestampdiff": "write date_diff('day', from, to)",
+    "nvl": "write coalesce(x, y)",
+    "isnull": "write x IS NULL",
+    "as_value": "write the column alone",
+}
+
+_RANK = "for the greatest of each group write max(x, n) or arg_max(row, x, n) with GROUP BY"
+_NEIGHBOUR = "a row does not see its neighbours: collect them with list(x ORDER BY ts) in a window of time"
+
+#: Functions that need OVER -> how to get near to what they give.
+OVER_HINTS: Mapping[str, str] = {
+    **dict.fromkeys(("row_number", "rank", "dense_rank", "rank_dense", "percent_rank", "cume_dist", "ntile"), _RANK),
+    **dict.fromkeys(("lag", "lead", "fill"), _NEIGHBOUR),
+    **dict.fromkeys(
+        ("first_value", "last_value", "nth_value"), "aggregate with GROUP BY: first(x), last(x), list(x)[n]"
+    ),
+}
 
 _SUBQUERY = "compute it in a stream or view of its own; joins and subqueries in expressions are not there yet"
 
@@ -190,6 +222,10 @@ def refused_node(node: exp.Expr) -> tuple[str, str] | None:
     """What an expression's node is called and what to do instead, when it is not supported."""
     if isinstance(node, exp.Select | exp.SetOperation):
         return "a subquery in an expression", _SUBQUERY
+    if isinstance(node, exp.Window) and node.this.name.lower() in OVER_HINTS:
+        return f"{node.this.name.upper()} with OVER", OVER_HINTS[node.this.name.lower()]
+    if isinstance(node, exp.Escape) and isinstance(node.this, exp.SimilarTo):
+        return "ESCAPE after SIMILAR TO", "write regexp_full_match(x, 'pattern'), where a backslash escapes"
     return next(((what, hint) for kind, what, hint in _REFUSED_NODES if isinstance(node, kind)), None)
 
 

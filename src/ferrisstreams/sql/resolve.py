@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -17,7 +17,7 @@ from ferrisstreams.sql.context import Context, did_you_mean, nearest
 from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
 from ferrisstreams.sql.intervals import read_intervals
-from ferrisstreams.sql.refusals import refused_clause, refused_node
+from ferrisstreams.sql.refusals import FOREIGN_FUNCTIONS, refused_clause, refused_node
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
 from ferrisstreams.sql.syntax import StreamWindow, WindowBound, span_of
@@ -82,6 +82,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
     """
     holder = exp.Tuple(expressions=[node.copy()])
     _refuse(context, holder)
+    _refuse_spellings(context, scope, holder)
     _name_comprehensions(holder)
     _extract_fields(context, holder)
     for bound in list(holder.find_all(WindowBound)):
@@ -129,6 +130,35 @@ def _refuse(context: Context, holder: exp.Expression) -> None:
         if refused is not None:
             what, hint = refused
             raise context.error(node, f"{what} is not supported", "E1201", hint)
+
+
+def _refuse_spellings(context: Context, scope: Scope, holder: exp.Expression) -> None:
+    """Refuse what other systems write in this way, and say what is written here, before its parts are taken for
+    columns."""
+    for node in holder.walk():
+        match node:
+            case exp.Anonymous() if node.name.lower() in FOREIGN_FUNCTIONS:
+                hint = FOREIGN_FUNCTIONS[node.name.lower()]
+                raise context.error(node, f"there is no function {node.name}", "E1101", hint)
+            case exp.Kwarg() if any(part.name == node.name for part in node.expression.find_all(exp.Column)):
+                name, body = node.name, node.expression.sql("duckdb")
+                raise context.error(node, "=> does not make a lambda", "E1001", f"write lambda {name}: {body}")
+            case exp.JSONExtract() | exp.JSONExtractScalar() if _is_unknown(scope, node.expression):
+                value, key = node.this.sql("duckdb"), node.expression.name
+                raise context.error(
+                    node.expression,
+                    f"there is no column {key}",
+                    "E1101",
+                    f"a struct's field stands behind a dot: {value}.{key}; a key of JSON in quotes: {value}->'{key}'",
+                )
+
+
+def _is_unknown(scope: Scope, node: exp.Expr) -> bool:
+    """True for a plain name that is neither a column nor an alias."""
+    if not isinstance(node, exp.Column) or node.table or not isinstance(node.this, exp.Identifier):
+        return False
+    name = name_of(node.this)
+    return scope.find_or_time(name) is None and _alias(scope.aliases, name) is None
 
 
 def _name_comprehensions(holder: exp.Expression) -> None:
@@ -184,14 +214,21 @@ def _column(context: Context, scope: Scope, node: exp.Column) -> exp.Expression:
     names = [name_of(part) for part in parts]
     if len(parts) > 1 and scope.qualifier is not None and names[0].matches(scope.qualifier.text):
         found = scope.find_or_time(names[1])
+        if found is None and scope.window is not None and not names[1].quoted and names[1].text.lower() in _EDGES:
+            edge = _edge("start" if _EDGES[names[1].text.lower()] == WINDOW_START else "end", node)
+            return _fields(edge, parts[2:])
         if found is None:
             raise _unknown(context, scope, names[1], node)
         base: exp.Expression = _input_column(found.name, names[1].span)
         rest = parts[2:]
     else:
         base, rest = _first_name(context, scope, names, node), parts[1:]
-    for part in rest:
-        base = _field(base, part)
+    return _fields(base, rest)
+
+
+def _fields(base: exp.Expression, names: Sequence[exp.Expr]) -> exp.Expression:
+    for name in names:
+        base = _field(base, name)
     return grouped(base)
 
 

@@ -6,9 +6,12 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
+from traceback import walk_tb
 from typing import TypeAlias, cast
 
 from sqlglot import exp
+from sqlglot.tokenizer_core import Token, TokenType
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import SqlError
@@ -201,11 +204,17 @@ def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
         raise _syntax_error(source, piece, error) from error
     except RecursionError as error:
         raise too_deep(source, whole) from error
-    except SqlError:
-        raise
     except Exception as error:
-        # The parser is not ours, and on text that no grammar foresees it can fail in any way.
+        # The parser is not ours, and on text that no grammar foresees it can fail in any way. What we do wrong stays.
+        if not _is_of_parser(error):
+            raise
         raise source.error(whole, "this statement cannot be parsed", "E1001", "simplify it") from error
+
+
+def _is_of_parser(error: Exception) -> bool:
+    """Whether the parser's own code raised it."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).partition(".")[0] == "sqlglot"
 
 
 def _without_comments(tree: exp.Expression) -> exp.Expression:
@@ -236,6 +245,11 @@ def _syntax_error(source: SourceText, piece: Piece, error: LocatedParseError) ->
     word = source.text[span.start : span.stop]
     if word.upper() == "EMIT" and not error.at_end and message in (_UNEXPECTED, "Expecting )"):
         return source.error(span, "EMIT belongs to the end of the statement", "E1001", "write it after the whole query")
+    if message == _UNEXPECTED and (slip := _slip_before(piece, span)) is not None:
+        slipped, meant = slip
+        return source.error(
+            token_span(slipped), f"{slipped.text} is not expected here", "E1001", f"did you mean {meant}?"
+        )
     if message == _UNEXPECTED:
         hint = "a statement ends with a semicolon; look for a missing comma or bracket"
         return source.error(span, f"{word!r} is not expected here", "E1001", hint)
@@ -250,6 +264,20 @@ def _syntax_error(source: SourceText, piece: Piece, error: LocatedParseError) ->
         return source.error(span, f"expected ), {where}", "E1001", "look for a bracket that is not closed")
     ends = error.at_end and message.startswith("Expected") and "statement ends" not in message
     return source.error(span, lowered(message) + (", but the statement ends here" if ends else ""), "E1001")
+
+
+#: Words that a statement goes on with. One that is misspelled is taken for an alias.
+_CLAUSES = ("FROM", "WHERE", "GROUP", "HAVING", "WINDOW", "EMIT")
+
+
+def _slip_before(piece: Piece, span: Span) -> tuple[Token, str] | None:
+    """The word before what is not expected, when it looks like a clause's, and that one."""
+    at = next((number for number, token in enumerate(piece.tokens) if token.start == span.start), 0)
+    word = piece.tokens[at - 1] if at else None
+    if word is None or word.token_type != TokenType.VAR or word.text.upper() in _CLAUSES:
+        return None
+    near = get_close_matches(word.text.upper(), _CLAUSES, 1, 0.7)
+    return (word, near[0]) if near else None
 
 
 @contextmanager

@@ -49,6 +49,13 @@ TEXTS: list[tuple[str, str | None]] = [
     ("MAP {'k\"': DATE '2024-01-01', 'l': NULL}", '{"k\\"":"2024-01-01","l":null}'),
     ("MAP {1: [2]}", '{"1":[2]}'),
     ("MAP {'a': 'inf'::DOUBLE}", None),
+    ("NULL", "null"),
+    ("[]", "[]"),
+    ("[[NULL], []]", "[[null],[]]"),
+    ("MAP {}", "{}"),
+    ("{'NULL': NULL}", '{"NULL":null}'),
+    ("'2024-01-01 00:00:01'::TIMESTAMP_S", '"2024-01-01T00:00:01Z"'),
+    ("'2024-01-01 00:00:01.5'::TIMESTAMP_MS", '"2024-01-01T00:00:01.500000Z"'),
 ]
 
 
@@ -67,7 +74,9 @@ def test_keys_stand_in_the_order_of_the_columns(bench: Bench) -> None:
     assert bench.engine.work.rows(query) == [('{"b":2,"a \\"x\\"":1}',)]
 
 
-@pytest.mark.parametrize("kind", ["UNION(a INTEGER, b VARCHAR)", "TIMESTAMP_NS", "STRUCT(a UNION(x INTEGER))[]"])
+@pytest.mark.parametrize(
+    "kind", ["UNION(a INTEGER, b VARCHAR)", "TIMESTAMP_NS", "TUPLE(INTEGER, VARCHAR)", "STRUCT(a UNION(x INTEGER))[]"]
+)
 def test_type_that_json_has_no_text_for_is_refused(kind: str) -> None:
     with pytest.raises(SqlError) as caught:
         JsonLinesEncoder().line(Schema((Column("a", kind),)))

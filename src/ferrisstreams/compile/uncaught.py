@@ -1,0 +1,63 @@
+"""Rows whose expression raises what TRY does not catch, such as an unknown time zone, found by halves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlglot import exp
+
+from ferrisstreams.compile.payload import Parameters
+from ferrisstreams.compile.rows import FAILED, LATE, RowShape, failing, judged, tried
+from ferrisstreams.duck.engine import Connection, DataError, column
+from ferrisstreams.formats.base import ROW
+from ferrisstreams.operators.log import OUTCOME
+
+_UNCAUGHT, _TRIED = "_uncaught", "_tried"
+
+
+def failing_by_halves(work: Connection, shape: RowShape, batch: str, parameters: Parameters) -> exp.Query | None:
+    """What `failing` gives, where it raises itself; None when no row by itself does."""
+    found = _find(work, shape, batch, parameters)
+    if not found:
+        return None
+    work.materialize(_UNCAUGHT, _table(found))
+    known = exp.alias_(column(ROW).isin(query=exp.select(ROW).from_(_UNCAUGHT)), FAILED)
+    work.materialize(_TRIED, exp.select("*", known).from_(batch))
+    others = failing(shape, judged(shape, exp.select("*").from_(_TRIED), marked=True)).subquery("others")
+    return exp.union(exp.select("*").from_(_UNCAUGHT), exp.select("*").from_(others), distinct=False)
+
+
+def _find(work: Connection, shape: RowShape, batch: str, parameters: Parameters) -> list[tuple[int, int]]:
+    """`_row` and `_which` of the rows. Late ones are not among them: they are judged no further."""
+    unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_(batch)
+    lateness = judged(replace(shape, conjuncts=()), unmarked, marked=True).subquery("judged")
+    timely = exp.select(ROW).from_(lateness).where(column(OUTCOME).neq(LATE)).order_by(ROW)
+    rows = [int(str(row[0])) for row in work.rows(timely, parameters)]
+    found: dict[int, int] = {}
+    for which, expression in enumerate([*shape.conjuncts, *(named.expression for named in shape.columns)]):
+        pending = [rows] if rows and not isinstance(expression, exp.Column) else []
+        while pending:
+            part = pending.pop()
+            if _is_caught(work, batch, expression, part):
+                continue
+            middle = len(part) // 2
+            if middle:
+                pending += [part[:middle], part[middle:]]
+            else:
+                found.setdefault(part[0], which)
+    return sorted(found.items())
+
+
+def _is_caught(work: Connection, batch: str, expression: exp.Expression, rows: Sequence[int]) -> bool:
+    inside = column(ROW).between(rows[0], rows[-1])
+    try:
+        work.rows(exp.select(exp.Count(this=tried(expression))).from_(batch).where(inside))
+    except DataError:
+        return False
+    return True
+
+
+def _table(pairs: Sequence[tuple[int, int]]) -> exp.Select:
+    values = exp.values([(str(row), str(which)) for row, which in pairs], "uncaught", [ROW, "_which"])
+    return exp.select(*[exp.alias_(exp.cast(column(name), "BIGINT"), name) for name in (ROW, "_which")]).from_(values)

@@ -1,0 +1,294 @@
+"""What can be known of constants before a row is read: the engine itself is asked, with typed values for the rest.
+
+A constant alone (`CAST('abc' AS INTEGER)`), and a constant in an operation over what a row gives (`n > 'abc'`,
+`regexp_replace(s, '(', '')`, `date_trunc('dya', at)`), is refused when the operation fails whatever the row: for NULL,
+or for each of some plain values. Values of text are as a row has them, so an operation over text is tried with NULL
+alone, except that a format takes any text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sqlglot import exp
+
+from ferrisstreams.duck.engine import BindError, DataError
+from ferrisstreams.plan.expressions import column, typed_as
+from ferrisstreams.plan.rewrites import VOLATILE
+from ferrisstreams.schema import Schema
+from ferrisstreams.sql.calls import call_name, is_aggregate
+from ferrisstreams.sql.context import Context
+from ferrisstreams.sql.inference import explain_bind_error, over_types
+
+#: Nodes that are no operation of their own.
+_SYNTAX = (
+    exp.Filter, exp.Where, exp.Order, exp.Ordered, exp.Distinct, exp.Paren, exp.Tuple, exp.If, exp.PropertyEQ,
+    exp.Kwarg, exp.Slice, exp.WithinGroup, exp.Lambda, exp.Comprehension, exp.Bracket, exp.DataType, exp.Identifier,
+    exp.Var, exp.Alias,
+)  # fmt: skip
+
+#: Plain values of a type, as text that is cast to it.
+_NUMBERS, _TIMES = ("0", "1", "-1"), ("2000-01-01", "1999-06-15", "2024-02-29")
+_SAMPLES = {
+    "BOOLEAN": ("true", "false", "true"),
+    "TIME": ("00:00:00", "12:30:00", "23:59:59"),
+    "INTERVAL": ("1 day", "1 hour", "1 month"),
+    **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"), _TIMES),
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL"), _NUMBERS),
+}
+_SAMPLES_COUNT = 3
+_TEXTS = ("a", "b", "")
+
+#: Calls whose arguments can be any text. So can what is compared with a pattern.
+_FORMATS = frozenset({"format", "printf"})
+
+_SAMPLE = "_sample"
+
+_HINT = "it fails whatever the row: correct the constant, or put it into TRY(…) where NULL is meant"
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """An operation whose parts that a row gives are columns `_o0` …, which `parts` are. `constants` are the others, as
+    written and in the trial."""
+
+    node: exp.Expression
+    tree: exp.Expression
+    parts: tuple[exp.Expression, ...]
+    constants: tuple[tuple[exp.Expr, exp.Expr], ...]
+
+    @property
+    def takes_text(self) -> bool:
+        return call_name(self.node) in _FORMATS or isinstance(self.node, exp.Escape)
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    trial: _Trial
+    types: tuple[str, ...]
+
+
+def check_constants(context: Context, trees: Sequence[exp.Expression], schema: Schema) -> None:
+    """Refuse constants with which no row can be computed. `trees` are bound over `schema`. Raises `SqlError`."""
+    trials = {trial.node.sql("duckdb"): trial for tree in trees for trial in _trials(context, tree)}
+    typed = _with_types(context, list(trials.values()), schema)
+    _refuse_first(context, typed, _fails_for_null)
+    plain = [item for item in typed if item.types and not is_aggregate(context, item.trial.node) and _is_sampled(item)]
+    _refuse_first(context, plain, _fails_for_samples)
+
+
+# The operations
+
+
+def _trials(context: Context, tree: exp.Expression) -> Iterator[_Trial]:
+    """The operations with constants, inner ones first."""
+    if _is_guarded(tree):
+        return
+    for child in tree.iter_expressions():
+        if isinstance(child, exp.Expression):
+            yield from _trials(context, child)
+    if isinstance(tree, exp.Condition) and not isinstance(tree, (*_SYNTAX, exp.Column, exp.Literal)):
+        trial = _trial(context, tree)
+        if trial is not None:
+            yield trial
+
+
+def _is_guarded(node: exp.Expr) -> bool:
+    """Whether what fails inside is meant to, or cannot be tried."""
+    return call_name(node) in ("try", "error", "struct_extract") or isinstance(node, exp.Lambda | exp.Comprehension)
+
+
+def _trial(context: Context, node: exp.Expression) -> _Trial | None:
+    holder = exp.Tuple(expressions=[node.copy()])
+    parts: list[exp.Expression] = []
+    constants: list[tuple[exp.Expr, exp.Expr]] = []
+    if not _take_apart(context, node, holder.expressions[0], parts, constants):
+        return None
+    telling = [made for _, made in constants if not isinstance(made, exp.Null | exp.Boolean)]
+    if not telling and not is_aggregate(context, node):
+        return None
+    tree = holder.expressions[0]
+    assert isinstance(tree, exp.Expression)
+    tree.pop()
+    return _Trial(node, tree, tuple(parts), tuple(constants))
+
+
+def _take_apart(
+    context: Context,
+    written: exp.Expr,
+    made: exp.Expr,
+    parts: list[exp.Expression],
+    constants: list[tuple[exp.Expr, exp.Expr]],
+) -> bool:
+    """Replace in `made` what a row gives by columns; False when that cannot be told from the rest."""
+    for child, copy in zip(list(written.iter_expressions()), list(made.iter_expressions()), strict=True):
+        if isinstance(child, exp.Lambda | exp.Comprehension | exp.Star):
+            return False
+        if isinstance(child, exp.DataType | exp.Identifier | exp.Var):
+            continue
+        if _is_constant(context, child):
+            constants.append((child, copy))
+        elif _is_syntax(child, written):
+            if not _take_apart(context, child, copy, parts, constants):
+                return False
+        else:
+            assert isinstance(child, exp.Expression)
+            if child not in parts:
+                parts.append(child)
+            copy.replace(column(f"_o{parts.index(child)}"))
+    return True
+
+
+def _is_syntax(node: exp.Expr, parent: exp.Expr) -> bool:
+    """Whether a node has no value apart from its parent."""
+    if isinstance(parent, exp.Escape | exp.ToMap):
+        return True
+    return isinstance(node, _SYNTAX) and not isinstance(node, exp.Paren | exp.Bracket)
+
+
+def _is_constant(context: Context, node: exp.Expr) -> bool:
+    return not any(
+        isinstance(part, exp.Column | exp.Lambda | exp.Comprehension | exp.Star)
+        or part.meta_get(VOLATILE) is not None
+        or call_name(part) in ("error", "try")
+        or is_aggregate(context, part)
+        for part in node.walk()
+    )
+
+
+def _with_types(context: Context, trials: Sequence[_Trial], schema: Schema) -> list[_Typed]:
+    """The trials with the types of their parts; those whose parts have none alone are left out."""
+    parts = [part for trial in trials for part in trial.parts]
+    try:
+        kinds = iter(_types(context, parts, schema))
+        return [_Typed(trial, tuple(next(kinds) for _ in trial.parts)) for trial in trials]
+    except (BindError, DataError):
+        if len(trials) == 1:
+            return []
+        return [typed for trial in trials for typed in _with_types(context, [trial], schema)]
+
+
+def _types(context: Context, parts: Sequence[exp.Expression], schema: Schema) -> list[str]:
+    return [kind for _, kind in context.connection.types(over_types(parts, schema))] if parts else []
+
+
+# The trials
+
+_Fails: TypeAlias = Callable[[Context, Sequence[_Typed]], DataError | BindError | None]
+
+
+def _refuse_first(context: Context, typed: Sequence[_Typed], fails: _Fails) -> None:
+    """Raises `SqlError` for the first of them that fails."""
+    if not typed or fails(context, typed) is None:
+        return
+    for item in typed:
+        error = fails(context, [item])
+        if error is not None:
+            hint = _HINT if isinstance(error, DataError) else None
+            raise explain_bind_error(context, _culprit(context, item, fails), error, hint)
+
+
+def _culprit(context: Context, item: _Typed, fails: _Fails) -> exp.Expression:
+    """The constant without which the operation does not fail; else the operation."""
+    constants = item.trial.constants
+    # What stands behind ESCAPE is to blame for it, and not the pattern before it.
+    for written, made in reversed(constants) if isinstance(item.trial.node, exp.Escape) else constants:
+        null = exp.null()
+        made.replace(null)
+        error = fails(context, [item])
+        null.replace(made)
+        if error is None and isinstance(written, exp.Expression):
+            return written
+    return item.trial.node
+
+
+def _fails_for_null(context: Context, typed: Sequence[_Typed]) -> DataError | BindError | None:
+    """What the engine says when all that a row gives is NULL; of several at once, whether one fails."""
+    error = _error(context, [item for item in typed if not is_aggregate(context, item.trial.node)], _row(0))
+    # What does not bind here has been bound in its place.
+    if error is not None and (len(typed) > 1 or isinstance(error, DataError)):
+        return error
+    # An aggregate of nothing tells nothing, but it can want to know its values before it runs.
+    error = _error(context, [item for item in typed if is_aggregate(context, item.trial.node)], _plain_rows())
+    return error if isinstance(error, BindError) or len(typed) > 1 else None
+
+
+def _fails_for_samples(context: Context, typed: Sequence[_Typed]) -> DataError | BindError | None:
+    """What the engine says when the operation fails for each of the plain values."""
+    if len(typed) == 1:
+        # Not by TRY, which does not catch every error.
+        errors = [_error(context, typed, _row(row)) for row in range(1, _SAMPLES_COUNT + 1)]
+        return errors[-1] if all(isinstance(error, DataError) for error in errors) else None
+    fail = [
+        exp.func("bool_and", exp.Is(this=_call("TRY", _call("list_value", tree)), expression=exp.null()))
+        for tree in _renamed(typed)
+    ]
+    try:
+        found = context.connection.rows(exp.select(*fail).from_(_samples(typed)).where(_plain_rows()))
+    except (BindError, DataError) as error:
+        return error
+    return _error(context, typed, _plain_rows()) if any(found[0]) else None
+
+
+def _row(number: int) -> exp.Expression:
+    return exp.EQ(this=column(_SAMPLE), expression=exp.Literal.number(number))
+
+
+def _plain_rows() -> exp.Expression:
+    return exp.GT(this=column(_SAMPLE), expression=exp.Literal.number(0))
+
+
+def _error(context: Context, typed: Sequence[_Typed], rows: exp.Expression) -> DataError | BindError | None:
+    if not typed:
+        return None
+    trees = [exp.alias_(tree, f"c{place}") for place, tree in enumerate(_renamed(typed))]
+    try:
+        # Kept as a table: not every value of the engine is one of Python's.
+        context.connection.materialize("_trials", exp.select(*trees).from_(_samples(typed)).where(rows))
+    except (BindError, DataError) as error:
+        return error
+    return None
+
+
+def _call(name: str, argument: exp.Expression) -> exp.Expression:
+    return exp.Anonymous(this=name, expressions=[argument])
+
+
+def _renamed(typed: Sequence[_Typed]) -> list[exp.Expression]:
+    """The trials, each over columns of its own."""
+    trees = [item.trial.tree.copy() for item in typed]
+    for place, tree in enumerate(trees):
+        for part in tree.find_all(exp.Column):
+            part.set("this", exp.to_identifier(f"{part.name}_{place}", quoted=True))
+    return trees
+
+
+def _samples(typed: Sequence[_Typed]) -> exp.Expression:
+    """NULL as row 0 and the plain values behind it. A list of rows, because the engine computes with constants of a
+    SELECT alone before it runs it, and leaves out what it then need not do."""
+    parts = [
+        (f"_o{number}_{place}", kind, item)
+        for place, item in enumerate(typed)
+        for number, kind in enumerate(item.types)
+    ]
+    rows = [
+        exp.Tuple(expressions=[exp.Literal.number(row), *(_sample(kind, row, item) for _, kind, item in parts)])
+        for row in range(_SAMPLES_COUNT + 1)
+    ]
+    names = [exp.to_identifier(name) for name in (_SAMPLE, *(name for name, _, _ in parts))]
+    return exp.Values(expressions=rows, alias=exp.TableAlias(this=exp.to_identifier("_samples"), columns=names))
+
+
+def _sample(kind: str, row: int, item: _Typed) -> exp.Expression:
+    values = _values(kind, item) if row else None
+    return typed_as(exp.Literal.string(values[row - 1]) if values else exp.null(), kind)
+
+
+def _values(kind: str, item: _Typed) -> tuple[str, ...] | None:
+    return _TEXTS if kind == "VARCHAR" and item.trial.takes_text else _SAMPLES.get(kind.partition("(")[0])
+
+
+def _is_sampled(item: _Typed) -> bool:
+    return all(_values(kind, item) for kind in item.types)
