@@ -83,6 +83,10 @@ class Fault:
     message: str
 
 
+#: Aggregates whose value depends on the order of their rows.
+_ORDERED = "list|array_agg|string_agg|group_concat|first|last|any_value|arbitrary|arg|max_by|min_by|mode|histogram"
+
+
 class Unequal(Exception):  # noqa: N818 - not an error of anything
     """What the engine and we make of the same expressions differs."""
 
@@ -334,7 +338,10 @@ class Asking:
                 raise
 
     def _varies(self, item: str) -> bool:
-        """Whether the expression depends on the clock, on chance or on an approximation."""
+        """Whether the expression depends on the clock, on chance, on an approximation, or on the order of distinct
+        values, of which the engine promises none."""
+        if re.search(rf"({_ORDERED})\w*\(DISTINCT", item):
+            return True
         names = re.findall(r"([a-z_][a-z0-9_]*)\s*\(", item.lower())
         return any(name in APPROXIMATE or name == "age" or name in self._oracle.volatile for name in names)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from sqlglot import exp
 
-from ferrisstreams.plan.expressions import type_tree
+from ferrisstreams.plan.expressions import parsed_type
 
 
 def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
@@ -17,7 +17,7 @@ def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
 
 def data_type(name: str) -> exp.DataType:
     """The tree of a type's SQL text. The engine describes the type of a bare NULL as `"NULL"`, also inside others."""
-    return type_tree(_TYPE_OF_NULL.sub("NULL", name))
+    return parsed_type(_TYPE_OF_NULL.sub("NULL", name))
 
 
 #: The name of a field is followed by its type.

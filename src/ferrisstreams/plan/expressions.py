@@ -13,14 +13,21 @@ def column(name: str) -> exp.Column:
     return exp.Column(this=exp.Identifier(this=name, quoted=True))
 
 
-def type_tree(type_: str) -> exp.DataType:
-    """The tree of a type in the engine's words. One that the parser does not know (`"NULL"`, `TUPLE(INTEGER)`) is kept
-    word by word: the engine knows its own types."""
+def parsed_type(type_: str) -> exp.DataType:
+    """The tree of a type in the engine's words. One that the parser does not know (`TUPLE(INTEGER)`) is kept word by
+    word: the engine knows its own types."""
     try:
-        if '"NULL"' not in type_:
-            return exp.DataType.build(type_, dialect="duckdb")
+        return exp.DataType.build(type_, dialect="duckdb")
     except ParseError:
-        pass
+        return _verbatim(type_)
+
+
+def type_tree(type_: str) -> exp.DataType:
+    """The tree of a type, to be printed for the engine again. The parser loses the quotes of `"NULL"`."""
+    return _verbatim(type_) if '"NULL"' in type_ else parsed_type(type_)
+
+
+def _verbatim(type_: str) -> exp.DataType:
     return exp.DataType(this=exp.DType.USERDEFINED, kind=type_)
 
 

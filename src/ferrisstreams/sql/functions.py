@@ -30,7 +30,7 @@ _REFUSED = re.compile(
       | getenv | getvariable | setvariable | set_config | nextval | currval | setval | setseed | sleep_ms | write_log
       | stats | vector_type | txid_current | in_search_path | session_user | user | version | index_key | invoke
       | get_block_size | (col|obj|shobj)_description | map_to_pg_oid | json_(serialize|deserialize|execute)_.*
-      | parse_duckdb_log_message | create_sort_key | icu_sort_key""",
+      | parse_duckdb_log_message | create_sort_key | icu_sort_key | variant_bytes_to_variant""",
     re.VERBOSE,
 )
 
