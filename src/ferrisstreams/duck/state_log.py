@@ -316,7 +316,7 @@ class StateLog:
         )
         for table, name, type_ in made:
             if now.get(str(name), type_) != type_:
-                kind = exp.DataType.build(now[str(name)], dialect="duckdb")
+                kind = type_tree(now[str(name)])
                 wider = exp.AlterColumn(this=column(str(name)).this, dtype=kind)
                 self._state.execute(exp.Alter(this=self._table(str(table)), kind="TABLE", actions=[wider]))
 
