@@ -495,14 +495,19 @@ def _result_columns(aggregate: Aggregate, shape: LogShape, with_op: bool) -> Res
 
 
 def _of_values(groups: exp.Select, finals: Sequence[exp.Expr], one: bool) -> exp.Select:
-    """The groups with the real aggregates over the values that each has kept; `one`: there is a single group."""
+    """The groups with the real aggregates over the values that each has kept.
+
+    `one`: there is a single group, which may be without any row. Its aggregates are over no value then, and only a
+    SELECT without GROUP BY gives them. It stands first; a second row is the same group after a change.
+    """
     unnested = exp.select(column(ROW), exp.alias_(function("unnest", column(VALUES)), VALUE))
     unnested = unnested.from_(chunk_rows().subquery("chunk"))
+    rows = unnested.subquery("unnested")
+    values: exp.Query = exp.select(column(ROW), *finals).from_(rows).group_by(column(ROW))
     if one:
-        values = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *finals)
-        values = values.from_(unnested.subquery("unnested"))
-    else:
-        values = exp.select(column(ROW), *finals).from_(unnested.subquery("unnested")).group_by(column(ROW))
+        first = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *finals)
+        first = first.from_(rows).where(column(ROW).eq(0))
+        values = exp.union(first, exp.select("*").from_(values.subquery("v")).where(column(ROW).neq(0)), distinct=False)
     joined = exp.select("*").from_(groups.subquery("g")).join(values.subquery("v"), using=[ROW], join_type="inner")
     return joined.order_by(ROW)
 
