@@ -336,6 +336,7 @@ def test_watched_files_grow_and_appear(tmp_path: Path, block: MemoryFile) -> Non
     again = FileSource(settings, block, clock)
     again.open(kept)
     assert again.poll(limit) is None
+    assert set(again.caught_up()) == {"a.jsonl", "b.jsonl"}, "also what gave nothing in this run"
     os.remove(tmp_path / "a.jsonl")
     again.seek(kept)
     assert set(again.partitions()) == {"b.jsonl"}, "a file that was read whole may go"

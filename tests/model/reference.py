@@ -256,13 +256,11 @@ class Model:
         return session(times, row.order[0], self.query.window.gap)
 
     def _close(self, groups: Mapping[Group, list[Kept]], bound: int) -> None:
-        """Drop the windows that end at or before `bound`."""
+        """Drop the windows that end at or before `bound`; rows that come for one later are late, also in others."""
+        self.state.closed_through = max(self.state.closed_through, bound)
         closed = [group for group in groups if _end(group) <= bound]
-        if not closed:
-            return
         gone = {id(row) for group in closed for row in groups[group]}
         self.state.kept = [row for row in self.state.kept if id(row) not in gone]
-        self.state.closed_through = max(self.state.closed_through, bound)
         for group in closed:
             self.state.standing.pop(group, None)
             self.state.judged.discard(group)

@@ -72,6 +72,9 @@ def state_text(event: ProgressEvent) -> str:
     if watermark := whole_seconds(event.watermark_us):
         behind = f" ({duration_text(event.behind_seconds)} behind)" if event.behind_seconds is not None else ""
         parts.append(f"watermark {watermark}{behind}")
+    if event.waits_for is not None:
+        silent = duration_text(event.waits_for.silent_ms / 1000)
+        parts.append(f"[yellow]waits for {event.waits_for.partition}, silent for {silent} (watermark.idle_timeout)[/]")
     if event.source.total is None:
         parts.append(f"commit {duration_text(event.commit_seconds)} ago")
     return "  ".join(parts)

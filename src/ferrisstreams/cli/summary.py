@@ -39,6 +39,7 @@ class JobSummary:
     error: ErrorFields | None = None
     breakers: dict[str, str] = field(default_factory=dict)
     windows_closed_by_end: int = 0
+    watermark_jump: str | None = None
 
     @classmethod
     def of(cls, result: JobResult) -> JobSummary:
@@ -53,6 +54,7 @@ class JobSummary:
             error=as_json(result.error) if result.error else None,
             breakers=dict(result.breakers),
             windows_closed_by_end=result.windows_closed_by_end,
+            watermark_jump=result.watermark_jump,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -67,6 +69,7 @@ class JobSummary:
             "windows_closed_by_end": self.windows_closed_by_end,
         }
         shown |= {"breakers": self.breakers} if self.breakers else {}
+        shown |= {"watermark_jump": self.watermark_jump} if self.watermark_jump else {}
         return shown | ({"error": self.error} if self.error else {})
 
 
@@ -84,6 +87,12 @@ def print_table(jobs: Sequence[JobSummary], stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
     for start in range(0, len(jobs), JOBS_PER_TABLE):
         console.print(_table(jobs[start : start + JOBS_PER_TABLE]))
+    for job in jobs:
+        if job.watermark_jump:
+            console.print(
+                f"[yellow]{job.name}: the watermark jumped {job.watermark_jump}. Rows of windows that end before it are"
+                " late; 'watermark.max_ahead' rejects such a row.[/]"
+            )
 
 
 def _table(jobs: Sequence[JobSummary]) -> Table:

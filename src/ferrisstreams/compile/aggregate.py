@@ -16,9 +16,10 @@ from ferrisstreams.batch import Fetch, JsonValue
 from ferrisstreams.compile.grouping import Grouping
 from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage
-from ferrisstreams.compile.results import Outcome
+from ferrisstreams.compile.results import Jump, Outcome
 from ferrisstreams.compile.sizes import Sizes
-from ferrisstreams.compile.sources import MERGED, Chunk, MergedRows, ResultColumns
+from ferrisstreams.compile.sources import MERGED, Chunk, FetchRows, MergedRows, ResultColumns
+from ferrisstreams.compile.stage import Failure
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.formats.base import ROW
@@ -97,6 +98,8 @@ class AggregatePipeline:
         parameters = self._parts.source.parameters(fetch, context, self._closed_us)
         ran, slices = self._parts.grouping.run(rows, parameters, outcome.tally)
         outcome.rejected += ran.rejected
+        if self._emission.windowed and self._parts.source.jumps(outcome.tally.seen_us, context):
+            outcome.jump = self._jump(rows, self._parts.grouping.newest(ran, parameters), context)
         if outcome.tally.late and self._emission.late_letters:
             outcome.late_letters += rows.letters(self._parts.grouping.late(ran, parameters), "E2301", "late")
         if slices:
@@ -161,6 +164,12 @@ class AggregatePipeline:
         self._grown = bool(snapshot.get("grown", False))
 
     # --- private ----------------------------------------------------------------------------------------------------
+
+    def _jump(self, rows: FetchRows, newest: tuple[int, int], context: BatchContext) -> Jump:
+        row, event_us = newest
+        (letter,) = rows.letters([Failure(row, "", "")], "E2110", "evaluate")
+        before_us = context.seen_us if context.seen_us > NEVER_US else None
+        return Jump(letter.position, event_us, event_us - context.now_us, before_us)
 
     def _emit_changes(self, parameters: Parameters) -> Iterator[Outcome]:
         """The groups of the batch whose results have been emitted and can still change."""

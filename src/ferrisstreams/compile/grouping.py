@@ -15,6 +15,7 @@ from ferrisstreams.compile.rows import CLOSED_THROUGH, FILTERED, LATE, SEEN
 from ferrisstreams.compile.stage import Failure, Ran, Rows, RowStage
 from ferrisstreams.duck.engine import Connection, column, render
 from ferrisstreams.duck.state_log import BATCH, DELTA, SLICE, StateLog
+from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.log import (
     BATCH_NUMBER,
     FIRST_ROW,
@@ -22,6 +23,7 @@ from ferrisstreams.operators.log import (
     LATE_WINDOWS,
     OUTCOME,
     ROWS,
+    TIME,
     batch_number,
 )
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
@@ -127,6 +129,16 @@ class Grouping:
     def late(self, ran: Ran[Groups], parameters: Parameters) -> list[Failure]:
         """The late rows of a batch that had some."""
         return late_failures(self._stage(Way(False, False)), ran, parameters)
+
+    def newest(self, ran: Ran[Groups], parameters: Parameters) -> tuple[int, int]:
+        """The first row with the greatest event time of a batch, and that time."""
+
+        def question(rows: exp.Select) -> exp.Select:
+            latest = exp.Ordered(this=column(TIME), desc=True)
+            return exp.select(column(ROW), column(TIME)).from_(rows.subquery("rows")).order_by(latest, ROW).limit(1)
+
+        ((row, time),) = self._stage(Way(False, False)).ask(ran, question, parameters)
+        return int(str(row)), int(str(time))
 
     def _group(self, rows: Rows, parameters: Parameters, in_order: bool) -> tuple[Ran[Groups], list[_Count]]:
         returning = self._returning

@@ -39,6 +39,11 @@ class BatchContext:
     now_us: int = 0
 
 
+#: How far an event time is ahead of the clock and of all before it when the watermark is said to jump. Clocks and time
+#: zones that are a little wrong are no news.
+JUMP_US = 24 * 3600 * 1_000_000
+
+
 class Pipeline(Protocol):
     """Batches in, outcomes out. State changes belong to the open epoch."""
 
@@ -99,6 +104,12 @@ class Input:
             BATCH_NUMBER: context.batch_number,
             AHEAD: ahead.bound_us if ahead is not None else TIME_MAX_US,
         }
+
+    def jumps(self, seen_us: int | None, context: BatchContext) -> bool:
+        """Whether a batch's greatest event time makes the watermark jump ahead of the clock, where nothing forbids."""
+        if seen_us is None or self.max_ahead_us is not None:
+            return False
+        return seen_us > max(context.now_us, context.seen_us) + JUMP_US
 
     def _ahead(self, context: BatchContext) -> Ahead | None:
         if self.time is None:

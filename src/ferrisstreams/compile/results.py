@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ferrisstreams.batch import Payload, Rejected
+from ferrisstreams.batch import JsonValue, Payload, Rejected
 
 
 @dataclass(slots=True)
@@ -18,12 +19,37 @@ class Tally:
     seen_us: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A row whose event time is far ahead of the clock and of all rows before it: what comes after it is late.
+
+    `position` is the row's, in words; `before_us` the greatest event time before it, None where there was none.
+    """
+
+    position: str
+    event_us: int
+    ahead_us: int
+    before_us: int | None
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> Jump:
+        assert isinstance(value, Mapping)
+        before = value["before_us"]
+        return cls(
+            str(value["position"]),
+            int(str(value["event_us"])),
+            int(str(value["ahead_us"])),
+            None if before is None else int(str(before)),
+        )
+
+
 @dataclass(slots=True)
 class Outcome:
     """Everything that came of a batch: what to write, what failed, and the counts.
 
     `rejected` are input rows that failed, `late_letters` late rows to keep as dead letters (they count as late),
     `output_rejected` output rows that could not be made or encoded. `produced` counts output rows, those included.
+    `jump` is the row that has made the watermark jump.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -32,3 +58,4 @@ class Outcome:
     late_letters: list[Rejected] = field(default_factory=list)
     output_rejected: list[Rejected] = field(default_factory=list)
     produced: int = 0
+    jump: Jump | None = None

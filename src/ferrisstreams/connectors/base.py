@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -73,6 +73,9 @@ class Source(Protocol):
 
     def partitions(self) -> Positions:
         """Position of every partition that is known and not finished, as of the last poll. One of a topic never is."""
+
+    def caught_up(self) -> Collection[str]:
+        """Those of `partitions` whose end was reached by the last poll: nothing of them waits to be read."""
 
     def reached(self) -> Positions:
         """Where partitions are of which fetches do not say all: right after `open` where those begin that must begin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ferrisstreams.batch import Fetch, Limit, Positions, RowRange
@@ -69,6 +70,9 @@ class DatagenSource:
 
     def partitions(self) -> Positions:
         return {} if self.ended else {_PARTITION: self._next}
+
+    def caught_up(self) -> Collection[str]:
+        return ()
 
     def reached(self) -> Positions:
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, Rejected
@@ -42,6 +42,7 @@ class _Partition:
     ahead: list[str] = field(default_factory=list)
     skipped: int = 0
     ended: bool = False
+    caught_up: bool = False
 
 
 class FileSource:
@@ -120,6 +121,9 @@ class FileSource:
 
     def partitions(self) -> Positions:
         return {name: p.position.to_json(self._names) for name, p in self._partitions.items() if not p.ended}
+
+    def caught_up(self) -> Collection[str]:
+        return {name for name, partition in self._partitions.items() if partition.caught_up}
 
     def reached(self) -> Positions:
         """Fetches say it all, and files begin at their first byte."""
@@ -228,7 +232,11 @@ class FileSource:
         partitions = list(self._partitions.values())
         for step in range(len(partitions)):
             partition = partitions[(self._turn + step) % len(partitions)]
-            if not partition.ended and (fetch := self._poll_partition(partition, limit)) is not None:
+            if partition.ended:
+                continue
+            fetch = self._poll_partition(partition, limit)
+            partition.caught_up = fetch is None or fetch.caught_up
+            if fetch is not None:
                 self._turn = (self._turn + step + 1) % len(partitions)
                 return fetch
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
@@ -81,6 +81,9 @@ class MemorySource:
 
     def partitions(self) -> Positions:
         return {} if self.ended else {_PARTITION: self._next}
+
+    def caught_up(self) -> Collection[str]:
+        return ()
 
     def reached(self) -> Positions:
         return {}

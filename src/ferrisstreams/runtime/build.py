@@ -236,6 +236,12 @@ class JobBuilder:
         return take_plan_apart(self.plan.plan).aggregate is None
 
     @property
+    def windowed(self) -> bool:
+        """Whether results wait for the watermark."""
+        aggregate = take_plan_apart(self.plan.plan).aggregate
+        return aggregate is not None and aggregate.window is not None
+
+    @property
     def needs_dead_letters(self) -> bool:
         """Whether any strategy may send a row to the dead letters."""
         return "dlq" in (self.input_failures.route, self.output_failures.route) or (

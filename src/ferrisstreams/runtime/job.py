@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.compile.compiler import take_plan_apart
@@ -18,6 +17,7 @@ from ferrisstreams.runtime.commit import OPENING_EPOCH, Commit, CommitParts, Com
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
 from ferrisstreams.runtime.follow_ups import FollowUps
 from ferrisstreams.runtime.guard import guards_of
+from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.reports import JobReports
@@ -28,9 +28,6 @@ from ferrisstreams.runtime.task import Task, TaskSettings
 from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
 from ferrisstreams.runtime.watermarks import Watermarks
 
-#: 400 years.
-_CALENDAR_CYCLE_US = 146_097 * 24 * 60 * 60 * 1_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
@@ -38,6 +35,7 @@ class JobResult:
 
     The ledger counts from the job's first run; `watermark` is ISO 8601 UTC; `breakers` has the state of the circuit
     breaker of `source` and `sink`. `windows_closed_by_end`: by this run, because the input ended.
+    `watermark_jump` says in words which row has made the watermark jump ahead of the clock.
     """
 
     name: str
@@ -50,6 +48,7 @@ class JobResult:
     error: FerrisError | None = None
     breakers: Mapping[str, str] = field(default_factory=dict)
     windows_closed_by_end: int = 0
+    watermark_jump: str | None = None
 
 
 class Job:
@@ -274,7 +273,15 @@ class Job:
             rows_max=self._rows_left(),
             endless=self._builder.source_can_go_on,
             drain=self._environment.drain,
+            windowed=self._builder.windowed,
         )
+
+    def _jump(self) -> str | None:
+        jump = self.progress.watermarks.furthest_jump(self._environment.clock.now_us())
+        if jump is None:
+            return None
+        days = jump.ahead_us / 86_400e6
+        return f"to {iso_time(jump.event_us)} by the row at {jump.position}, {days:,.0f} days ahead of the clock"
 
     def _rows_left(self) -> int | None:
         most = self._environment.rows_max
@@ -297,14 +304,5 @@ class Job:
             error=error,
             breakers=self.guards.states(),
             windows_closed_by_end=progress.windows_closed_by_end,
+            watermark_jump=self._jump(),
         )
-
-
-def iso_time(time_us: int | None) -> str | None:
-    """A time as ISO 8601 UTC, also one beyond the year 9999; None stays None."""
-    if time_us is None:
-        return None
-    # The calendar repeats after 400 years, and Python's ends with the year 9999.
-    cycles, rest_us = divmod(time_us, _CALENDAR_CYCLE_US)
-    time = datetime(1970, 1, 1) + timedelta(microseconds=rest_us)
-    return f"{time.year + 400 * cycles:04}{time.isoformat()[4:]}Z"

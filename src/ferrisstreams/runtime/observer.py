@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ferrisstreams.connectors.base import ClientFigures, SourceProgress
+from ferrisstreams.runtime.watermarks import Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class ProgressEvent:
     the state of the circuit breaker of `source` and `sink`.
 
     `behind_seconds` is how far the watermark is behind the clock, `commit_seconds` the time since the last epoch became
-    final (or the job began), `sink` what the sink's client reports.
+    final (or the job began), `sink` what the sink's client reports. `waits_for` is the silent partition without which
+    windows do not close.
     """
 
     job: str
@@ -27,6 +29,7 @@ class ProgressEvent:
     behind_seconds: float | None = None
     commit_seconds: float = 0.0
     sink: ClientFigures | None = None
+    waits_for: Silence | None = None
 
     @property
     def lag(self) -> int | None:

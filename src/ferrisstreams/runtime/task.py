@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import Fetch, Limit, Positions, Rejected
 from ferrisstreams.compile.pipeline import BatchContext
-from ferrisstreams.compile.results import Outcome
+from ferrisstreams.compile.results import Jump, Outcome
 from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.runtime.batching import Strategy
 from ferrisstreams.runtime.commit import Commit, CommitParts, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit, failing_ordinals
 from ferrisstreams.runtime.failures import FailurePolicy, RejectionLog, fail_on, hint_for
+from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
+from ferrisstreams.runtime.watermarks import Silence
 
 #: How often an observer is told how far the job is.
 PROGRESS_INTERVAL_MS = 200.0
@@ -24,6 +26,7 @@ PROGRESS_INTERVAL_MS = 200.0
 class TaskSettings:
     """`once`: stop when an endless source has nothing more. `stateless`: kept rows count as emitted, not absorbed.
 
+    `windowed`: results wait for the watermark.
     `endless`: the source can go on after it has said that it ended, so that its end closes no window. `drain`: the end
     of the run closes them all the same.
     """
@@ -33,6 +36,7 @@ class TaskSettings:
     input_failures: FailurePolicy
     output_failures: FailurePolicy
     limit: ConsecutiveLimit
+    windowed: bool = False
     once: bool = False
     rows_max: int | None = None
     endless: bool = False
@@ -62,6 +66,7 @@ class Task:
         self._started_ms = parts.clock.monotonic_ms()
         self._told_ms = self._started_ms
         self._stop = False
+        self._silences: set[str] = set()
 
     @property
     def rows_read(self) -> int:
@@ -72,6 +77,7 @@ class Task:
         """Go on where the last epoch ended, or at the positions that it is `moved` to; a job that keeps no state may
         begin at positions that are kept outside."""
         self._commit.recover(last, self._settings.stateless, moved)
+        self._progress.watermarks.assign(self._parts.source.partitions(), self._parts.clock.monotonic_ms())
 
     def stop(self) -> None:
         """Ask the loop to end after the current batch; the epoch is committed."""
@@ -101,9 +107,10 @@ class Task:
         rows = self._account(fetch, outcome)
         self._write((outcome,))
         self._strategy.observe(rows, parts.clock.monotonic_ms() - began_ms)
-        self._progress.watermarks.observe(
-            fetch.partition, outcome.tally.seen_us, fetch.caught_up, parts.clock.monotonic_ms()
-        )
+        now_ms = parts.clock.monotonic_ms()
+        self._progress.watermarks.observe(fetch.partition, outcome.tally.seen_us, now_ms, outcome.jump)
+        if outcome.jump is not None:
+            self._tell_jump(outcome.jump)
         self._commit.batch_done(rows)
         if self._commit.due(fetch.nothing_waits or fetch.drained):
             self._advance()
@@ -187,7 +194,8 @@ class Task:
         """Move the job's watermark and write what closes: at the end of an epoch, because no one sees it before."""
         watermarks = self._progress.watermarks
         before = watermarks.current_us()
-        watermark = watermarks.job_us(self._parts.source.partitions(), self._parts.clock.monotonic_ms())
+        source, now_ms = self._parts.source, self._parts.clock.monotonic_ms()
+        watermark = watermarks.job_us(source.partitions(), source.caught_up(), now_ms)
         if watermarks.current_us() != before:
             self._write(self._parts.pipeline.advance(watermark))
             self._commit.batch_done(0)
@@ -247,6 +255,36 @@ class Task:
                     **({"hint": hint} if hint else {}),
                 )
 
+    def _tell_jump(self, jump: Jump) -> None:
+        self._observer.event(
+            "watermark_jumped",
+            job=self._settings.job,
+            position=jump.position,
+            event_time=iso_time(jump.event_us),
+            before=iso_time(jump.before_us),
+            ahead_of_clock_seconds=round(jump.ahead_us / 1e6),
+            hint="rows of windows that end before it are late from now on; 'watermark.max_ahead' rejects such a row",
+        )
+
+    def _silence(self, now_ms: float) -> Silence | None:
+        """The silent partition that windows wait for; said once for each silence."""
+        if not self._settings.windowed:
+            return None
+        source = self._parts.source
+        silence = self._progress.watermarks.waits_for(source.partitions(), source.caught_up(), now_ms)
+        if silence is not None and silence.partition not in self._silences:
+            since_us = self._parts.clock.now_us() - int(silence.silent_ms * 1000)
+            self._observer.event(
+                "windows_wait",
+                job=self._settings.job,
+                partition=silence.partition,
+                silent_since=iso_time(since_us),
+                hint="nothing of this partition waits to be read, and windows do not close without it; set"
+                " 'watermark.idle_timeout' to how long a partition may be silent",
+            )
+        self._silences = {silence.partition} if silence is not None else set()
+        return silence
+
     def _tell(self, force: bool = False) -> None:
         clock = self._parts.clock
         now_ms = clock.monotonic_ms()
@@ -263,5 +301,6 @@ class Task:
                     behind_seconds=(clock.now_us() - watermark_us) / 1e6 if watermark_us is not None else None,
                     commit_seconds=(now_ms - self._commit.since_ms) / 1000,
                     sink=self._parts.sink.client(),
+                    waits_for=self._silence(now_ms),
                 )
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 
@@ -45,6 +45,9 @@ class WatchedSource:
 
     def partitions(self) -> Positions:
         return self._source.partitions()
+
+    def caught_up(self) -> Collection[str]:
+        return self._source.caught_up()
 
     def reached(self) -> Positions:
         return self._source.reached()

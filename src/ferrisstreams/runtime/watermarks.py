@@ -2,63 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 from ferrisstreams.batch import JsonValue
+from ferrisstreams.compile.results import Jump
 from ferrisstreams.operators.windows import NEVER_US
+
+#: How long a partition holds windows back, with nothing to read, until it is worth a word.
+SILENCE_TOLD_MS = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A partition that was read to its end and holds the watermark back, and for how long it has given nothing."""
+
+    partition: str
+    silent_ms: float
 
 
 class Watermarks:
     """The greatest event time seen by each partition, and the job's watermark: the least of those that count.
 
-    A partition that is caught up and silent for `idle_ms` does not count until it speaks. The job's watermark never
-    goes back. All times are microseconds, clock times milliseconds.
+    A partition that is caught up and has been silent for `idle_ms` does not count until it speaks; one that has given
+    nothing in this run is silent since it was assigned. The job's watermark never goes back. All times are
+    microseconds, clock times milliseconds.
     """
 
     def __init__(self, delay_us: int, idle_ms: float | None) -> None:
         self._delay = delay_us
         self._idle_ms = idle_ms
         self._seen: dict[str, int] = {}
-        self._spoke_ms: dict[str, float] = {}
-        self._caught_up: dict[str, bool] = {}
+        self._since_ms: dict[str, float] = {}
+        self._jumps: dict[str, Jump] = {}
         self._job = NEVER_US
 
     def seen_us(self, partition: str) -> int:
         """The greatest event time of the partition so far."""
         return self._seen.get(partition, NEVER_US)
 
-    def observe(self, partition: str, seen_us: int | None, caught_up: bool, now_ms: float) -> None:
+    def assign(self, partitions: Iterable[str], now_ms: float) -> None:
+        """These are read: a partition that is not known yet is silent from now on."""
+        for partition in partitions:
+            self._since_ms.setdefault(partition, now_ms)
+
+    def observe(self, partition: str, seen_us: int | None, now_ms: float, jump: Jump | None = None) -> None:
         """A fetch of the partition was processed; `seen_us` is its greatest event time."""
         if seen_us is not None:
             self._seen[partition] = max(seen_us, self.seen_us(partition))
-        self._spoke_ms[partition] = now_ms
-        self._caught_up[partition] = caught_up
+        if jump is not None:
+            self._jumps[partition] = jump
+        self._since_ms[partition] = now_ms
 
-    def job_us(self, partitions: Iterable[str], now_ms: float) -> int:
-        """The job's watermark over the partitions that are not finished; over all when every one is."""
-        unfinished = list(partitions) or list(self._seen)
-        counting = [self.seen_us(partition) for partition in unfinished if not self._idle(partition, now_ms)]
+    def job_us(self, partitions: Iterable[str], caught_up: Collection[str], now_ms: float) -> int:
+        """The job's watermark over the partitions that are not finished; over all when every one is.
+
+        `caught_up` are those of which nothing waits to be read.
+        """
+        unfinished = list(partitions)
+        self.assign(unfinished, now_ms)
+        counting = [self.seen_us(name) for name in unfinished or self._seen if not self._idle(name, caught_up, now_ms)]
         if counting and min(counting) > NEVER_US:
             self._job = max(self._job, min(counting) - self._delay)
         return self._job
+
+    def waits_for(self, partitions: Iterable[str], caught_up: Collection[str], now_ms: float) -> Silence | None:
+        """The partition that holds the watermark back though nothing of it waits to be read: others are ahead."""
+        counting = [name for name in partitions if not self._idle(name, caught_up, now_ms)]
+        least = min(counting, key=self.seen_us, default=None)
+        if least is None or self.seen_us(least) >= max(self._seen.values(), default=NEVER_US):
+            return None
+        silent_ms = now_ms - self._since_ms.get(least, now_ms)
+        return Silence(least, silent_ms) if least in caught_up and silent_ms >= SILENCE_TOLD_MS else None
 
     def current_us(self) -> int | None:
         """The job's watermark, None before there is one."""
         return self._job if self._job > NEVER_US else None
 
+    def furthest_jump(self, now_us: int) -> Jump | None:
+        """The jump that went furthest, as long as the clock has not come to where it went."""
+        ahead = [jump for jump in self._jumps.values() if jump.event_us > now_us]
+        return max(ahead, key=lambda jump: jump.event_us, default=None)
+
     def snapshot(self) -> dict[str, JsonValue]:
-        return {"seen": dict(self._seen), "job": self._job}
+        jumps: dict[str, JsonValue] = {name: asdict(jump) for name, jump in self._jumps.items()}
+        return {"seen": dict(self._seen), "job": self._job, "jumps": jumps}
 
     def restore(self, snapshot: JsonValue) -> None:
         assert isinstance(snapshot, Mapping)
-        seen = snapshot.get("seen", {})
+        seen, jumps = snapshot.get("seen", {}), snapshot.get("jumps", {})
         assert isinstance(seen, Mapping)
+        assert isinstance(jumps, Mapping)
         self._seen = {partition: int(str(value)) for partition, value in seen.items()}
+        self._jumps = {partition: Jump.from_json(jump) for partition, jump in jumps.items()}
         self._job = int(str(snapshot.get("job", NEVER_US)))
-        self._spoke_ms.clear()
-        self._caught_up.clear()
+        self._since_ms.clear()
 
-    def _idle(self, partition: str, now_ms: float) -> bool:
-        if self._idle_ms is None or not self._caught_up.get(partition, False):
+    def _idle(self, partition: str, caught_up: Collection[str], now_ms: float) -> bool:
+        if self._idle_ms is None or partition not in caught_up:
             return False
-        return now_ms - self._spoke_ms[partition] >= self._idle_ms
+        return now_ms - self._since_ms.get(partition, now_ms) >= self._idle_ms

@@ -17,7 +17,7 @@ from ferrisstreams.errors import StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.identity import STATE_FILE
-from ferrisstreams.runtime.job import iso_time
+from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.layout import LAYOUT_FILE, holds_state, read_layout
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.reconcile import Token, newest

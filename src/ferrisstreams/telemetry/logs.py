@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ferrisstreams.runtime.job import iso_time
+from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.telemetry.metrics import samples
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -157,6 +157,9 @@ class RecordSource:
 
     def partitions(self) -> Positions:
         return {name: position for name, position in self._next.items() if self._left(name)}
+
+    def caught_up(self) -> Collection[str]:
+        return ()
 
     def reached(self) -> Positions:
         return dict(self._next)

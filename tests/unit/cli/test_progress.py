@@ -5,6 +5,7 @@ import pytest
 from ferrisstreams.cli.progress import LiveView, duration_text, state_text
 from ferrisstreams.connectors.base import SourceProgress
 from ferrisstreams.runtime.observer import ProgressEvent
+from ferrisstreams.runtime.watermarks import Silence
 
 
 @pytest.mark.parametrize("total", [None, 0, 100])
@@ -41,3 +42,9 @@ def test_rows_that_were_taken_back_are_no_negative_rate() -> None:
     with LiveView() as view:
         for rows, seconds in ((100, 1.0), (40, 2.0)):
             view.progress(ProgressEvent("j", rows, SourceProgress(rows, None, "rows"), None, seconds))
+
+
+def test_partition_that_windows_wait_for_is_on_the_line() -> None:
+    waits_for = Silence("t-1", 70_000.0)
+    event = ProgressEvent("j", 10, SourceProgress(0, 10, "rows"), None, 0.0, waits_for=waits_for)
+    assert "waits for t-1, silent for 1m 10s (watermark.idle_timeout)" in state_text(event)

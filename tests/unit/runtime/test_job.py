@@ -12,7 +12,8 @@ from ferrisstreams.clock import ManualClock
 from ferrisstreams.errors import FatalConnectorError, FencedError, StateError, TransientError, UnknownOutcomeError
 from ferrisstreams.runtime.build import Environment, StandIns
 from ferrisstreams.runtime.faults import FAULT_POINTS, RAISED, TRANSACTION_POINTS, Crash, CrashAt, Faults, RaiseAt
-from ferrisstreams.runtime.job import Job, JobResult, iso_time
+from ferrisstreams.runtime.iso_time import iso_time
+from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
 from ferrisstreams.testing.failing import Outage, Outages, failing_transactions

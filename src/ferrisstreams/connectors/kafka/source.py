@@ -6,7 +6,7 @@ that a count of records never says where the end is: a bounded read ends when th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -183,6 +183,10 @@ class KafkaSource:
     def partitions(self) -> Positions:
         # Also those whose end a bounded read has reached: as in a long run, they hold windows open.
         return self.reached()
+
+    def caught_up(self) -> Collection[str]:
+        waiting = set(self._buffer.partitions())
+        return {self._name(number) for number, p in self._partitions.items() if p.at_end and number not in waiting}
 
     def reached(self) -> Positions:
         return {self._name(number): p.position for number, p in self._partitions.items()}
