@@ -228,7 +228,7 @@ class AggregatePipeline:
         if stop == count or not self._emission.retract:
             return stop
         last = exp.select(column(OP)).from_(MERGED).where(column(ROW).eq(stop - 1))
-        return stop - 1 if self._parts.work.rows(last)[0][0] == REPLACED else stop
+        return stop + 1 if self._parts.work.rows(last)[0][0] == REPLACED else stop
 
     def _merge(self, question: Question, parameters: Parameters) -> int:
         work = self._parts.work
