@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import duckdb
 from sqlglot import exp
 
+from ferrisstreams.duck.json_macros import MACROS as JSON_MACROS
+from ferrisstreams.duck.json_macros import with_exact_arrows
 from ferrisstreams.errors import FerrisError, InternalError, OutOfMemoryError, StateError
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class Engine:
         with _translated():
             self._root = duckdb.connect(":memory:")
             self._configure(settings)
-            for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM, *_IS_WHOLE):
+            for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM, *_IS_WHOLE, *JSON_MACROS):
                 self._root.execute(macro)
         self.work = Connection(self._root)
         self.state = Connection(self._root.cursor())
@@ -248,7 +250,8 @@ def _bound(statement: Statement, parameters: Mapping[str, object] | None) -> tup
 def render(tree: exp.Expression, copy: bool = True) -> Rendered:
     """The text of a tree. Without `copy` the tree is not to be used any more."""
     names = dict.fromkeys(parameter.name for parameter in tree.find_all(exp.Parameter, exp.Placeholder))
-    return Rendered(tree.sql("duckdb", copy=copy), tuple(names))
+    exact = with_exact_arrows(tree.copy() if copy else tree)
+    return Rendered(exact.sql("duckdb", copy=False), tuple(names))
 
 
 def _execution(prepared: Prepared, parameters: Mapping[str, object]) -> str:
