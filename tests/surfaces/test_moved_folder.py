@@ -233,6 +233,20 @@ def test_state_kept_elsewhere_is_found_by_a_moved_folder(tmp_path: Path, inside:
     assert (again.rows, again.ledger.dead_lettered) == (1, 1)
 
 
+def test_columns_kept_by_absolute_paths_are_recognised_in_a_copy(tmp_path: Path) -> None:
+    project, form = tmp_path / "project", FORMS["inferred"]
+    create(project, form, (1, 2))
+    run(project)
+    kept = project / "app" / ".ferris" / "columns.json"
+    former = {f"json {project}/app/in/b.jsonl": next(iter(json.loads(kept.read_text()).values()))}
+    kept.write_text(json.dumps(former))
+    project = copied(project)
+    form.write(project, form.grows, '"text, which other columns would take"')
+    result = run(project)
+    assert (result.rows, result.ledger.skipped + result.ledger.dead_lettered) == (1, 1)
+    assert "json in/b.jsonl" in json.loads((project / "app" / ".ferris" / "columns.json").read_text())
+
+
 def test_replaced_output_is_refused_and_a_copy_of_it_is_not(tmp_path: Path) -> None:
     project = tmp_path / "project"
     form = FORMS["file"]

@@ -67,7 +67,7 @@ def test_job_that_would_read_what_it_writes_is_refused(tmp_path: Path, sink: str
 
 def test_jobs_with_outputs_of_their_own_pass(tmp_path: Path) -> None:
     sinks = ("path='a.jsonl'", f"path='b.jsonl', {DLQ}", f"path='p-{{n}}', {ROTATED}", f"path='q-{{n}}', {ROTATED}")
-    assert application(tmp_path, *sinks).check() == []
+    assert application(tmp_path, *sinks, "path='/dev/null'", "path='/dev/null'").check() == []
 
 
 @pytest.mark.parametrize("spelling", ["out.jsonl", "linked/out.jsonl", "link.jsonl"])

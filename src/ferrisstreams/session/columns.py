@@ -93,10 +93,12 @@ class Columns:
         ending = os.sep + str(Path(given.removeprefix("file://")))
         former = [old for old in self._kept if old.startswith(f"{form} {os.sep}") and old.endswith(ending)]
         here = f"{form} {self._folder}{ending}"
-        gone = [old for old in former if not os.path.exists(old.removeprefix(f"{form} "))]
-        found = [here] if here in former else gone
+        # What lies with the application is of its files; elsewhere another application may have such a file too.
+        together = self._state_root.is_relative_to(self._folder)
+        moved = [old for old in former if together or not os.path.exists(old.removeprefix(f"{form} "))]
+        found = [here] if here in former else moved
         if len(found) == 1:
-            self._kept[key] = self._kept[found[0]]
+            self._kept[key] = self._new[key] = self._kept[found[0]]
 
     def _of_topic(self, source: SourceSpec) -> Schema | None:
         # Imported here: it brings the client, which few applications need.

@@ -66,7 +66,7 @@ def _outputs(builder: JobBuilder) -> Iterator[_Output]:
         names = output_names(job, path)
         if names is not None:
             yield _Output(plan.name, "output", path, OutputNames(_real(path, names.folder)), plan.position)
-        else:
+        elif not os.path.exists(path) or os.path.isfile(path):  # A device or a pipe is nobody's.
             yield _Output(plan.name, "output", os.path.realpath(path), None, plan.position)
     if builder.needs_dead_letters and builder.dead_letter_topic() is None:
         path = os.path.realpath(builder.dead_letter_path())
