@@ -132,7 +132,7 @@ def parse_value(key: Key, written: str, prop: Property) -> SettingValue:
         return key.kind.parse(prop.value)
     except ValueError as error:
         raise ConfigError(
-            f"{_origin(prop)}'{written}' = '{prop.value}' does not fit: {error}", "E3002", key.sentence, prop.position
+            f"{prop.lead}'{written}' = '{prop.value}' does not fit: {error}", "E3002", key.sentence, prop.position
         ) from None
 
 
@@ -174,11 +174,7 @@ def _unknown(written: str, known: Mapping[str, Key], connector: str | None, prop
     else:
         hint = "the keys are listed in docs/configuration.md"
     where = f" for connector '{connector}'" if connector else ""
-    return ConfigError(f"{_origin(prop)}unknown setting '{written}'{where}", "E3001", hint, prop.position)
-
-
-def _origin(prop: Property) -> str:
-    return f"{prop.origin}: " if prop.origin and prop.position is None else ""
+    return ConfigError(f"{prop.lead}unknown setting '{written}'{where}", "E3001", hint, prop.position)
 
 
 def all_names() -> Iterator[str]:

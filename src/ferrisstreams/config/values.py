@@ -17,3 +17,8 @@ class Property:
     value: str | bool | int | float
     position: Position | None = None
     origin: str = ""
+
+    @property
+    def lead(self) -> str:
+        """How a message about it begins: where it comes from, unless that is a place in a text."""
+        return f"{self.origin}: " if self.origin and self.position is None else ""

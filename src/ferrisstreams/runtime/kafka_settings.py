@@ -64,13 +64,13 @@ def client_properties(settings: Settings, side: Side, owner: str, strict: bool =
     Raises ConfigError for a missing address, for properties that the client does not know, and for contradictions.
     """
     given = {_ALIASES.get(name, name): prop for name, prop in settings.properties_below("kafka.").items()}
-    check_properties(side, given)
     base = source if side == "consumer" else producer
     by_batches = _of_batches(settings, side)
     suggested = {**base.SUGGESTED, **{name: value for name, (value, _) in by_batches.items()}}
     because = {name: by for name, (_, by) in by_batches.items()}
     required = base.REQUIRED if strict else {}
     properties = merged(given, required, suggested if strict else {**suggested, **base.REQUIRED}, because)
+    check_properties(side, given, base.REQUIRED)
     address = settings.property("bootstrap.servers")
     if address is None:
         raise ConfigError(f"{owner} has no 'bootstrap.servers'", "E3004", "add 'bootstrap.servers' = 'localhost:9092'")

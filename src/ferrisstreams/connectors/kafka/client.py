@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
@@ -92,7 +93,7 @@ def merged(
         value = property_text(prop)
         if name in required and not same_value(value, required[name]):
             raise ConfigError(
-                f"'kafka.{name}' = '{value}' contradicts what delivery needs: {required[name]}",
+                f"{prop.lead}'kafka.{name}' = '{value}' contradicts what delivery needs: {required[name]}",
                 "E3009",
                 f"leave 'kafka.{name}' out",
                 prop.position,
@@ -112,23 +113,26 @@ def texts(properties: Mapping[str, ClientProperty]) -> dict[str, str]:
     return {name: prop.value for name, prop in properties.items()}
 
 
-def check_properties(side: Side, given: Mapping[str, Property]) -> None:
-    """Let the client itself look at the user's properties, without an address to connect to.
+def check_properties(side: Side, given: Mapping[str, Property], beside: Mapping[str, str] | None = None) -> None:
+    """Let the client itself look at the user's properties, without an address to connect to, `beside` those that the
+    job sets unless the user does.
 
     Raises ConfigError E3001 for one that it does not know, E3002 for a value that does not fit.
     """
     for name, prop in given.items():
         if name in _REFUSED:
-            raise ConfigError(f"'kafka.{name}' cannot be set", "E3002", _REFUSED[name], prop.position)
+            raise ConfigError(f"{prop.lead}'kafka.{name}' cannot be set", "E3002", _REFUSED[name], prop.position)
     kind = Consumer if side == "consumer" else Producer
+    refusal = partial(_refusal, kind, beside or {})
     # All together, because some fit only beside others.
-    reason = _refusal(kind, given)
+    reason = refusal(given)
     if reason is None:
         return
-    name = _blamed(kind, given, reason)
+    name = _blamed(refusal, given, reason)
     unknown = "No such configuration property" in reason
+    why = "there is no such property of the Kafka client" if unknown else _shown(reason, given)
     raise ConfigError(
-        f"'kafka.{name}': {'there is no such property of the Kafka client' if unknown else _shown(reason, given)}",
+        f"{given[name].lead}'kafka.{name}': {why}",
         "E3001" if unknown else "E3002",
         "the properties are those of librdkafka",
         given[name].position,
@@ -139,17 +143,23 @@ def check_properties(side: Side, given: Mapping[str, Property]) -> None:
 _REFUSED = {
     "plugin.library.paths": "it would load foreign code into the process",
     "enable.partition.eof": "the source relies on it",
+    "transactional.id": "it is made of the names of the application and the job, so that no other job fences this one",
+    "delivery.report.only.error": "the sink relies on it",
 }
 
 
-def _blamed(kind: type[Consumer] | type[Producer], given: Mapping[str, Property], reason: str) -> str:
+#: Why the client refuses properties; None: it takes them.
+_Refusal: TypeAlias = "Callable[[Mapping[str, Property]], str | None]"
+
+
+def _blamed(refusal: _Refusal, given: Mapping[str, Property], reason: str) -> str:
     """The property that the client refuses. The reason may name it by another of its names, or not at all."""
     # Values that are wrong by themselves are refused one by one, before any is looked at beside others.
-    alone = [name for name, prop in given.items() if _refusal(kind, {name: prop}) == reason]
+    alone = [name for name, prop in given.items() if refusal({name: prop}) == reason]
     spoken = [name for name in given if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", reason)]
     quoted = [name for name, prop in given.items() if len(text := property_text(prop)) > 1 and text in reason]
     # Without the one that is to blame the client has nothing to say, or something else.
-    needed = [name for name in given if _refusal(kind, _others(given, name)) != reason]
+    needed = [name for name in given if refusal(_others(given, name)) != reason]
     return next(iter([*alone, *spoken, *quoted, *reversed(needed), *given]))
 
 
@@ -165,13 +175,15 @@ def _shown(reason: str, given: Mapping[str, Property]) -> str:
     return reason
 
 
-def _refusal(kind: type[Consumer] | type[Producer], given: Mapping[str, Property]) -> str | None:
-    base = {"log_level": "0"} | ({"group.id": "check"} if kind is Consumer else {})
+def _refusal(
+    kind: type[Consumer] | type[Producer], beside: Mapping[str, str], given: Mapping[str, Property]
+) -> str | None:
+    base = {**beside, "log_level": "0"} | ({"group.id": "check"} if kind is Consumer else {})
     own = {name: property_text(prop) for name, prop in given.items() if name != "bootstrap.servers"}
     try:
         kind({**base, **own}).close()
     except KafkaException as raised:
-        return error_of(raised).str()
+        return error_of(raised).str().strip()
     except (TypeError, ValueError) as raised:
         return str(raised)
     return None

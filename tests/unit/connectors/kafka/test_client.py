@@ -6,6 +6,7 @@ import pytest
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.kafka.client import ClientProperty, check_properties, merged
+from ferrisstreams.connectors.kafka.producer import REQUIRED
 from ferrisstreams.errors import ConfigError
 
 
@@ -61,9 +62,19 @@ def test_properties_that_fit_only_together_are_taken() -> None:
     )
 
 
-def test_foreign_code_is_not_loaded() -> None:
+@pytest.mark.parametrize("name", ["plugin_library_paths", "transactional_id", "delivery_report_only_error"])
+def test_property_that_is_no_ones_to_set_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be set"):
-        check_properties("producer", given(plugin_library_paths="/tmp/evil"))
+        check_properties("producer", given(**{name: "/tmp/evil"}))
+
+
+@pytest.mark.parametrize(("name", "value"), [("max.in.flight", 10), ("retries", 0)])
+def test_property_that_does_not_fit_beside_those_of_the_job_is_refused(name: str, value: int) -> None:
+    """Not only when the client is made, after the job has started."""
+    properties = {"client.id": Property("x"), name: Property(value, origin="--set")}
+    with pytest.raises(ConfigError, match=rf"--set: 'kafka\.{name}': .*{name}") as error:
+        check_properties("producer", properties, REQUIRED)
+    assert error.value.code == "E3002"
 
 
 @pytest.mark.parametrize(
