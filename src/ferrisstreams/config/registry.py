@@ -36,9 +36,9 @@ class Scope(Enum):
 class Key:
     """A setting. `default` is typed (durations in ms, sizes in bytes; None: off or found out).
 
-    `connectors` narrows it to some connectors, `per_side` lets it also stand as `source.<key>` of a job, `of_sink` as
-    `sink.<key>`; a name (or an alias) that ends in `*` stands for any name with that beginning. An exact name goes
-    before one with a `*`.
+    `connectors` narrows it to some connectors, `formats` to some formats, `per_side` lets it also stand as
+    `source.<key>` of a job, `of_sink` as `sink.<key>`; a name (or an alias) that ends in `*` stands for any name with
+    that beginning. An exact name goes before one with a `*`.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Key:
     connectors: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     of_sink: bool = False
+    formats: tuple[str, ...] = ()
 
     @property
     def other_names(self) -> tuple[str, ...]:
@@ -68,7 +69,8 @@ CONNECTOR_KEYS = (
     Key("connector", TEXT, None, _SIDES, "What the stream is connected to: file, kafka, datagen, memory, stdout, "
         "blackhole."),
     Key("format", TEXT, "json", _SIDES, "How a record is written: json (one object a line or message), csv, or of a "
-        "source json_array (a file is one array of objects).", aliases=("value_format",)),
+        "source json_array (a file is one array of objects). Default: as the file's name "
+        "ends (.csv, .tsv), else json.", aliases=("value_format",)),
     Key("path", TEXT, None, _SIDES, "The file, relative to the application file; of a source also a glob; of a sink "
         "that rotates a pattern with {n} and parts of the time (%Y-%m-%d).", ("file",)),
     Key("watch", FLAG, False, _SOURCE, "Follow files as they grow and appear; without it the source is bounded.",
@@ -79,11 +81,13 @@ CONNECTOR_KEYS = (
         cp1252="windows_1252"), "utf_8", _SOURCE, "The encoding of a file's text.", ("file",)),
     Key("mmap", FLAG, False, _SOURCE, "Read a file through a memory map.", ("file",)),
     Key("header", FLAG, True, _SIDES, "CSV: the first line of a file names the columns.", ("file", "stdout"),
-        ("has_headers", "csv_has_header")),
+        ("has_headers", "csv_has_header"), formats=("csv",)),
     Key("delimiter", CHARACTER, ",", _SIDES, "CSV: what stands between fields.", ("file", "kafka", "stdout"),
-        ("csv_delimiter",)),
-    Key("quote", CHARACTER, '"', _SIDES, "CSV: what a field is quoted with.", ("file", "kafka", "stdout")),
-    Key("nulls", ANY_TEXT, "", _SIDES, "CSV: the unquoted text that means NULL.", ("file", "kafka", "stdout")),
+        ("csv_delimiter",), formats=("csv",)),
+    Key("quote", CHARACTER, '"', _SIDES, "CSV: what a field is quoted with.", ("file", "kafka", "stdout"),
+        formats=("csv",)),
+    Key("nulls", ANY_TEXT, "", _SIDES, "CSV: the unquoted text that means NULL.", ("file", "kafka", "stdout"),
+        formats=("csv",)),
     Key("max.record.bytes", SIZE, 16 * MEGABYTE, _SOURCE, "A larger record is a row error.", ("file", "kafka")),
     Key("append", FLAG, False, _SINK, "A new job writes behind what a file holds already.", ("file",),
         ("append_if_exists",)),

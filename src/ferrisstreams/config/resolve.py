@@ -6,10 +6,11 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ferrisstreams.config.file_formats import delimiter_of_path, format_of_path, refuse_of_other_format
 from ferrisstreams.config.kinds import SettingValue
 from ferrisstreams.config.registry import KEYS, Key, Scope, keys_of
 from ferrisstreams.config.values import Property
-from ferrisstreams.errors import ConfigError
+from ferrisstreams.errors import ConfigError, placed_at
 
 _SIDES = (Scope.SOURCE, Scope.SINK)
 
@@ -96,7 +97,21 @@ def resolve(properties: Mapping[str, Property], scopes: tuple[Scope, ...], conne
     for written, prop in properties.items():
         key, name = _find(written, known, scopes, connector, prop)
         values[name] = Setting(parse_value(key, written, prop), prop)
+    if "format" in values:
+        _settle_format(values)
     return Settings(values)
+
+
+def _settle_format(values: dict[str, Setting]) -> None:
+    """Without a format a file's name tells it; settings of another format are refused. Raises ConfigError E3005."""
+    path = values.get("path", Setting(None))
+    if values["format"].property is None and path.property is not None:
+        with placed_at(path.property.position):
+            values["format"] = Setting(format_of_path(str(path.value)) or values["format"].value)
+    if path.property is not None and values["delimiter"].property is None:
+        values["delimiter"] = Setting(delimiter_of_path(str(path.value)) or values["delimiter"].value)
+    given = {name: setting.property for name, setting in values.items() if setting.property is not None}
+    refuse_of_other_format(str(values["format"].value), given)
 
 
 def find_key(written: str, connector: str | None = None) -> Key | None:
@@ -164,7 +179,7 @@ def _full_name(key: Key, written: str) -> str:
 
 def _unknown(written: str, known: Mapping[str, Key], connector: str | None, prop: Property) -> ConfigError:
     name = written.lower()
-    elsewhere = [key for key in KEYS if name == key.name]
+    elsewhere = [key for key in KEYS if _is_called(key, name)]
     close = difflib.get_close_matches(name, known, n=1)
     if elsewhere:
         owner = " and ".join(elsewhere[0].connectors) or " and ".join(s.value for s in elsewhere[0].scopes)

@@ -7,6 +7,19 @@ from collections.abc import Iterable, Mapping
 from sqlglot import exp
 from sqlglot.errors import ParseError
 
+#: In the meta of a cast that nobody wrote: text becomes a TIMESTAMP by way of an instant, which applies its offset.
+BY_INSTANT = "by_instant"
+
+
+def without_hidden_casts(expression: exp.Expression) -> exp.Expression:
+    """The expression without the casts that nobody wrote, for messages."""
+    tree = exp.Tuple(expressions=[expression.copy()])
+    for node in [node for node in tree.find_all(exp.Cast) if node.meta_get(BY_INSTANT)]:
+        node.replace(node.this)
+    written = tree.expressions[0]
+    assert isinstance(written, exp.Expression)
+    return written
+
 
 def column(name: str) -> exp.Column:
     """The reference to an input column: unqualified and quoted."""

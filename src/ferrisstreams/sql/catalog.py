@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from ferrisstreams.config.file_formats import FORMAT_BY_ENDING
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.compression import unpacked_name
 from ferrisstreams.plan.nodes import SourceSpec
@@ -22,8 +23,6 @@ ResolveReference: TypeAlias = Callable[[str], Schema]
 #: Gives the columns of a source that declares none, from its schema or a sample of its records. None: they are known
 #: only when it is read. Raises `FerrisError` when there are none to be found.
 InferColumns: TypeAlias = Callable[[SourceSpec], Schema | None]
-
-_FORMATS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class Catalog:
             spec = kafka_source(context, name)
             return Stream(replace(spec, schema=self.columns_of(context, spec, name.span)))
         path = text.removeprefix("file://")
-        suffix = next((suffix for suffix in _FORMATS if unpacked_name(path).endswith(suffix)), None)
+        suffix = next((suffix for suffix in FORMAT_BY_ENDING if unpacked_name(path).endswith(suffix)), None)
         if suffix is None or (path == text and "://" in text):
             raise context.error(
                 name.span,
@@ -108,7 +107,7 @@ class Catalog:
         properties = {
             "connector": Property("file", place),
             "path": Property(path, place),
-            "format": Property(_FORMATS[suffix], place),
+            "format": Property(FORMAT_BY_ENDING[suffix], place),
         }
         if self.resolve_reference is not None:
             return Stream(SourceSpec(text, self.resolve_reference(text), None, properties, place))

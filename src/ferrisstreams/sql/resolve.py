@@ -17,6 +17,7 @@ from ferrisstreams.sql.context import Context, did_you_mean, nearest
 from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
 from ferrisstreams.sql.intervals import read_intervals
+from ferrisstreams.sql.offsets import apply_offsets
 from ferrisstreams.sql.refusals import FOREIGN_FUNCTIONS, refused_clause, refused_node
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
@@ -100,6 +101,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
     read_intervals(context, scope.described, holder)
     for call in list(holder.find_all(exp.Func)):
         check_call(context, call)
+    apply_offsets(context, scope.described, holder)
     _mark_volatile(context, scope, holder)
     result = holder.expressions[0]
     assert isinstance(result, exp.Expression)

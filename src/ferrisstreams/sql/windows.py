@@ -206,7 +206,7 @@ class _Reader:
                 "E1102",
                 "write TIMESTAMP '2024-01-01 00:00:00'",
             )
-        rows = self.context.connection.rows("SELECT epoch_us(TRY_CAST($text AS TIMESTAMP))", {"text": literal.name})
+        rows = self.context.connection.rows("SELECT epoch_us(TRY_CAST($text AS TIMESTAMPTZ))", {"text": literal.name})
         if rows[0][0] is None:
             raise self.context.error(origin, f"{literal.name!r} is not a timestamp", "E1102")
         return int(str(rows[0][0]))
