@@ -108,7 +108,11 @@ _PLAIN = {
 #: Repeated values make no difference to these.
 _DISTINCT_FREE = frozenset({"min", "max", "bool_and", "bool_or", "bit_and", "bit_or"})
 
-_ORDERED = {"first": 1, "last": 1, "any_value": 1, "arg_min": 2, "arg_max": 2}
+_ORDERED = {"first": 1, "last": 1, "any_value": 1, "arg_min": 2, "arg_max": 2, "earliest_by_offset": 1,
+            "latest_by_offset": 1}  # fmt: skip
+
+#: Those that go by the place in the partition, whatever the event time, and the real aggregate over rows in that order.
+_BY_OFFSET = {"earliest_by_offset": "first", "latest_by_offset": "last"}
 
 
 def function(name: str, *arguments: exp.Expr) -> exp.Expression:
@@ -199,7 +203,7 @@ def decimal_scale(type_: str) -> int:
 
 
 def _build_ordered(call: Call, prefix: str) -> tuple[list[Partial], exp.Expression]:
-    kept, place = _column(prefix), _column(PLACE)
+    kept, place = _column(prefix), _place_for(call, _column(PLACE))
     needed = list(call.arguments) if call.name in ("arg_min", "arg_max", "any_value") else []
     guards: list[exp.Expression] = [
         exp.Not(this=exp.Is(this=argument.copy(), expression=exp.Null())) for argument in needed
@@ -222,10 +226,17 @@ def _build_ordered(call: Call, prefix: str) -> tuple[list[Partial], exp.Expressi
             made = function("arg_max", struct(v=value, k=key, p=place), _by(guarded(key.copy()), place.copy()))
             merge = function("arg_max", kept, _by(field(kept.copy(), "k"), field(kept.copy(), "p")))
         case _:
-            pick = "arg_max" if call.name == "last" else "arg_min"
+            pick = "arg_max" if call.name in ("last", "latest_by_offset") else "arg_min"
             made = function(pick, struct(v=value, p=place), guarded(place.copy()))
             merge = function(pick, kept, field(kept.copy(), "p"))
     return [Partial(prefix, made, merge)], field(kept.copy(), "v")
+
+
+def _place_for(call: Call, place: exp.Expression) -> exp.Expression:
+    """The place in stream order; of calls by offset, without the event time that stands first in it."""
+    if call.name not in _BY_OFFSET:
+        return place
+    return struct(p=field(place, "p"), s=field(place.copy(), "s"))
 
 
 def _by(argument: exp.Expression, *orders: exp.Expression) -> exp.Expression:
@@ -306,9 +317,7 @@ def _build_pairs(call: Call, prefix: str, final: str) -> tuple[list[Partial], ex
 VALUE = "_value"
 
 #: Aggregates whose result depends on the order of their rows: they get stream order behind the user's own.
-_ORDER_SENSITIVE = frozenset(
-    {"list", "string_agg", "mode", "first", "last", "any_value", "arg_min", "arg_max", "arg_min_null", "arg_max_null"}
-)
+_ORDER_SENSITIVE = frozenset({"list", "string_agg", "mode", *_ORDERED, "arg_min_null", "arg_max_null"})
 
 
 def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: dict[str, str]) -> AggregatePlan:
@@ -343,7 +352,7 @@ def _call(name: str, call: Call, fields: dict[str, exp.Expression], orders: Sequ
         arguments[0] = exp.Distinct(expressions=[arguments[0]])
     if orders:
         arguments[-1] = exp.Order(this=arguments[-1], expressions=list(orders))
-    return function(name, *arguments)
+    return function(_BY_OFFSET.get(name, name), *arguments)
 
 
 def _orders(call: Call, fields: dict[str, exp.Expression]) -> list[exp.Expression]:
@@ -358,7 +367,7 @@ def _orders(call: Call, fields: dict[str, exp.Expression]) -> list[exp.Expressio
         argument = _over(call.arguments[0], call, fields)
         # The engine refuses to order by a constant, which is one value.
         return orders or ([exp.Ordered(this=argument)] if argument.find(exp.Column) else [])
-    return [*orders, exp.Ordered(this=field(_column(VALUE), "p"))]
+    return [*orders, exp.Ordered(this=_place_for(call, field(_column(VALUE), "p")))]
 
 
 def _over(argument: exp.Expression, call: Call, fields: dict[str, exp.Expression]) -> exp.Expression:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from ferrisstreams.sql.context import Context
-from ferrisstreams.sql.functions import APPROXIMATE, Kind
+from ferrisstreams.sql.functions import APPROXIMATE, BY_OFFSET, Kind
 from ferrisstreams.sql.refusals import OVER_HINTS
 
 #: Calls that the parser turns into classes of their own although their name matters here.
@@ -33,6 +33,12 @@ def call_name(node: exp.Expr) -> str | None:
     if isinstance(node, exp.Anonymous):
         return str(node.name).lower()
     return _NAMES.get(type(node))
+
+
+def put_engine_names(tree: exp.Expression) -> None:
+    """Give the calls of aggregates of our own the names of those of the engine that have the same types."""
+    for call in tree.find_all(exp.Anonymous):
+        call.set("this", BY_OFFSET.get(str(call.name).lower(), call.this))
 
 
 def is_aggregate(context: Context, node: exp.Expr) -> bool:

@@ -18,7 +18,7 @@ from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.plan.expressions import column, typed_as
 from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.schema import Schema
-from ferrisstreams.sql.calls import call_name, is_aggregate
+from ferrisstreams.sql.calls import call_name, is_aggregate, put_engine_names
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import explain_bind_error, over_types
 
@@ -109,6 +109,7 @@ def _trial(context: Context, node: exp.Expression) -> _Trial | None:
     telling = [made for _, made in constants if not isinstance(made, exp.Null | exp.Boolean)]
     if not telling and not is_aggregate(context, node):
         return None
+    put_engine_names(holder)
     tree = holder.expressions[0]
     assert isinstance(tree, exp.Expression)
     tree.pop()

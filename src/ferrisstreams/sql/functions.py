@@ -54,6 +54,9 @@ _CLOCK = frozenset(
 #: Marked as volatile only so that it is not folded: it fails where it is reached, and must not be moved.
 _FAILS = "error"
 
+#: Aggregates of our own, which go by a row's place in its partition, and the engine's that have the same types.
+BY_OFFSET = {"latest_by_offset": "last", "earliest_by_offset": "first"}
+
 APPROXIMATE = frozenset({"approx_count_distinct", "approx_quantile", "approx_top_k", "reservoir_quantile"})
 
 
@@ -103,7 +106,7 @@ def _load(connection: Connection) -> Functions:
                 volatile.add(name)
     kinds.update(dict.fromkeys(_SETS, Kind.SET))
     kinds.update(dict.fromkeys(("coalesce", "ifnull", "try", "percentile_cont", "percentile_disc"), Kind.SCALAR))
-    kinds.update(dict.fromkeys(("percentile_cont", "percentile_disc"), Kind.AGGREGATE))
+    kinds.update(dict.fromkeys(("percentile_cont", "percentile_disc", *BY_OFFSET), Kind.AGGREGATE))
     return Functions(kinds, frozenset(volatile))
 
 

@@ -15,6 +15,7 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.expressions import column, typed_as
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.schema import Schema
+from ferrisstreams.sql.calls import put_engine_names
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.source_text import lowered
 
@@ -59,6 +60,7 @@ def over_types(expressions: Sequence[exp.Expression], schema: Schema) -> exp.Sel
     typed = [exp.alias_(typed_as(exp.null(), item.type), item.name, quoted=True) for item in schema]
     table = exp.select(*(typed or [exp.alias_(exp.null(), "_nothing", quoted=True)])).subquery(_INPUT)
     select = exp.Select(expressions=[expression.copy() for expression in expressions]).from_(table)
+    put_engine_names(select)
     select.set("group", exp.Group(all=True))
     return select
 

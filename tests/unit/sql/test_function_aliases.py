@@ -10,6 +10,7 @@ from ferrisstreams.schema import Column, Schema
 from ferrisstreams.session.query import query
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.function_aliases import FUNCTION_ALIASES
+from ferrisstreams.sql.functions import BY_OFFSET
 
 TABLE = Schema((Column("a", "BIGINT"), Column("b", "VARCHAR"), Column("ts", "TIMESTAMP")))
 
@@ -18,12 +19,10 @@ SAME = (
     ("COLLECT_SET(b)", "list(DISTINCT b)"),
     ("COUNT_DISTINCT(b)", "count(DISTINCT b)"),
     ("DELTA(a) * 2", "(max(a) - min(a)) * 2"),
-    ("EARLIEST_BY_OFFSET(b)", "first(b) FILTER (WHERE b IS NOT NULL)"),
     ("extractjsonfield(b, '$.x')", "json_extract_string(b, '$.x')"),
     ("FIRST_VALUE(a + 1)", "first((a + 1))"),
     ("FROM_UNIXTIME(a)", "make_timestamp(CAST(a * 1000000 AS BIGINT))"),
     ("LAST_VALUE(b)", "last(b)"),
-    ("LATEST_BY_OFFSET(a)", "last(a) FILTER (WHERE a IS NOT NULL)"),
     ("REGEXP(b, '^x')", "regexp_matches(b, '^x')"),
     ("SPLIT_INDEX(b, ',', 0)", "split_part(b, ',', 0 + 1)"),
     ("TOPK(a, 3)", "max(a, 3)"),
@@ -45,7 +44,8 @@ def test_alias_is_the_same_plan(alias: str, ours: str) -> None:
 
 
 def test_every_alias_is_tested() -> None:
-    assert {alias.partition("(")[0].lower() for alias, _ in SAME} == set(FUNCTION_ALIASES)
+    own = set(BY_OFFSET)  # The engine has no such aggregate: their cases are in `ordered.test`.
+    assert {alias.partition("(")[0].lower() for alias, _ in SAME} == set(FUNCTION_ALIASES) - own
 
 
 @pytest.mark.parametrize("alias", sorted(FUNCTION_ALIASES))
