@@ -60,6 +60,8 @@ def run(arguments: RunArguments) -> int:
             application.keep_columns(options)
             with observing(rows_on_stdout, arguments.output) as observer:
                 summaries = run_in_workers(jobs, arguments, text, observer)
+            if any(summary.state == "failed" for summary in summaries):
+                application.give_back_columns(options)
     except Exception as error:
         return _refuse(error, arguments)
     _show(summaries, arguments, rows_on_stdout)
@@ -149,6 +151,7 @@ def _run_several_workers(application: Application, job: JobPlan, arguments: RunA
         summary = parallel.run(arguments, text, observer)
     if summary.state == "failed":
         give_back(application, options, job)
+        application.give_back_columns(options)
     return summary
 
 

@@ -149,6 +149,8 @@ class Application:
                 failing = result.error
             results.append(result)
         self._running = None
+        if any(result.error is not None for result in results):
+            self.give_back_columns(options)
         if failing is not None:
             raise failing
         return Result(tuple(results))
@@ -197,6 +199,12 @@ class Application:
         """Write down what was inferred, so that later runs are held to it; a SELECT alone keeps nothing."""
         if self._columns is not None and not all(job.plan.spec.anonymous for job in self.plan.jobs):
             self._columns.keep(self.state_root(options))
+
+    def give_back_columns(self, options: RunOptions) -> None:
+        """After a job has failed: what was inferred in this run is forgotten, unless some state goes by it."""
+        folders = (JobBuilder(job, self.environment(options, Silent())).job_folder() for job in self.plan.jobs)
+        if self._columns is not None and not any(folder.exists() for folder in folders):
+            self._columns.forget(self.state_root(options))
 
     def stop(self) -> None:
         """Ask the running job to end after its current batch, and the following ones to end at once."""

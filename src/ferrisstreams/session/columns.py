@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,14 +136,18 @@ class Columns:
         if not self._new:
             return
         path = state_root / KEPT_FILE
-        known = {**_read(path), **self._new}
-        content = {key: [[c.name, c.type] for c in schema] for key, schema in known.items()}
-        try:
-            replace_text(path, json.dumps(content, indent=1))
-        except OSError as error:
-            raise StateError(
-                f"{path} cannot be written: {error.strerror}", "E5005", "give --state-dir a folder"
-            ) from error
+        _write(path, {**_read(path), **self._new})
+
+    def forget(self, state_root: Path) -> None:
+        """What was inferred now is not kept after all: nothing of the jobs that read it is final. Raises StateError."""
+        path = state_root / KEPT_FILE
+        left = {key: schema for key, schema in _read(path).items() if key not in self._new}
+        if left:
+            _write(path, left)
+        elif self._new:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # something else is there
+                state_root.rmdir()
 
 
 def _decode(settings: Settings) -> DecodeSettings:
@@ -155,6 +160,14 @@ def _decode(settings: Settings) -> DecodeSettings:
         timestamp_format=settings.optional_text("timestamp.format"),
         encoding=encoding_of(settings),
     )
+
+
+def _write(path: Path, known: Mapping[str, Schema]) -> None:
+    content = {key: [[c.name, c.type] for c in schema] for key, schema in known.items()}
+    try:
+        replace_text(path, json.dumps(content, indent=1))
+    except OSError as error:
+        raise StateError(f"{path} cannot be written: {error.strerror}", "E5005", "give --state-dir a folder") from error
 
 
 def _read(path: Path) -> dict[str, Schema]:

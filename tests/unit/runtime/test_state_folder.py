@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ferrisstreams.errors import RowError
 from ferrisstreams.runtime.job import JobResult
 from ferrisstreams.session.application import Application, RunOptions
 
@@ -70,3 +71,18 @@ def test_failure_behind_a_final_epoch_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("k,v\na,1\nb,2\n")
     assert run(tmp_path, "format='csv'", each).error is None
     assert (tmp_path / "out.csv").read_text() == "k,v\na,1\nb,2\n"
+
+
+def test_columns_that_were_inferred_are_forgotten_with_the_start(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"k": "a"}\n')
+    (tmp_path / "app.sql").write_text(
+        "CREATE STREAM s WITH (connector='file', path='in.jsonl');"
+        "CREATE STREAM out WITH (connector='file', path='out.jsonl') AS SELECT k, CAST(k AS INT) AS n FROM s;"
+    )
+    before = held(tmp_path)
+    with pytest.raises(RowError):
+        Application.read(tmp_path / "app.sql").run()
+    assert held(tmp_path) == before
+    (tmp_path / "in.jsonl").write_text('{"k": 7}\n')
+    (result,) = Application.read(tmp_path / "app.sql").run().jobs
+    assert (result.error, result.ledger.written) == (None, 1)
