@@ -31,6 +31,9 @@ from ferrisstreams.plan.expressions import without_hidden_casts
 #: Failing rows whose reason is asked of the engine one by one; beyond that the message names the values.
 REASONS_MAX = 10
 
+#: Scans whose statements are kept: a decoder's plain one, one of what was judged, and one that only raises.
+_SCANS_KEPT = 3
+
 #: The batch that is diagnosed, and which of its rows fail.
 _BATCH, _FOUND = "_batch", "_found"
 _FAILING_ROWS = exp.select(ROW, "_which").from_(_FOUND).order_by(ROW).sql("duckdb")
@@ -125,43 +128,42 @@ class RowStage(Generic[Result]):
         self._reduce = reduce
         self._fetch = fetch
         self._retries = retries
-        self._last: tuple[exp.Select, exp.Select, Rendered] | None = None
-        self._prepared: Prepared | None = None
+        self._kept: list[_Kept] = []
         self._settled: tuple[str, exp.Select, Rendered] | None = None
 
     def run(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
-        relation, statement = self._plain(rows.scan())
+        plain = self._plain(rows.scan())
         attempts = Tried()
         while True:
             try:
-                planned = self._planned(statement) if rows.steady else statement
-                return Ran(self._fetch(planned, parameters), relation, marked=False)
+                planned = self._planned(plain) if rows.steady else plain.statement
+                return Ran(self._fetch(planned, parameters), plain.relation, marked=False)
             except DataError:
                 if not attempts.again(self._retries):
                     break
         ran = self._diagnose(rows, parameters)
         return replace(ran, rejected=tuple(attempts.stamp(ran.rejected)))
 
-    def _plain(self, scan: exp.Select) -> tuple[exp.Select, Rendered]:
-        """The scan with computed columns, and the statement over it; built once as long as the scan is the same."""
-        if self._last is None or self._last[0] is not scan:
-            relation = with_computed(self.shape, scan)
-            reduced = self._reduce(self._projected(relation, marked=False))
-            self._last = (scan, relation, render(reduced, copy=False))
-            self._forget_plan()
-        return self._last[1], self._last[2]
+    def _plain(self, scan: exp.Select) -> _Kept:
+        """The scan with computed columns, and the statement over it; built once for the few scans that take turns."""
+        for kept in self._kept:
+            if kept.scan is scan:
+                return kept
+        if len(self._kept) == _SCANS_KEPT:
+            forgotten = self._kept.pop(0)
+            if forgotten.prepared is not None:
+                self._work.release(forgotten.prepared)
+        relation = with_computed(self.shape, scan)
+        reduced = self._reduce(self._projected(relation, marked=False))
+        self._kept.append(_Kept(scan, relation, render(reduced, copy=False)))
+        return self._kept[-1]
 
-    def _planned(self, statement: Rendered) -> Prepared:
-        """The statement of `_last`, planned once: planning costs about as much as ten thousand rows."""
-        if self._prepared is None:
-            self._prepared = self._work.prepare(statement)
-        return self._prepared
-
-    def _forget_plan(self) -> None:
-        if self._prepared is not None:
-            self._work.release(self._prepared)
-            self._prepared = None
+    def _planned(self, kept: _Kept) -> Prepared:
+        """The statement, planned once: planning costs about as much as ten thousand rows."""
+        if kept.prepared is None:
+            kept.prepared = self._work.prepare(kept.statement)
+        return kept.prepared
 
     def ask(
         self, ran: Ran[Result], question: Callable[[exp.Select], exp.Select], parameters: Parameters
@@ -256,6 +258,16 @@ class RowStage(Generic[Result]):
             ours = (f" when casting from source column {named.name}" for named in self.shape.written)
             return next((reason.removesuffix(part) for part in ours if reason.endswith(part)), reason)
         return "it raises an error"
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A scan, what is made of it, and the plan of the statement once it has been run."""
+
+    scan: exp.Select
+    relation: exp.Select
+    statement: Rendered
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlglot import exp
 
@@ -72,6 +73,8 @@ class JsonJudge:
         self._judged, self._exact, self._good = (f"_json_{part}_{count}" for part in ("judged", "exact", "good"))
         self._statements: dict[tuple[str, int, Form], str] = {}
         self._over_doubtful = ""
+        self._outcomes_of: dict[Form, list[_Outcome]] = {}
+        self._failed_of: dict[tuple[str, Form], str] = {}
         self._shown = 0
 
     def judge(self, path: str, object_bytes: int, form: Form) -> Verdict:
@@ -97,10 +100,14 @@ class JsonJudge:
 
     def _counts(self) -> tuple[int, int, int]:
         """How many lines there are, how many with a fault or in doubt, and how many in doubt."""
-        doubtful = exp.Count(this=exp.Case(ifs=[exp.If(this=column(_FAULT).eq(number(_DOUBTFUL)), true=number(1))]))
-        counted = exp.select(exp.Count(this=exp.Star()), exp.Count(this=column(_FAULT)), doubtful).from_(self._judged)
-        rows, faults, in_doubt = self._connection.rows(counted)[0]
+        rows, faults, in_doubt = self._connection.rows(self._counted)[0]
         return int(str(rows)), int(str(faults)), int(str(in_doubt))
+
+    @cached_property
+    def _counted(self) -> str:
+        doubtful = exp.Count(this=exp.Case(ifs=[exp.If(this=column(_FAULT).eq(number(_DOUBTFUL)), true=number(1))]))
+        counts = exp.select(exp.Count(this=exp.Star()), exp.Count(this=column(_FAULT)), doubtful)
+        return counts.from_(self._judged).sql("duckdb")
 
     def _show_good(self, tables: int) -> None:
         """Make the relation of the good lines; it stays while the tables are replaced by others of the same shape."""
@@ -120,6 +127,15 @@ class JsonJudge:
         return exp.Create(this=view, kind="VIEW", replace=True, expression=query, properties=temporary)
 
     def _failed(self, table: str, form: Form) -> list[Failed]:
+        key = table, form
+        if key not in self._failed_of:
+            self._failed_of[key] = self._failed_query(table, form).sql("duckdb")
+        found = self._connection.rows(self._failed_of[key])
+        outcomes = self._outcomes(form)
+        return [self._failure(outcomes, int(str(row)), int(str(which)), *rest) for row, which, *rest in found]
+
+    def _failed_query(self, table: str, form: Form) -> exp.Select:
+        """Ordinal, fault, the value that is shown, and the keys where one stands twice."""
         outcomes = self._outcomes(form)
         line, fault = column(LINE), column(_FAULT)
         shown = [
@@ -132,8 +148,7 @@ class JsonJudge:
         keys = exp.If(this=fault.copy().eq(number(_TWICE)), true=call("json_keys", line.copy()))
         wrong = exp.and_(fault.copy().is_(exp.null()).not_(), fault.copy().neq(number(_DOUBTFUL)))
         query = exp.select(column(ROW), fault.copy(), exp.Case(ifs=shown), exp.Case(ifs=[keys]))
-        found = self._connection.rows(query.from_(table).where(wrong))
-        return [self._failure(outcomes, int(str(row)), int(str(which)), *rest) for row, which, *rest in found]
+        return query.from_(table).where(wrong)
 
     def _failure(self, outcomes: Sequence[_Outcome], row: int, fault: int, value: object, keys: object) -> Failed:
         match fault:
@@ -200,7 +215,7 @@ class JsonJudge:
             (exp.and_(nothing_read, exp.not_(is_object)), _NO_OBJECT),
             (self._twice(), _TWICE),
         ]
-        cases += [(outcome.condition, i) for i, outcome in enumerate(self._outcomes(form))]
+        cases += [(outcome.condition.copy(), i) for i, outcome in enumerate(self._outcomes(form))]
         if (doubt := self._doubt(form)) is not None:
             cases.append((doubt, _DOUBTFUL))
         return exp.Case(ifs=[exp.If(this=condition, true=number(value)) for condition, value in cases])
@@ -220,6 +235,11 @@ class JsonJudge:
 
     def _outcomes(self, form: Form) -> list[_Outcome]:
         """What can be wrong with a line's columns, in their order."""
+        if form not in self._outcomes_of:
+            self._outcomes_of[form] = self._possible(form)
+        return self._outcomes_of[form]
+
+    def _possible(self, form: Form) -> list[_Outcome]:
         result = []
         for c in self._columns:
             result.append(_Outcome(self._unread(c), c, "E2104"))
