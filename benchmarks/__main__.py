@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Figures, ferris, median, plain, run
+from benchmarks.odd_rows import OddRows, compare_odd_rows
 from benchmarks.report import page
 from benchmarks.stations import compare_stations
 from benchmarks.workloads import DECODE, FEW, MANY, MISSING, STRATEGIES, WORKLOADS, Data, Workload
@@ -58,6 +59,7 @@ def say(text: str) -> None:
 def main(
     measure: Callable[[Workload, Path, Path], tuple[Figures, Figures]] = compare,
     measure_stations: Callable[[Path, int], tuple[Figures, Figures]] = compare_stations,
+    measure_odd_rows: Callable[[Path, int], list[tuple[OddRows, Figures, Figures]]] = compare_odd_rows,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="ferris-bench-") as name:
         folder = Path(name)
@@ -70,7 +72,9 @@ def main(
         batched = strategies(WORKLOADS[1], files[FEW.name], folder)
         say("stations")
         stations = measure_stations(folder, ROUNDS)
-    text = page(decoded, compared, batched, stations)
+        say("rows that fail")
+        odd = measure_odd_rows(folder, ROUNDS)
+    text = page(decoded, compared, batched, stations, odd)
     PAGE.write_text(text, "utf-8")
     print(text)
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.measure import Figures
+from benchmarks.odd_rows import OddRows, odd_rows_section
 from benchmarks.workloads import ROWS, Workload
 
 FIELDS = 6
@@ -52,6 +53,7 @@ def page(
     compared: Sequence[tuple[Workload, Figures, Figures]],
     batched: Sequence[tuple[str, Figures]],
     stations: tuple[Figures, Figures],
+    odd: Sequence[tuple[OddRows, Figures, Figures]],
 ) -> str:
     head = HEAD.format(machine=machine(), commit=commit(), duckdb=version("duckdb"), python=platform.python_version())
     return "\n".join(
@@ -61,6 +63,7 @@ def page(
             *_compare_section(compared),
             *stations_section(*stations),
             *_batch_section(batched),
+            *odd_rows_section(odd),
         ]
     )
 
