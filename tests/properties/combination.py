@@ -69,6 +69,7 @@ class Combination:
     where: tuple[str, ...]
     having: str
     inputs: Mapping[str, Sequence[Row | None]]
+    changelog: str | None = None
 
     def sql(self) -> str:
         """The streaming query."""
@@ -104,6 +105,8 @@ class Combination:
 
     def settings(self) -> dict[str, str]:
         given = {"failure_strategy": "SendToDLQ" if self.query.failure == "dead_lettered" else "LogAndContinue"}
+        if self.changelog is not None:
+            given["changelog"] = self.changelog
         if self.query.window:
             given["late.data.strategy"] = self.query.late
             given["allowed.lateness"] = f"{self.query.lateness // SECOND}s"
@@ -178,7 +181,20 @@ def draw_combination(draw: Draw, shape: Shape) -> Combination:
         late=late,
         failure=failure,
     )
-    return Combination(query, _texts(keys), tuple(sql for _, sql, _ in chosen), _texts(where), having, inputs)
+    calls = tuple(sql for _, sql, _ in chosen)
+    changelog = _draw_changelog(draw, calls) if shape.changes or late == "update" else None
+    return Combination(query, _texts(keys), calls, _texts(where), having, inputs, changelog)
+
+
+#: What makes floats that are added up in another order when the old value is made once more: it may be another one.
+_ROUNDED = ("x", " / ", "avg", "var_pop", "stddev")
+
+
+def _draw_changelog(draw: Draw, calls: Sequence[str]) -> str | None:
+    """The changelog of a result that changes, where it is not the default."""
+    if any(part in call for part in _ROUNDED for call in calls):
+        return None
+    return draw.pick((None, "retract"))
 
 
 def draw_window(draw: Draw, name: WindowName) -> Hop | Cumulate | Session | None:
