@@ -53,6 +53,38 @@ def test_columns_are_found_in_every_form(ferris: Ferris, name: str, content: byt
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "columns"),
+    [
+        ("in.csv", b",city,temp\n0,Ulm,1.5\n1,Bonn,2.5\n", ["city", "temp"]),
+        ("in.csv", b"_row,x,_which,_value,_k0\n1,2,3,4,5\n6,7,8,9,10\n", ["x"]),
+        ("in.jsonl", b'{"_row":1,"x":2,"_line":3}\n', ["x"]),
+    ],
+)
+def test_column_that_nothing_could_name_is_left_out(
+    ferris: Ferris, name: str, content: bytes, columns: list[str]
+) -> None:
+    (ferris.folder / name).write_bytes(content)
+    declared = ferris("infer", name)
+    assert declared.code == 0, declared.err
+    ferris.write(app__sql=declared.out + JOB.format(name='"in"'), other__sql=JOB.format(name=f"'{name}'"))
+    for application in ("app.sql", "other.sql"):
+        assert ferris("run", application, "--overwrite", "--yes").code == 0
+        assert list(ferris.lines("out.jsonl")[0]) == columns
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("in.csv", b"a,A,b\n1,2,3\n"), ("in.csv", b"a,a\n1,2\n"), ("in.jsonl", b'{"id":1,"ID":2}\n')]
+)
+def test_names_that_cannot_be_told_apart_are_refused(ferris: Ferris, name: str, content: bytes) -> None:
+    (ferris.folder / name).write_bytes(content)
+    ferris.write(app__sql=JOB.format(name=f"'{name}'"))
+    for ran in (ferris("infer", name), ferris("run", "app.sql")):
+        assert ran.code != 0
+        assert "cannot tell apart" in ran.err
+        assert "declare the columns" in ran.err
+
+
+@pytest.mark.parametrize(
     ("content", "why"),
     [
         (b"", "holds no records"),

@@ -187,12 +187,17 @@ _RESERVED = re.compile(
 )
 
 
+def is_reserved(name: str) -> bool:
+    """Whether no column of a source or a result may be called so."""
+    return _RESERVED.fullmatch(name) is not None
+
+
 def _refuse_reserved(parts: PlanParts, retract: bool) -> None:
     """Raises SqlError for columns of the source or of the result that are named like the engine's own."""
     source = parts.scan.source
     declared = [(column.name, source.position) for column in source.schema]
     for name, position in [*declared, *((named.name, named.position) for named in parts.columns)]:
-        if _RESERVED.fullmatch(name):
+        if is_reserved(name):
             raise SqlError(
                 f"the column name {name} is reserved for the engine", "E1103", "give the column another name", position
             )

@@ -20,7 +20,8 @@ from ferrisstreams.formats.settings import DecodeSettings
 
 T = exp.DataType.Type
 
-WHICH, SHOWN = "_which", "_shown"
+#: Names that no column may have.
+WHICH, SHOWN = "_which", "_value"
 
 #: What the engine's reader takes as the longest record unless told otherwise.
 _RECORD_BYTES = 2 * 1024 * 1024
@@ -77,7 +78,7 @@ class CsvReader:
         return exp.select(column(ROW, RAW), *values).from_(self._raws(block)).where(watched)
 
     def judged(self, block: Block, rejects: str) -> exp.Select:
-        """`_row`, the values, `_which` (what is wrong, as the place in `outcomes`) and `_shown` (the text that is).
+        """`_row`, the values, `_which` (what is wrong, as the place in `outcomes`) and `_value` (the text that is).
 
         Records that are no records of so many fields are left out, and told in the table `rejects`.
         """
@@ -105,7 +106,7 @@ class CsvReader:
         return exp.select(*selected).from_(raws)
 
     def _text(self, place: int) -> exp.Column:
-        return column(f"_text_{place}", RAW)
+        return column(f"_k{place}", RAW)
 
     def _raws(self, block: Block, rejects: str | None = None) -> exp.Subquery:
         """`_row`, the declared columns' texts, and what these are as the columns' raw types; NULL where nothing."""
@@ -115,7 +116,7 @@ class CsvReader:
             field = column(_field(block.fields.places[place]))
             kind = data_type(c.raw_type)
             tried = field.copy() if kind.this in _TEXTS else exp.TryCast(this=field.copy(), to=kind)
-            selected += [field.as_(f"_text_{place}"), exp.alias_(tried, c.name, quoted=True)]
+            selected += [field.as_(f"_k{place}"), exp.alias_(tried, c.name, quoted=True)]
         return exp.select(*selected).from_(self._table(block, rejects)).subquery(RAW)
 
     def _table(self, block: Block, rejects: str | None) -> exp.Table:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ferrisstreams.batch import Limit
 from ferrisstreams.clock import SystemClock
+from ferrisstreams.compile.compiler import is_reserved
 from ferrisstreams.connectors.compression import unpacked_name
 from ferrisstreams.connectors.file_content import RestartPoint
 from ferrisstreams.connectors.file_settings import FileSourceSettings, open_content, source_paths
@@ -90,7 +91,7 @@ def infer_columns(settings: FileSourceSettings, decode: DecodeSettings) -> Schem
             fetch = source.poll(_SAMPLE)
             while fetch is not None and fetch.oversized:
                 fetch = source.poll(_SAMPLE)
-            schema = sampled_schema(engine, fetch, decode) if fetch is not None else None
+            schema = sampled_schema(engine, fetch, decode, is_reserved) if fetch is not None else None
         finally:
             source.close()
     if schema is None:
@@ -124,7 +125,7 @@ def infer_topic(settings: KafkaSourceSettings, decode: DecodeSettings) -> Schema
         # A message is one record whatever newlines it holds, and may have no value.
         lines = [value.replace(b"\n", b" ") for value in fetch.messages.values if value]
         block.write(b"".join(line + b"\n" for line in lines))
-        return sampled_schema(engine, replace(fetch, messages=None), decode)
+        return sampled_schema(engine, replace(fetch, messages=None), decode, is_reserved)
 
 
 @contextmanager
