@@ -44,7 +44,7 @@ _TEXTS = ("a", "b", "")
 #: Calls whose arguments can be any text. So can what is compared with a pattern.
 _FORMATS = frozenset({"format", "printf"})
 
-_SAMPLE = "_sample"
+_SAMPLE, _PART = "_sample", "_o"
 
 _HINT = "it fails whatever the row: correct the constant, or put it into TRY(…) where NULL is meant"
 
@@ -138,7 +138,7 @@ def _take_apart(
             assert isinstance(child, exp.Expression)
             if child not in parts:
                 parts.append(child)
-            copy.replace(column(f"_o{parts.index(child)}"))
+            copy.replace(column(f"{_PART}{parts.index(child)}"))
     return True
 
 
@@ -188,11 +188,11 @@ def _refuse_first(context: Context, typed: Sequence[_Typed], fails: _Fails) -> N
         error = fails(context, [item])
         if error is not None:
             hint = _HINT if isinstance(error, DataError) else None
-            raise explain_bind_error(context, _culprit(context, item, fails), error, hint)
+            raise explain_bind_error(context, _culprit(context, item, fails, error), error, hint)
 
 
-def _culprit(context: Context, item: _Typed, fails: _Fails) -> exp.Expression:
-    """The constant without which the operation does not fail; else the operation."""
+def _culprit(context: Context, item: _Typed, fails: _Fails, failure: DataError | BindError) -> exp.Expression:
+    """The constant without which the operation does not fail, or that the failure names; else the operation."""
     constants = item.trial.constants
     # What stands behind ESCAPE is to blame for it, and not the pattern before it.
     for written, made in reversed(constants) if isinstance(item.trial.node, exp.Escape) else constants:
@@ -202,7 +202,8 @@ def _culprit(context: Context, item: _Typed, fails: _Fails) -> exp.Expression:
         null.replace(made)
         if error is None and isinstance(written, exp.Expression):
             return written
-    return item.trial.node
+    named = (written for written, _ in constants if written.name and f"'{written.name}'" in str(failure))
+    return next((written for written in named if isinstance(written, exp.Literal)), item.trial.node)
 
 
 def _fails_for_null(context: Context, typed: Sequence[_Typed]) -> DataError | BindError | None:
@@ -220,8 +221,12 @@ def _fails_for_samples(context: Context, typed: Sequence[_Typed]) -> DataError |
     """What the engine says when the operation fails for each of the plain values."""
     if len(typed) == 1:
         # Not by TRY, which does not catch every error.
-        errors = [_error(context, typed, _row(row)) for row in range(1, _SAMPLES_COUNT + 1)]
-        return errors[-1] if all(isinstance(error, DataError) for error in errors) else None
+        error: DataError | BindError | None = None
+        for row in range(1, _SAMPLES_COUNT + 1):
+            error = _error(context, typed, _row(row))
+            if not isinstance(error, DataError):
+                return None
+        return error
     fail = [
         exp.func("bool_and", exp.Is(this=_call("TRY", _call("list_value", tree)), expression=exp.null()))
         for tree in _renamed(typed)
@@ -258,38 +263,44 @@ def _call(name: str, argument: exp.Expression) -> exp.Expression:
 
 
 def _renamed(typed: Sequence[_Typed]) -> list[exp.Expression]:
-    """The trials, each over columns of its own."""
+    """The trials over the columns of the plain values, of which those of one type share one."""
+    columns = _columns(typed)
     trees = [item.trial.tree.copy() for item in typed]
-    for place, tree in enumerate(trees):
+    for item, tree in zip(typed, trees, strict=True):
         for part in tree.find_all(exp.Column):
-            part.set("this", exp.to_identifier(f"{part.name}_{place}", quoted=True))
+            kind = item.types[int(part.name.removeprefix(_PART))]
+            part.set("this", exp.to_identifier(columns[kind, item.trial.takes_text]))
     return trees
+
+
+def _columns(typed: Sequence[_Typed]) -> dict[tuple[str, bool], str]:
+    """The names of the columns by their type, and whether they are any text."""
+    kinds = dict.fromkeys((kind, item.trial.takes_text) for item in typed for kind in item.types)
+    return {kind: f"_c{number}" for number, kind in enumerate(kinds)}
 
 
 def _samples(typed: Sequence[_Typed]) -> exp.Expression:
     """NULL as row 0 and the plain values behind it. A list of rows, because the engine computes with constants of a
     SELECT alone before it runs it, and leaves out what it then need not do."""
-    parts = [
-        (f"_o{number}_{place}", kind, item)
-        for place, item in enumerate(typed)
-        for number, kind in enumerate(item.types)
-    ]
+    columns = _columns(typed)
     rows = [
-        exp.Tuple(expressions=[exp.Literal.number(row), *(_sample(kind, row, item) for _, kind, item in parts)])
+        exp.Tuple(
+            expressions=[exp.Literal.number(row), *(_sample(kind, takes_text, row) for kind, takes_text in columns)]
+        )
         for row in range(_SAMPLES_COUNT + 1)
     ]
-    names = [exp.to_identifier(name) for name in (_SAMPLE, *(name for name, _, _ in parts))]
+    names = [exp.to_identifier(name) for name in (_SAMPLE, *columns.values())]
     return exp.Values(expressions=rows, alias=exp.TableAlias(this=exp.to_identifier("_samples"), columns=names))
 
 
-def _sample(kind: str, row: int, item: _Typed) -> exp.Expression:
-    values = _values(kind, item) if row else None
+def _sample(kind: str, takes_text: bool, row: int) -> exp.Expression:
+    values = _values(kind, takes_text) if row else None
     return typed_as(exp.Literal.string(values[row - 1]) if values else exp.null(), kind)
 
 
-def _values(kind: str, item: _Typed) -> tuple[str, ...] | None:
-    return _TEXTS if kind == "VARCHAR" and item.trial.takes_text else _SAMPLES.get(kind.partition("(")[0])
+def _values(kind: str, takes_text: bool) -> tuple[str, ...] | None:
+    return _TEXTS if kind == "VARCHAR" and takes_text else _SAMPLES.get(kind.partition("(")[0])
 
 
 def _is_sampled(item: _Typed) -> bool:
-    return all(_values(kind, item) for kind in item.types)
+    return all(_values(kind, item.trial.takes_text) for kind in item.types)

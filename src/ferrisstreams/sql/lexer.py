@@ -22,7 +22,7 @@ _LEXEME = re.compile(
       | (?P<quoted>'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*`)
       | (?P<line>--[^\r\n]*)
       | (?P<block>/\*)
-      | (?P<open>['"`])""",
+      | (?P<open>['"`]|(?<!\w)\$[A-Za-z_]*\$)""",
     re.VERBOSE | re.DOTALL,
 )
 _BLOCK_MARK = re.compile(r"/\*|\*/")
@@ -131,12 +131,14 @@ def comments(source: SourceText) -> Iterator[Comment]:
             at = _block_end(source, match.start())
             yield Comment(text[match.start() : at], False, Span(match.start(), at))
         elif match["open"] is not None:
-            what = "text" if match["open"] == "'" else "name"
+            mark = match["open"]
+            what = "name" if mark in '"`' else "text"
+            doubled = "" if mark.startswith("$") else "; a quote inside is doubled"
             raise source.error(
                 Span(match.start(), match.end()),
                 f"this quoted {what} is never closed",
                 "E1001",
-                f"put {match['open']} at its end; a quote inside is doubled",
+                f"put {mark} at its end{doubled}",
             )
 
 
