@@ -19,6 +19,7 @@ from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ferrisstreams.sql.refusals import refused_create, refused_statement
+from ferrisstreams.sql.reserved import quote_hint
 from ferrisstreams.sql.syntax import (
     CreateStream,
     CreateView,
@@ -204,6 +205,7 @@ class FerrisParser(WindowParser):
         if self._match(TokenType.PRIMARY_KEY, advance=False):
             raise refused_create("PRIMARY KEY", token_span(self._curr))
         first = self._curr
+        self._refuse_value_name(first)
         name = self._parse_name("a column name")
         kind_token = self._curr
         kind = self._parse_types(allow_identifiers=False) if self._curr else None
@@ -220,6 +222,13 @@ class FerrisParser(WindowParser):
         column = StreamColumn(this=name, kind=kind, not_null=self._parse_not_null())
         mark(column, first, self._prev)
         return column
+
+    def _refuse_value_name(self, token: Token) -> None:
+        """Without quotes `null` or `current_date` would be a value wherever the column is read."""
+        if token.token_type in (TokenType.NULL, TokenType.TRUE, TokenType.FALSE, *self.NO_PAREN_FUNCTIONS):
+            raise RefusedSyntaxError(
+                token_span(token), f"{token.text} is a value of SQL, not a name", "E1001", quote_hint(token.text)
+            )
 
     def _parse_not_null(self) -> bool:
         if self._match_text_seq("NOT", "NULL"):

@@ -14,11 +14,13 @@ from ferrisstreams.plan.rewrites import VOLATILE, VOLATILE_TYPE
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.calls import call_name, check_call, without_within_group
 from ferrisstreams.sql.context import Context, did_you_mean, nearest
+from ferrisstreams.sql.dialect import FerrisParser
 from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
 from ferrisstreams.sql.intervals import read_intervals
 from ferrisstreams.sql.offsets import apply_offsets
 from ferrisstreams.sql.refusals import FOREIGN_FUNCTIONS, refused_clause, refused_node
+from ferrisstreams.sql.reserved import quote_hint
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
 from ferrisstreams.sql.syntax import StreamWindow, WindowBound, span_of
@@ -100,6 +102,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
             named.replace(_header_call(context, scope, named))
     read_intervals(context, scope.described, holder)
     for call in list(holder.find_all(exp.Func)):
+        _refuse_hidden_column(context, scope, call)
         check_call(context, call)
     apply_offsets(context, scope.described, holder)
     _mark_volatile(context, scope, holder)
@@ -107,6 +110,18 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
     assert isinstance(result, exp.Expression)
     result.pop()
     return result
+
+
+def _refuse_hidden_column(context: Context, scope: Scope, call: exp.Func) -> None:
+    """`current_date` without brackets is today, also where there is a column of this name."""
+    if type(call) not in FerrisParser.NO_PAREN_FUNCTIONS.values() or call.this is not None:
+        return
+    name = call.sql_name().lower()
+    column_ = next((item.name for item in scope.schema if item.name.lower() == name), None)
+    if column_ is not None:
+        raise context.error(
+            call, f"{name} is a value of SQL, and there is a column {column_}", "E1001", quote_hint(column_)
+        )
 
 
 def refuse_clauses(context: Context, node: exp.Expr, allowed: frozenset[str]) -> None:

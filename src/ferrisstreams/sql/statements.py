@@ -22,6 +22,7 @@ from ferrisstreams.sql.inline import Owners, modernised, modernised_declaration
 from ferrisstreams.sql.lexer import Annotation, Piece, split
 from ferrisstreams.sql.located_parser import LocatedParseError
 from ferrisstreams.sql.refusals import refused_phrase
+from ferrisstreams.sql.reserved import is_lost_name, quote_hint, refuse_lost_words
 from ferrisstreams.sql.source_text import SourceText, Span, lowered
 from ferrisstreams.sql.syntax import (
     CreateStream,
@@ -193,6 +194,7 @@ def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
     whole = token_span(piece.tokens[0])
     parser = cast(FerrisParser, Ferris().parser(max_nodes=_NODES_MAX))
     try:
+        refuse_lost_words(piece.tokens)
         with _quiet():
             return _without_comments(parser.parse_one_statement(list(piece.tokens), source.text))
     except RefusedSyntaxError as refused:
@@ -250,20 +252,34 @@ def _syntax_error(source: SourceText, piece: Piece, error: LocatedParseError) ->
         return source.error(
             token_span(slipped), f"{slipped.text} is not expected here", "E1001", f"did you mean {meant}?"
         )
+    reserved = None if error.at_end else _word_of_sql(piece, span)
     if message == _UNEXPECTED:
         hint = "a statement ends with a semicolon; look for a missing comma or bracket"
-        return source.error(span, f"{word!r} is not expected here", "E1001", hint)
+        return source.error(span, f"{word!r} is not expected here", "E1001", reserved or hint)
     if message.startswith(_TOO_LARGE):
         hint = "split it with views, or with streams of their own"
         return source.error(token_span(piece.tokens[0]), "this statement is too large", "E1001", hint)
     if message.startswith(_MISSING):
         where = "after" if error.at_end else "before"
-        return source.error(span, f"something is missing {where} {word!r}", "E1001", "complete the expression")
+        return source.error(
+            span, f"something is missing {where} {word!r}", "E1001", reserved or "complete the expression"
+        )
     if message == "Expecting )":
         where = "but the statement ends here" if error.at_end else f"not {word!r}"
-        return source.error(span, f"expected ), {where}", "E1001", "look for a bracket that is not closed")
+        return source.error(span, f"expected ), {where}", "E1001", reserved or "look for a bracket that is not closed")
+    named = reserved if not message.startswith("Expected a value") else None
     ends = error.at_end and message.startswith("Expected") and "statement ends" not in message
-    return source.error(span, lowered(message) + (", but the statement ends here" if ends else ""), "E1001")
+    return source.error(span, lowered(message) + (", but the statement ends here" if ends else ""), "E1001", named)
+
+
+def _word_of_sql(piece: Piece, span: Span) -> str | None:
+    """Advice for a word that was perhaps meant as a name: that of the error, or else the one before it."""
+    at = next((at for at, token in enumerate(piece.tokens) if token.start >= span.start), len(piece.tokens))
+    behind = piece.tokens[at + 1 : at + 2]
+    for token in piece.tokens[max(at - 1, 0) : at + 1][::-1]:
+        if is_lost_name(token, behind if token.start >= span.start else piece.tokens[at : at + 1]):
+            return quote_hint(token.text)
+    return None
 
 
 #: Words that a statement goes on with. One that is misspelled is taken for an alias.
