@@ -35,7 +35,7 @@ def main() -> None:
         say(f"{ORDERS:,} orders to the topic orders at {broker.bootstrap_servers}")
         broker.create_topic("orders", partitions=3)
         broker.write("orders", map(order, range(ORDERS)))
-        command = ["run", "--once", "--state-dir", str(Path(folder, "state"))]
+        command = ["run", "--once", "--drain", "--state-dir", str(Path(folder, "state"))]
         address = f"bootstrap.servers={broker.bootstrap_servers}"
         subprocess.run([*FERRIS, *command, "--set", address, str(FOLDER / "orders.sql")], check=True)
         records = broker.read("turnover")

@@ -247,7 +247,7 @@ def test_example_gives_what_it_says(app: Application) -> None:
     app.kafka.create_topic(f"{app.topic}-orders", partitions=3)
     app.kafka.write(f"{app.topic}-orders", map(order, range(30_000)))
     address = f"bootstrap.servers={app.kafka.bootstrap_servers}"
-    ran = app.ferris("run", "--once", "-o", "json", "--set", address, "orders.sql")
+    ran = app.ferris("run", "--once", "--drain", "-o", "json", "--set", address, "orders.sql")
     assert ran.code == 0, ran.err
     assert ran.job["ledger"]["absorbed"] == 29_999
     records = [json.loads(record.value or b"") for record in app.kafka.read(f"{app.topic}-turnover")]

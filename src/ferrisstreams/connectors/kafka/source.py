@@ -384,8 +384,9 @@ class KafkaSource:
             return False
         self._heard_ms = self._clock.monotonic_ms()
         self._reports.all_down = False
-        events = [message for message in messages if message.error() is not None]
-        if events:
+        events: list[Message] = []
+        if any(map(Message.error, messages)):
+            events = [message for message in messages if message.error() is not None]
             messages = [message for message in messages if message.error() is None]
         for number, group in self._by_partition(messages):
             self._take(number, group)
