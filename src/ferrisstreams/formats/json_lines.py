@@ -28,6 +28,8 @@ _OBJECT_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 #: Where more than one record in so many is in doubt, the next form has fewer doubts.
 _DOUBTFUL_ONE_IN = 10
+#: Batches that are judged at once, at most, before the plain scan is tried again.
+_PATIENCE_MAX = 64
 
 
 class JsonLinesDecoder:
@@ -42,8 +44,10 @@ class JsonLinesDecoder:
         self._judge = JsonJudge(engine.work, self._columns)
         self._scans: dict[tuple[str, int, Form], exp.Select] = {}
         self._form = _first_form(self._columns)
-        #: Whether the judge is asked at once: the last batch had records that fail.
+        #: Whether the judge is asked at once: the last batch had records that fail, or in doubt.
         self._expects_faults = False
+        #: For how many batches more it is, and how many that will be after the next alarm without a reason.
+        self._judged_first, self._patience = 0, 1
         self._judged: tuple[Fetch, Verdict] | None = None
         self._keys = KeyWatch(engine.work, schema)
         self._nothing = scan_nothing(schema)
@@ -54,7 +58,7 @@ class JsonLinesDecoder:
         if fetch.messages is not None:
             json_block(fetch.messages, block)
         self._keys.look(json_lines(block.path, _object_bytes(block.length)), LINE, fetch.origin)
-        if self._form is Form.EXACT or self._expects_faults or _begins_with_mark(block):
+        if self._form is Form.EXACT or self._expects_faults or self._judged_first or _begins_with_mark(block):
             return self._scan_judged(fetch, block)
         key = block.path, _object_bytes(block.length), self._form
         if key not in self._scans:
@@ -66,6 +70,9 @@ class JsonLinesDecoder:
             verdict = self._judged[1]
         else:
             verdict = self._verdict(fetch, fetched_block(fetch))
+            if not verdict.failed:
+                # A scan that raises is an attempt that failed: valid records of an odd kind must not go on doing so.
+                self._judged_first, self._patience = self._patience, min(2 * self._patience, _PATIENCE_MAX)
         return Diagnosis(verdict.good, self._rejected(fetch, verdict.failed))
 
     def raw(self, fetch: Fetch, rows: Sequence[int]) -> list[RawRecord]:
@@ -93,7 +100,8 @@ class JsonLinesDecoder:
         else:
             verdict = self._judge.judge(block.path, _object_bytes(block.length), self._form)
         self._choose_form(block, verdict)
-        self._expects_faults = bool(verdict.failed)
+        self._judged_first = max(self._judged_first - 1, 0)
+        self._expects_faults = bool(verdict.failed or verdict.doubtful)
         self._judged = fetch, verdict
         return verdict
 

@@ -260,3 +260,16 @@ def test_records_are_given_back_as_they_came(bench: Bench) -> None:
         (b' {"a": 2} ', 10, "file byte 10"),
         (b"\xff", 21, "file byte 21"),
     ]
+
+
+def test_valid_records_of_an_odd_kind_seldom_make_the_scan_raise(bench: Bench) -> None:
+    reader = bench.decoder(schema(t="VARCHAR"), JSON)
+    raised = 0
+    for _ in range(100):
+        fetch = bench.fetch(b'{"t":"1.5"}\n')
+        try:
+            bench.engine.work.table(reader.scan(fetch))
+        except DataError:
+            raised += 1
+            assert not reader.diagnose(fetch).rejected
+    assert raised <= 7
