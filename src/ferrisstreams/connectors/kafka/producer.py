@@ -457,7 +457,7 @@ class KafkaProducer:
         for _ in range(_ROOM_WAITS_MAX):
             self._producer.poll(_ROOM_SECONDS)
             self._raise_failure()
-            if len(self._producer) < full * 3 // 4:
+            if len(self._producer) <= full * 3 // 4:
                 return
         raise TransientError("Kafka: the brokers take no records", "E4101", _AWAY)
 
