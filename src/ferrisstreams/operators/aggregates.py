@@ -367,6 +367,8 @@ def _orders(call: Call, fields: dict[str, exp.Expression]) -> list[exp.Expressio
         argument = _over(call.arguments[0], call, fields)
         # The engine refuses to order by a constant, which is one value.
         return orders or ([exp.Ordered(this=argument)] if argument.find(exp.Column) else [])
+    if call.name == "mode" and not orders and call.arguments[0].find(exp.Column) is None:
+        return []  # With ORDER BY the engine takes a constant for the fraction of a percentile.
     return [*orders, exp.Ordered(this=_place_for(call, field(_column(VALUE), "p")))]
 
 

@@ -35,6 +35,7 @@ _SAMPLES = {
     "BOOLEAN": ("true", "false", "true"),
     "TIME": ("00:00:00", "12:30:00", "23:59:59"),
     "INTERVAL": ("1 day", "1 hour", "1 month"),
+    **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"), ("0", "1", "2")),
     **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"), _TIMES),
     **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL"), _NUMBERS),
 }
@@ -145,7 +146,7 @@ def _take_apart(
 def _is_syntax(node: exp.Expr, parent: exp.Expr) -> bool:
     """Whether a node has no value apart from its parent."""
     if isinstance(parent, exp.Escape | exp.ToMap):
-        return True
+        return isinstance(node, exp.Binary | exp.Struct)
     return isinstance(node, _SYNTAX) and not isinstance(node, exp.Paren | exp.Bracket)
 
 
