@@ -70,7 +70,7 @@ def _replace(call: exp.Anonymous, made: exp.Expression) -> None:
 
 
 #: The aggregates of the table that stand inside an expression.
-_AGGREGATES = ("first", "last", "max", "min")
+_AGGREGATES = ("earliest_by_offset", "latest_by_offset", "max", "min")
 
 
 def _called(context: Context, alias: FunctionAlias, call: exp.Anonymous) -> exp.Expression:
