@@ -65,6 +65,8 @@ def answer(case: Case) -> Answer:
     contents = [content for each in case.streams for content in each.partitions.values()]
     if "skipped" in (case.expected.ledger or {}) and any(isinstance(content, RawRecords) for content in contents):
         raise Inapplicable("records that fail")
+    if re.search(r"\bMAP\s*\{\s*[^\s}]", case.query, re.I):
+        raise Inapplicable("a map that is compared with one in another order")
     used = [each for each in case.streams if re.search(rf"\b{re.escape(each.name)}\b", case.query, re.I)]
     if len(used) != 1:
         raise Inapplicable("not exactly one stream")
@@ -165,7 +167,7 @@ class _Oracle:
             path.write_bytes(b"".join(line + b"\n" for line in lines))
             read = {name: type_.replace("TIMESTAMP", "TIMESTAMPTZ") for name, type_ in types.items()}
             spec = ", ".join(f"'{name}': '{type_}'" for name, type_ in read.items())
-            typed = ", ".join(f'"{name}"::{type_}' for name, type_ in types.items())
+            typed = ", ".join(_with_sorted_maps(f'"{name}"::{type_}', type_) for name, type_ in types.items())
             source = f"read_json('{path}', format='newline_delimited', columns={{{spec}}})"
             try:
                 self._con.execute(
@@ -273,6 +275,15 @@ class _Oracle:
         except duckdb.BinderException:  # another alias of the stream
             return None
         return self._count(f"({kept})") - passed
+
+
+def _with_sorted_maps(value: str, type_: str) -> str:
+    """DuckDB tells maps apart by the order of their entries, of which here there is one."""
+    if not type_.startswith("MAP("):
+        return value
+    if type_.endswith("[]"):
+        return f"list_transform({value}, lambda m: map_from_entries(list_sort(map_entries(m))))"
+    return f"map_from_entries(list_sort(map_entries({value})))"
 
 
 def _name(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -14,6 +14,7 @@ from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.calls import call_name, has_aggregate, is_aggregate
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import describe
+from ferrisstreams.sql.maps import sort_arguments, sort_key
 from ferrisstreams.sql.resolve import EDGE
 from ferrisstreams.sql.syntax import span_of
 
@@ -113,7 +114,14 @@ class Grouping:
             Column(call.name, averages.get(call.name, kind), _head(call.expression) != "count")
             for call, kind in zip(self.calls, kinds[len(keys) :], strict=True)
         ]
-        return Aggregate(below, self.keys, tuple(self.calls), emit, Schema((*bounds, *keys, *calls)))
+        groups = tuple(
+            replace(key, expression=sort_key(self.context, key.expression, kept.type))
+            for key, kept in zip(self.keys, keys, strict=True)
+        )
+        made = tuple(
+            replace(call, expression=sort_arguments(self.context, call.expression, schema)) for call in self.calls
+        )
+        return Aggregate(below, groups, made, emit, Schema((*bounds, *keys, *calls)))
 
     def _averages(self, schema: Schema) -> dict[str, str]:
         """Types of the averages of decimals, which DuckDB would give as DOUBLE."""

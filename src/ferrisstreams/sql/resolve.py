@@ -18,6 +18,7 @@ from ferrisstreams.sql.dialect import FerrisParser
 from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
 from ferrisstreams.sql.intervals import read_intervals
+from ferrisstreams.sql.maps import compare_by_entries
 from ferrisstreams.sql.offsets import apply_offsets
 from ferrisstreams.sql.refusals import FOREIGN_FUNCTIONS, refused_clause, refused_node
 from ferrisstreams.sql.reserved import quote_hint
@@ -105,6 +106,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
         _refuse_hidden_column(context, scope, call)
         check_call(context, call)
     apply_offsets(context, scope.described, holder)
+    compare_by_entries(context, scope.described, holder)
     _mark_volatile(context, scope, holder)
     result = holder.expressions[0]
     assert isinstance(result, exp.Expression)
