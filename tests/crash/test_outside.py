@@ -130,7 +130,7 @@ def test_full_disk_under_the_sink_fails_the_job_and_loses_nothing(megabytes: int
 def test_memory_that_does_not_suffice_fails_the_job_and_more_of_it_goes_on(place: Place) -> None:
     place.application(GROUPS.format(limit="5MB"))
     job = place.run()
-    assert (job["state"], job["error"]["code"]) == ("failed", "E5005")
+    assert (job["state"], job["error"]["code"]) == ("failed", "E6006")
     assert "memory.limit" in job["error"]["hint"]
     place.application(GROUPS.format(limit="200MB"))
     assert place.run()["state"] == "finished"

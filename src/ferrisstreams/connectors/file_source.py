@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, Rejected
 from ferrisstreams.clock import Clock
 from ferrisstreams.connectors.base import Identities, SourceProgress
+from ferrisstreams.connectors.file_content import Content
 from ferrisstreams.connectors.file_errors import open_file
 from ferrisstreams.connectors.file_identity import FilePosition, refuse_gone, verify
 from ferrisstreams.connectors.file_moves import Folders, is_at
@@ -277,6 +278,8 @@ class FileSource:
         if self._header is not None or not settings.header:
             found = reader.read(position.offset or self._first_record, limit, final=not settings.watch)
         if found is None:
+            if self._header is not None and not position.offset:
+                return self._header_alone(partition, content)
             if not settings.watch:
                 partition.position = position.at_end(content)
             return None
@@ -295,6 +298,20 @@ class FileSource:
             oversized=self._oversized(partition, reader, found),
             header=self._header,
             more=at_end and self._others_wait(partition),
+        )
+
+    def _header_alone(self, partition: _Partition, content: Content) -> Fetch:
+        """A fetch without records of a file with nothing below its header: a wrong header is noticed at once."""
+        origin, whole = self._name(partition.position.path), content.ends_at(self._first_record)
+        partition.position = partition.position.at(content, self._first_record, whole)
+        self._block.truncate(0)
+        return Fetch(
+            partition=partition.name,
+            records=self._block,
+            origin=origin,
+            offset=self._first_record,
+            position=partition.position.to_json(self._names),
+            header=self._header,
         )
 
     def _others_wait(self, partition: _Partition) -> bool:

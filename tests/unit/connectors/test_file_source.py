@@ -220,7 +220,7 @@ def test_position_of_another_kind_is_refused(tmp_path: Path, block: MemoryFile) 
         read(pattern, block, {"*.txt": 7})
 
 
-def test_header_is_given_for_each_file_and_is_no_record(tmp_path: Path, block: MemoryFile) -> None:
+def test_header_is_given_for_each_file_also_alone_and_is_no_record(tmp_path: Path, block: MemoryFile) -> None:
     (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbfid,"na\nme"\r\n1,a\r\n')
     (tmp_path / "b.csv").write_bytes(b"name,id")
     (tmp_path / "c.csv").write_bytes(b"\nname,id\nc,3\nd,4\n")
@@ -234,6 +234,7 @@ def test_header_is_given_for_each_file_and_is_no_record(tmp_path: Path, block: M
         source.seek(position)
     assert found == [
         ("a.csv", b'id,"na\nme"', b"1,a\r\n", 15),
+        ("b.csv", b"name,id", b"", 7),
         ("c.csv", b"name,id", b"c,3\n", 9),
         ("c.csv", b"name,id", b"d,4\n", 13),
     ]

@@ -15,6 +15,7 @@ LETTERS = "'failure_strategy'='send_to_dlq', 'dlq.max_consecutive'=2"
 #: Settings of source and sink, the content of the file, and the code of the failure in its first epoch.
 FAILING = {
     "wrong header": ("format='csv'", "", "k,w\na,1\n", "E4005"),
+    "wrong header alone": ("format='csv'", "", "k,w\n", "E4005"),
     "first row fails": ("format='csv'", "'failure_strategy'='fail_batch'", "k,v\na,odd\n", "E6001"),
     "letters": ("format='csv'", LETTERS, "k,v\na,odd\nb,odd\nc,odd\n", "E6003"),
     "memory": ("format='csv'", "'memory.limit'='300KB'", "k,v\na,1\n", "E6006"),
