@@ -450,8 +450,11 @@ class Expressions:
         return _written(function.name, arguments)
 
     def _aggregate_call(self) -> str:
-        functions, slots = self._aggregates
-        function = self._chance.pick(functions[self._chance.pick(self._chance.pick(slots))])
+        return self.call_of(self._chance.pick(self._chance.pick(self._aggregates[1])))
+
+    def call_of(self, name: str) -> str:
+        """A call of this aggregate."""
+        function = self._chance.pick(self._aggregates[0][name])
         arguments = [self.value(kind, 1) for kind in function.parameters]
         inside = ", ".join(arguments)
         if not arguments and function.name == "count":

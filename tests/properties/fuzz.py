@@ -1,4 +1,5 @@
-"""Random queries, data, cuts and crashes from seeds, until the time is over.
+"""Random queries, data, cuts and crashes from seeds, until the time is over; every fourth seed asks for changes of the
+aggregates of the engine's catalogue, which come up in turn.
 
     python -m tests.properties.fuzz --seed 1 --minutes 5
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import cache
 
 from ferrisstreams.testing.chance import Chance
+from tests.properties.changes import Asking
 from tests.properties.combination import SHAPES, draw_combination
 from tests.properties.laws import DisagreementError, check, check_grown, draw_schedules
 
@@ -19,7 +22,9 @@ SCHEDULES = 6
 
 
 def run(seed: int) -> str | None:
-    """One combination under several schedules; None, or what differs."""
+    """One combination under several schedules, or changes; None, or what differs."""
+    if seed % 4 == 0:
+        return "\n".join(_changes().run(seed // 4)) or None
     draw = Chance("fuzz", seed)
     combination = draw_combination(draw, draw.pick(SHAPES))
     try:
@@ -28,6 +33,11 @@ def run(seed: int) -> str | None:
     except DisagreementError as disagreement:
         return str(disagreement)
     return None
+
+
+@cache
+def _changes() -> Asking:
+    return Asking()
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ from tests.properties.catalogue import COLUMNS, ROWS, Expressions
 #: Expressions of a seed that the engine takes; and of those that it refuses, how many are asked of.
 EXPRESSIONS, REFUSED = 50, 4
 
-_DECLARATION = (
+DECLARATION = (
     f"CREATE STREAM s ({', '.join(f'{name} {type_}' for name, (type_, _) in COLUMNS.items())},"
     " WATERMARK FOR ts AS ts - INTERVAL '1' MINUTE)"
     " WITH ('connector' = 'file', 'path' = 'records', 'format' = 'json');\n"
@@ -60,7 +60,7 @@ class Kind:
     batch: int
 
 
-_START = "time_bucket(INTERVAL '1 minute', ts, TIMESTAMP '1970-01-01')"
+MINUTE = "time_bucket(INTERVAL '1 minute', ts, TIMESTAMP '1970-01-01')"
 KINDS = (
     Kind("select", "ts AS c0", "", "ts AS c0", "", 50),
     Kind("group", "k AS c0", "GROUP BY k EMIT FINAL", "k AS c0", "GROUP BY k", 25),
@@ -68,8 +68,8 @@ KINDS = (
         "window",
         "window_start AS c0",
         "GROUP BY TUMBLE(ts, INTERVAL '1' MINUTE)",
-        f"{_START} AS c0",
-        f"GROUP BY {_START}",
+        f"{MINUTE} AS c0",
+        f"GROUP BY {MINUTE}",
         25,
     ),
 )
@@ -129,6 +129,14 @@ class Oracle:
         finally:
             engine.close()
 
+    def varies(self, item: str) -> bool:
+        """Whether the expression depends on the clock, on chance, on an approximation, or on the order of distinct
+        values, of which the engine promises none."""
+        if re.search(rf"({_ORDERED})\w*\(DISTINCT", item):
+            return True
+        names = re.findall(r"([a-z_][a-z0-9_]*)\s*\(", item.lower())
+        return any(name in APPROXIMATE or name == "age" or name in self.volatile for name in names)
+
     def records(self) -> tuple[bytes, ...]:
         """The rows as JSON."""
         fields = ", ".join(f"{_quoted(name)} := {_quoted(name)}" for name in COLUMNS)
@@ -178,7 +186,7 @@ class Streams:
         self._records = Records({"p": tuple(records)})
 
     def text(self, kind: Kind, expressions: Sequence[str]) -> str:
-        return f"{_DECLARATION}SELECT {kind.first}{_items(expressions)} FROM s {kind.behind}"
+        return f"{DECLARATION}SELECT {kind.first}{_items(expressions)} FROM s {kind.behind}"
 
     def plan(self, text: str) -> JobPlan:
         return parse_application(text, "app.sql").jobs[0]
@@ -233,7 +241,7 @@ class Asking:
         for item in refused[:REFUSED]:
             verdict.counts["refused by the engine too"] += 1
             self._refused(kind, item, verdict)
-        self.ask(kind, sorted(taken, key=_is_holistic), verdict)
+        self.ask(kind, sorted(taken, key=is_holistic), verdict)
         return verdict
 
     def ask(self, kind: Kind, taken: Sequence[str], verdict: Verdict) -> None:
@@ -331,7 +339,7 @@ class Asking:
         came = self._streams.run(plan)
         if came.failed:
             raise Unequal(f"{came.failed} rows fail here and none in the engine")
-        if not any(map(self._varies, items)):
+        if not any(map(self._oracle.varies, items)):
             _compare(came.rows, self._oracle.answer(kind, items))
         again = self._streams.plan(format_text(text, "app.sql"))
         if _meaning(again) != _meaning(plan):
@@ -341,14 +349,6 @@ class Asking:
         except FerrisError as error:
             if not (error.position and "cannot be written as JSON" in error.message):
                 raise
-
-    def _varies(self, item: str) -> bool:
-        """Whether the expression depends on the clock, on chance, on an approximation, or on the order of distinct
-        values, of which the engine promises none."""
-        if re.search(rf"({_ORDERED})\w*\(DISTINCT", item):
-            return True
-        names = re.findall(r"([a-z_][a-z0-9_]*)\s*\(", item.lower())
-        return any(name in APPROXIMATE or name == "age" or name in self._oracle.volatile for name in names)
 
     def _failing(self, kind: Kind, item: str) -> None:
         """A row fails in the engine: with us it is refused before the run, or those rows fail and no others."""
@@ -389,7 +389,7 @@ def _meaning(plan: JobPlan) -> object:
     )
 
 
-def _is_holistic(item: str) -> bool:
+def is_holistic(item: str) -> bool:
     """Whether an aggregate, or its arguments, keep the values of all rows: one such call makes all of a query do so."""
     return re.match(r"(count|sum|avg|min|max|first|last|arg|bool|bit_|var|std|cov|regr|product)", item) is None or bool(
         re.search("DISTINCT|ORDER BY", item)
