@@ -231,8 +231,8 @@ class Asking:
         keys: tuple[str, ...] = chance.pick(((), ("k",), ("k", "b")))
         if form.keyed and not keys:
             keys = ("k",)
-        drawn = [call for name in self._names(seed) if (call := self._call(chance, name)) is not None]
         draw = Draw(form, keys, window, 1 + chance.below(3), ())
+        drawn = [call for name in self._names(seed) if (call := self._call(chance, name, draw)) is not None]
         found = []
         for calls in ([c for c in drawn if not is_holistic(c)], drawn):
             found += self._ask(replace(draw, calls=("count(*)", "min(ts)", *calls, *_OURS)))
@@ -243,18 +243,15 @@ class Asking:
         names = _aggregates()
         return [names[(seed * CALLS + number) % len(names)] for number in range(CALLS)]
 
-    def _call(self, chance: Chance, name: str) -> str | None:
-        """A call that the engine and we take and whose value is decided by the rows; None: none was found."""
+    def _call(self, chance: Chance, name: str, draw: Draw) -> str | None:
+        """A call that the engine and we take and whose value the rows decide, in this query; None: none was found."""
         for _ in range(30):
             call = Expressions(chance).call_of(name)
-            if self._is_decided(call):
+            if not self._oracle.varies(call) and self._is_answered(replace(draw, calls=(call,))):
                 return call
         return _BY_HAND.get(name)
 
-    def _is_decided(self, call: str) -> bool:
-        if self._oracle.varies(call):
-            return False
-        draw = Draw(FORMS[0], ("k",), False, 1, (call,))
+    def _is_answered(self, draw: Draw) -> bool:
         try:
             for rows in (ROWS, *range(1, ROWS)):
                 draw.answer(self._oracle, rows)

@@ -32,7 +32,7 @@ from ferrisstreams.duck.engine import BindError, Connection, DataError, Engine, 
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import ConfigError, InternalError, SqlError, placed_at
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
-from ferrisstreams.operators.aggregates import VALUE, VALUES, function, plan_aggregates
+from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates
 from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
 from ferrisstreams.operators.cumulate_log import CumulateLog
@@ -490,13 +490,15 @@ def _result_columns(aggregate: Aggregate, shape: LogShape, with_op: bool) -> Res
     ]
     op = [column(OP)] if with_op else []
     groups = exp.select(column(ROW), *op, *bounds, *keys).from_(chunk_rows().subquery("chunk"))
-    finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.aggregates.finals]
-    if not shape.aggregates.holistic:
-        results = groups.select(*finals)
-    else:
-        results = _of_values(groups, finals, one=aggregate.window is None and not aggregate.keys)
+    one = aggregate.window is None and not aggregate.keys
+
+    def results(plan: AggregatePlan) -> exp.Select:
+        finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in plan.finals]
+        return _of_values(groups, finals, one) if plan.holistic else groups.select(*finals)
+
     names = aggregate.schema.names
-    return ResultColumns(groups, names[: len(names) - len(finals)], results, names)
+    made, exact = results(shape.aggregates), results(shape.aggregates.exactly())
+    return ResultColumns(groups, names[: len(names) - len(aggregate.calls)], made, names, exact)
 
 
 def _of_values(groups: exp.Select, finals: Sequence[exp.Expr], one: bool) -> exp.Select:

@@ -141,12 +141,14 @@ def chunk_rows() -> exp.Select:
 @dataclass(frozen=True, slots=True)
 class ResultColumns:
     """Statements over the rows of a chunk, with `_row`, and the names of their columns: `groups` makes those of the
-    window and the keys, `all` those of the aggregates too."""
+    window and the keys, `all` those of the aggregates too. `exact` gives the same where sums leave their type on the
+    way, and costs more."""
 
     groups: exp.Select
     group_names: tuple[str, ...]
     all: exp.Select
     all_names: tuple[str, ...]
+    exact: exp.Select
 
 
 class MergedRows:
@@ -177,12 +179,21 @@ class MergedRows:
 
     def _compute(self, chunk: Chunk) -> list[Failure]:
         """Keep the rows of a chunk, or, where that fails, of its halves; gives those that fail alone."""
+        alone = chunk.stop - chunk.start == 1
         try:
             self._work.execute(exp.insert(self._columns.all, _OUTPUTS), chunk.parameters)
             return []
+        except DataError:
+            return (
+                self._compute_exactly(chunk) if alone else [f for half in chunk.halves() for f in self._compute(half)]
+            )
+
+    def _compute_exactly(self, chunk: Chunk) -> list[Failure]:
+        """Keep a single row by sums that may leave their type on the way, or give it as one that fails."""
+        try:
+            self._work.execute(exp.insert(self._columns.exact, _OUTPUTS), chunk.parameters)
+            return []
         except DataError as error:
-            if chunk.stop - chunk.start > 1:
-                return [failure for half in chunk.halves() for failure in self._compute(half)]
             reason = first_line(error).split(": ", 1)[-1]
             return [Failure(chunk.start, "", f"an aggregate of the group cannot be computed: {reason}")]
 

@@ -47,7 +47,8 @@ class AggregatePlan:
     """How the calls of one `Aggregate` run. `finals` are over the merged partials and have the declared types.
 
     In a holistic plan the only partial is `VALUES`, and `finals` are the real aggregates over the unnested `_value`.
-    `places` says that rows need their place in stream order.
+    `exact_finals` are the same with sums that may leave their type on the way. `places` says that rows need their place
+    in stream order.
     """
 
     partials: tuple[Partial, ...]
@@ -55,10 +56,12 @@ class AggregatePlan:
     holistic: bool
     places: bool
     kinds: dict[str, str]
+    exact_finals: tuple[Named, ...]
 
     def exactly(self) -> AggregatePlan:
         """The same over the same state, by merges that never raise."""
-        return replace(self, partials=tuple(replace(p, merge=p.exact or p.merge) for p in self.partials))
+        partials = tuple(replace(p, merge=p.exact or p.merge) for p in self.partials)
+        return replace(self, partials=partials, finals=self.exact_finals)
 
     @property
     def summed(self) -> tuple[str, ...]:
@@ -80,7 +83,7 @@ def plan_aggregates(calls: Sequence[Named], schema: Schema) -> AggregatePlan:
         partials.extend(made)
         finals.append(Named(call.name, typed_as(final, type_)))
     places = "ordered" in kinds.values()
-    return AggregatePlan(tuple(partials), tuple(finals), False, places, kinds)
+    return AggregatePlan(tuple(partials), tuple(finals), False, places, kinds, tuple(finals))
 
 
 def kind_of(call: Call, type_: str) -> str:
@@ -322,24 +325,33 @@ _ORDER_SENSITIVE = frozenset({"list", "string_agg", "mode", *_ORDERED, "arg_min_
 
 def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: dict[str, str]) -> AggregatePlan:
     fields: dict[str, exp.Expression] = {}
-    finals = []
+    finals, exact = [], []
     for named, call in taken:
         type_ = _type(schema, named.name)
         finals.append(Named(named.name, typed_as(_holistic(call, fields, type_), type_)))
+        exact.append(Named(named.name, typed_as(_holistic(call, fields, type_, exact=True), type_)))
     places = any(call.name in _ORDER_SENSITIVE or call.ordered for _, call in taken)
     if places:
         fields["p"] = _column(PLACE)
     packed = struct(**fields) if fields else struct(one=exp.Literal.number(1))
     values = Partial(VALUES, function("list", packed), function("flatten", function("list", _column(VALUES))))
-    return AggregatePlan((values,), tuple(finals), True, places, kinds)
+    return AggregatePlan((values,), tuple(finals), True, places, kinds, tuple(exact))
 
 
-def _holistic(call: Call, fields: dict[str, exp.Expression], type_: str) -> exp.Expression:
-    """The call over the fields of `_value`; what it needs from a row is added to `fields`."""
+def _holistic(call: Call, fields: dict[str, exp.Expression], type_: str, exact: bool = False) -> exp.Expression:
+    """The call over the fields of `_value`; what it needs from a row is added to `fields`.
+
+    `exact`: by sums of any size, except of distinct values.
+    """
     condition = _keep(call.condition, fields) if call.condition is not None else None
-    if call.name == "avg" and type_.startswith("DECIMAL"):
+    summed = call.name == "sum" and type_.startswith(_EXACT)
+    if summed or (call.name == "avg" and type_.startswith("DECIMAL")):
         total, count = (_filtered(_call(name, call, fields, []), condition) for name in ("sum", "count"))
-        return _average(total, count, type_)
+        if exact and not call.distinct:
+            argument = _over(call.arguments[0], call, fields)
+            given = argument if condition is None else exp.Case().when(condition.copy(), argument)
+            total = function("ferris_exact_sum", exp.cast(given, "VARCHAR"))
+        return total if summed else _average(total, count, type_)
     if call.name in _ORDER_SENSITIVE or (call.ordered and not isinstance(call.tree, exp.WithinGroup)):
         return _filtered(_call(call.name, call, fields, _orders(call, fields)), condition)
     return _filtered(replace_arguments(call.tree, lambda argument: _over(argument, call, fields)), condition)
