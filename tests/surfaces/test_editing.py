@@ -333,17 +333,19 @@ def test_older_state_of_another_query_is_refused(project: Project) -> None:
     assert 'it was: COUNT(*) by "k"' in error.message
 
 
-def test_files_of_the_same_names_in_another_folder_go_on(project: Project) -> None:
+@pytest.mark.parametrize("watch", ["", ", watch = true"])
+def test_files_of_the_same_names_in_another_folder_go_on(watch: str, project: Project) -> None:
     (project.folder / "a").mkdir()
     (project.folder / "b").mkdir()
     project.write(ROWS, "a/1.jsonl")
     project.write(MORE, "a/2.jsonl")
-    first = edited(COUNTS, ("'in.jsonl'", "'a/*.jsonl'"))
-    assert project.run(first).rows == 5
+    first = edited(COUNTS, ("'in.jsonl'", f"'a/*.jsonl'{watch}"))
+    assert project.run(first, rows_max=5).rows == 5
     for name in ("1.jsonl", "2.jsonl"):
         shutil.copy(project.folder / "a" / name, project.folder / "b" / name)
     project.write(MORE, "b/2.jsonl")
-    assert project.run(edited(first, ("'a/*", "'b/*"))).rows == 2
+    assert project.run(edited(first, ("'a/*", "'b/*")), rows_max=2).rows == 2
+    assert project.last()["n"] == 3
     check_refused(
         project.run(first.replace("*.jsonl", "?.jsonl")), "the source's path: was 'b/*.jsonl', is 'a/?.jsonl'"
     )

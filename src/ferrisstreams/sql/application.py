@@ -63,9 +63,14 @@ def parse_application(
     try:
         catalog = Catalog(resolve_reference, infer, read_config)
         catalog.add_tables(tables or {})
-        return _Application(script, engine.work, catalog).bind()
+        return bind_script(script, engine.work, catalog)
     finally:
         engine.close()
+
+
+def bind_script(script: Script, connection: Connection, catalog: Catalog) -> ApplicationPlan:
+    """Bind a script that is parsed. The catalog takes its streams in. Raises `SqlError` with an exact place."""
+    return _Application(script, connection, catalog).bind()
 
 
 @dataclass(slots=True)

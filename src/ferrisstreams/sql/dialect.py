@@ -449,12 +449,17 @@ def _is_array_word(node: exp.Expr | None) -> bool:
 class FerrisGenerator(DuckDBGenerator):
     #: A name that was written without quotes keeps matching without case.
     RESERVED_KEYWORDS: ClassVar[set[str]] = set()
+    #: INTO is refused as it is written, and not as the CREATE TABLE that it would become.
+    SUPPORTS_SELECT_INTO = True
 
     TRANSFORMS: ClassVar[dict[type[exp.Expr], Callable[..., str]]] = {
         **DuckDBGenerator.TRANSFORMS,
         MessageKey: lambda self, node: f"{self.sql(node, 'this')} PRIMARY KEY",
         exp.WithinGroup: lambda self, node: f"{self.sql(node, 'this')} WITHIN GROUP ({_one_line(self, node)})",
         exp.Filter: lambda self, node: f"{self.sql(node, 'this')} FILTER (WHERE {self.sql(node.expression, 'this')})",
+        #: Refused, but not lost before.
+        exp.IgnoreNulls: lambda self, node: f"{self.sql(node, 'this')} IGNORE NULLS",
+        exp.RespectNulls: lambda self, node: f"{self.sql(node, 'this')} RESPECT NULLS",
         exp.Paren: lambda self, node: _paren(self, node),
         exp.JSONExtract: lambda self, node: _arrow(self, node, "->"),
         exp.JSONExtractScalar: lambda self, node: _arrow(self, node, "->>"),

@@ -15,22 +15,44 @@ from difflib import SequenceMatcher
 
 from sqlglot.tokenizer_core import Token, TokenType
 
+from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import InternalError
+from ferrisstreams.sql.context import Context
+from ferrisstreams.sql.function_aliases import without_aliases
+from ferrisstreams.sql.functions import load_functions
 from ferrisstreams.sql.lexer import Comment, annotation_of, comments, tokenize
 from ferrisstreams.sql.printer import print_script, print_statement
 from ferrisstreams.sql.source_text import SourceText
-from ferrisstreams.sql.statements import Script, parse_statements
+from ferrisstreams.sql.statements import DeclareStream, Script, parse_statements
+from ferrisstreams.sql.syntax import StreamWindow, WindowBound
+from ferrisstreams.sql.window_binding import check_windows
 
 
 def format_text(text: str, path: str) -> str:
     """The canonical form, ending with a newline. It parses to the same statements, with the same comments.
 
-    Raises `SqlError` for a text that does not parse.
+    Raises `SqlError` for a text that does not parse, and for a window that is not the one it says it is.
     """
     script = parse_statements(text, path)
+    _check_windows(script)
     formatted = _Formatter(script).text()
     _check(script, formatted)
     return formatted
+
+
+def _check_windows(script: Script) -> None:
+    statements = [each for each in script.statements if not isinstance(each, DeclareStream)]
+    windowed = [each for each in statements if each.query.find(StreamWindow, WindowBound) is not None]
+    if not windowed:
+        return
+    engine = Engine(EngineSettings())
+    try:
+        functions = load_functions(engine.work)
+        for statement in windowed:
+            context = Context(script.source, engine.work, functions, statement.span)
+            check_windows(context, without_aliases(context, statement.query))
+    finally:
+        engine.close()
 
 
 def _check(script: Script, formatted: str) -> None:

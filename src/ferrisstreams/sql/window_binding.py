@@ -19,8 +19,8 @@ from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import is_header_item
 from ferrisstreams.sql.relations import Relation, scan_in, traced
 from ferrisstreams.sql.resolve import EVENT_TIME, Scope, refuse_clauses, resolve
-from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, span_of
-from ferrisstreams.sql.windows import Grace, WrittenWindow, read_window
+from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, WindowBound, span_of
+from ferrisstreams.sql.windows import Grace, WrittenWindow, read_bound, read_window
 
 LATENESS = "allowed.lateness"
 
@@ -50,6 +50,20 @@ def window_and_group(context: Context, node: exp.Select) -> tuple[WrittenWindow 
     if window.key is not None:
         others.append(window.key)
     return window, [item for item in others if not is_edge(item)]
+
+
+def check_windows(context: Context, query: exp.Expression) -> None:
+    """Whether each SELECT has the window that it says it has. Raises `SqlError`.
+
+    One canonical spelling stands for all, so that a wrong one would become right by being written anew.
+    """
+    for select in query.find_all(exp.Select):
+        own = [node for node in select.find_all(StreamWindow, WindowBound) if node.find_ancestor(exp.Select) is select]
+        if own:
+            window, _ = window_and_group(context, select)
+            for bound in own:
+                if isinstance(bound, WindowBound):
+                    read_bound(context, bound, window)
 
 
 def _in_clauses(context: Context, node: exp.Select) -> list[StreamWindow]:

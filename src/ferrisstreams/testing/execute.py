@@ -172,9 +172,14 @@ def _columns(prepared: Prepared, sink: CollectingSink) -> tuple[str, ...]:
 # -- the plan
 
 
-def _job(case: Case) -> JobPlan:
+def text_of(case: Case) -> str:
+    """The application of a case: its streams and its query."""
     declared = [f"CREATE STREAM {_declaration(stream)};\n" for stream in case.streams]
-    plan = parse_application("".join(declared) + case.query, str(case.path))
+    return "".join(declared) + case.query
+
+
+def _job(case: Case) -> JobPlan:
+    plan = parse_application(text_of(case), str(case.path))
     if len(plan.jobs) != 1:
         raise SqlError(f"a case has one job, this one has {len(plan.jobs)}", "E1209", "write a case for each job")
     job = plan.jobs[0]
