@@ -34,8 +34,9 @@ _NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 
 def refuse_lost_words(tokens: Sequence[Token]) -> None:
     """Raises `RefusedSyntaxError` for a word of SQL that stands where a name would."""
+    settings = _places_of_settings(tokens)
     for at, token in enumerate(tokens):
-        if token.token_type not in _OPENING:
+        if token.token_type not in _OPENING or at in settings:
             continue
         before = tokens[at - 1].token_type if at else None
         behind = tokens[at + 1].token_type if at + 1 < len(tokens) else None
@@ -48,6 +49,18 @@ def refuse_lost_words(tokens: Sequence[Token]) -> None:
             raise RefusedSyntaxError(
                 token_span(token), f"{token.text} is a word of SQL here, not a name", "E1001", quote_hint(token.text)
             )
+
+
+def _places_of_settings(tokens: Sequence[Token]) -> frozenset[int]:
+    """Where the settings of `WITH (…)` are, whose keys may be made of any words: `fetch-size`."""
+    found: list[int] = []
+    depth = 0
+    for at, token in enumerate(tokens):
+        opens = token.token_type is TokenType.L_PAREN
+        if depth or (opens and at and tokens[at - 1].token_type is TokenType.WITH):
+            found.append(at)
+            depth += opens - (token.token_type is TokenType.R_PAREN)
+    return frozenset(found)
 
 
 #: Pairs that need nothing behind them, or a word: `GROUP BY ALL`, `IS NOT DISTINCT FROM`.

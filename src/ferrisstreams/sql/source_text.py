@@ -57,7 +57,8 @@ class SourceText:
         return Position(self.path, line, column, masked.text, marked, caret + 1)
 
     def error(self, span: Span, message: str, code: str, hint: str | None = None) -> SqlError:
-        return SqlError(self.without_secrets(message), code, hint, self.position(span))
+        shown = self.without_secrets(hint) if hint is not None else None
+        return SqlError(self.without_secrets(message), code, shown, self.position(span))
 
     def without_secrets(self, message: str) -> str:
         """A message that may quote the text."""

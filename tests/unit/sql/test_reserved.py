@@ -11,6 +11,7 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import Project
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.dialect import Ferris
+from ferrisstreams.sql.formatter import format_text
 from ferrisstreams.sql.statements import StreamAs, parse_statements
 
 FORMS = (
@@ -107,3 +108,8 @@ def test_column_cannot_be_declared_as_a_value(name: str) -> None:
     with pytest.raises(SqlError, match="is a value of SQL, not a name"):
         parse_statements(f"CREATE STREAM s ({name} INT) WITH (path = 'x')", "app.sql")
     parse_statements(f"CREATE STREAM s (\"{name}\" INT) WITH (path = 'x')", "app.sql")
+
+
+def test_setting_may_be_named_by_any_words() -> None:
+    text = "CREATE STREAM t (a INT) WITH (connector = 'file', path = 'x', fetch-size = 1);"
+    assert "fetch-size" in format_text(text, "app.sql")
