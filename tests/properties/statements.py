@@ -22,6 +22,7 @@ from functools import cached_property
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.compile.compiler import take_plan_apart
@@ -46,6 +47,10 @@ DECLARATION = (
     " WATERMARK FOR ts AS ts - INTERVAL '1' MINUTE)"
     " WITH ('connector' = 'file', 'path' = 'records', 'format' = 'json');\n"
 )
+
+
+#: The line of the first expression of a query.
+FIRST_LINE = DECLARATION.count("\n") + 2
 
 
 @dataclass(frozen=True)
@@ -165,12 +170,19 @@ def _quoted(name: str) -> str:
 
 
 def _items(expressions: Sequence[str]) -> str:
-    return "".join(f", {expression} AS c{number}" for number, expression in enumerate(expressions, start=1))
+    return "".join(f",\n{expression} AS c{number}" for number, expression in enumerate(expressions, start=1))
 
 
 def _rows(table: object) -> list[tuple[object, ...]]:
-    columns = [column.to_pylist() for column in table.columns]  # type: ignore[attr-defined]
+    columns = [_values(column) for column in table.columns]  # type: ignore[attr-defined]
     return sorted(zip(*columns, strict=True), key=lambda row: str(row[0]))
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):  # A time that Python has not: one with nanoseconds, or beyond its years.
+        return [column.slice(row, 1).to_string() for row in range(len(column))]
 
 
 @dataclass(frozen=True)
@@ -186,6 +198,7 @@ class Streams:
         self._records = Records({"p": tuple(records)})
 
     def text(self, kind: Kind, expressions: Sequence[str]) -> str:
+        """Each expression stands in a line of its own, the first one in line `FIRST_LINE`."""
         return f"{DECLARATION}SELECT {kind.first}{_items(expressions)} FROM s {kind.behind}"
 
     def plan(self, text: str) -> JobPlan:
@@ -270,7 +283,7 @@ class Asking:
     def _split(
         self, items: Sequence[str], ask: Callable[[list[str]], object], errors: type[Exception]
     ) -> list[tuple[str, Exception | None]]:
-        """Each item with what `ask` raises for it alone, found by halves."""
+        """Each item with what `ask` raises for it alone, found by the place of the error, or by halves."""
         pending = [list(items)] if items else []
         results: list[tuple[str, Exception | None]] = []
         while pending:
@@ -278,8 +291,11 @@ class Asking:
             try:
                 ask(group)
             except errors as error:
+                blamed = _blamed(error, len(group))
                 if len(group) == 1:
                     results.append((group[0], error))
+                elif blamed is not None:
+                    pending += [group[:blamed] + group[blamed + 1 :], [group[blamed]]]
                 else:
                     middle = len(group) // 2
                     pending += [group[middle:], group[:middle]]
@@ -376,6 +392,14 @@ class Asking:
         _compare(came.rows, expected)
         if came.failed != ROWS - len(came.rows):
             raise Unequal(f"{came.failed} letters for {ROWS - len(came.rows)} rows")
+
+
+def _blamed(error: Exception, count: int) -> int | None:
+    """Which of the expressions an error points at."""
+    if not isinstance(error, FerrisError) or error.position is None:
+        return None
+    number = error.position.line - FIRST_LINE
+    return number if 0 <= number < count else None
 
 
 def _meaning(plan: JobPlan) -> object:

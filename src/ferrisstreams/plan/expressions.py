@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from sqlglot import exp
 from sqlglot.errors import ParseError
@@ -29,6 +30,11 @@ def column(name: str) -> exp.Column:
 def parsed_type(type_: str) -> exp.DataType:
     """The tree of a type in the engine's words. One that the parser does not know (`TUPLE(INTEGER)`) is kept word by
     word: the engine knows its own types."""
+    return _parsed_type(type_).copy()
+
+
+@lru_cache(maxsize=1024)
+def _parsed_type(type_: str) -> exp.DataType:
     try:
         return exp.DataType.build(type_, dialect="duckdb")
     except ParseError:

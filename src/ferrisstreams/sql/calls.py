@@ -51,6 +51,10 @@ def has_aggregate(context: Context, node: exp.Expr) -> bool:
     return any(is_aggregate(context, part) for part in node.walk())
 
 
+#: What is written for a function that gives a TYPE, which no row can hold.
+_INSTEAD = {"get_type": "typeof(…) gives the name of a type", "make_type": "write the type's name in a CAST"}
+
+
 def check_call(context: Context, node: exp.Expr) -> None:
     """Refuse what may not be called. Raises `SqlError`."""
     name = call_name(node)
@@ -66,7 +70,7 @@ def check_call(context: Context, node: exp.Expr) -> None:
             hint = f"did you mean {near}?" if near else "functions are those of DuckDB"
             raise context.error(node, f"there is no function {name}", "E1101", hint)
         case Kind.REFUSED:
-            raise context.error(node, f"{name} is not callable", "E1202", _SEALED)
+            raise context.error(node, f"{name} is not callable", "E1202", _INSTEAD.get(name, _SEALED))
         case Kind.SET:
             raise context.error(node, f"{name.upper()} is not supported", "E1201", _UNNEST)
         case Kind.WINDOW:

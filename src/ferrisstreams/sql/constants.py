@@ -45,6 +45,14 @@ _TEXTS = ("a", "b", "")
 #: Calls whose arguments can be any text. So can what is compared with a pattern.
 _FORMATS = frozenset({"format", "printf"})
 
+#: Calls that make a value as long as a number says, which costs gigabytes; and from where on.
+_GROWING = frozenset(
+    {
+        "array_resize", "bar", "bitstring", "generate_series", "list_resize", "lpad", "range", "repeat", "rpad",
+    }
+)  # fmt: skip
+_LONG = 1_000_000
+
 _SAMPLE, _PART = "_sample", "_o"
 
 _HINT = "it fails whatever the row: correct the constant, or put it into TRY(…) where NULL is meant"
@@ -98,7 +106,17 @@ def _trials(context: Context, tree: exp.Expression) -> Iterator[_Trial]:
 
 def _is_guarded(node: exp.Expr) -> bool:
     """Whether what fails inside is meant to, or cannot be tried."""
-    return call_name(node) in ("try", "error", "struct_extract") or isinstance(node, exp.Lambda | exp.Comprehension)
+    kinds = (exp.Lambda, exp.Comprehension)
+    return call_name(node) in ("try", "error", "struct_extract") or isinstance(node, kinds) or _grows(node)
+
+
+def _grows(node: exp.Expr) -> bool:
+    return call_name(node) in _GROWING and any(_is_long(part) for part in node.find_all(exp.Literal))
+
+
+def _is_long(node: exp.Literal) -> bool:
+    """Whether a value of this length takes the engine long to make; of a longer one it says at once that it cannot."""
+    return not node.is_string and node.name.isdecimal() and _LONG < int(node.name[:20]) <= 1 << 32
 
 
 def _trial(context: Context, node: exp.Expression) -> _Trial | None:
@@ -155,6 +173,7 @@ def _is_constant(context: Context, node: exp.Expr) -> bool:
         isinstance(part, exp.Column | exp.Lambda | exp.Comprehension | exp.Star)
         or part.meta_get(VOLATILE) is not None
         or call_name(part) in ("error", "try")
+        or _grows(part)
         or is_aggregate(context, part)
         for part in node.walk()
     )
@@ -185,11 +204,15 @@ def _refuse_first(context: Context, typed: Sequence[_Typed], fails: _Fails) -> N
     """Raises `SqlError` for the first of them that fails."""
     if not typed or fails(context, typed) is None:
         return
-    for item in typed:
-        error = fails(context, [item])
-        if error is not None:
-            hint = _HINT if isinstance(error, DataError) else None
-            raise explain_bind_error(context, _culprit(context, item, fails, error), error, hint)
+    if len(typed) > 1:
+        middle = len(typed) // 2
+        _refuse_first(context, typed[:middle], fails)
+        _refuse_first(context, typed[middle:], fails)
+        return
+    error = fails(context, typed)
+    assert error is not None
+    hint = _HINT if isinstance(error, DataError) else None
+    raise explain_bind_error(context, _culprit(context, typed[0], fails, error), error, hint)
 
 
 def _culprit(context: Context, item: _Typed, fails: _Fails, failure: DataError | BindError) -> exp.Expression:
@@ -233,7 +256,9 @@ def _fails_for_samples(context: Context, typed: Sequence[_Typed]) -> DataError |
         for tree in _renamed(typed)
     ]
     try:
-        found = context.connection.rows(exp.select(*fail).from_(_samples(typed)).where(_plain_rows()))
+        found = context.connection.rows(
+            exp.select(*fail).from_(_samples(typed), copy=False).where(_plain_rows(), copy=False)
+        )
     except (BindError, DataError) as error:
         return error
     return _error(context, typed, _plain_rows()) if any(found[0]) else None
@@ -253,7 +278,9 @@ def _error(context: Context, typed: Sequence[_Typed], rows: exp.Expression) -> D
     trees = [exp.alias_(tree, f"c{place}") for place, tree in enumerate(_renamed(typed))]
     try:
         # Kept as a table: not every value of the engine is one of Python's.
-        context.connection.materialize("_trials", exp.select(*trees).from_(_samples(typed)).where(rows))
+        context.connection.materialize(
+            "_trials", exp.select(*trees, copy=False).from_(_samples(typed), copy=False).where(rows, copy=False)
+        )
     except (BindError, DataError) as error:
         return error
     return None

@@ -18,6 +18,7 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
+from ferrisstreams.sql.functions import TAKES_LAMBDA
 from ferrisstreams.sql.refusals import refused_create, refused_statement
 from ferrisstreams.sql.reserved import quote_hint
 from ferrisstreams.sql.syntax import (
@@ -50,6 +51,9 @@ class Tail:
 
 
 class FerrisParser(WindowParser):
+    #: The function whose arguments are being read.
+    _called = ""
+
     FUNCTIONS: ClassVar = {name: DuckDBParser.FUNCTIONS[name] for name in _TYPED_AGGREGATES}
 
     FUNCTION_PARSERS: ClassVar = {
@@ -342,6 +346,8 @@ class FerrisParser(WindowParser):
 
     def _parse_lambda(self, alias: bool = False) -> exp.Expr | None:
         """An argument of a call. DISTINCT stands before the first of several; sqlglot makes one of them all."""
+        if self._is_json_arrow():
+            return self._parse_order(self._parse_disjunction())
         if not self._match(TokenType.DISTINCT):
             return super()._parse_lambda(alias)
         argument = self._parse_disjunction()
@@ -349,6 +355,15 @@ class FerrisParser(WindowParser):
             self._fail_expected("an expression after DISTINCT")
         distinct = self.expression(exp.Distinct(expressions=[argument]))
         return self._parse_limit(self._parse_respect_or_ignore_nulls(self._parse_order(distinct)))
+
+    def _is_json_arrow(self) -> bool:
+        """Whether `j -> 'a'` is a value of JSON: to sqlglot it is a lambda in any call, to the engine only in some."""
+        behind = self._tokens[self._index + 2].token_type if self._index + 2 < len(self._tokens) else None
+        return (
+            self._next.token_type is TokenType.ARROW
+            and behind in (TokenType.STRING, TokenType.NUMBER)
+            and self._called not in TAKES_LAMBDA
+        )
 
     def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
         return self._parse_csv(self._parse_projection), None
@@ -369,7 +384,15 @@ class FerrisParser(WindowParser):
         if self._curr.token_type == TokenType.GROUP_BY and self._next.token_type == TokenType.ALL:
             self._advance(2)
             return exp.Group(all=True)
-        return super()._parse_group(skip_group_by_token)
+        group = super()._parse_group(skip_group_by_token)
+        word = self._curr
+        if group is not None and not any(group.args.values()):
+            if not word or not word.text.isidentifier():
+                self._fail_expected("a column or an expression after GROUP BY")
+            raise RefusedSyntaxError(
+                token_span(word), f"{word.text} is a word of SQL here, not a name", "E1001", quote_hint(word.text)
+            )
+        return group
 
     def _parse_column_ops(self, this: exp.Expr | None) -> exp.Expr | None:
         if isinstance(this, exp.Literal) and this.is_number and self._match(TokenType.DOT, advance=False):
@@ -430,8 +453,10 @@ class FerrisParser(WindowParser):
         optional_parens: bool = True,
         any_token: bool = False,
     ) -> exp.Expr | None:
-        first = self._curr
+        first, outer = self._curr, self._called
+        self._called = first.text.lower()
         call = super()._parse_function_call(functions, anonymous, optional_parens, any_token)
+        self._called = outer
         if call is not None:
             mark(call, first)
         return call

@@ -23,7 +23,7 @@ from ferrisstreams.sql.functions import load_functions
 from ferrisstreams.sql.lexer import Comment, annotation_of, comments, tokenize
 from ferrisstreams.sql.printer import print_script, print_statement
 from ferrisstreams.sql.source_text import SourceText
-from ferrisstreams.sql.statements import DeclareStream, Script, parse_statements
+from ferrisstreams.sql.statements import DeclareStream, Script, Statement, parse_statements, too_deep
 from ferrisstreams.sql.syntax import StreamWindow, WindowBound
 from ferrisstreams.sql.window_binding import check_windows
 
@@ -92,6 +92,13 @@ class _Places:
     behind: dict[int, list[Comment]] = field(default_factory=lambda: defaultdict(list))
 
 
+def _printed(source: SourceText, statement: Statement) -> str:
+    try:
+        return print_statement(statement, annotations=False)
+    except RecursionError as error:
+        raise too_deep(source, statement.span) from error
+
+
 class _Formatter:
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -113,7 +120,7 @@ class _Formatter:
             if head and self._is_blank_above(token.start):
                 head.append(None)
         blocks = [
-            _block(print_statement(statement, annotations=False), self._written(index), places)
+            _block(_printed(self._script.source, statement), self._written(index), places)
             for index, (statement, places) in enumerate(zip(self._script.statements, self._places, strict=True))
         ]
         if self._end:

@@ -30,7 +30,7 @@ _REFUSED = re.compile(
       | getenv | getvariable | setvariable | set_config | nextval | currval | setval | setseed | sleep_ms | write_log
       | stats | vector_type | txid_current | in_search_path | session_user | user | version | index_key | invoke
       | get_block_size | (col|obj|shobj)_description | map_to_pg_oid | json_(serialize|deserialize|execute)_.*
-      | parse_duckdb_log_message | create_sort_key | icu_sort_key | variant_bytes_to_variant""",
+      | parse_duckdb_log_message | create_sort_key | icu_sort_key | variant_bytes_to_variant | (get|make)_type""",
     re.VERBOSE,
 )
 
@@ -39,6 +39,14 @@ _AGGREGATE_MACROS = frozenset(
     {
         "geomean", "geometric_mean", "json_group_array", "json_group_object", "json_group_structure",
         "variant_group_array", "wavg", "weighted_avg",
+    }
+)  # fmt: skip
+
+#: Functions that take lambdas.
+TAKES_LAMBDA = frozenset(
+    {
+        "apply", "array_apply", "array_filter", "array_reduce", "array_transform", "filter", "invoke", "list_apply",
+        "list_filter", "list_reduce", "list_transform", "reduce",
     }
 )  # fmt: skip
 

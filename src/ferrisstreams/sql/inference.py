@@ -58,8 +58,9 @@ _QUOTED_NAME = re.compile(r'"(\w+)"\(')
 def over_types(expressions: Sequence[exp.Expression], schema: Schema) -> exp.Select:
     """The expressions over an empty table with these columns; aggregates are allowed."""
     typed = [exp.alias_(typed_as(exp.null(), item.type), item.name, quoted=True) for item in schema]
-    table = exp.select(*(typed or [exp.alias_(exp.null(), "_nothing", quoted=True)])).subquery(_INPUT)
-    select = exp.Select(expressions=[expression.copy() for expression in expressions]).from_(table)
+    columns = exp.Select(expressions=typed or [exp.alias_(exp.null(), "_nothing", quoted=True)])
+    table = columns.subquery(_INPUT, copy=False)
+    select = exp.Select(expressions=[expression.copy() for expression in expressions]).from_(table, copy=False)
     put_engine_names(select)
     select.set("group", exp.Group(all=True))
     return select

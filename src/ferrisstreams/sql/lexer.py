@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token, TokenType
@@ -73,9 +74,14 @@ def split(source: SourceText) -> list[Piece]:
 def tokenize(source: SourceText) -> list[Token]:
     """All tokens, semicolons too. Raises `SqlError`."""
     try:
-        return Ferris().tokenize(source.text)
+        tokens = Ferris().tokenize(source.text)
     except TokenError as error:
         raise source.error(Span(0, 1), "this text cannot be read as SQL", "E1001") from error
+    for before, token in pairwise(tokens):
+        # To sqlglot a word behind `@` is a parameter's name; to the engine `@ NULL` is an operator and a value.
+        if before.token_type == TokenType.PARAMETER and token.token_type == TokenType.VAR:
+            token.token_type = Ferris.Tokenizer.KEYWORDS.get(token.text.upper(), TokenType.VAR)
+    return tokens
 
 
 def _pieces(tokens: list[Token], annotations: list[Annotation]) -> list[Piece]:

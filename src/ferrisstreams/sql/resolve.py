@@ -203,7 +203,7 @@ def _extract_fields(context: Context, holder: exp.Expression) -> None:
 def _field(value: exp.Expr, name: exp.Expr) -> exp.Expression:
     """`value.name` in a form that cannot be taken for a table's column."""
     field_name = exp.Literal.string(name.name)
-    call = exp.Anonymous(this="STRUCT_EXTRACT", expressions=[value.copy(), field_name])
+    call = exp.Anonymous(this="STRUCT_EXTRACT", expressions=[value, field_name])
     span = span_of(name)
     if span is not None:
         place(field_name, span)

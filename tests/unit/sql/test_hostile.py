@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from ferrisstreams.errors import SqlError
 from ferrisstreams.sql.application import parse_application
+from ferrisstreams.sql.formatter import format_text
 from ferrisstreams.sql.printer import print_script
 from ferrisstreams.sql.statements import parse_statements
 
@@ -114,6 +116,85 @@ def test_any_characters_parse_or_are_refused(text: str) -> None:
 )
 def test_long_and_deep_statements_parse_or_are_refused(text: str) -> None:
     _parses_or_refuses(text)
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "-- nothing", "/* nothing */", ";;;", "-- a\r\n-- b\r\n"], ids=repr)
+def test_a_text_without_a_statement_is_refused_at_its_beginning(text: str) -> None:
+    with pytest.raises(SqlError, match="there is no statement here") as refused:
+        parse_application(text, "app.sql")
+    assert str(refused.value.position) == "app.sql:1:1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["'abc", '"abc', "$$abc", "$tag$abc", "e'abc", "x'41", "`abc", "/* abc"],
+)
+def test_what_is_never_closed_is_refused_where_it_opens(text: str) -> None:
+    error = _refusal(f"SELECT {text}")
+    assert error is not None
+    assert "never closed" in error.message
+    assert error.position is not None
+    assert error.position.column in (8, 9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT " + "9" * 400 + " AS n FROM t",
+        "SELECT a FROM t WHERE a > " + "1" * 60,
+        "SELECT l[" + "9" * 40 + "] AS n FROM t",
+        "SELECT 0x" + "F" * 100 + " AS n FROM t",
+        "SELECT INTERVAL '" + "9" * 40 + "' DAY AS n FROM t",
+        "SELECT count(*) FROM t GROUP BY TUMBLE(ts, INTERVAL '" + "9" * 40 + "' DAY)",
+        "SELECT count(*) FROM t WINDOW TUMBLING(" + "9" * 24 + "m)",
+        "SELECT CAST(a AS DECIMAL(99999999999999999999,2)) AS n FROM t",
+        "SELECT a FROM t WITH (rows = " + "9" * 400 + ")",
+        "SELECT $" + "9" * 30 + " FROM t",
+        "SELECT repeat(b, 99999999999999) AS n FROM t",
+        "SELECT range(9999999999999) AS n FROM t",
+    ],
+    ids=lambda text: text[:28],
+)
+def test_huge_numbers_parse_or_are_refused(text: str) -> None:
+    _parses_or_refuses(text)
+
+
+@pytest.mark.parametrize("call", ["lpad('x', 2000000000, 'y')", "repeat('x', 4000000000)", "range(500000000)"])
+def test_a_constant_that_takes_gigabytes_is_not_made_to_check_it(call: str) -> None:
+    began = time.process_time()
+    _refusal(f"SELECT {call} AS n FROM t")
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT \u200ba FROM t",
+        "SELECT a\u202e FROM t",
+        "SELECT \u201ca\u201d FROM t",
+        "SELECT a \u2013 1 AS n FROM t",
+        "SELECT \u0430 FROM t",
+        "SELECT \u0661 FROM t",
+        "SELECT a FROM t\u037e",
+        "SELECT a\uff0c b FROM t",
+    ],
+    ids=ascii,
+)
+def test_letters_that_look_like_others_are_refused_at_their_place(text: str) -> None:
+    error = _refusal(text)
+    assert error is not None
+    assert error.position is not None
+    assert error.position.line == DECLARED.count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["a" + "::INT" * 2000, "t" + ".s" * 2000, "b" + "->'a'" * 1000, "l" + "[1]" * 1000],
+    ids=lambda text: text[:8],
+)
+def test_a_chain_that_is_too_deep_is_refused_by_fmt_too(expression: str) -> None:
+    with pytest.raises(SqlError, match="nested too deeply"):
+        format_text(f"SELECT {expression} AS n FROM t", "app.sql")
 
 
 def test_the_parser_writes_nothing_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
