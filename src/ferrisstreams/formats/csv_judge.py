@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Diagnosis, Fetch, RawRecord, Rejected
+from ferrisstreams.batch import Diagnosis, Fetch
 from ferrisstreams.duck.engine import Connection, DataError, arrow_table, column, text
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.csv_reader import SHOWN, WHICH, Block, CsvReader, record_bytes
 from ferrisstreams.formats.csv_records import SKIPPED, CsvRecords, line_count, lined
-from ferrisstreams.formats.diagnosis import Fault, column_fault, create_table, shortened_bytes, utf8_fault
+from ferrisstreams.formats.diagnosis import Fault, column_fault, create_table, shortened_bytes, undecoded, utf8_fault
 from ferrisstreams.formats.expressions import number, table_function
 from ferrisstreams.formats.messages import csv_framed
 from ferrisstreams.formats.reading import ReadColumn
@@ -92,7 +92,7 @@ class CsvJudge:
         failed = sorted({*missing, *faults})
         records = self._records.raw(fetch, data, failed, are_lines)
         letters = [
-            _letter(fetch, row, faults.get(row) or self._shape_fault(record.value or b"", block.fields.count), record)
+            undecoded(fetch, row, faults.get(row) or self._shape_fault(record.value or b"", block.fields.count), record)
             for row, record in zip(failed, records, strict=True)
         ]
         return Diagnosis(self._good, letters)
@@ -256,19 +256,3 @@ def _ordinals(places: Sequence[int], missing: Sequence[int]) -> list[int]:
     """The ordinals of rows at these places among all but the missing ones (ascending)."""
     before = [row - index for index, row in enumerate(missing)]
     return [place + bisect_right(before, place) for place in places]
-
-
-def _letter(fetch: Fetch, row: int, fault: Fault, record: RawRecord) -> Rejected:
-    return Rejected(
-        value=record.value,
-        code=fault.code,
-        message=fault.message,
-        stage="decode",
-        partition=fetch.partition,
-        offset=record.offset,
-        position=record.position,
-        row=row,
-        key=record.key,
-        headers=record.headers,
-        timestamp_ms=record.timestamp_ms,
-    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from ferrisstreams.batch import Fetch, RawRecord, Rejected
 from ferrisstreams.errors import InternalError
 
 _TEXT_LENGTH_MAX = 80
@@ -15,6 +16,23 @@ _TEXT_LENGTH_MAX = 80
 class Fault:
     code: str
     message: str
+
+
+def undecoded(fetch: Fetch, row: int, fault: Fault, record: RawRecord) -> Rejected:
+    """The record that does not decode, with what is wrong with it; `row` is its ordinal in the fetch."""
+    return Rejected(
+        value=record.value,
+        code=fault.code,
+        message=fault.message,
+        stage="decode",
+        partition=fetch.partition,
+        offset=record.offset,
+        position=record.position,
+        row=row,
+        key=record.key,
+        headers=record.headers,
+        timestamp_ms=record.timestamp_ms,
+    )
 
 
 def shortened(value: str) -> str:

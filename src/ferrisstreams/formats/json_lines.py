@@ -10,7 +10,7 @@ from ferrisstreams.batch import Diagnosis, Fetch, RawRecord, Rejected
 from ferrisstreams.connectors.framing import LineFraming
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import InternalError
-from ferrisstreams.formats.diagnosis import Fault, column_fault, shortened_bytes, utf8_fault
+from ferrisstreams.formats.diagnosis import Fault, column_fault, shortened_bytes, undecoded, utf8_fault
 from ferrisstreams.formats.expressions import any_of, call, number, table_function, text, type_map
 from ferrisstreams.formats.json_columns import Form, JsonColumn, json_columns
 from ferrisstreams.formats.json_judge import LINE, Failed, JsonJudge, Verdict, json_lines
@@ -152,20 +152,7 @@ class JsonLinesDecoder:
         records = self.raw(fetch, [one.row for one in failed])
         faults = [_fault(fetch, one, record.value) for one, record in zip(failed, records, strict=True)]
         return [
-            Rejected(
-                value=record.value,
-                code=fault.code,
-                message=fault.message,
-                stage="decode",
-                partition=fetch.partition,
-                offset=record.offset,
-                position=record.position,
-                row=one.row,
-                key=record.key,
-                headers=record.headers,
-                timestamp_ms=record.timestamp_ms,
-            )
-            for one, record, fault in zip(failed, records, faults, strict=True)
+            undecoded(fetch, one.row, fault, record) for one, record, fault in zip(failed, records, faults, strict=True)
         ]
 
 
