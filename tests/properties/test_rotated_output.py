@@ -43,6 +43,13 @@ class World:
         self.decide()
         self.sink.confirm(self.mark)
 
+    def die(self) -> None:
+        """What the system does for a process that is killed: its locks are freed, and nothing else is done."""
+        descriptor = self.sink._claim._fd
+        assert descriptor is not None
+        os.close(descriptor)
+        self.begin()
+
     def begin(self) -> None:
         self.behind = []
         self.sink = RotatingSink(self.settings, self.clock)
@@ -64,13 +71,13 @@ class World:
                 self.decide()
                 self.sink.confirm(self.mark)
             case "crash":
-                self.begin()
+                self.die()
             case "crash prepared":
                 self.sink.flush()
-                self.begin()
+                self.die()
             case "crash decided":
                 self.decide()
-                self.begin()
+                self.die()
             case "rollback":
                 self.sink.rollback(self.mark)
                 self.behind = []
