@@ -6,9 +6,16 @@ import re
 import uuid
 
 import pytest
+from hypothesis import settings
 
 from ferrisstreams.testing.broker import Cluster
 from tests.kafka_broker import begin_run, end_run, run_cluster
+
+# The draws of a property are the same in every run, so that a change is blamed for what it did alone; new draws come
+# from `make fuzz` and `--hypothesis-profile=random`.
+settings.register_profile("suite", derandomize=True, database=None)
+settings.register_profile("random")
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
