@@ -23,7 +23,7 @@ demo: setup ## run the example jobs: a window over real flights, then one over a
 	@sh examples/demo.sh
 
 demo-kafka: setup ## the same over Kafka: start a broker, fill a topic, run a window, clean up (needs Java 17 and Maven)
-	@$(VENV)/python examples/kafka/demo.py
+	@$(VENV)/python -m examples.kafka.demo
 
 test: setup lint ## all checks: style, types, layers, and every test
 	$(VENV)/python -m pytest -n 2 --dist worksteal -q

@@ -8,7 +8,7 @@ import uuid
 import pytest
 from hypothesis import settings
 
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.kafka_broker import begin_run, end_run, run_cluster
 
 # The draws of a property are the same in every run, so that a change is blamed for what it did alone; new draws come

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ferrisstreams.errors import FatalConnectorError
-from ferrisstreams.testing.broker import Broker, Cluster, end_process
+from tests.broker import Broker, Cluster, end_process
+from tests.broker_jars import BrokerError
 
 #: Address of a broker that runs already.
 ADDRESS = "FERRIS_TEST_KAFKA"
@@ -48,7 +48,7 @@ def run_cluster() -> Cluster:
         return Cluster(given)
     try:
         return Cluster(_address(Path(os.environ[_FOLDER])))
-    except FatalConnectorError as error:
+    except BrokerError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no broker: {error}")

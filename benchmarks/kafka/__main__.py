@@ -21,7 +21,7 @@ from benchmarks.kafka.report import Circumstances, page
 from benchmarks.kafka.results import Found, Results, Row, Section
 from benchmarks.kafka.run import Bench, System
 from benchmarks.kafka.topics import fill
-from ferrisstreams.testing.broker import Broker
+from tests.broker import Broker
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks-kafka.md"
 

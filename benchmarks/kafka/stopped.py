@@ -22,7 +22,7 @@ from benchmarks.kafka.process import MEGABYTE_KB, Watched
 from benchmarks.kafka.run import STALL_SECONDS, RunError, how
 from benchmarks.kafka.topics import KEEP, OUTPUT, new_producer, reader, topics_of, write
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
-from ferrisstreams.testing.broker import Broker
+from tests.broker import Broker
 
 #: Records that go through before the sink stops, so that all is open by then.
 FIRST_RECORDS = 1_000

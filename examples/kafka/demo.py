@@ -8,9 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ferrisstreams.connectors.kafka.records import group_lag
-from ferrisstreams.errors import FatalConnectorError
-from ferrisstreams.testing.broker import Broker, Record
+from tests.broker import Broker, Record
+from tests.broker_jars import BrokerError
+from tests.topic_records import group_lag
 
 FOLDER = Path(__file__).parent
 ORDERS = 100_000
@@ -58,5 +58,5 @@ def say(text: str) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except FatalConnectorError as error:
+    except BrokerError as error:
         sys.exit(f"demo-kafka: {error}")

@@ -75,7 +75,6 @@ CODES: Mapping[str, str] = {
     "E4106": "a record that is larger than Kafka takes",
     "E4107": "a position that Kafka no longer holds",
     "E4108": "a request that Kafka refuses",
-    "E4109": "a broker for tests that cannot be started",
     "E4110": "a Kafka transaction whose outcome is not known",
     "E4111": "a Kafka topic that was deleted and made anew",
     "E4112": "a Kafka topic that has other partitions than the job's state is dealt by",

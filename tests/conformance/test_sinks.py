@@ -28,7 +28,7 @@ from ferrisstreams.connectors.memory import MemorySink
 from ferrisstreams.connectors.output_names import OutputNames
 from ferrisstreams.connectors.rotating_sink import RotatingSink, RotatingSinkSettings, Rotation
 from ferrisstreams.errors import StateError
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 
 
 @dataclass

@@ -24,7 +24,7 @@ from ferrisstreams.connectors.framing import CsvFraming, Framing, LineFraming
 from ferrisstreams.connectors.kafka.source import KafkaSource, KafkaSourceSettings
 from ferrisstreams.connectors.memory import MemorySource
 from ferrisstreams.memory_file import MemoryFile
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 
 #: How long a record that is there may take: one of a broker has a way to go.
 PATIENCE_MS = 30_000.0

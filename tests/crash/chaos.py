@@ -24,8 +24,8 @@ from ferrisstreams.clock import SystemClock
 from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.errors import ConnectorError
 from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
-from ferrisstreams.testing.broker import Broker
 from ferrisstreams.testing.chance import Chance
+from tests.broker import Broker
 from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
 
 #: So many that a run takes several seconds: trouble comes in the middle.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ferrisstreams.testing.broker import Cluster
 from tests import processes
+from tests.broker import Cluster
 from tests.crash.conftest import Ended
 from tests.processes import FerrisProcess
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ferrisstreams.testing.broker import Broker
+from tests.broker import Broker
 
 ROWS = 400
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ferrisstreams.connectors.kafka.records import Record
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.crash.kafka_jobs import PARTITIONS, KafkaJob, Kind, events
 
 ROWS = 15_000

@@ -13,7 +13,7 @@ import pytest
 
 from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.crash.conftest import Ended
 from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
 from tests.crash.reader import CommittedReader

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from ferrisstreams.connectors.kafka.records import Record
-from ferrisstreams.testing.broker import Broker, Cluster
+from tests.broker import Broker, Cluster
 from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
 from tests.processes import FerrisProcess
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ferrisstreams.connectors.kafka.records import Record
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.crash.conftest import Ended
 from tests.crash.kafka_jobs import COPY, PARTITIONS, KafkaJob, Kind, assert_rows, events
 

@@ -12,10 +12,10 @@ from threading import Timer
 import pytest
 
 from ferrisstreams.connectors.kafka.records import Record
-from ferrisstreams.testing.broker import Broker
-from ferrisstreams.testing.wire import Wire
+from tests.broker import Broker
 from tests.crash.kafka_jobs import KINDS, KafkaJob, assert_rows, events
 from tests.crash.test_kafka_owner import ended, expected, filled, wait_for_rows, wait_until_stopped
+from tests.wire import Wire
 
 ROWS = 6_000
 #: A test that takes longer has failed.
@@ -104,7 +104,7 @@ def trial(
         yield trial
     finally:
         alarm.cancel()
-        wire.mend()
+        wire.restore()
         frail.thaw()
         trial.process.kill()
         trial.process.communicate()
@@ -138,7 +138,7 @@ def test_commit_whose_answer_is_lost_is_settled_by_the_token(trial: Trial, wire:
     wire.lose_answers()
     trial.process.send_signal(signal.SIGCONT)
     trial.told("job_reopens", code="E4110")
-    wire.mend()
+    wire.restore()
     trial.end()
 
 

@@ -14,7 +14,7 @@ from ferrisstreams.runtime.build import Environment
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.sql.application import parse_application
-from ferrisstreams.testing.broker import Broker, Cluster
+from tests.broker import Broker, Cluster
 
 ROWS = 100_000
 STOP_SECONDS = 5.0

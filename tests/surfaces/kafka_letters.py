@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ferrisstreams.testing.broker import Cluster, Record
+from tests.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris
 
 BAD = (

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.surfaces.applications import LINES, TRADES
 from tests.surfaces.conftest import Ferris
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from examples.kafka.demo import order
-from ferrisstreams.connectors.kafka.records import group_lag
-from ferrisstreams.testing.broker import Cluster, Record
+from tests.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris, Ran
+from tests.topic_records import group_lag
 
 LEDGER_ZERO = {"late": 0, "deduplicated": 0, "dead_lettered": 0, "skipped": 0, "output_rejected": 0, "late_windows": 0}
 

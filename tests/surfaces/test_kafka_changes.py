@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ferrisstreams.testing.broker import Cluster, Record
+from tests.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris
 
 SOURCE = """-- @app: {topic}

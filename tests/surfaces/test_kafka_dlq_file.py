@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ferrisstreams.runtime.faults import REPLAY_POINTS
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.surfaces.conftest import Ferris
 from tests.surfaces.kafka_letters import BAD, bare, run_over_bad
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ferrisstreams.testing.broker import Cluster, Record
+from tests.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris
 
 TRACE = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ferrisstreams.testing.broker import Cluster, Record
+from tests.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris
 
 TICKS = """

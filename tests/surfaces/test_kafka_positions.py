@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ferrisstreams.connectors.kafka.producer import SUGGESTED, KafkaProducer, KafkaProducerSettings
-from ferrisstreams.connectors.kafka.records import group_lag
 from ferrisstreams.runtime.build import Environment
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
+from tests.topic_records import group_lag
 
 TURNS_MAX = 600
 TOPIC_SINK = "'connector' = 'kafka', 'bootstrap.servers' = '{servers}', 'topic' = '{topic}-out', 'create.topic' = true"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from ferrisstreams.testing.broker import Cluster, Record
+from tests.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris
 
 START_MS = 1_704_067_200_000

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ferrisstreams.testing.broker import Cluster, Record
+from tests.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris
 
 APPLICATION = """\

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from ferrisstreams.connectors.kafka.records import Record
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.surfaces.conftest import Ferris
 
 APPLICATION = """\

@@ -17,7 +17,7 @@ import ferrisstreams as fs
 from ferrisstreams.connectors.kafka.producer import KafkaProducer, KafkaProducerSettings
 from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.errors import ConfigError, FencedError
-from ferrisstreams.testing.broker import Cluster, Record
+from tests.broker import Cluster, Record
 from tests.processes import FerrisProcess
 from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris, Ran
 from tests.surfaces.test_kafka import OUT, Application

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ferrisstreams.connectors.output_claim import claim_path, final_length
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.surfaces.conftest import Ferris
 
 WATCHED = "connector='file', path='in.jsonl', watch=true"

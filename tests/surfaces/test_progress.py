@@ -11,7 +11,7 @@ from pathlib import Path
 from ferrisstreams.runtime.observer import ProgressEvent, Silent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.telemetry.metrics import samples
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.processes import REAL
 
 SECONDS_MAX = 60

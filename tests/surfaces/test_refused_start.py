@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.surfaces.conftest import Ferris
 
 IN_FILE = "connector='file', path='in.jsonl'"

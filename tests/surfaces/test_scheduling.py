@@ -13,7 +13,7 @@ from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.audit import audit
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.surfaces.conftest import Ferris
 
 #: What arrives before each run: seconds of key a and of key b. The gaps let windows and sessions span several runs.

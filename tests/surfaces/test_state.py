@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from ferrisstreams.testing.broker import Cluster
+from tests.broker import Cluster
 from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris, Ran
 
 APPLICATION = """\

@@ -287,11 +287,6 @@ def text(statement: exp.Expression | str) -> str:
     return statement if isinstance(statement, str) else statement.sql("duckdb")
 
 
-def columns(names: Sequence[str]) -> list[exp.Column]:
-    """Quoted, unqualified column references."""
-    return [column(name) for name in names]
-
-
 def column(name: str, table: str | None = None) -> exp.Column:
     """A quoted column reference."""
     return exp.column(exp.to_identifier(name, quoted=True), table=table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 from sqlglot import exp
@@ -96,8 +96,3 @@ def grouped(expression: exp.Expression) -> exp.Expression:
         expression, exp.Paren | exp.Dot
     )
     return exp.Paren(this=expression) if loose else expression
-
-
-def texts(expressions: Iterable[exp.Expression]) -> list[str]:
-    """SQL of each expression."""
-    return [expression.sql("duckdb") for expression in expressions]

@@ -26,7 +26,7 @@ from ferrisstreams.testing.doubles import (
     TransactionalSink,
     TransactionLog,
 )
-from ferrisstreams.testing.failing import Outage, Outages, failing_sink, failing_source
+from tests.failing import Outage, Outages, failing_sink, failing_source
 
 STATELESS = "SELECT k, 10 / CAST(k AS INT) AS share, CASE WHEN v = 66 THEN 'inf'::DOUBLE ELSE v END AS v FROM s"
 GROUPED = """SELECT k, max(v) AS v, CAST(max(k) AS INT) AS whole, max(CASE WHEN v = 66 THEN 'inf'::DOUBLE END) AS odd

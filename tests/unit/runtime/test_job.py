@@ -16,7 +16,7 @@ from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
-from ferrisstreams.testing.failing import Outage, Outages, failing_transactions
+from tests.failing import Outage, Outages, failing_transactions
 
 APPLICATION = """
 CREATE STREAM s (k TEXT, v INT) WITH (connector='file', path='in.jsonl');

@@ -1,11 +1,11 @@
-"""Reading and writing whole topics, for people and tests; the engine's own way is `source` and `producer`."""
+"""Reads and counts whole topics; the way of a job is `source`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from ferrisstreams.batch import Headers
 from ferrisstreams.connectors.kafka.messages import header_pairs
@@ -30,12 +30,6 @@ class Record:
     timestamp_ms: int | None = None
     partition: int = -1
     offset: int = -1
-
-
-def read_records(properties: Mapping[str, str], topic: str, committed_only: bool = True) -> list[Record]:
-    """All records that a topic holds now, partition by partition in order. Raises ConnectorError."""
-    records = each_record(properties, topic, committed_only)
-    return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
 def each_record(properties: Mapping[str, str], topic: str, committed_only: bool = True) -> Iterator[Record]:
@@ -164,50 +158,3 @@ class _Counter:
             found = dict(header_pairs(message.headers()))
             values = tuple((found.get(name) or b"").decode("utf-8", "replace") for name in self._headers)
             self.by_headers[values] = self.by_headers.get(values, 0) + 1
-
-
-def write_records(properties: Mapping[str, str], topic: str, records: Iterable[Record]) -> None:
-    """Write records; those with a partition go there. Raises ConnectorError when one cannot be delivered."""
-    failures: list[KafkaError] = []
-
-    def told(error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            failures.append(error)
-
-    producer = Producer({**connection_properties(properties), "linger.ms": 5, "acks": "all"})
-    for record in records:
-        while True:
-            try:
-                producer.produce(
-                    topic,
-                    record.value,
-                    record.key,
-                    record.partition,
-                    on_delivery=told,
-                    timestamp=record.timestamp_ms or 0,
-                    headers=list(record.headers),
-                )
-                break
-            except BufferError:
-                producer.poll(_POLL_SECONDS)
-    left = producer.flush(REQUEST_TIMEOUT_SECONDS)
-    if failures:
-        raise kafka_error(failures[0], f"write to the topic {topic}")
-    if left:
-        raise TransientError(f"Kafka: {left} records of the topic {topic} were not taken", "E4101")
-
-
-def group_lag(properties: Mapping[str, str], group: str, topic: str) -> dict[str, int]:
-    """How many offsets lie between what a group has committed and the end, by partition. Raises ConnectorError."""
-    consumer = Consumer({**connection_properties(properties), "group.id": group, "enable.auto.commit": False})
-    try:
-        with translated(f"ask how far the group {group} is"):
-            found = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_SECONDS).topics[topic].partitions
-            committed = consumer.committed([TopicPartition(topic, number) for number in found], REQUEST_TIMEOUT_SECONDS)
-            lag = {}
-            for each in committed:
-                low, high = consumer.get_watermark_offsets(each, timeout=REQUEST_TIMEOUT_SECONDS)
-                lag[f"{topic}-{each.partition}"] = high - (each.offset if each.offset >= 0 else low)
-            return lag
-    finally:
-        consumer.close()

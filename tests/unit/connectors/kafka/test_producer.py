@@ -14,7 +14,7 @@ from ferrisstreams.connectors.kafka.producer import REQUIRED, SUGGESTED, KafkaPr
 from ferrisstreams.connectors.kafka.sink import KafkaSink
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
 from ferrisstreams.errors import ConnectorError, FatalConnectorError, FencedError, TransientError
-from ferrisstreams.testing.broker import Broker, Cluster
+from tests.broker import Broker, Cluster
 
 Make = Callable[..., KafkaProducer]
 

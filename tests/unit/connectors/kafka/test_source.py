@@ -18,7 +18,7 @@ from ferrisstreams.connectors.kafka.startup import Startup
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
 from ferrisstreams.errors import FatalConnectorError, TransientError
 from ferrisstreams.memory_file import MemoryFile
-from ferrisstreams.testing.broker import Broker, Cluster, Record
+from tests.broker import Broker, Cluster, Record
 
 WAIT = Limit(rows=10_000, bytes=1 << 30, wait_ms=100)
 POLLS_MAX = 300

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ferrisstreams.errors import FatalConnectorError
-from ferrisstreams.testing.broker import Broker, Cluster, Record
+from tests.broker import Broker, Cluster, Record
+from tests.broker_jars import BrokerError
 
 
 def test_records_come_back_as_written(kafka: Cluster, topic_name: str) -> None:
@@ -52,5 +52,5 @@ def test_broker_keeps_its_data_over_stop_and_kill(kafka: Cluster, tmp_path: Path
 
 def test_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FatalConnectorError, match="java is not there"):
+    with pytest.raises(BrokerError, match="java is missing"):
         Broker(tmp_path).start()

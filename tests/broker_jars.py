@@ -8,21 +8,22 @@ import os
 import shutil
 import subprocess
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
-from ferrisstreams.errors import FatalConnectorError
+_POM = Path(__file__).with_name("broker-pom.xml")
 
-_POM = "broker-pom.xml"
+
+class BrokerError(Exception):
+    """A broker cannot be started."""
 
 
 def broker_jars() -> Path:
     """The folder of jars, filled on the first call. Two processes may ask at once.
 
-    Raises FatalConnectorError E4109 when java or mvn is missing or the jars cannot be fetched.
+    Raises BrokerError when java or mvn is missing or the jars cannot be fetched.
     """
     require("java")
-    pom = files("ferrisstreams.testing").joinpath(_POM).read_bytes()
+    pom = _POM.read_bytes()
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ferrisstreams"
     folder = root / f"broker-{hashlib.sha256(pom).hexdigest()[:12]}"
     if folder.is_dir():
@@ -43,22 +44,20 @@ def _fetch(pom: bytes, folder: Path) -> None:
         command = [maven, "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
         done = subprocess.run(command, cwd=work, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not list(jars.glob("*.jar")):
-            raise FatalConnectorError(
-                f"the broker's jars cannot be fetched: {(done.stdout + done.stderr).strip()[-500:]}",
-                "E4109",
-                "Maven needs a registry that it reaches",
+            raise BrokerError(
+                f"the broker's jars cannot be fetched: {(done.stdout + done.stderr).strip()[-500:]}"
+                " (Maven needs a registry that it reaches)"
             )
         # The folder appears whole or not at all.
         jars.rename(folder)
 
 
 def require(program: str) -> str:
-    """The program's path. Raises FatalConnectorError E4109."""
+    """The program's path. Raises BrokerError."""
     found = shutil.which(program)
     if found is None:
-        raise FatalConnectorError(
-            f"the program {program} is not there",
-            "E4109",
-            "install Java 17 or later and Maven, or name a running broker in FERRIS_TEST_KAFKA",
+        raise BrokerError(
+            f"the program {program} is missing: install Java 17 or later and Maven, or name a running broker in"
+            " FERRIS_TEST_KAFKA"
         )
     return found

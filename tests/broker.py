@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from ferrisstreams.clock import SystemClock
-from ferrisstreams.connectors.kafka.records import Record, read_records, write_records
+from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings, Topics
-from ferrisstreams.errors import FatalConnectorError
-from ferrisstreams.testing.broker_jars import broker_jars, require
-from ferrisstreams.testing.wire import Wire
+from tests.broker_jars import BrokerError, broker_jars, require
+from tests.topic_records import read_records, write_records
+from tests.wire import Wire
 
 __all__ = ["Broker", "Cluster", "Record"]
 
@@ -102,8 +102,8 @@ class Broker(Cluster):
     """A broker in a process of its own; its data, log and settings are in `folder`.
 
     `start` begins it on free ports and waits until it answers; `stop` and `kill` end it, `start` again begins it with
-    the same data on the same port. Used as a context it is started, and stopped at the end. Raises FatalConnectorError
-    E4109 when it cannot be started.
+    the same data on the same port. Used as a context it is started, and stopped at the end. Raises BrokerError
+    when it cannot be started.
 
     With a `wire` all clients reach it through that.
     """
@@ -229,5 +229,5 @@ def _free_ports() -> _Ports:
         return _Ports(first.getsockname()[1], second.getsockname()[1])
 
 
-def _cannot_start(why: str) -> FatalConnectorError:
-    return FatalConnectorError(f"the broker cannot be started: {why}", "E4109", "is Java 17 or later installed?")
+def _cannot_start(why: str) -> BrokerError:
+    return BrokerError(f"the broker cannot be started: {why} (is Java 17 or later installed?)")

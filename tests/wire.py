@@ -14,7 +14,7 @@ _PIECE_BYTES = 1 << 16
 class Wire:
     """A port in front of another one on this machine. Used as a context it is closed at the end.
 
-    While `lose_answers` holds, all that clients send arrives, and nothing of what comes back does. `mend` breaks the
+    While `lose_answers` holds, all that clients send arrives, and nothing of what comes back does. `restore` breaks the
     connections that have lost something, as a network does that comes back.
     """
 
@@ -47,7 +47,7 @@ class Wire:
         """From now on."""
         self._deaf = True
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Connections made from now on are whole; those that there are end."""
         self._deaf = False
         self._end()

@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from ferrisstreams.testing.wire import Wire
+from tests.wire import Wire
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_lost_answers_are_of_requests_that_arrive(echo: tuple[int, list[bytes]])
             with pytest.raises(TimeoutError):
                 client.recv(100)
             assert got == [b"one", b"two"]
-            wire.mend()
+            wire.restore()
             client.settimeout(10)
             assert client.recv(100) == b""
         with socket.create_connection(("127.0.0.1", wire.port), timeout=10) as client:
