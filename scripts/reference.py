@@ -46,8 +46,8 @@ Made by `make docs` from the registry of metrics; not to be edited.
 Where standard error is not a terminal, `ferris run` writes a line of progress every ten seconds, a JSON object with the
 event `progress`. With `-o json` it has a list `metrics`: name, labels and value of each. What there is not (the lag of
 a file, a watermark before the first row, figures of a client that reports none) is not in the list. Figures of the
-Kafka client are as of its last report, once a second (`'kafka.statistics.interval.ms'`; 0: none); they begin anew when
-a job connects anew.
+Kafka client are as of its last report, once a second (`'kafka.statistics.interval.ms'`; 0: none); they start over when
+a job reconnects.
 
 | metric | kind | unit | labels | meaning |
 | --- | --- | --- | --- | --- |

@@ -19,7 +19,7 @@ FERRIS = [sys.executable, "-m", "ferrisstreams.cli.main"]
 
 
 def order(number: int) -> Record:
-    """An order each 3 ms of event time; one in 20,000 is no order at all."""
+    """An order each 3 ms of event time; one in 20,000 is not an order at all."""
     shop = SHOPS[number % len(SHOPS)]
     if number % 20_000 == 19_999:
         return Record(b'{"shop": "nowhere", "amount": "much"}', shop.encode())

@@ -31,7 +31,7 @@ class Limit:
     fill: bool = False
 
 
-#: Headers of a message, in order; a name may stand twice.
+#: Headers of a message, in order; a name may occur twice.
 Headers: TypeAlias = "tuple[tuple[str, bytes | None], ...]"
 
 Stage: TypeAlias = Literal["decode", "evaluate", "late", "encode", "write"]

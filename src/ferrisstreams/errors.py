@@ -21,7 +21,7 @@ CODES: Mapping[str, str] = {
     "E1103": "a name declared twice",
     "E1201": "recognised but not supported: the hint names the nearest way",
     "E1202": "not callable from user SQL",
-    "E1203": "a result that the answer law cannot hold for",
+    "E1203": "a result that cannot be kept correct incrementally",
     "E1204": "a part that would have no effect: leave it out",
     "E1205": "something that the query needs and that is not declared: columns, an event time, a stream",
     "E1206": "a reference to a file or topic that cannot be read",
@@ -64,7 +64,7 @@ CODES: Mapping[str, str] = {
     "E4004": "a target that is not empty",
     "E4005": "a file whose header does not fit the columns",
     "E4006": "a place that dead letters cannot be replayed to",
-    "E4007": "a file whose content breaks off or cannot be unpacked",
+    "E4007": "a file whose content ends early or cannot be decompressed",
     "E4008": "a file that another job writes",
     "E4009": "records whose key is the name of a column in other capitals",
     "E4101": "a Kafka broker that cannot be reached",
@@ -76,7 +76,7 @@ CODES: Mapping[str, str] = {
     "E4107": "a position that Kafka no longer holds",
     "E4108": "a request that Kafka refuses",
     "E4110": "a Kafka transaction whose outcome is not known",
-    "E4111": "a Kafka topic that was deleted and made anew",
+    "E4111": "a Kafka topic that was deleted and recreated",
     "E4112": "a Kafka topic that has other partitions than the job's state is dealt by",
     "E4113": "a Kafka topic that would lose dead letters",
     # State.
@@ -90,12 +90,12 @@ CODES: Mapping[str, str] = {
     # Failures of a job.
     "E6001": "a row failed under FailBatch",
     "E6002": "too many dead letters",
-    "E6003": "too many failed rows at a stretch",
+    "E6003": "too many failed rows in a row",
     "E6004": "a worker process that ended without a result",
     "E6005": "a job that was not started because one that it reads from failed",
     "E6006": "a job that ran out of memory",
     # Ours.
-    "E9001": "a broken invariant, or an error that nothing foresaw",
+    "E9001": "a broken invariant, or an unexpected error",
 }
 
 

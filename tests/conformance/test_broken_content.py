@@ -89,7 +89,7 @@ ARRAYS = [
     (b'[{"id":1},', "is not closed"),
     (b'[{"id":1},]', "where an element should be"),
     (b'[,{"id":1}]', "where an element should be"),
-    (b'[{"id":1}] x', "goes on behind its JSON array"),
+    (b'[{"id":1}] x', "continues after the end of its JSON array"),
     (b'[{"id":1}}]', "a closing brace without an opening one"),
     (b'{"id":1}\n{"id":2}', "it begins with"),
     (b"\x00\xff", "it begins with"),

@@ -87,7 +87,7 @@ def start(world: World) -> World:
 
 
 def fetch(world: World) -> World:
-    """The next record, and whatever is no record before and behind it: all in one answer of the broker."""
+    """The next record, and whatever is not a record before and behind it: all in one answer of the broker."""
     found = records(world.log, world.fetched, len(world.log))
     if not found:
         return replace(world, fetched=len(world.log))

@@ -136,7 +136,7 @@ def test_reader_of_rows_may_go_away(ferris: Ferris) -> None:
     assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    assert "the reader of standard output went away" in process.stderr.read()
+    assert "standard output was closed by its reader" in process.stderr.read()
     assert process.wait(30) == 1
 
 

@@ -1,4 +1,4 @@
-"""An application's folder that was moved, copied, restored or is reached by another name goes on where it was."""
+"""An application's folder that was moved, copied, restored or is reached by another name resumes where it stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ferris state`: what a job keeps, shown, and given up so that the job begins anew."""
+"""`ferris state`: what a job keeps, shown, and given up so that the job starts over."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class RunArguments:
     ] = False
     drain: Annotated[bool, typer.Option("--drain", help="With --once: close the windows that are open.")] = False
     max_records: Annotated[
-        int | None, typer.Option("--max-records", metavar="N", min=0, help="Stop after so many records of each job.")
+        int | None, typer.Option("--max-records", metavar="N", min=0, help="Stop after this many records of each job.")
     ] = None
     job: Job = None
     settings: Settings = None
@@ -60,7 +60,7 @@ class RunArguments:
         bool,
         typer.Option(
             "--overwrite",
-            help="Begin anew: delete the state and positions of the jobs, and replace their outputs. Asks first where"
+            help="Start over: delete the state and positions of the jobs, and replace their outputs. Asks first where"
             " there is a state.",
         ),
     ] = False
@@ -118,7 +118,9 @@ class OffsetsArguments:
 class TestArguments:
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A .test file, or a folder of them.")] = Path()
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Also write a JUnit report.")] = None
-    rewrite: Annotated[bool, typer.Option("--rewrite", help="Write what came out into the files as expected.")] = False
+    rewrite: Annotated[
+        bool, typer.Option("--rewrite", help="Write the actual output into the files as the expected one.")
+    ] = False
     all_schedules: Annotated[bool, typer.Option("--all-schedules", help="Run every schedule, not a sample.")] = False
 
 

@@ -51,7 +51,7 @@ def _print_tables(reports: Sequence[AuditReport]) -> None:
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
     for report in reports:
-        verdict = "[green]every record is accounted for[/]" if report.ok else "[red]it does not add up[/]"
+        verdict = "[green]every record is accounted for[/]" if report.ok else "[red]the counts do not add up[/]"
         console.print(f"[bold]{report.job}[/], epoch {report.epoch}: {verdict}")
         if report.checks:
             console.print(_table(report))

@@ -57,7 +57,7 @@ def run_purge(arguments: PurgeArguments) -> int:
     wanted = _filter(arguments)
     application, options, jobs = _jobs(arguments)
     if not (arguments.yes or arguments.dry_run) and not sys.stdin.isatty():
-        raise typer.BadParameter("purging erases for good: say --yes, or look with --dry-run", param_hint="--yes")
+        raise typer.BadParameter("purging erases for good: pass --yes, or look with --dry-run", param_hint="--yes")
     reports = []
     for job in _with_letters(application, options, jobs):
         with open_to_change(application, options, job, arguments.dry_run, replaying=False) as opened:
@@ -150,6 +150,6 @@ def _time(written: str | None, option: str) -> int | None:
         try:
             return SystemClock().now_us() - int(parse_duration_ms(written) * 1000)
         except ValueError:
-            hint = f"{written!r} is no time: write 2024-01-01T09:00:00Z, or 2h for two hours ago"
+            hint = f"{written!r} is not a time: write 2024-01-01T09:00:00Z, or 2h for two hours ago"
             raise typer.BadParameter(hint, param_hint=option) from None
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000_000)

@@ -65,7 +65,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class ListArguments(Chosen):
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show so many at most.")] = 100
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show at most this many.")] = 100
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,5 @@ class ReplayArguments(Chosen):
 
 @dataclass(frozen=True)
 class PurgeArguments(Chosen):
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask. Needed where there is no terminal to ask on.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask. Required where there is no terminal.")] = False
     dry_run: DryRun = False

@@ -76,7 +76,7 @@ def _write(path: Path, text: str) -> None:
 def _summarise(files: int, changed: int, wrong: int, only_shown: bool) -> None:
     parts = [
         f"{changed} {'would change' if only_shown else 'changed'}",
-        f"{files - changed - wrong} as they should be",
+        f"{files - changed - wrong} already formatted",
         *([f"{wrong} wrong"] if wrong else []),
     ]
     sys.stderr.write(", ".join(parts) + "\n")

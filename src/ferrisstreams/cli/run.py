@@ -79,10 +79,10 @@ def _may_overwrite(application: Application, jobs: tuple[JobPlan, ...], argument
             continue
         if not sys.stdin.isatty():
             raise typer.BadParameter(
-                f"it gives up the state of {name} ({folder}) and what the job has written: say --yes",
+                f"it deletes the state of {name} ({folder}) and what the job has written: pass --yes",
                 param_hint="--overwrite",
             )
-        question = f"give up the state of {name} ({folder}) and what it has written?"
+        question = f"delete the state of {name} ({folder}) and what it has written?"
         if not typer.confirm(question, err=True):
             return False
     return True

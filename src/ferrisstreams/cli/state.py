@@ -39,7 +39,7 @@ def run_rebuild(arguments: JobsArguments) -> int:
         print(json.dumps({"jobs": [asdict(each) for each in done]}))
     else:
         for each in done:
-            print(f"{each.job}: read {each.rows:,} records again, and goes on behind epoch {each.epoch}")
+            print(f"{each.job}: read {each.rows:,} records again, and resumes after epoch {each.epoch}")
     return 0
 
 
@@ -47,10 +47,10 @@ def run_reset(arguments: ResetArguments) -> int:
     """The exit code: 0 done, 1 the answer was no."""
     application, options, jobs = _chosen(arguments)
     if not arguments.yes and not sys.stdin.isatty():
-        raise typer.BadParameter("a reset gives state up for good: say --yes", param_hint="--yes")
+        raise typer.BadParameter("a reset deletes state for good: pass --yes", param_hint="--yes")
     for job in jobs:
         with builder_of(application, options, job) as builder:
-            question = f"give up the state of {job.name} ({builder.job_folder()})?"
+            question = f"delete the state of {job.name} ({builder.job_folder()})?"
         if not arguments.yes and not typer.confirm(question, err=True):
             return 1
         done = reset(application, options, job) or ["nothing to do"]

@@ -48,7 +48,7 @@ def rebuild(arguments: JobsArguments) -> None:
 @state_app.command(epilog="Example:  ferris state reset app.sql --job minutes --yes")
 @takes(ResetArguments)
 def reset(arguments: ResetArguments) -> None:
-    """Give a job's state and positions up: it begins anew, and writes again what it has written."""
+    """Give a job's state and positions up: it starts over, and writes again what it has written."""
     from ferrisstreams.cli.state import run_reset
 
     raise typer.Exit(run_reset(arguments))

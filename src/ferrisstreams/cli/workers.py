@@ -255,10 +255,12 @@ def _not_started(job: str, failed: Sequence[str]) -> FerrisError:
     return FatalConnectorError(
         f"job '{job}' was not started: it reads what {' and '.join(failed)} writes, which failed",
         "E6005",
-        "mend that job and run again: what is finished is not done twice",
+        "fix that job and run again: what is finished is not done twice",
     )
 
 
 def _ended(who: str, code: int) -> FerrisError:
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return FatalConnectorError(f"{who} ended without a result ({how})", "E6004", "run again: it goes on where it was")
+    return FatalConnectorError(
+        f"{who} ended without a result ({how})", "E6004", "run again: it resumes where it stopped"
+    )

@@ -120,7 +120,7 @@ class MessageLines(Lines):
 def key_expression(schema: Schema, names: Sequence[str]) -> exp.Expression:
     """The message key of a row as text: a single text column as it is, NULL for no key; anything else as JSON.
 
-    Raises ConfigError E3002 for a name that is no column of the output.
+    Raises ConfigError E3002 for a name that is not a column of the output.
     """
     columns = []
     for name in names:
@@ -129,7 +129,7 @@ def key_expression(schema: Schema, names: Sequence[str]) -> exp.Expression:
         )
         if found is None:
             raise ConfigError(
-                f"the message key {name} is no column of the output ({', '.join(schema.names)})",
+                f"the message key {name} is not a column of the output ({', '.join(schema.names)})",
                 "E3002",
                 "select the column too, or leave 'key' out",
             )

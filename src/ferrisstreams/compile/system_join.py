@@ -42,7 +42,7 @@ class SystemJoin:
         The same object comes back for the same one.
         """
         if fetch.messages is None:
-            raise InternalError("system columns of records that are no messages")
+            raise InternalError("system columns of records that are not messages")
         values = {c.name: self._values(fetch, fetch.messages, c.name, ordinals) for c in self._columns}
         self._connection.register(_TABLE, arrow_table(values))
         if self._last is None or self._last[0] is not rows:

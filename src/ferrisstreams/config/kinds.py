@@ -117,7 +117,7 @@ def choice(*options: str, **aliases: str) -> Kind:
 
 def _non_empty(value: str | bool | int | float) -> str:
     if not (text := _text(value)):
-        raise ValueError("expected a text that is not empty")
+        raise ValueError("expected a string that is not empty")
     return text
 
 

@@ -82,14 +82,15 @@ CONNECTOR_KEYS = (
     Key("mmap", FLAG, False, _SOURCE, "Read a file through a memory map.", ("file",)),
     Key("header", FLAG, True, _SIDES, "CSV: the first line of a file names the columns.", ("file", "stdout"),
         ("has_headers", "csv_has_header"), formats=("csv",)),
-    Key("delimiter", CHARACTER, ",", _SIDES, "CSV: what stands between fields.", ("file", "kafka", "stdout"),
+    Key("delimiter", CHARACTER, ",", _SIDES, "CSV: the field delimiter.", ("file", "kafka", "stdout"),
         ("csv_delimiter",), formats=("csv",)),
-    Key("quote", CHARACTER, '"', _SIDES, "CSV: what a field is quoted with.", ("file", "kafka", "stdout"),
+    Key("quote", CHARACTER, '"', _SIDES, "CSV: the quote character.", ("file", "kafka", "stdout"),
         formats=("csv",)),
     Key("nulls", ANY_TEXT, "", _SIDES, "CSV: the unquoted text that means NULL.", ("file", "kafka", "stdout"),
         formats=("csv",)),
-    Key("max.record.bytes", SIZE, 16 * MEGABYTE, _SOURCE, "A larger record is a row error.", ("file", "kafka")),
-    Key("append", FLAG, False, _SINK, "A new job writes behind what a file holds already.", ("file",),
+    Key("max.record.bytes", SIZE, 16 * MEGABYTE, _SOURCE, "A record larger than this is a row error.",
+        ("file", "kafka")),
+    Key("append", FLAG, False, _SINK, "A new job appends to what a file already holds.", ("file",),
         ("append_if_exists",)),
     Key("topic", TEXT, None, _SIDES, "The topic. Default: the name of the stream.", ("kafka",), ("kafka_topic",)),
     Key("bootstrap.servers", TEXT, None, _SIDES, "Addresses of brokers, host:port, separated by commas.", ("kafka",),
@@ -103,21 +104,23 @@ CONNECTOR_KEYS = (
         "same partition, NULL too (`_key`: the message key): what several workers may group by.", ("kafka",)),
     Key("key", TEXT, None, _SINK, "The column that becomes the message key. Default: PRIMARY KEY, else the GROUP BY "
         "columns, else the key of the source's message.", ("kafka",)),
-    Key("create.topic", FLAG, False, _SIDES, "Make the topic when it is not there.", ("kafka",)),
+    Key("create.topic", FLAG, False, _SIDES, "Create the topic if it does not exist.", ("kafka",)),
     Key("partitions", integer(1, 100_000), 1, _SIDES, "create.topic: how many partitions a new topic gets.",
         ("kafka",)),
-    Key("kafka.*", ANY_TEXT, None, _SIDES, "A property of the client (librdkafka), as it is.", ("kafka",),
+    Key("kafka.*", ANY_TEXT, None, _SIDES, "A property of the client (librdkafka), passed on unchanged.", ("kafka",),
         ("properties.*",)),
-    Key("rotate.rows", integer(1), None, _SINK, "Begin another file after so many rows; the path has {n} in it.",
+    Key("rotate.rows", integer(1), None, _SINK, "Start a new file after this many rows; the path has {n} in it.",
         ("file",), ("max_records_per_file",)),
-    Key("rotate.bytes", SIZE, None, _SINK, "Begin another file after so many bytes of rows, before they are packed.",
+    Key("rotate.bytes", SIZE, None, _SINK, "Start a new file after this many bytes of rows, before compression.",
         ("file",), ("max_file_size_bytes",)),
-    Key("rotate.interval", DURATION, None, _SINK, "Begin another file so long after the first row of one.", ("file",),
-        ("rotation_interval_ms",)),
-    Key("rows", integer(0), None, _SOURCE, "How many rows to make; endless without.", ("datagen",)),
-    Key("rate", number(0.001, 1e9), None, _SOURCE, "Rows a second; as fast as they are taken without.", ("datagen",)),
-    Key("seed", integer(0), 0, _SOURCE, "The same seed makes the same rows.", ("datagen",)),
-    Key("fields.*", TEXT, None, _SOURCE, "How a column is made: sequence:0, uniform:1..100, choice:A,B*3 (B "
+    Key("rotate.interval", DURATION, None, _SINK, "Start a new file this long after the first row of the current one.",
+        ("file",), ("rotation_interval_ms",)),
+    Key("rows", integer(0), None, _SOURCE, "How many rows to generate; without it, the stream is endless.",
+        ("datagen",)),
+    Key("rate", number(0.001, 1e9), None, _SOURCE, "Rows per second; without it, as fast as they are taken.",
+        ("datagen",)),
+    Key("seed", integer(0), 0, _SOURCE, "The same seed generates the same rows.", ("datagen",)),
+    Key("fields.*", TEXT, None, _SOURCE, "How a column is generated: sequence:0, uniform:1..100, choice:A,B*3 (B "
         "three times as often), normal:10,2, exponential:10 (the mean), zipf:1.1,1000 (exponent, ranks), constant:x, "
         "uuid, now, time:2024-01-01+10ms, template:user-{sequence:1}-{choice:a,b}.", ("datagen",)),
     Key("changelog", choice("append", "retract", "upsert", "debezium"), None, _SINK, "How changes are written: append "
@@ -135,7 +138,7 @@ TIME_KEYS = (
         "How the watermark follows the event time."),
     Key("watermark.max_out_of_orderness", DURATION, None, _SOURCE, "How far behind the greatest event time the "
         "watermark stays."),
-    Key("watermark.idle_timeout", DURATION, None, _SOURCE, "A partition that is caught up and silent for so long no "
+    Key("watermark.idle_timeout", DURATION, None, _SOURCE, "A partition that is caught up and silent for this long no "
         "longer holds the watermark back. Default: off."),
     Key("watermark.max_ahead", DURATION, None, _SOURCE, "A row further ahead of the clock than this is a row error. "
         "Default: off."),
@@ -177,7 +180,7 @@ JOB_KEYS = (
     Key("dlq.path", TEXT, None, _JOB, "The file of dead letters. Default: <application>.<job>.dlq.jsonl beside the "
         "sink."),
     Key("dlq.topic", TEXT, None, _JOB, "The topic of dead letters. Default, where the sink is Kafka: "
-        "<application>.<job>.dlq on its cluster; it is made when it is not there. Where rows go to a file: on the "
+        "<application>.<job>.dlq on its cluster; it is created if it does not exist. Where rows go to a file: on the "
         "cluster of the source, whose transactions then decide."),
     Key("dlq.max_ratio", number(0, 1), None, _JOB, "The job fails when more than this part of the rows read has "
         "failed. Default: off."),

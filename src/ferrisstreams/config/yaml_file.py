@@ -54,16 +54,16 @@ def _document(path: Path) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = Position(str(path), mark.line + 1, mark.column + 1) if mark is not None else None
-        raise ConfigError(f"this is no YAML: {error.problem}", "E3002", "look at the indentation", place) from error
+        raise ConfigError(f"not valid YAML: {error.problem}", "E3002", "look at the indentation", place) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML", "E3002", "remove characters that are no text") from error
+        raise ConfigError(f"{path} is not valid YAML", "E3002", "remove control characters") from error
 
 
 def _tree(node: object, path: Path, name: str) -> _Tree:
     if node is None:
         return {}
     if not isinstance(node, dict):
-        raise ConfigError(f"{path}: {name or 'the file'} is no mapping", "E3002", "write key: value, line by line")
+        raise ConfigError(f"{path}: {name or 'the file'} is not a mapping", "E3002", "write key: value, line by line")
     found: _Tree = {}
     for key, value in node.items():
         inner = f"{name}.{key}" if name else str(key)
@@ -79,7 +79,7 @@ def _tree(node: object, path: Path, name: str) -> _Tree:
             case None:
                 raise ConfigError(f"{path}: {inner} has no value", "E3002", "give it one, or leave the key out")
             case _:
-                raise ConfigError(f"{path}: {inner} is no text, number or flag", "E3002", "put it into quotes")
+                raise ConfigError(f"{path}: {inner} must be a string, a number or a boolean", "E3002", "quote it")
     return found
 
 

@@ -173,7 +173,7 @@ class Transactions(Protocol):
         """
 
     def forget_committed(self) -> None:
-        """Let the system forget what the job has committed: the next run begins anew. Never while the job runs."""
+        """Let the system forget what the job has committed: the next run starts over. Never while the job runs."""
 
     def init(self) -> None:
         """Fence older producers of the same transactional id: their open transaction is settled when this returns."""

@@ -57,4 +57,4 @@ def row_mark(mark: JsonValue) -> int:
             pass
         case int(rows):
             return rows
-    raise StateError(f"not a number of rows: {mark!r}", "E5003", "the state belongs to another kind of connector")
+    raise StateError(f"not a number of rows: {mark!r}", "E5003", "the state was written with another kind of connector")

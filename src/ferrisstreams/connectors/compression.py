@@ -19,7 +19,7 @@ _ENDINGS: tuple[tuple[str, Compression], ...] = ((".gz", "gzip"), (".zst", "zstd
 _GZIP_WINDOW = 31
 #: Fast enough to keep up with the engine, and most of what more effort would gain.
 _GZIP_LEVEL, _ZSTD_LEVEL = 3, 3
-_HINT = "check that the file is whole and that 'compression' names what it is packed with"
+_HINT = "check that the file is whole and that 'compression' names the codec that it was compressed with"
 
 
 def compression_of(path: str, given: str | None) -> Compression:
@@ -31,7 +31,7 @@ def compression_of(path: str, given: str | None) -> Compression:
 
 
 def unpacked_name(path: str) -> str:
-    """A file's name in lower case without the ending that says what it is packed with."""
+    """A file's name in lower case without the ending that says the codec that it was compressed with."""
     name = path.lower()
     return next((name.removesuffix(ending) for ending, _ in _ENDINGS if name.endswith(ending)), name)
 

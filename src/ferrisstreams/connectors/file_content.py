@@ -173,7 +173,7 @@ class PlainUnpacker:
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """What is done to the bytes of a file. `growing`: it may go on later, so an end within a member is no error."""
+    """What is done to the bytes of a file. `growing`: it may go on later, so an end within a member is not an error."""
 
     compression: Compression = "none"
     encoding: Encoding = "utf-8"

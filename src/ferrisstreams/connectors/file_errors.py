@@ -21,7 +21,7 @@ def open_file(path: str) -> int:
     except FileNotFoundError as error:
         raise FatalConnectorError(f"{path} does not exist", "E4001", "check the path") from error
     except PermissionError as error:
-        hint = "give this user the right to read it"
+        hint = "give this user permission to read it"
         raise FatalConnectorError(f"{path} cannot be read: no permission", "E4001", hint) from error
     except OSError as error:
         raise read_error(path, error) from error

@@ -38,7 +38,9 @@ class FileIdentity:
         match value:
             case [int(inode), int(raw), int(head_bytes), str(head_sha)]:
                 return FileIdentity(inode, raw, head_bytes, head_sha)
-        raise StateError(f"not a file's identity: {value!r}", "E5003", "the state belongs to another kind of source")
+        raise StateError(
+            f"not a file's identity: {value!r}", "E5003", "the state was written with another kind of source"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ class DoneFiles:
                 return DoneFiles((), 0, frozenset(former[at : at + _FORMER_DIGITS] for at in starts), former_folder)
             case {"digests": list(digests), "gone": int(gone)}:
                 return DoneFiles(tuple(map(str, digests)), gone)
-        raise StateError(f"not files that were read: {value!r}", "E5003", "the state belongs to another kind of source")
+        raise StateError(
+            f"not files that were read: {value!r}", "E5003", "the state was written with another kind of source"
+        )
 
     def plus(self, position: FilePosition, names: FileNames) -> DoneFiles:
         """With the file of the position, which was read whole."""
@@ -151,7 +155,9 @@ class FilePosition:
                 restart = RestartPoint(restart_raw, restart_offset)
                 earlier = tuple(map(FileIdentity.from_json, before))
                 return FilePosition(path, inode, head_bytes, head_sha, offset, whole, done_files, raw, restart, earlier)
-        raise StateError(f"not a position in a file: {value!r}", "E5003", "the state belongs to another kind of source")
+        raise StateError(
+            f"not a position in a file: {value!r}", "E5003", "the state was written with another kind of source"
+        )
 
     def at(self, content: Content, offset: int, whole: bool) -> FilePosition:
         """This file's position moved on to `offset`."""

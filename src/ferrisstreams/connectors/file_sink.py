@@ -187,4 +187,4 @@ def _extent(mark: JsonValue) -> Extent:
             return Extent(length, head)
         case {"length": int(length)}:
             return Extent(length, None)
-    raise StateError(f"not a mark of a file sink: {mark!r}", "E5003", "the state belongs to another sink")
+    raise StateError(f"not a mark of a file sink: {mark!r}", "E5003", "the state was written with another sink")

@@ -30,7 +30,7 @@ _LIST_INTERVAL_MS = 1000.0
 _NAP_MS = 50.0
 #: The longest header record.
 _HEADER_BYTES_MAX = 64 * 1024
-#: How many files that had a watched file's name before are remembered, so that a glob does not find them anew.
+#: How many files that had a watched file's name before are remembered, so that a glob does not find them again.
 _BEFORE_MAX = 16
 
 

@@ -117,7 +117,7 @@ class ArrayScanner:
             case _State.BEFORE:
                 raise BrokenContentError(f"is not a JSON array: it begins with {_shown(data, at)}", _HINT)
             case _State.DONE:
-                raise BrokenContentError(f"goes on behind its JSON array: {_shown(data, at)}", _HINT)
+                raise BrokenContentError(f"continues after the end of its JSON array: {_shown(data, at)}", _HINT)
         raise BrokenContentError(f"is not a JSON array: {mark.decode()} where an element should be", _HINT)
 
     def _in_text(self, data: bytes, at: int) -> int:

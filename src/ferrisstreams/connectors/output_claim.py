@@ -86,7 +86,7 @@ class OutputClaim:
             raise FatalConnectorError(
                 f"{self._output} cannot be locked: {self._path}: {error.strerror}",
                 "E4003",
-                "give this user the right to write to the folder: a file beside the output keeps other jobs off it",
+                "give this user permission to write to the folder: a file beside the output keeps other jobs off it",
             ) from error
 
     def _lock(self, fd: int) -> None:

@@ -128,7 +128,7 @@ class OutputFile:
             if flags & os.O_CREAT:
                 folder = os.path.dirname(self.path)
                 what = f"{self.path} cannot be written: the folder {folder} does not exist"
-                raise FatalConnectorError(what, "E4003", f"make it: mkdir -p {folder}") from error
+                raise FatalConnectorError(what, "E4003", f"create it: mkdir -p {folder}") from error
             raise lost(self.path, "is gone") from error
         except OSError as error:
             raise write_error(self.path, error) from error
@@ -186,7 +186,7 @@ def make_folder(folder: str, path: str) -> None:
 
 
 def write_error(path: str, error: OSError) -> FatalConnectorError:
-    hint = "check the disk's free space and the rights of the file and its folder"
+    hint = "check the disk's free space and the permissions of the file and its folder"
     return FatalConnectorError(f"{path} cannot be written: {error.strerror}", "E4003", hint)
 
 

@@ -24,7 +24,7 @@ _NOTHING = Extent(0, None)
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """When a file is full: by rows, by bytes of rows before they are packed, by time since its first row."""
+    """When a file is full: by rows, by bytes of rows before compression, by time since its first row."""
 
     rows: int | None = None
     bytes: int | None = None
@@ -349,4 +349,4 @@ def _remove(path: str) -> None:
 
 
 def _foreign(value: JsonValue) -> StateError:
-    return StateError(f"not a mark of a rotated output: {value!r}", "E5003", "the state belongs to another sink")
+    return StateError(f"not a mark of a rotated output: {value!r}", "E5003", "the state was written with another sink")

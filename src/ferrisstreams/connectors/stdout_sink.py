@@ -81,6 +81,6 @@ def standard_output() -> BinaryIO:
 def _write_error(error: OSError) -> FatalConnectorError:
     if isinstance(error, BrokenPipeError):
         return FatalConnectorError(
-            "the reader of standard output went away", "E4003", "write to a file to keep all rows"
+            "standard output was closed by its reader", "E4003", "write to a file to keep all rows"
         )
     return FatalConnectorError(f"standard output cannot be written: {error.strerror}", "E4003", "check the disk")

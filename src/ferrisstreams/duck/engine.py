@@ -306,7 +306,9 @@ def _translated(either: type[DataError | BindError] = DataError) -> Iterator[Non
         raise either(str(error)) from error
     except duckdb.IOException as error:
         _raise_out_of_memory(error)
-        raise StateError(first_line(error), "E5005", "check the disk and the rights of the state folder") from error
+        raise StateError(
+            first_line(error), "E5005", "check the disk and the permissions of the state folder"
+        ) from error
     except _BIND_ERRORS as error:
         raise BindError(f"{type(error).__name__}: {error}") from error
     except duckdb.Error as error:
@@ -334,6 +336,6 @@ def _state_error(path: str, error: duckdb.Error) -> FerrisError:
         return StateError(
             f"{path} is in use by another process: {message}",
             "E5001",
-            "one job runs once at a time: wait for the other process, or stop it",
+            "a job runs only once at a time: wait for the other process, or stop it",
         )
-    return StateError(f"{path} cannot be opened: {message}", "E5005", "check the path and its rights")
+    return StateError(f"{path} cannot be opened: {message}", "E5005", "check the path and its permissions")

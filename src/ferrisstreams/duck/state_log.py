@@ -255,7 +255,7 @@ class StateLog:
             self._panes = self._panes.doubled()
 
     def confirm(self) -> None:
-        """The epoch is durable: the delta begins anew."""
+        """The epoch is durable: the delta starts over."""
         self._work.execute(f"DELETE FROM {DELTA}")
         self._forget_delta()
 

@@ -72,7 +72,7 @@ class StateStore:
             raise StateError(
                 f"the state has format version {version}, this FerrisStreams reads version {FORMAT_VERSION}",
                 "E5004",
-                "run the version that wrote it, or begin anew with another --state-dir",
+                "run the version that wrote it, or start over with another --state-dir",
             )
         self.state_id = str(state_id)
         if version == FORMAT_VERSION:

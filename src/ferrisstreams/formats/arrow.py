@@ -89,7 +89,7 @@ class ArrowDecoder:
         if not given.is_type(*exp.DataType.TEXT_TYPES) and time.raw_type in ("TIMESTAMPTZ", "VARCHAR"):
             what = f'column "{declared.name}" is {given.sql("duckdb")} in the table'
             raise ConfigError(
-                f"{what}, and a number alone is no {declared.type}",
+                f"{what}, and a plain number is not a {declared.type}",
                 "E3004",
                 f"set {time.key} to epoch_seconds, epoch_millis or epoch_micros",
             )

@@ -37,7 +37,7 @@ class CsvDecoder:
     """With a header, columns are found by its names, in any order; others pass. Without one they stand in order.
 
     An unquoted empty field (and each of `nulls`) is NULL, a quoted one is text; in a file of one column both are NULL,
-    because a blank line is no record. Delimiters at a record's end pass. Records end with LF or CRLF, also mixed; a
+    because a blank line is not a record. Delimiters at a record's end pass. Records end with LF or CRLF, also mixed; a
     carriage return alone is a fault of its record. `scan` raises FatalConnectorError E4005 for a header that lacks a
     column.
     """
@@ -92,7 +92,7 @@ class CsvDecoder:
 
         The reader drops what is behind a quote that is not closed without a word, skips a byte order mark, takes a
         blank line as a row when there is one column, and has one kind of line end. Where that is not what the block
-        holds, its records are written anew as lines.
+        holds, its records are written again as lines.
         """
         if self._prepared is not None and self._prepared.fetch is fetch:
             return self._prepared.form
@@ -120,7 +120,7 @@ class CsvDecoder:
         return form
 
     def _newline(self, file: MemoryFile, data: bytes | None, fields: Fields) -> bytes | None:
-        """What ends every record; None where the records must be written anew."""
+        """What ends every record; None where the records must be written again."""
         if file.read(0, min(len(_BOM), file.length)) == _BOM:
             return None
         if data is None:

@@ -146,7 +146,7 @@ def _template(name: str, template: str, seed: int) -> exp.Expr:
 
 
 def _unknown(declared: Column, spec: str) -> ConfigError:
-    return ConfigError(f"fields.{declared.name} = '{spec}' is no specification", "E3002", f"known are {_KNOWN}")
+    return ConfigError(f"fields.{declared.name} = '{spec}' is not a specification", "E3002", f"known are {_KNOWN}")
 
 
 def _default(declared: Column, kind: exp.DataType) -> str:

@@ -50,7 +50,7 @@ def column_fault(name: str, described: str, code: str, value: str) -> Fault:
     """The fault of a column's value, which is given as text; `described` says what it should be."""
     match code:
         case "E2103":
-            return Fault(code, f'key "{name}" stands twice')
+            return Fault(code, f'duplicate key "{name}"')
         case "E2105":
             return Fault(code, f'column "{name}" is missing or null, but it is declared NOT NULL')
         case "E2109":

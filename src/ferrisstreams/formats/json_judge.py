@@ -135,7 +135,7 @@ class JsonJudge:
         return [self._failure(outcomes, int(str(row)), int(str(which)), *rest) for row, which, *rest in found]
 
     def _failed_query(self, table: str, form: Form) -> exp.Select:
-        """Ordinal, fault, the value that is shown, and the keys where one stands twice."""
+        """Ordinal, fault, the value that is shown, and the keys where one is duplicated."""
         outcomes = self._outcomes(form)
         line, fault = column(LINE), column(_FAULT)
         shown = [
@@ -221,7 +221,7 @@ class JsonJudge:
         return exp.Case(ifs=[exp.If(this=condition, true=number(value)) for condition, value in cases])
 
     def _twice(self) -> exp.Expr:
-        """Whether a declared key stands twice. A line with as many keys as columns that are there has none twice."""
+        """Whether a declared key is duplicated. A line with as many keys as columns that are there has none twice."""
         keys = call("json_keys", column(LINE, RAW))
         total: exp.Expr = number(0)
         for c in self._columns:

@@ -187,7 +187,7 @@ def _fault(fetch: Fetch, failed: Failed, value: bytes | None) -> Fault:
             except UnicodeDecodeError:
                 return utf8_fault(value)
             return Fault(failed.code, f"malformed JSON: {shortened_bytes(value)}")
-    raise InternalError(f"{failed.code} is no fault of a line")
+    raise InternalError(f"{failed.code} is not a fault of a line")
 
 
 def _reader(columns: Sequence[JsonColumn], path: str, object_bytes: int, form: Form) -> exp.Table:

@@ -10,7 +10,7 @@ from ferrisstreams.batch import Fetch, Messages
 from ferrisstreams.formats.csv_records import CsvRecords
 from ferrisstreams.memory_file import MemoryFile
 
-#: A line that is no record, for a message that holds none.
+#: A line that is not a record, for a message that holds none.
 _NO_RECORD = b"?"
 _BOM = b"\xef\xbb\xbf"
 

@@ -104,10 +104,12 @@ def _time_format(result: TimeFormat, connection: Connection) -> TimeFormat:
             connection.rows(exp.select(call("try_strptime", text(""), text(name))))
         except DataError as error:
             known = "iso8601, epoch_seconds, epoch_millis, epoch_micros or a strptime pattern such as %Y-%m-%d %H:%M:%S"
-            raise ConfigError(f"{key} = '{name}' is no time format: {error}", "E3002", f"known are {known}") from error
+            raise ConfigError(
+                f"{key} = '{name}' is not a time format: {error}", "E3002", f"known are {known}"
+            ) from error
         if "%" not in name:
             raise ConfigError(
-                f"{key} = '{name}' is no time format",
+                f"{key} = '{name}' is not a time format",
                 "E3002",
                 "known are iso8601, epoch_seconds, epoch_millis, epoch_micros and strptime patterns such as %Y-%m-%d",
             )

@@ -184,7 +184,7 @@ class JobBuilder:
                 f"--max-records of {self.plan.name}, which has {self.parallelism} workers ('parallelism'): they cannot"
                 " stop together at a record",
                 "E3006",
-                "leave one of both out: --set parallelism=1",
+                "leave one of them out: --set parallelism=1",
                 position,
             )
         if self.transactions() is not None and self.producer.source_topic is None:
@@ -461,7 +461,7 @@ class JobBuilder:
             raise ConfigError(
                 "'dlq.topic' and 'dlq.path' name two places of dead letters",
                 "E3003",
-                "leave one of both out",
+                "leave one of them out",
                 given.position,
             )
         return str(given.value)

@@ -127,7 +127,7 @@ class Commit:
         parts.faults.reach("after_open")
         if parts.transactions is None and last is not None and not last.confirmed:
             raise StateError(
-                f"epoch {last.epoch} was to be decided in a transaction, which nothing of the job is in any more",
+                f"epoch {last.epoch} was waiting for a transaction, and no part of the job is transactional any more",
                 "E5003",
                 "run it once as it was (dlq.topic, job.mode, the sink): then it is known whether the epoch is final",
             )
@@ -331,7 +331,7 @@ class Commit:
         self._written = self._parts.follow_ups.try_to("write down that the epoch is final", write)
 
     def rollback(self, error: BaseException) -> None:
-        """Take the open epoch back: state rows, files, positions; the next start goes on where the last epoch ended.
+        """Take the open epoch back: state rows, files, positions; the next start resumes where the last epoch ended.
 
         Nothing is touched where the outcome is not known, or another instance may own the job. What fails here is a
         note on the error: the next start does it.
@@ -455,7 +455,7 @@ class Commit:
             self._parts.transactions.begin()
 
     def _renew_after(self, act: Callable[[], None], what: str) -> None:
-        """Change the pipeline after the decision. When that fails it is made anew, from what the epoch has kept."""
+        """Change the pipeline after the decision. When that fails it is recreated, from what the epoch has kept."""
         last = self._last
         assert last is not None
         if not self._parts.follow_ups.try_to(what, act):

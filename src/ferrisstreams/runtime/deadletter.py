@@ -188,7 +188,7 @@ class ConsecutiveLimit:
             self._run = self._run + 1 if row == 0 or row - 1 in failing else 1
             if self._run >= self._max:
                 raise FerrisError(
-                    f"{self._run} rows at a stretch have failed: {CODES['E6003']}",
+                    f"{self._run} rows in a row have failed: {CODES['E6003']}",
                     "E6003",
                     "look at the first dead letters: the source's columns or format may be wrong;"
                     " dlq.max_consecutive sets the limit",

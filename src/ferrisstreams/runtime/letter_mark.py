@@ -54,12 +54,12 @@ class LetterMark:
             raise FatalConnectorError(
                 f"{self._path} cannot be written: {error.strerror}",
                 "E4003",
-                "check the disk's free space and the rights of the folder",
+                "check the disk's free space and the permissions of the folder",
             ) from error
         self._written = mark
 
     def reset(self) -> None:
-        """The letters begin anew: what was known of earlier ones goes away."""
+        """The letters start over: what was known of earlier ones goes away."""
         self._path.unlink(missing_ok=True)
         self.journal_path.unlink(missing_ok=True)
         self._written = None

@@ -42,7 +42,7 @@ class Observer(Protocol):
         """Told about five times a second."""
 
     def event(self, name: str, **fields: object) -> None:
-        """Something that belongs into a log: its name and what goes with it."""
+        """Something that belongs in a log: its name and what goes with it."""
 
 
 class Silent:

@@ -19,8 +19,8 @@ TOKEN_SURELY_KEPT_US = 24 * 3600 * 1_000_000
 _TOKEN = re.compile(r"1 ([0-9a-f]+) (\d+)")
 
 _WAYS_OUT = (
-    "bring the right state folder back (--state-dir), make it again with `ferris state rebuild`, or begin anew with"
-    " `ferris state reset`, which writes again what is written already"
+    "bring the right state folder back (--state-dir), make it again with `ferris state rebuild`, or start over with"
+    " `ferris state reset`, which writes again what was already written"
 )
 
 

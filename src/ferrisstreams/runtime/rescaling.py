@@ -230,7 +230,7 @@ def _is_decided(builder: JobBuilder, old: Sequence[_WorkerState], made: Sequence
                 f"{builder.plan.name} has run with another state: its last epoch outside is {foreign[0].epoch} of state"
                 f" {foreign[0].state_id}",
                 "E5003",
-                "bring the right state folder back (--state-dir), or begin anew with `ferris state reset`",
+                "bring the right state folder back (--state-dir), or start over with `ferris state reset`",
             )
         transactions.init()
         return not {token.state_id for token in _tokens(transactions)}.isdisjoint(
@@ -255,7 +255,7 @@ def _refused(builder: JobBuilder, kept: int, why: str) -> StateError:
     return StateError(
         f"the state of {name} is of {_workers(kept)}, and 'parallelism' is {wanted} now: {why}",
         "E5007",
-        f"run it with --set parallelism={kept}, or let it begin anew with `ferris state reset`, which writes again what"
+        f"run it with --set parallelism={kept}, or start over with `ferris state reset`, which writes again what"
         " is written already",
     )
 

@@ -127,7 +127,7 @@ def _refuse_unheard(job: Settings, source: Settings, sink_connector: str) -> Non
             continue
         if sink_connector != "kafka" or key.name in _BATCHES_OF_SOURCE:
             raise ConfigError(
-                f"'{key.name}' = '{prop.value}' steers nothing: the source has its own, '{own.value}', and a"
+                f"'{key.name}' = '{prop.value}' has no effect: the source has its own, '{own.value}', and a"
                 f" {sink_connector} sink has no such batches",
                 "E3005",
                 "leave one of them out",

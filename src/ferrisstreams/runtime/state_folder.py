@@ -66,7 +66,7 @@ class StateFolder:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StateError(
-                f"the state folder {self._folder} cannot be made: {error.strerror}",
+                f"the state folder {self._folder} cannot be created: {error.strerror}",
                 "E5005",
                 "give --state-dir a folder",
             ) from error

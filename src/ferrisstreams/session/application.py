@@ -33,7 +33,7 @@ class RunOptions:
     read. `max_records`: stop after so many rows of this run.
 
     `overrides` are settings that win over the text, `state_dir` replaces `.ferris` beside the application file,
-    `overwrite` begins anew: the job's state is deleted and its target replaced. `jobs` None: all. `worker`: run one
+    `overwrite` starts over: the job's state is deleted and its target replaced. `jobs` None: all. `worker`: run one
     worker of a job whose `parallelism` says that it has several. `strict`: over a bounded source a row that fails is
     raised, unless a failure strategy is named; the command logs it and goes on.
     """

@@ -45,13 +45,13 @@ class Check:
         return self.expected == self.found
 
 
-#: A check, what could not be checked and why, or what is there no more.
+#: A check, what could not be checked and why, or what no longer exists.
 Finding: TypeAlias = "Check | str | FerrisError"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The checks of one job; `notes` say what could not be checked and why, `losses` what is there no more (an output,
+    """The checks of one job; `notes` say what could not be checked and why, `losses` what no longer exists (an output,
     a topic). `epoch`: of several workers the last."""
 
     job: str

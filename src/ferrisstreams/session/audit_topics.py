@@ -13,13 +13,13 @@ from ferrisstreams.runtime.build import JobBuilder
 
 
 def gone_topic(properties: Mapping[str, str], topic: str) -> FatalConnectorError | None:
-    """The error of a topic that is there no more; None: it is there. Raises ConnectorError."""
+    """The error of a topic that no longer exists; None: it is there. Raises ConnectorError."""
     if Topics(properties).partitions(topic) is not None:
         return None
     return FatalConnectorError(
         f"Kafka: the topic {topic} is gone: what the job has read or written there cannot be counted",
         "E4103",
-        "was it deleted? `ferris state reset` lets the job begin anew",
+        "was it deleted? `ferris state reset` lets the job start over",
     )
 
 

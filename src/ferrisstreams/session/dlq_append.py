@@ -83,5 +83,5 @@ def length_and_end(path: Path) -> tuple[int, bytes]:
 
 
 def _cannot_write(path: Path, error: OSError) -> FatalConnectorError:
-    hint = "check the disk's free space and the rights of the file and its folder; then replay again"
+    hint = "check the disk's free space and the permissions of the file and its folder; then replay again"
     return FatalConnectorError(f"{path} cannot be written: {error.strerror}", "E4003", hint)

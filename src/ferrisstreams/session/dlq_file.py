@@ -157,7 +157,7 @@ class FileLetters:
                 os.close(fd)
         except OSError as error:
             raise FatalConnectorError(
-                f"{self._path} cannot be written: {error.strerror}", "E4003", "check its rights; then purge again"
+                f"{self._path} cannot be written: {error.strerror}", "E4003", "check its permissions; then purge again"
             ) from error
         self._journal.erased()
 

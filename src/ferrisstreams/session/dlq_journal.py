@@ -34,7 +34,7 @@ _SENDING = "sending"
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A letter sent on: where it will stand in the words of a position, the digest of its value, and the how manieth
+    """A letter sent on: where it will stand in the words of a position, the digest of its value, and which
     replay of this record it is."""
 
     letter: str
@@ -205,7 +205,7 @@ class Journal:
                 raise StateError(
                     f"{self._path} is in use by another ferris dlq", "E5001", "wait for it to end"
                 ) from error
-            hint = "check the disk's free space and the rights of the folder of the letters"
+            hint = "check the disk's free space and the permissions of the folder of the letters"
             raise StateError(f"{self._path} cannot be used: {error}", "E5005", hint) from error
         except sqlite3.DatabaseError as error:
             hint = "bring the file back from a copy; without it, it is not known which letters were replayed"

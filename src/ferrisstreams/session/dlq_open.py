@@ -154,7 +154,7 @@ def _source_file(builder: JobBuilder) -> Path:
             "give --to one of the files that the source reads, or another one",
         )
     if settings.array or compression_of(str(path), settings.compression) != "none":
-        raise _unfit(f"records cannot be appended to {path}, which is packed or one JSON array", "give --to a file")
+        raise _unfit(f"records cannot be appended to {path}, which is compressed or one JSON array", "give --to a file")
     _refuse_unfinished(path, settings)
     return path
 

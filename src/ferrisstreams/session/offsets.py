@@ -76,13 +76,13 @@ def _require_movable(builder: JobBuilder) -> None:
         raise ConfigError(
             f"the positions of {plan.name} cannot be moved: its source is {builder.settings.source_connector}",
             "E3007",
-            "`ferris state reset` lets it begin anew",
+            "`ferris state reset` lets it start over",
         )
     if take_plan_apart(plan.plan).aggregate is not None:
         raise ConfigError(
             f"the positions of {plan.name} cannot be moved: its state holds the results of what it has read",
             "E3007",
-            "`ferris state reset` lets it begin anew, at 'startup'",
+            "`ferris state reset` lets it start over, at 'startup'",
         )
 
 

@@ -56,7 +56,7 @@ def rebuild(application: Application, options: RunOptions, plan: JobPlan, observ
         outside = committed(builder)
         token = newest(found.metadata for found in outside.values())
         if token is None:
-            raise _impossible(plan, "nothing of it is committed outside", "run it: it begins anew")
+            raise _impossible(plan, "nothing of it is committed outside", "run it: it starts from the beginning")
         ends = {int(name.rpartition("-")[2]): found.offset for name, found in outside.items()}
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".rebuild-") as made:
@@ -85,7 +85,7 @@ def _refuse_several_workers(builder: JobBuilder) -> None:
         raise _impossible(
             builder.plan,
             f"it is of {workers} workers ('parallelism'), of which each has its own state",
-            "bring the state folder back, or let the job begin anew with `ferris state reset`",
+            "bring the state folder back, or start over with `ferris state reset`",
         )
 
 
@@ -184,5 +184,5 @@ def _depends_on_cuts(plan: JobPlan) -> bool:
     return aggregate is not None and aggregate.emit is Emit.CHANGES
 
 
-def _impossible(plan: JobPlan, why: str, hint: str = "`ferris state reset` lets it begin anew") -> StateError:
+def _impossible(plan: JobPlan, why: str, hint: str = "`ferris state reset` lets it start over") -> StateError:
     return StateError(f"the state of {plan.name} cannot be rebuilt: {why}", "E5003", hint)

@@ -71,7 +71,7 @@ def _is_open(mark: RotationMark, path: str) -> bool:
 
 
 def _spans(framing: Framing, data: bytes, whole: bool) -> tuple[int, bytes]:
-    """How many records `data` holds, and the beginning of the one that goes on behind it."""
+    """How many records `data` holds, and the beginning of the one that comes after it."""
     spans = list(framing.spans(data))
     if whole or not spans:
         return len(spans), b"" if whole else data

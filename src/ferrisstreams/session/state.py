@@ -1,4 +1,4 @@
-"""What a job keeps of itself, looked at, or given up so that the job begins anew."""
+"""What a job keeps of itself, looked at, or given up so that the job starts over."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def committed(builder: JobBuilder, epoch: int = 0) -> Mapping[str, CommittedOffs
 
 
 def reset(application: Application, options: RunOptions, plan: JobPlan) -> list[str]:
-    """Give the job's state up: it begins anew. What was done, in words. Raises StateError E5001 while it runs."""
+    """Give the job's state up: it starts over. What was done, in words. Raises StateError E5001 while it runs."""
     done = []
     with (
         builder_of(application, options, plan) as whole,

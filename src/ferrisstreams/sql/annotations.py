@@ -80,7 +80,7 @@ def _warning(note: Annotation) -> str | None:
     if note.name in _LATER:
         return f"@{note.name} is not computed yet: the job runs without it"
     if note.name == "job_mode" and note.value.lower() == "adaptive":
-        return "@job_mode: adaptive is no mode here: the job runs in the default one"
+        return "@job_mode: adaptive is not a mode here: the job runs in the default one"
     if note.name in _JOB or note.name in _OF_A_METRIC:
         return None
     if note.name in _WITHOUT_EFFECT:

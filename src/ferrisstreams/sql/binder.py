@@ -72,7 +72,7 @@ class Binder:
                 node.expression, f"{node.key.upper()} is not supported", "E1201", "write one stream for each query"
             )
         if not isinstance(node, exp.Select):
-            raise self.context.error(node, "this is no query", "E1001", "write SELECT …")
+            raise self.context.error(node, "expected a query", "E1001", "write SELECT …")
         self._refuse_clauses(node, _SELECT)
         names = self._with(node, names)
         source, qualifier = self._from(node, names)
@@ -138,7 +138,7 @@ class Binder:
         if isinstance(item.this, exp.Func):
             raise self._table_function(item.this)
         if not isinstance(item.this, exp.Identifier):
-            raise self.context.error(item, "this is no stream", "E1001", "read a stream by its name")
+            raise self.context.error(item, "expected a stream", "E1001", "read a stream by its name")
         self._refuse_clauses(item, frozenset({"this", "alias", TABLE_WINDOW, TABLE_WINDOW_KEYS}))
         name = name_of(item.this)
         if item.this.meta_get("string"):

@@ -38,7 +38,7 @@ def with_file(read: ReadConfig | None, properties: Mapping[str, Property], is_so
         return own
     if read is None:
         raise SqlError(
-            "a configuration file cannot be read here", "E1201", "write its keys into WITH (…)", written.position
+            "a configuration file cannot be read here", "E1201", "write its keys in WITH (…)", written.position
         )
     try:
         found = _named(read(str(written.value)))

@@ -55,7 +55,7 @@ _LONG = 1_000_000
 
 _SAMPLE, _PART = "_sample", "_o"
 
-_HINT = "it fails whatever the row: correct the constant, or put it into TRY(…) where NULL is meant"
+_HINT = "it fails whatever the row: correct the constant, or wrap it in TRY(…) where NULL is meant"
 
 
 @dataclass(frozen=True, slots=True)

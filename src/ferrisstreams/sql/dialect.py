@@ -443,7 +443,7 @@ class FerrisParser(WindowParser):
         return placeholder
 
     def _parse_table_hints(self) -> None:
-        """`FROM s WITH (…)` configures the sink; it is no hint."""
+        """`FROM s WITH (…)` configures the sink; it is not a hint."""
         return
 
     def _parse_function_call(

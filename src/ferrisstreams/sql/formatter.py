@@ -239,7 +239,7 @@ def _previous(matched: dict[int, int], number: int) -> int:
 
 
 class _Lines:
-    """The printed lines and the comments above and behind them. A line break inside a token is no place for one."""
+    """The printed lines and the comments above and behind them. A line break inside a token is not a place for one."""
 
     def __init__(self, source: SourceText) -> None:
         self.tokens = tokenize(source)

@@ -52,10 +52,10 @@ def read_header_item(context: Context, node: exp.Expr, before: Sequence[HeaderIt
 
 
 def misplaced(context: Context, node: exp.Expr) -> SqlError:
-    """The error for a call that is no select item of a job."""
+    """The error for a call that is not a select item of a job."""
     return context.error(
         node,
-        f"{_USAGE[node.name.lower()][0]} is no value: it stands alone in the select list of a job",
+        f"{_USAGE[node.name.lower()][0]} is not a value: it stands alone in the select list of a job",
         "E1102",
         "write it as an item of its own, without an alias, in the outermost SELECT",
     )

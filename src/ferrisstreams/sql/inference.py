@@ -94,7 +94,7 @@ def _culprit(
         for part in reversed(parts) if len(parts) <= _PARTS_MAX else ():
             assert isinstance(part, exp.Expression)
             smaller = _failure(context, part, schema)
-            # What is no expression by itself (`'a': 1` of a struct) fails in another way than the whole.
+            # What is not an expression by itself (`'a': 1` of a struct) fails in another way than the whole.
             if smaller is not None and "syntax error" not in str(smaller):
                 return _wrong_constant(context, part, schema, smaller), smaller
         return expression, failure

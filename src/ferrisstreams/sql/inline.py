@@ -34,7 +34,7 @@ _UNBUILT_TYPES = ("s3_source", "s3_sink", "database_source", "database_sink", "i
 _JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 _FORMATS = {"jsonl": "json", "jsonlines": "json", "ndjson": "json", "csv_no_header": "csv", "delimited": "csv"}
 
-#: The predecessor's keys that are ours by another name, where that is no name to give today.
+#: The predecessor's keys that are ours by another name, where that is not a name to give today.
 _RENAMED = {
     "value.serializer": FORMAT,
     "schema.value.serializer": FORMAT,
@@ -182,7 +182,7 @@ def _connector(written: Property, is_source: bool) -> Property:
         side = "source" if is_source else "sink"
         near = next((known for known, kind in own.items() if kind == other[name]), None)
         raise SqlError(
-            f"{written.value} is no type of a {side}",
+            f"{written.value} is not a type of a {side}",
             "E3002",
             f"did you mean {near}?" if near else f"the types of a {side} are {', '.join(own)}",
             written.position,

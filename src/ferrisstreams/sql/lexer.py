@@ -65,7 +65,7 @@ def split(source: SourceText) -> list[Piece]:
     junk = _NOT_TEXT.search(source.text)
     if junk is not None:
         raise source.error(
-            Span(junk.start(), junk.end()), "this is no text", "E1001", "an application is a file of SQL in UTF-8"
+            Span(junk.start(), junk.end()), "not valid text", "E1001", "an application is a file of SQL in UTF-8"
         )
     annotations = _annotations(source)
     return _pieces(tokenize(source), annotations)

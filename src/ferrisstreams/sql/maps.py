@@ -32,7 +32,7 @@ _COMPARING_CALLS = frozenset((
     "contains", "hash", "md5", "sha1", "sha256",
 ))  # fmt: skip
 
-#: What is no map, or has no type by itself.
+#: What is not a map, or has no type by itself.
 _NO_MAPS = (exp.Literal, exp.Var, exp.Null, exp.Query, exp.Lambda, exp.Slice)
 
 #: Aggregates that compare nothing, unless they are DISTINCT: what they keep stays as it came.

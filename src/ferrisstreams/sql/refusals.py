@@ -50,7 +50,7 @@ _REFUSED_STATEMENTS: Mapping[str, tuple[str, str]] = {
 }
 
 _SEALED = "SQL reaches files only through streams: declare one with CREATE STREAM … WITH (connector = 'file', path = …)"
-_SETTINGS = "settings belong into WITH (…), the configuration file, or --set"
+_SETTINGS = "settings go in WITH (…), the configuration file, or --set"
 
 #: Statements that would reach files, the network or settings -> what to do.
 _SEALED_STATEMENTS: Mapping[str, str] = {
@@ -61,10 +61,10 @@ _SEALED_STATEMENTS: Mapping[str, str] = {
 
 #: What CREATE can be followed by elsewhere -> what to do.
 _REFUSED_CREATE: Mapping[str, str] = {
-    "TABLE": "write CREATE STREAM: a table of the latest row for each key is not there yet",
+    "TABLE": "write CREATE STREAM: tables (the latest row for each key) are not supported yet",
     "PRIMARY KEY": "a source stream has no key; in a query write SELECT column PRIMARY KEY to set the message key",
-    "FUNCTION": "write the expression in the query: functions of your own are not there yet",
-    "MACRO": "write the expression in the query: macros are not there",
+    "FUNCTION": "write the expression in the query: user-defined functions are not supported yet",
+    "MACRO": "write the expression in the query: macros are not supported",
     "SOURCE": "write CREATE STREAM name (columns) WITH (…)",
     "SINK": "write CREATE STREAM name AS SELECT … WITH (…)",
     "MATERIALIZED": "write CREATE STREAM name AS SELECT …",
@@ -77,7 +77,7 @@ _REFUSED_CREATE: Mapping[str, str] = {
     "CONNECTOR": "write CREATE STREAM … WITH (connector = …)",
     "SEQUENCE": "rows can be numbered by their position only; there are no sequences",
     "KEY": "leave it out: a source stream has no key; in a query SELECT column PRIMARY KEY sets the message key",
-    "SECRET": "secrets belong into the configuration",
+    "SECRET": "secrets go in the configuration",
 }
 
 
@@ -113,9 +113,9 @@ _REFUSED_PHRASES: tuple[tuple[tuple[str, ...], bool, str, str], ...] = (
      "aggregate in a window of time: GROUP BY key, TUMBLE(ts, INTERVAL '1' MINUTE)"),
     (("CHANGES", "LIMIT"), True, "LIMIT", "to stop after some rows run with --max-records"),
     (("PARTITION BY",), True, "PARTITION BY", "name the message key in the select list: SELECT column PRIMARY KEY"),
-    (("ASOF",), True, "a join", "one query reads one stream: joins are not there yet"),
-    (("MATCH_RECOGNIZE",), False, "MATCH_RECOGNIZE", "patterns over rows are not there"),
-    (("WITHIN",), True, "a join", "one query reads one stream: joins are not there yet"),
+    (("ASOF",), True, "a join", "one query reads one stream: joins are not supported yet"),
+    (("MATCH_RECOGNIZE",), False, "MATCH_RECOGNIZE", "row pattern matching is not supported"),
+    (("WITHIN",), True, "a join", "one query reads one stream: joins are not supported yet"),
 )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ OVER_HINTS: Mapping[str, str] = {
     ),
 }
 
-_SUBQUERY = "compute it in a stream or view of its own; joins and subqueries in expressions are not there yet"
+_SUBQUERY = "compute it in a stream or view of its own; joins and subqueries in expressions are not supported yet"
 
 #: Nodes inside expressions -> (what is refused, what to do).
 _REFUSED_NODES: tuple[tuple[type[exp.Expr], str, str], ...] = (
@@ -193,8 +193,8 @@ _REFUSED_NODES: tuple[tuple[type[exp.Expr], str, str], ...] = (
 #: Clauses of SELECT by the name of sqlglot's argument -> (what is refused, what to do).
 _REFUSED_CLAUSES: Mapping[str, tuple[str, str]] = {
     "distinct": ("SELECT DISTINCT", "write GROUP BY over the same columns"),
-    "joins": ("a join", "one query reads one stream: joins are not there yet"),
-    "laterals": ("LATERAL", "one query reads one stream: joins are not there yet"),
+    "joins": ("a join", "one query reads one stream: joins are not supported yet"),
+    "laterals": ("LATERAL", "one query reads one stream: joins are not supported yet"),
     "order": ("ORDER BY", "rows are written as their windows close: sort the output afterwards"),
     "limit": ("LIMIT", "to stop after some rows run with --max-records"),
     "offset": ("OFFSET", "rows of a stream have no numbers"),
@@ -203,10 +203,10 @@ _REFUSED_CLAUSES: Mapping[str, tuple[str, str]] = {
     "sample": ("TABLESAMPLE", "filter with WHERE, for example on hash(key) % 100 = 0"),
     "into": ("INTO", "write CREATE STREAM name AS SELECT … WITH (…)"),
     "pivots": ("PIVOT", "write one aggregate with FILTER (WHERE …) for each column"),
-    "match": ("MATCH_RECOGNIZE", "patterns over rows are not there"),
+    "match": ("MATCH_RECOGNIZE", "row pattern matching is not supported"),
     "kind": ("SELECT AS STRUCT", "write {'a': a} for a struct"),
-    "when": ("FOR SYSTEM_TIME AS OF", "joins are not there yet"),
-    "version": ("FOR SYSTEM_TIME AS OF", "joins are not there yet"),
+    "when": ("FOR SYSTEM_TIME AS OF", "joins are not supported yet"),
+    "version": ("FOR SYSTEM_TIME AS OF", "joins are not supported yet"),
     "rollup": ("ROLLUP", "write one stream for each grouping"),
     "cube": ("CUBE", "write one stream for each grouping"),
     "grouping_sets": ("GROUPING SETS", "write one stream for each grouping"),

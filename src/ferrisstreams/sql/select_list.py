@@ -22,7 +22,7 @@ from ferrisstreams.sql.syntax import MessageKey, span_of
 class Item:
     """An item of the select list: its expression over the input, and its output name when the author gave one.
 
-    `hidden`: it is no column of the output, but what a header is set to.
+    `hidden`: it is not a column of the output, but what a header is set to.
     """
 
     tree: exp.Expression

@@ -248,7 +248,7 @@ def _delay(properties: Mapping[str, Property]) -> int | None:
     """The delay in microseconds that the properties give; None when they say nothing."""
     strategy, written = properties.get(STRATEGY), properties.get(DELAY)
     if strategy is not None and strategy.value not in _STRATEGIES:
-        hint = "a watermark from the rows themselves is not there: say how far behind rows may come"
+        hint = "a watermark computed from the rows is not supported: say how far behind rows may come"
         raise _wrong(strategy, f"{STRATEGY} is {' or '.join(_STRATEGIES)}", hint)
     delay = None
     if written is not None:

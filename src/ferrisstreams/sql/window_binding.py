@@ -55,7 +55,7 @@ def window_and_group(context: Context, node: exp.Select) -> tuple[WrittenWindow 
 def check_windows(context: Context, query: exp.Expression) -> None:
     """Whether each SELECT has the window that it says it has. Raises `SqlError`.
 
-    One canonical spelling stands for all, so that a wrong one would become right by being written anew.
+    One canonical spelling stands for all, so that a wrong one would become right by being written again.
     """
     for select in query.find_all(exp.Select):
         own = [node for node in select.find_all(StreamWindow, WindowBound) if node.find_ancestor(exp.Select) is select]

@@ -53,7 +53,7 @@ class WindowParser(LocatedParser):
         return [window]
 
     def _refuse_unknown_window(self) -> None:
-        """`WINDOW name (` without AS is no named window of standard SQL."""
+        """`WINDOW name (` without AS is not a named window of standard SQL."""
         name, behind = self._next, self._tokens[self._index + 2 : self._index + 3]
         if behind and behind[0].token_type == TokenType.L_PAREN:
             near = get_close_matches(name.text.upper(), WINDOW_CLAUSES, 1, 0.6)

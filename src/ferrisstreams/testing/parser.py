@@ -80,7 +80,7 @@ def parse(path: Path, text: str) -> list[Case]:
 
 
 def _unreadable(path: Path, error: Exception) -> ConnectorError:
-    return FatalConnectorError(f"{path} cannot be read: {error}", "E4001", "check the path and its rights")
+    return FatalConnectorError(f"{path} cannot be read: {error}", "E4001", "check the path and its permissions")
 
 
 class _Reader:
@@ -250,7 +250,7 @@ class _Reader:
         counts: dict[str, int] = {}
         for name, count in zip(words[::2], words[1::2], strict=False):
             if name not in LEDGER_NAMES or not count.isdigit():
-                raise self._error(section.line, f"{name} {count} is no count", f"names: {', '.join(LEDGER_NAMES)}")
+                raise self._error(section.line, f"{name} {count} is not a count", f"names: {', '.join(LEDGER_NAMES)}")
             counts[name] = int(count)
         if len(words) % 2:
             raise self._error(section.line, f"{words[-1]} has no count")

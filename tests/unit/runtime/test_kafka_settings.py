@@ -92,7 +92,7 @@ def test_source_and_sink_each_follow_their_own() -> None:
     ],
 )
 def test_batches_that_would_steer_nothing_are_refused(of_sink: str, of_source: str, sink: str) -> None:
-    with pytest.raises(ConfigError, match=r"'batch\..*' = '5' steers nothing: the source has its own, '7'") as raised:
+    with pytest.raises(ConfigError, match=r"'batch\..*' = '5' has no effect: the source has its own, '7'") as raised:
         settings(of_sink, of_source, sink)
     assert raised.value.code == "E3005"
     assert raised.value.position is not None

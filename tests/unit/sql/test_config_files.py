@@ -43,18 +43,18 @@ def test_variables_come_from_the_environment(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "this is no YAML"),
-        ("a:\n\t- b", "this is no YAML"),
-        ("- a\n- b", "the file is no mapping"),
+        ("a: [1", "this is not valid YAML"),
+        ("a:\n\t- b", "this is not valid YAML"),
+        ("- a\n- b", "the file is not a mapping"),
         ("a:", "a has no value"),
-        ("a: 2024-01-01", "a is no text, number or flag"),
+        ("a: 2024-01-01", "a must be a string, a number or a boolean"),
         ("extends: a.yaml", "extends itself"),
         ("extends: 5", "'extends' is the name of a file"),
         ("extends: missing.yaml", "cannot be read"),
         ("a: ${FERRIS_TEST_NONE}", "needs the variable FERRIS_TEST_NONE"),
         ("a: ${FERRIS_TEST_NONE:?ask the owner}", "ask the owner"),
-        ("a: \x01", "is no YAML"),
-        ("!!python/object/apply:os.system ['true']", "this is no YAML"),
+        ("a: \x01", "is not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "this is not valid YAML"),
     ],
 )
 def test_file_that_says_nothing_clear_is_refused(
@@ -114,7 +114,7 @@ def test_job_runs_by_its_files(tmp_path: Path) -> None:
         (SOURCE + "performance_profiles: {fast: {a: 1}}\n", "performance_profiles.fast.a has no counterpart"),
         (SOURCE + "buffer_size: 8192\n", "buffer_size has no counterpart"),
         (SOURCE + "pth: x\n", "unknown setting 'pth'"),
-        (SOURCE.replace("file_source", "file_sink"), "file_sink is no type of a source"),
+        (SOURCE.replace("file_source", "file_sink"), "file_sink is not a type of a source"),
     ],
 )
 def test_what_a_file_says_wrongly_is_refused(tmp_path: Path, source: str, message: str) -> None:

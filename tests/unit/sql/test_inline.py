@@ -246,7 +246,7 @@ def test_annotations_of_the_predecessor_name_the_application_and_the_jobs() -> N
     assert (plan.name, [job.name for job in plan.jobs]) == ("Real-Time-Trading", ["ticks", "select_2"])
     assert dict(plan.jobs[0].annotations).keys() == {"name"}
     assert [warning.partition(": ")[2] for warning in plan.warnings] == [
-        "@job_mode: adaptive is no mode here: the job runs in the default one",
+        "@job_mode: adaptive is not a mode here: the job runs in the default one",
         "@num_partitions has no effect: rows go to keys by GROUP BY, whatever their partition",
         "@sticky-partition-id has no effect: rows go to keys by GROUP BY, whatever their partition",
         "@metric is not computed yet: the job runs without it",

@@ -305,8 +305,8 @@ class KafkaProducer:
         offsets = [_partition(name, offset, token) for name, offset in shown.items()]
         group = self._reader.consumer_group_metadata()
         if self._reports.all_down:
-            # The client may hold on to brokers that it no longer has; a new one asks anew.
-            raise TransientError("Kafka: all brokers were away: the transaction is given up", "E4101", _AWAY)
+            # The client may hold on to brokers that it no longer has; a new one asks again.
+            raise TransientError("Kafka: all brokers were unreachable: the transaction was abandoned", "E4101", _AWAY)
         producer, seconds = self._producer, self._answer_seconds(_SEND_SECONDS)
         self._in_time(
             "add positions to the transaction",
@@ -338,7 +338,7 @@ class KafkaProducer:
                 raise
             if left_ms <= 0:
                 raise UnknownOutcomeError(
-                    f"Kafka: a transaction is not decided in time: {failed.str()}",
+                    f"Kafka: a transaction was not decided in time: {failed.str()}",
                     "E4110",
                     _AWAY,
                 ) from error

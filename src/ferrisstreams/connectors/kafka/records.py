@@ -60,7 +60,7 @@ def _read_to_end(consumer: Consumer, left: set[int], topic: str) -> Iterator[Rec
             messages = consumer.consume(_BATCH_RECORDS, _POLL_SECONDS)
         polls = 0 if messages else polls + 1
         if polls > _POLLS_MAX:
-            raise TransientError(f"Kafka: the topic {topic} gives nothing and no end", "E4101")
+            raise TransientError(f"Kafka: the topic {topic} returns neither records nor its end", "E4101")
         for message in messages:
             error = message.error()
             partition, offset = message.partition(), message.offset()
@@ -136,7 +136,7 @@ class _Counter:
             messages = consumer.consume(_BATCH_RECORDS, _POLL_SECONDS)
             polls = 0 if messages else polls + 1
             if polls > _POLLS_MAX:
-                raise TransientError(f"Kafka: the topic {self._topic} gives nothing and no end", "E4101")
+                raise TransientError(f"Kafka: the topic {self._topic} returns neither records nor its end", "E4101")
             for message in messages:
                 self._take(message)
 

@@ -35,7 +35,9 @@ class KafkaSink:
     def open(self, mark: JsonValue) -> None:
         self._producer.open()
         if mark is not None and not (isinstance(mark, dict) and "since" in mark):
-            raise StateError(f"not a mark of a topic: {mark!r}", "E5003", "the state belongs to another kind of sink")
+            raise StateError(
+                f"not a mark of a topic: {mark!r}", "E5003", "the state was written with another kind of sink"
+            )
         ends = self._producer.ends(self._topic) if mark is None else {}
         self._mark = {"since": {str(number): end for number, end in ends.items()}} if mark is None else mark
 

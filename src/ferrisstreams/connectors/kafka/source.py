@@ -70,7 +70,7 @@ _BATCH_RECORDS_MAX = 100_000
 #: Bytes of a message until some have been seen.
 _MESSAGE_BYTES_GUESS = 200.0
 _MADE_ANEW_HINT = (
-    "to begin anew with the topic as it is now, give the job's state up: `ferris state reset`; a job that keeps none"
+    "to start over with the topic as it is now, delete the job's state: `ferris state reset`; a job that keeps none"
     " can also be sent to it: `ferris offsets --to earliest`"
 )
 #: How often and how long a cluster is asked at the start before it counts as away.
@@ -147,7 +147,7 @@ class KafkaSource:
             self._topic_id = kept
             self._identify(topics.facts(name))
         elif kept is not None:
-            raise FatalConnectorError(f"Kafka: the topic {name} (id {kept}) is there no more", "E4103", _MADE_ANEW_HINT)
+            raise FatalConnectorError(f"Kafka: the topic {name} (id {kept}) no longer exists", "E4103", _MADE_ANEW_HINT)
         elif self._settings.create is None:
             require_topic(topics, name, None)
 
@@ -263,7 +263,7 @@ class KafkaSource:
         now = found.id if found is not None else None
         if now is not None and self._topic_id not in (now, None):
             raise FatalConnectorError(
-                f"Kafka: the topic {self._settings.topic} was deleted and made anew: the job has read the one with the"
+                f"Kafka: the topic {self._settings.topic} was deleted and recreated: the job has read the one with the"
                 f" id {self._topic_id}, this one has the id {now}",
                 "E4111",
                 _MADE_ANEW_HINT,
@@ -347,9 +347,9 @@ class KafkaSource:
         if position > high:
             raise FatalConnectorError(
                 f"{name}: the next record of the job is at offset {position}, but the topic ends at {high}:"
-                " it was made anew, or lost its end",
+                " it was recreated, or lost its end",
                 "E4107",
-                "to begin anew, reset the job's state",
+                "to start over, reset the job's state",
             )
 
     def _assign(self, consumer: Consumer) -> None:
@@ -529,7 +529,7 @@ class KafkaSource:
             self._missed += 1
             # Once may be a broker that does not know it yet.
             if self._missed > 1:
-                raise FatalConnectorError(f"Kafka: the topic {name} is there no more", "E4103", "was it deleted?")
+                raise FatalConnectorError(f"Kafka: the topic {name} no longer exists", "E4103", "was it deleted?")
             return
         self._missed = 0
         self._require_partitions(len(topic.partitions))
@@ -550,7 +550,7 @@ class KafkaSource:
                 f"Kafka: the topic {self._settings.topic} had {expected} partitions and has {count}: keys may be in"
                 " another partition now than the worker that holds their state",
                 "E4112",
-                "begin anew with one worker: `ferris state reset`, and 'parallelism' = 1",
+                "start over with one worker: `ferris state reset`, and 'parallelism' = 1",
             )
 
     # --- commits, which are informative -----------------------------------------------------------------------------

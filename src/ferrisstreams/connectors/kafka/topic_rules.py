@@ -34,7 +34,7 @@ _USUAL_BYTES_MAX = 1_000_000
 class TopicSettings:
     """A topic's own settings; what the cluster does not tell is None (and not compacted).
 
-    `compression`: how the topic packs its records anew; None: they stay as they come.
+    `compression`: how the topic recompresses its records; None: they stay as they come.
     """
 
     message_bytes_max: int | None = None
@@ -72,7 +72,7 @@ class TopicRules:
             packed = plain if codec == "none" else min(plain, _with_margin(_packed_bytes(data, codec, self.level)))
             taken = packed + _BATCH_BYTES + _RECORD_OVERHEAD_BYTES
             if taken > self.bytes_max:
-                size = f"{taken} bytes" if codec == "none" else f"{taken} bytes packed with {codec}"
+                size = f"{taken} bytes" if codec == "none" else f"{taken} bytes compressed with {codec}"
                 limit = f"{self.bytes_max} that the topic {self.topic} takes (max.message.bytes)"
                 return f"the record has {size}, more than the {limit}"
         return None

@@ -36,7 +36,7 @@ class NewTopicSettings:
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """What a cluster says of a topic. `id` is another one when the topic is made anew; None: the cluster has none."""
+    """What a cluster says of a topic. `id` is another one when the topic is recreated; None: the cluster has none."""
 
     partitions: int
     id: str | None
@@ -134,7 +134,7 @@ class Topics:
             if self.partitions(topic) == partitions:
                 return
             self._clock.sleep_ms(_SETTLE_NAP_MS)
-        raise TransientError(f"Kafka: the change of the topic {topic} does not show", "E4102")
+        raise TransientError(f"Kafka: the change of the topic {topic} is not visible yet", "E4102")
 
 
 def connection_properties(properties: Mapping[str, str]) -> dict[str, str | int | float | bool]:
@@ -153,7 +153,7 @@ def require_topic(topics: Topics, topic: str, create: NewTopicSettings | None) -
         raise FatalConnectorError(
             f"Kafka: there is no topic {topic} (there are: {known})",
             "E4103",
-            "check 'topic', or let the job make it with 'create.topic' = 'true'",
+            "check 'topic', or let the job create it with 'create.topic' = 'true'",
         )
     topics.create(topic, create)
     return create.partitions

@@ -23,7 +23,7 @@ class Meaning:
 _UNREACHABLE = Meaning(TransientError, "E4101", "is the broker running, and is 'bootstrap.servers' its address?")
 _BUSY = Meaning(TransientError, "E4102")
 _UNKNOWN_TOPIC = Meaning(
-    FatalConnectorError, "E4103", "check 'topic', or let the job make it with 'create.topic' = 'true'"
+    FatalConnectorError, "E4103", "check 'topic', or let the job create it with 'create.topic' = 'true'"
 )
 _NO_ACCESS = Meaning(
     FatalConnectorError, "E4104", "check the user and password ('kafka.sasl.…') and the rights that it has"

@@ -243,7 +243,7 @@ def test_records_lost_while_running_are_an_error(kafka: Cluster, topic_name: str
 
 def test_position_behind_the_end_is_an_error(kafka: Cluster, topic_name: str, make: Make) -> None:
     kafka.create_topic(topic_name)
-    with pytest.raises(FatalConnectorError, match="at offset 5, but the topic ends at 0: it was made anew"):
+    with pytest.raises(FatalConnectorError, match="at offset 5, but the topic ends at 0: it was recreated"):
         make().open({f"{topic_name}-0": 5})
 
 
@@ -260,12 +260,12 @@ def test_topic_made_anew_is_not_taken_for_the_one_that_was_read(kafka: Cluster, 
     again.open({f"{topic_name}-0": 1})
     assert again.identities() == kept
     kafka.topics.delete(topic_name)
-    with pytest.raises(FatalConnectorError, match="is there no more") as gone:
+    with pytest.raises(FatalConnectorError, match="no longer exists") as gone:
         make(create=NewTopicSettings()).check({f"{topic_name}-0": 1}, kept)
     assert gone.value.code == "E4103"
     kafka.create_topic(topic_name)
     kafka.write(topic_name, [b"new", b"new"])
-    with pytest.raises(FatalConnectorError, match="deleted and made anew") as anew:
+    with pytest.raises(FatalConnectorError, match="deleted and recreated") as anew:
         make().check({f"{topic_name}-0": 1}, kept)
     now = make()
     now.check({f"{topic_name}-0": 1}, {})
