@@ -27,7 +27,7 @@ def test_file_that_is_gone_is_told_beside_what_could_be_checked(ferris: Ferris, 
     ran = ferris("audit", "app.sql")
     assert ran.code == 1
     assert f"{ferris.folder / gone} is gone [E5003]" in ran.err
-    assert "does not add up" in ran.out
+    assert "do not add up" in ran.out
     assert "read = the sum of its outcomes" in ran.out
     (job,) = json.loads(ferris("audit", "app.sql", "-o", "json").out)["jobs"]
     assert [loss["code"] for loss in job["losses"]] == ["E5003"]

@@ -118,7 +118,7 @@ def test_overwrite_of_a_job_that_has_a_state_wants_a_yes_off_a_terminal(ferris: 
     assert ferris("run", "app.sql", "--overwrite").code == 0, "without a state there is nothing to give up"
     refused = ferris("run", "app.sql", "--overwrite")
     assert refused.code == 2
-    assert "gives up the state of out" in refused.err
+    assert "deletes the state of out" in refused.err
     assert "--yes" in refused.err
     assert ferris("run", "app.sql", "-o", "json").job["rows"] == 0
     anew = ferris("run", "app.sql", "--overwrite", "--yes", "-o", "json")

@@ -47,7 +47,7 @@ def test_column_is_cast_to_its_declared_type(
 def test_number_is_a_time_by_its_format(bench: Bench) -> None:
     settings = DecodeSettings("arrow", event_time="t", event_time_format="epoch_millis")
     assert decode(bench, "TIMESTAMP", pa.array([1704110400000]), settings) == ([NOON], [])
-    with pytest.raises(ConfigError, match="a number alone is no TIMESTAMP") as caught:
+    with pytest.raises(ConfigError, match="a plain number is not a TIMESTAMP") as caught:
         decode(bench, "TIMESTAMP", pa.array([1704110400000]))
     assert "event.time.format" in (caught.value.hint or "")
 

@@ -237,7 +237,7 @@ def test_message_names_column_text_and_way_out(bench: Bench) -> None:
         ("E2105", 'column "n" is missing or null, but it is declared NOT NULL'),
         ("E2104", f'column "n": "{"x" * 78}… is not of type BIGINT'),
         ("E2104", 'column "n": "\\u001B[31m" is not of type BIGINT'),
-        ("E2103", 'key "n" stands twice'),
+        ("E2103", 'duplicate key "n"'),
         ("E2101", f"malformed JSON: {'[' * 79}…"),
     ]
     assert [bad.position for bad in rejected][:2] == ["file byte 0", "file byte 24"]

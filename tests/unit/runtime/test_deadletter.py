@@ -64,7 +64,7 @@ def test_records_too_large_to_load_count_as_rows_in_a_run() -> None:
     limit = ConsecutiveLimit(3, None)
     for count in range(2):
         limit.observe(failing_ordinals(oversized), 1, count + 1, count + 1)
-    with pytest.raises(FerrisError, match="3 rows at a stretch"):
+    with pytest.raises(FerrisError, match="3 rows in a row"):
         limit.observe(failing_ordinals(oversized), 1, 3, 3)
 
 

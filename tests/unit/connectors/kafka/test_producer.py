@@ -206,7 +206,7 @@ def test_row_that_is_too_large_is_given_back(kafka: Cluster, topic_name: str, ma
     large = text(3000)
     (rejected,) = sink.write(Payload(b"1\n" + large + b"\n2\n", 3))
     assert (rejected.code, rejected.stage, rejected.value) == ("E2403", "write", large)
-    assert "packed with lz4, more than the 2000" in rejected.message
+    assert "compressed with lz4, more than the 2000" in rejected.message
     assert topic_name in rejected.message
     keyed = Payload(b"3\n4\n", 2, keys=[text(3000), b"k"])
     (rejected,) = sink.write(keyed)
