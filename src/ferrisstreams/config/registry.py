@@ -75,8 +75,8 @@ CONNECTOR_KEYS = (
         "that rotates a pattern with {n} and parts of the time (%Y-%m-%d).", ("file",)),
     Key("watch", FLAG, False, _SOURCE, "Follow files as they grow and appear; without it the source is bounded.",
         ("file",), ("watching",)),
-    Key("compression", choice("none", "gzip", "zstd"), None, _SIDES, "What a file is packed with. Default: as its name "
-        "ends (.gz, .zst).", ("file",)),
+    Key("compression", choice("none", "gzip", "zstd"), None, _SIDES, "The compression codec of a file. Default: by its "
+        "extension (.gz, .zst).", ("file",)),
     Key("encoding", choice("utf_8", "latin_1", "windows_1252", utf8="utf_8", iso_8859_1="latin_1", latin1="latin_1",
         cp1252="windows_1252"), "utf_8", _SOURCE, "The encoding of a file's text.", ("file",)),
     Key("mmap", FLAG, False, _SOURCE, "Read a file through a memory map.", ("file",)),
