@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.errors import SqlError
-from ferrisstreams.formats.expressions import any_of, call, data_type, number, text
+from ferrisstreams.formats.expressions import call, data_type, number, text
 from ferrisstreams.formats.json_marks import is_non_finite, unmarked, unmarked_number
 from ferrisstreams.formats.nested import CONTAINERS, any_leaf, each_leaf, inner_types, with_leaves
 from ferrisstreams.formats.reading import RAW, require_leaf
@@ -37,6 +37,8 @@ _NUMBERS = (*_INTEGERS, *_FLOATS, T.DECIMAL)
 
 #: Whole numbers up to here are doubles, each one of its own.
 _DOUBLE_WHOLE_MAX = (1 << 53) - 1
+#: Up to here, a fraction that a double drops from a whole number begins with six zeros or nines.
+_NEAR_WHOLE, _NEAR_WHOLE_MAX = (".000000", ".999999"), 1 << 34
 #: A decimal with so many digits is found again from the double that is nearest to it.
 _DOUBLE_DIGITS = 15
 
@@ -113,8 +115,10 @@ class JsonColumn:
     def early(self, form: Form) -> exp.Expr | None:
         """What value and failure have in common, and is better computed once: they expect it beside the raw column,
         under `early_name`."""
-        numeric = _number_type(self.kind, self.time)
-        return _number(numeric, self.raw, form) if form is Form.EXACT and numeric is not None else None
+        if form is not Form.EXACT:
+            return None
+        numeric = _number_type(self.kind, self.time.exactly())
+        return None if numeric is None else _number(numeric, self.raw, form)
 
     @property
     def early_name(self) -> str:
@@ -137,6 +141,16 @@ class JsonColumn:
     def doubt(self, form: Form) -> exp.Expr | None:
         """True where the form cannot tell whether the value is what was written. The exact form has no doubts."""
         return any_leaf(self.kind, self.raw, lambda leaf, raw: _doubt(leaf, raw, form, self.time))
+
+    def near_whole(self, form: Form, content: exp.Expr) -> list[exp.Expr]:
+        """True where the text may hold a fraction that is lost in a whole number: too small for a double beside it."""
+        if self.large(form) is None:
+            return []
+        return [call("contains", content.copy(), text(fraction)) for fraction in _NEAR_WHOLE]
+
+    def large(self, form: Form) -> exp.Expr | None:
+        """True for whole numbers beside which a double drops other fractions too."""
+        return any_leaf(self.kind, self.raw, lambda leaf, raw: _large(leaf, raw, form, self.time))
 
 
 def json_columns(schema: Schema, settings: DecodeSettings, connection: Connection) -> tuple[JsonColumn, ...]:
@@ -194,6 +208,7 @@ def _raw_type(kind: exp.DataType, form: Form, time: TimeFormat) -> exp.DataType:
 
 
 def _value(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> exp.Expr:
+    time = time.exactly() if form is Form.EXACT else time
     numeric = _number_type(kind, time)
     if numeric is not None:
         value = _number(numeric, raw, form)
@@ -226,6 +241,7 @@ def _number(kind: exp.DataType, raw: exp.Expr, form: Form) -> exp.Expr:
 
 
 def _failure(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> exp.Expr | None:
+    time = time.exactly() if form is Form.EXACT else time
     numeric = _number_type(kind, time)
     if numeric is not None:
         return _number_failure(kind, numeric, raw, form, time)
@@ -269,7 +285,11 @@ def _doubt(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> e
         return None
     numeric = _number_type(kind, time)
     if numeric is not None:
-        return _spelled_doubt(numeric, raw) if _is_spelled(numeric, form) else _double_doubt(numeric, raw.copy())
+        spelled = _is_spelled(numeric, form)
+        doubt = _spelled_doubt(numeric, raw) if spelled else _double_doubt(numeric, raw.copy())
+        as_double = exp.TryCast(this=raw.copy(), to=data_type("DOUBLE")) if spelled else raw
+        of_time = None if numeric is kind else time.doubt(as_double)
+        return doubt if of_time is None else _there_but_not(raw, exp.or_(doubt, of_time))
     match kind.this:
         case T.BOOLEAN:
             return exp.not_(raw.copy().isin(text("true"), text("false")))
@@ -291,6 +311,13 @@ def _double_doubt(kind: exp.DataType, raw: exp.Expr) -> exp.Expr:
     return exp.not_(exp.and_(whole, exp.Between(this=raw.copy(), low=number(low), high=number(high))))
 
 
+def _large(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> exp.Expr | None:
+    numeric = _number_type(kind, time)
+    if numeric is None or numeric.this not in _INTEGERS or _is_spelled(numeric, form):
+        return None
+    return exp.GT(this=call("abs", raw.copy()), expression=number(_NEAR_WHOLE_MAX))
+
+
 def _is_decimal(kind: exp.DataType, raw: exp.Expr) -> exp.Expr:
     """Whether the double is the nearest one to a decimal of at most 15 digits at the type's scale.
 
@@ -310,9 +337,8 @@ def _spelled_doubt(kind: exp.DataType, raw: exp.Expr) -> exp.Expr:
     """Over the text that the engine writes for a number, or that was quoted."""
     if kind.this in _INTEGERS:
         # No point, no exponent, and none of the forms that only the engine takes for a number (0x1F, 1_000).
-        odd = any_of(call("contains", raw.copy(), text(mark)) for mark in ".eExX_")
-        unread = exp.TryCast(this=raw.copy(), to=kind.copy()).is_(exp.null())
-        return _there_but_not(raw, exp.or_(odd, unread))
+        back = exp.cast(exp.TryCast(this=raw.copy(), to=kind.copy()), "VARCHAR")
+        return _there_but_not(raw, exp.NullSafeNEQ(this=back, expression=raw.copy()))
     as_double = exp.TryCast(this=raw.copy(), to=data_type("DOUBLE"))
     doubt = exp.or_(as_double.is_(exp.null()), _double_doubt(kind, as_double))
     return _there_but_not(raw, doubt)

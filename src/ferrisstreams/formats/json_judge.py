@@ -274,6 +274,10 @@ class JsonJudge:
                 quoted = call("json_type", line.copy(), text(_pointer(c.name))).eq(text("VARCHAR"))
                 doubt = exp.and_(doubt, exp.not_(quoted))
             doubts.append(doubt)
+        signs = [sign for c in self._columns for sign in c.near_whole(form, line)]
+        doubts += list(dict.fromkeys(signs))
+        if (large := any_of(found for c in self._columns if (found := c.large(form)) is not None)) is not None:
+            doubts.append(exp.and_(call("contains", line.copy(), text(".")), large))
         if form is not Form.EXACT and any(c.has_parts and c.has_numbers for c in self._columns):
             doubts.append(_has_boolean(line))
         return any_of(doubts)

@@ -69,8 +69,9 @@ class JsonLinesDecoder:
         if self._judged is not None and self._judged[0] is fetch:
             verdict = self._judged[1]
         else:
+            form = self._form
             verdict = self._verdict(fetch, fetched_block(fetch))
-            if not verdict.failed:
+            if not verdict.failed and self._form is form:
                 # A scan that raises is an attempt that failed: valid records of an odd kind must not go on doing so.
                 self._judged_first, self._patience = self._patience, min(2 * self._patience, _PATIENCE_MAX)
         return Diagnosis(verdict.good, self._rejected(fetch, verdict.failed))
@@ -98,7 +99,7 @@ class JsonLinesDecoder:
         if _begins_with_mark(block):
             verdict = self._judge_behind_blank_line(block)
         else:
-            verdict = self._judge.judge(block.path, _object_bytes(block.length), self._form)
+            verdict = self._judge.judge(block.path, _object_bytes(block.length), self._judged_form)
         self._choose_form(block, verdict)
         self._judged_first = max(self._judged_first - 1, 0)
         self._expects_faults = bool(verdict.failed or verdict.doubtful)
@@ -110,43 +111,53 @@ class JsonLinesDecoder:
         data = block.read()
         block.write(b"\n" + data)
         try:
-            return self._judge.judge(block.path, _object_bytes(block.length), self._form)
+            return self._judge.judge(block.path, _object_bytes(block.length), self._judged_form)
         finally:
             block.write(data)
+
+    @property
+    def _judged_form(self) -> Form:
+        """Large whole numbers are in doubt in the quick form, and need not be read exactly for that."""
+        return Form.WIDE if self._form is Form.QUICK else self._form
 
     def _choose_form(self, block: MemoryFile, verdict: Verdict) -> None:
         """The form for the batches to come: one that has fewer doubts, or takes no boolean for a number."""
         if self._form in (Form.SPELLED, Form.EXACT):
             return
         if verdict.doubtful * _DOUBTFUL_ONE_IN > verdict.rows:
-            self._form = Form.WIDE if self._form is Form.QUICK else Form.SPELLED
+            self._form = Form.SPELLED
         elif not verdict.failed and not verdict.doubtful:
             data = block.read()
-            if b"true" in data or b"false" in data:
-                self._form = Form.SPELLED
+            self._form = Form.SPELLED if b"true" in data or b"false" in data else Form.WIDE
 
     def _scan(self, path: str, object_bytes: int, form: Form) -> exp.Select:
         alarms = [condition for c in self._columns for condition in _alarms(c, form)]
-        if (text_alarm := self._text_alarm(path, form)) is not None:
-            alarms.append(text_alarm)
+        alarms += self._text_alarm(path, form)
         watched = guard(alarms, [c.raw for c in self._columns])
         values = [(c.name, c.value(form)) for c in self._columns]
         return select_rows(values).from_(_reader(self._columns, path, object_bytes, form)).where(watched)
 
-    def _text_alarm(self, path: str, form: Form) -> exp.Expr | None:
-        """What the reader passes over and only the text of the block tells: booleans where numbers are declared, and
-        the line `null`, a row of NULLs to the reader. It costs a tenth of what the reader does."""
+    def _text_alarm(self, path: str, form: Form) -> list[exp.Expr]:
+        """What the reader passes over and only the text of the block tells: booleans where numbers are declared,
+        fractions lost in whole numbers, and the line `null`, a row of NULLs to the reader. It costs a tenth of what the
+        reader does."""
         content = exp.column("content")
-        signs = []
+        signs = list(dict.fromkeys(sign for c in self._columns for sign in c.near_whole(form, content)))
         if form is not Form.SPELLED and any(c.has_numbers for c in self._columns):
             signs += [call("contains", content.copy(), text(word)) for word in ("true", "false")]
         if all(c.missing_code is None for c in self._columns):
             signs.append(call("starts_with", call("ltrim", call("left", content.copy(), number(99))), text("null")))
             begins = ("\nnull", "\n ", "\n\t", "\n\v", "\n\f", "\n\rnull")
             signs += [call("contains", content.copy(), text(begin)) for begin in begins]
-        if (found := any_of(signs)) is None:
-            return None
-        return exp.select(found).from_(table_function("read_text", text(path), alias="block")).subquery()
+        large = any_of(condition for c in self._columns if (condition := c.large(form)) is not None)
+        point = call("contains", content.copy(), text("."))
+        cases = [(any_of(signs), exp.true()), (None if large is None else point, large)]
+        known = [(condition, alarm) for condition, alarm in cases if condition is not None]
+        if not known:
+            return []
+        which = exp.Case(ifs=[exp.If(this=condition, true=number(i)) for i, (condition, _) in enumerate(known)])
+        found = exp.select(which).from_(table_function("read_text", text(path), alias="block")).subquery()
+        return [exp.Case(this=found, ifs=[exp.If(this=number(i), true=alarm) for i, (_, alarm) in enumerate(known)])]
 
     def _rejected(self, fetch: Fetch, failed: Sequence[Failed]) -> list[Rejected]:
         records = self.raw(fetch, [one.row for one in failed])

@@ -6,7 +6,7 @@ when it cannot. Text is read as TIMESTAMPTZ and never as TIMESTAMP, which would 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -17,6 +17,8 @@ from ferrisstreams.formats.settings import DecodeSettings
 
 #: Microseconds beyond which the engine has no timestamp (about the year 290,000 on both sides).
 _LIMIT_US = 9_200_000_000_000_000_000
+#: Nearer to 1970 than this (the year 2106), a double is within a quarter of a microsecond of what was written.
+_DOUBLE_US_MAX = (1 << 32) * 1_000_000
 _ISO = "iso8601"
 _EPOCH_UNITS_US = {"epoch_seconds": 1_000_000, "epoch_millis": 1_000}
 
@@ -31,6 +33,10 @@ class TimeFormat:
     name: str
     key: str
     exact: bool = False
+
+    def exactly(self) -> TimeFormat:
+        """The format of numbers that come as text."""
+        return replace(self, exact=True)
 
     @property
     def raw_type(self) -> str:
@@ -71,6 +77,16 @@ class TimeFormat:
                 us = exp.Mul(this=exp.cast(whole, "BIGINT"), expression=unit)
                 return _from_us(exp.Add(this=us, expression=exp.cast(call("round", part), "BIGINT")))
         return _from_us(call("epoch_us", call("strptime", raw, text(self.name))))
+
+    def doubt(self, raw: exp.Expr) -> exp.Expr | None:
+        """True where a DOUBLE may be of another microsecond than what was written; None: it never is."""
+        unit = _EPOCH_UNITS_US.get(self.name)
+        if unit is None:
+            return None
+        us = exp.Mul(this=raw.copy(), expression=number(unit))
+        off = call("abs", exp.Sub(this=us, expression=call("round", us.copy())))
+        far = exp.GTE(this=call("abs", raw.copy()), expression=number(_DOUBLE_US_MAX // unit))
+        return exp.or_(far, exp.GT(this=off, expression=exp.Literal.number("0.25")))
 
     def failure(self, raw: exp.Expr) -> exp.Expr:
         """True where the raw value has no timestamp."""
