@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from ferrisstreams.errors import CODES
+from ferrisstreams.errors import CODES, InternalError
 from ferrisstreams.memory_file import MemoryFile
 
 if TYPE_CHECKING:
@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 #: A position is always the next to read. It is a JSON value, because it is kept with the state.
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 Positions: TypeAlias = Mapping[str, JsonValue]
+
+
+def mapping(value: JsonValue) -> dict[str, JsonValue]:
+    """A value of the saved state that is a mapping. Raises InternalError."""
+    if not isinstance(value, dict):
+        raise InternalError(f"{value!r} was found where a mapping belongs")
+    return value
+
+
+def integer(value: object) -> int:
+    """A value of the saved state, or of a row of the engine, that is a whole number. Raises InternalError."""
+    if not isinstance(value, int):
+        raise InternalError(f"{value!r} was found where a whole number belongs")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

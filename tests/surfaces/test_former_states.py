@@ -17,9 +17,9 @@ import pytest
 
 from ferrisstreams.clock import Clock, ManualClock
 from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.duck.store import StateStore
 from ferrisstreams.runtime.build import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
+from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import JsonValue, integer
 from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
 
@@ -85,4 +85,4 @@ def _client(fields: JsonValue) -> ClientFigures | None:
 
 
 def _counts(fields: Mapping[object, object]) -> dict[str, int]:
-    return {str(name): int(str(count)) for name, count in fields.items()}
+    return {str(name): integer(count) for name, count in fields.items()}

@@ -6,13 +6,13 @@ panes and delta, and one, for each piece of bounded size, that makes and encodes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Fetch, JsonValue
+from ferrisstreams.batch import Fetch, JsonValue, integer
 from ferrisstreams.compile.grouping import Grouping
 from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.pipeline import BatchContext, Input, OutputStage
@@ -136,7 +136,7 @@ class AggregatePipeline:
             yield from self._emit(self._closing(FOREVER_US), {})
             if self._emission.windowed:
                 last, windows, sessions = self._parts.work.rows(_CLOSED)[0]
-                self.windows_closed_by_end = int(str(sessions if self._parts.group.keyed_windows else windows))
+                self.windows_closed_by_end = integer(sessions if self._parts.group.keyed_windows else windows)
                 self._closed_through(last)
         self._grown = False
         if self._emission.single and not self._any_output:
@@ -153,10 +153,10 @@ class AggregatePipeline:
             "grown": self._grown,
         }
 
-    def restore(self, snapshot: dict[str, JsonValue]) -> None:
+    def restore(self, snapshot: Mapping[str, JsonValue]) -> None:
         self._parts.log.load()
-        self._emitted_us = int(str(snapshot.get("emitted_us", NEVER_US)))
-        self._closed_us = int(str(snapshot.get("closed_us", NEVER_US)))
+        self._emitted_us = integer(snapshot.get("emitted_us", NEVER_US))
+        self._closed_us = integer(snapshot.get("closed_us", NEVER_US))
         if self._emission.emit is Emit.FINAL and not self._emission.update:
             # What was shown can change no more, also where the strategy let it before.
             self._closed_us = max(self._closed_us, self._emitted_us)
@@ -200,7 +200,7 @@ class AggregatePipeline:
     def _closed_through(self, stop: object) -> None:
         """The greatest end among the windows that were emitted; None: there were none."""
         if stop is not None:
-            self._emitted_us = self._closed_us = max(self._emitted_us, self._closed_us, int(str(stop)))
+            self._emitted_us = self._closed_us = max(self._emitted_us, self._closed_us, integer(stop))
 
     def _inserts(self, query: exp.Select) -> exp.Select:
         return as_inserts(query) if self._emission.retract else query

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from sqlglot import exp
 
+from ferrisstreams.batch import integer
 from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.pipeline import late_failures
 from ferrisstreams.compile.results import Tally
@@ -138,12 +139,12 @@ class Grouping:
             return exp.select(column(ROW), column(TIME)).from_(rows.subquery("rows")).order_by(latest, ROW).limit(1)
 
         ((row, time),) = self._stage(Way(False, False)).ask(ran, question, parameters)
-        return int(str(row)), int(str(time))
+        return integer(row), integer(time)
 
     def _group(self, rows: Rows, parameters: Parameters, in_order: bool) -> tuple[Ran[Groups], list[_Count]]:
         returning = self._returning
         ran = self._stage(Way(in_order, returning)).run(rows, parameters)
-        groups = len(ran.result) if returning else int(str(ran.result[0][0]))
+        groups = len(ran.result) if returning else integer(ran.result[0][0])
         self._returning = groups <= self._returned_groups
         return ran, [_count(row) for row in (ran.result if returning else self._work.rows(_COUNTS, parameters))]
 
@@ -171,5 +172,5 @@ class Grouping:
 
 
 def _count(row: tuple[object, ...]) -> _Count:
-    outcome, place, rows, late, seen, first, last = (None if value is None else int(str(value)) for value in row)
+    outcome, place, rows, late, seen, first, last = (None if value is None else integer(value) for value in row)
     return _Count(outcome or 0, place, rows or 0, late or 0, seen, first, last)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Payload
+from ferrisstreams.batch import Payload, integer
 from ferrisstreams.compile.results import Tally
 from ferrisstreams.compile.rows import FILTERED, KEPT, LATE
 from ferrisstreams.duck.engine import Connection, Statement, column
@@ -77,8 +77,8 @@ class Lines:
     def written(row: Sequence[object]) -> Written:
         """What the statement's row says."""
         data, *counts, seen = row
-        lines, kept, late, filtered = (int(str(count)) for count in counts)
-        seen_us = int(str(seen)) if seen is not None else None
+        lines, kept, late, filtered = (integer(count) for count in counts)
+        seen_us = integer(seen) if seen is not None else None
         payload = Payload(data + b"\n" if isinstance(data, bytes) else b"", lines)
         return Written(payload, Tally(kept=kept, late=late, filtered=filtered, seen_us=seen_us), kept - lines)
 

@@ -6,13 +6,13 @@ appends them to the state log, and, when something is to be emitted, one that me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Fetch, JsonValue, Payload
+from ferrisstreams.batch import Fetch, JsonValue, Payload, integer
 from ferrisstreams.compile.message_rows import with_keys, with_traces
 from ferrisstreams.compile.payload import Parameters, Reduction, Written
 from ferrisstreams.compile.results import Outcome
@@ -76,7 +76,7 @@ class Pipeline(Protocol):
     def snapshot(self) -> dict[str, JsonValue]:
         """What the epoch row keeps of the pipeline."""
 
-    def restore(self, snapshot: dict[str, JsonValue]) -> None:
+    def restore(self, snapshot: Mapping[str, JsonValue]) -> None:
         """Go on from a snapshot; also reads again which panes there are."""
 
 
@@ -220,7 +220,7 @@ class StatelessPipeline:
     def snapshot(self) -> dict[str, JsonValue]:
         return {}
 
-    def restore(self, snapshot: dict[str, JsonValue]) -> None:
+    def restore(self, snapshot: Mapping[str, JsonValue]) -> None:
         pass
 
 
@@ -231,4 +231,4 @@ def late_failures(stage: RowStage[Result], ran: Ran[Result], parameters: Paramet
         return exp.select(column(ROW)).from_(rows.subquery("rows")).where(column(OUTCOME).eq(LATE)).order_by(ROW)
 
     found = stage.ask(ran, question, parameters)
-    return [Failure(int(str(row[0])), "", "the row is late: all its windows are closed") for row in found]
+    return [Failure(integer(row[0]), "", "the row is late: all its windows are closed") for row in found]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ferrisstreams.batch import JsonValue, Payload, Rejected
+from ferrisstreams.batch import JsonValue, Payload, Rejected, integer, mapping
 
 
 @dataclass(slots=True)
@@ -33,13 +32,13 @@ class Jump:
 
     @classmethod
     def from_json(cls, value: JsonValue) -> Jump:
-        assert isinstance(value, Mapping)
-        before = value["before_us"]
+        saved = mapping(value)
+        before = saved["before_us"]
         return cls(
-            str(value["position"]),
-            int(str(value["event_us"])),
-            int(str(value["ahead_us"])),
-            None if before is None else int(str(before)),
+            str(saved["position"]),
+            integer(saved["event_us"]),
+            integer(saved["ahead_us"]),
+            None if before is None else integer(before),
         )
 
 

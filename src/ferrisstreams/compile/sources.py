@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Fetch, Rejected, Stage
+from ferrisstreams.batch import Fetch, Rejected, Stage, integer
 from ferrisstreams.compile.payload import Parameters, json_of
 from ferrisstreams.compile.stage import Failure
 from ferrisstreams.compile.system_join import SystemJoin
@@ -57,7 +57,7 @@ class FetchRows:
         rows = exp.select("*").from_(diagnosis.relation)
         if self._system is not None:
             ordinals = self._work.rows(exp.select(ROW).from_(diagnosis.relation).order_by(ROW))
-            joined = self._system.joined(self._fetch, rows, [int(str(row[0])) for row in ordinals])
+            joined = self._system.joined(self._fetch, rows, [integer(row[0]) for row in ordinals])
             rows = exp.select("*").from_(joined.subquery("settled"))
         if self._ahead is None:
             return rows, diagnosis.rejected
@@ -72,11 +72,11 @@ class FetchRows:
         missing = column(ahead.column).is_(exp.null())
         # On the rows as they are read: the event time may be a system column, which is put beside them.
         found = self._work.rows(rows.select(ROW, missing, append=False).where(exp.not_(believed)).order_by(ROW))
-        none = [Failure(int(str(row)), "", f"the record has no {ahead.column}") for row, lacks in found if lacks]
+        none = [Failure(integer(row), "", f"the record has no {ahead.column}") for row, lacks in found if lacks]
         message = f"the event time {ahead.column} is outside of the 36,500 years around 1970"
         if ahead.limited:
             message = f"the event time {ahead.column} is further ahead of the clock than watermark.max_ahead"
-        wrong = [Failure(int(str(row)), "", message) for row, lacks in found if not lacks]
+        wrong = [Failure(integer(row), "", message) for row, lacks in found if not lacks]
         rejected = [*self.letters(none, "E2109", "decode"), *self.letters(wrong, "E2110", "decode")]
         return believed, rejected
 
@@ -204,7 +204,7 @@ class MergedRows:
         query = exp.select(column(ROW), json_of(names)).from_(rows.subquery("failed")).order_by(ROW)
         found = self._work.rows(query.where(column(ROW).isin(*by_row)), self._chunk.parameters)
         return [
-            output_letter(str(value), "E2402", by_row[int(str(row))].message, by_row[int(str(row))].expression)
+            output_letter(str(value), "E2402", by_row[integer(row)].message, by_row[integer(row)].expression)
             for row, value in found
         ]
 

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Rejected
+from ferrisstreams.batch import Rejected, integer
 from ferrisstreams.compile.payload import Parameters, json_of
 from ferrisstreams.compile.rows import (
     FAILED,
@@ -228,7 +228,7 @@ class RowStage(Generic[Result]):
 
     def _failures(self) -> list[Failure]:
         """Every row of `_found` with its reason: the engine's own for the first few, its values for all others."""
-        found = [(int(str(row)), int(str(which))) for row, which in self._work.rows(_FAILING_ROWS)]
+        found = [(integer(row), integer(which)) for row, which in self._work.rows(_FAILING_ROWS)]
         expressions = {which: expression_at(self.shape, which) for _, which in found}
         texts = {
             which: text(without_hidden_casts(as_written(self.shape, expression)))
@@ -247,7 +247,7 @@ class RowStage(Generic[Result]):
             shown.append(exp.If(this=column("_which", "f").eq(which), true=json_of(names, "b", labels)))
         joined = exp.select(column(ROW, "b"), exp.Case(ifs=shown)).from_(exp.to_table(_BATCH).as_("b"))
         joined = joined.join(exp.to_table(_FOUND).as_("f"), on=column(ROW, "b").eq(column(ROW, "f")))
-        return {int(str(row)): f"fails for {shortened(str(value))}" for row, value in self._work.rows(joined)}
+        return {integer(row): f"fails for {shortened(str(value))}" for row, value in self._work.rows(joined)}
 
     def _reason(self, row: int, expression: exp.Expression) -> str:
         try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from ferrisstreams.batch import integer
 from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.rows import FAILED, LATE, RowShape, failing, judged, tried
 from ferrisstreams.duck.engine import Connection, DataError, column
@@ -33,7 +34,7 @@ def _find(work: Connection, shape: RowShape, batch: str, parameters: Parameters)
     unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_(batch)
     lateness = judged(replace(shape, conjuncts=()), unmarked, marked=True).subquery("judged")
     timely = exp.select(ROW).from_(lateness).where(column(OUTCOME).neq(LATE)).order_by(ROW)
-    rows = [int(str(row[0])) for row in work.rows(timely, parameters)]
+    rows = [integer(row[0]) for row in work.rows(timely, parameters)]
     found: dict[int, int] = {}
     for which, expression in enumerate([*shape.conjuncts, *(named.expression for named in shape.columns)]):
         pending = [rows] if rows and not isinstance(expression, exp.Column) else []

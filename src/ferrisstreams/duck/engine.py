@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import duckdb
 from sqlglot import exp
 
+from ferrisstreams.batch import integer
 from ferrisstreams.duck.json_macros import MACROS as JSON_MACROS
 from ferrisstreams.duck.json_macros import with_exact_arrows
 from ferrisstreams.errors import FerrisError, InternalError, OutOfMemoryError, StateError
@@ -192,7 +193,7 @@ class Connection:
         """Keep the rows of a query as a temporary table of this connection; how many there are."""
         temporary = exp.Properties(expressions=[exp.TemporaryProperty()])
         create = exp.Create(this=exp.to_table(name), kind="TABLE", replace=True, expression=query, properties=temporary)
-        return int(str(self.rows(create, parameters)[0][0]))
+        return integer(self.rows(create, parameters)[0][0])
 
     def table(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """All rows as an Arrow table."""

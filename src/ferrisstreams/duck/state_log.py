@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from ferrisstreams.batch import integer
 from ferrisstreams.duck.engine import STATE_SCHEMA, Connection, Engine, column
 from ferrisstreams.plan.expressions import type_tree
 
@@ -132,7 +133,7 @@ def delete_epoch(state: Connection, epoch: int) -> None:
 def count_rows(state: Connection) -> int:
     """Rows of all panes."""
     tables = [exp.table_(name, db=STATE_SCHEMA) for name in _pane_names(state)]
-    return sum(int(str(state.rows(exp.select("count(*)").from_(table))[0][0])) for table in tables)
+    return sum(integer(state.rows(exp.select("count(*)").from_(table))[0][0]) for table in tables)
 
 
 def _pane_names(state: Connection) -> list[str]:
@@ -329,7 +330,7 @@ class StateLog:
     def _insert(self, name: str, rows: exp.Select) -> int:
         names = [column(EPOCH).this, *[reference.this for reference in self._references()]]
         target = exp.Schema(this=self._table(name), expressions=names)
-        return int(str(self._state.rows(exp.Insert(this=target, expression=rows))[0][0]))
+        return integer(self._state.rows(exp.Insert(this=target, expression=rows))[0][0])
 
     def _append_to(self, pane: Interval, epoch: int, first: int | None) -> None:
         """Append the delta's rows of a pane, from the slice `first` on; None: the delta as a whole."""
@@ -363,7 +364,7 @@ class StateLog:
         count, newest = self._state.rows(
             exp.select(exp.Count(this=exp.Star()), exp.Max(this=column(SLICE))).from_(self._table(name))
         )[0]
-        return int(str(count)), pane.start if newest is None else int(str(newest))
+        return integer(count), pane.start if newest is None else integer(newest)
 
     @staticmethod
     def _table(name: str) -> exp.Table:

@@ -21,7 +21,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import JsonValue, integer
 from ferrisstreams.plan.expressions import columns_in, substitute
 from ferrisstreams.plan.nodes import Aggregate, AssignWindow, Filter, Named, Plan, Project, Scan, Sink, Window
 from ferrisstreams.schema import Schema
@@ -299,7 +299,7 @@ def _are_same(kept: Sequence[JsonValue], now: Sequence[JsonValue]) -> bool:
 def _window_text(window: JsonValue) -> str:
     if not isinstance(window, Mapping):
         return "no window"
-    size, slide, origin = (int(str(window[key])) for key in ("size_us", "slide_us", "origin_us"))
+    size, slide, origin = (integer(window[key]) for key in ("size_us", "slide_us", "origin_us"))
     text = f"{str(window['kind']).upper()} of {_length(size)}"
     text += f" every {_length(slide)}" if slide != size else ""
     return text + (f" from {_length(origin)}" if origin else "")
@@ -310,7 +310,7 @@ _UNITS = (("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_00
 
 def _length(length: JsonValue) -> str:
     """A length in words, in the largest unit that divides it."""
-    length_us = int(str(length or 0))
+    length_us = integer(length or 0)
     unit, size = next(((unit, size) for unit, size in _UNITS if length_us % size == 0), ("microsecond", 1))
     count = length_us // size
     return f"{count} {unit}{'' if count == 1 else 's'}"

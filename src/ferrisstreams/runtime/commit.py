@@ -18,20 +18,21 @@ an epoch that is not is deleted, and the files are cut to their marks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ferrisstreams.batch import JsonValue, Limit, Positions
 from ferrisstreams.clock import Clock
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.connectors.base import Sink, Source, Transactions
-from ferrisstreams.duck.store import EpochRow, StateStore, mapping_of
 from ferrisstreams.errors import ConnectorError, FencedError, StateError, UnknownOutcomeError, noted_on
 from ferrisstreams.runtime.deadletter import DeadLetters
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.runtime.follow_ups import FollowUps
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reconcile import Token, final_epoch, newest
+from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.runtime.watermarks import Watermarks
 
 #: A new job has an epoch before anything is read: it says where the job begins, and marks the sinks.
@@ -98,7 +99,7 @@ class Commit:
         self._policy = policy
         self._progress = progress
         self._last: EpochRow | None = None
-        self._marks: dict[str, JsonValue] = {}
+        self._marks: Mapping[str, JsonValue] = {}
         self._since_ms = parts.clock.monotonic_ms()
         self._reclaimed_ms = self._since_ms
         self._reclaimed_epoch = 0
@@ -121,9 +122,9 @@ class Commit:
         positions, in whatever is there now, instead of the last epoch's.
         """
         parts = self._parts
-        beginning = self._content()
+        beginning = self._row()
         if last is not None:
-            self._restore_progress(last.content)  # What a start that fails tells of the job, too.
+            self._restore_progress(last)  # What a start that fails tells of the job, too.
         parts.faults.reach("after_open")
         if parts.transactions is None and last is not None and not last.confirmed:
             raise StateError(
@@ -138,7 +139,7 @@ class Commit:
         if parts.transactions is not None:
             settled = self._settle(parts.transactions, last)
             if settled is not last:
-                self._restore_progress(settled.content if settled is not None else beginning)
+                self._restore_progress(settled if settled is not None else beginning)
                 self._check_source(settled, moved)
             last = settled
             if last is None and adopt:
@@ -167,7 +168,7 @@ class Commit:
         if last is None or moved is not None:
             self._parts.source.check(moved or {}, {})
         else:
-            self._parts.source.check(mapping_of(last.content["positions"]), _identities(last.content))
+            self._parts.source.check(last.positions, last.identities)
 
     def _check_sinks(self) -> None:
         self._parts.sink.check()
@@ -213,7 +214,7 @@ class Commit:
     def _recommit(self, transactions: Transactions, row: EpochRow) -> None:
         """Give the token of a final epoch to the system outside again."""
         transactions.begin()
-        transactions.send(mapping_of(row.content["positions"]), row.epoch, self._token(row.epoch))
+        transactions.send(row.positions, row.epoch, self._token(row.epoch))
         transactions.commit()
         self._told_ms = self._parts.clock.monotonic_ms()
 
@@ -221,27 +222,26 @@ class Commit:
         return str(Token(self._parts.store.state_id, epoch))
 
     def _restore(self, last: EpochRow) -> None:
-        self._restore_progress(last.content)
-        self._parts.pipeline.restore(mapping_of(last.content["pipeline"]))
-        self._marks = mapping_of(last.content["marks"])
+        self._restore_progress(last)
+        self._parts.pipeline.restore(last.pipeline)
+        self._marks = last.marks
         self._last = last
         self._written = last.confirmed
         self.epoch = last.epoch + 1
 
-    def _restore_progress(self, content: dict[str, JsonValue]) -> None:
+    def _restore_progress(self, row: EpochRow) -> None:
         progress = self._progress
         progress.positions.clear()
-        progress.positions.update(mapping_of(content["positions"]))
-        progress.starts = dict(mapping_of(content["starts"]))
-        progress.moved = bool(content["moved"])
+        progress.positions.update(row.positions)
+        progress.starts = dict(row.starts)
+        progress.moved = row.moved
         progress.rows_read.clear()
-        progress.rows_read.update({name: int(str(n)) for name, n in mapping_of(content["rows_read"]).items()})
-        kept = Ledger.from_json(content["ledger"])
-        for name, value in kept.as_dict().items():
+        progress.rows_read.update(row.rows_read)
+        for name, value in row.ledger.as_dict().items():
             setattr(progress.ledger, name, value)
-        progress.watermarks.restore(content["watermarks"])
-        progress.finished = bool(content["finished"])
-        progress.identities = _identities(content)
+        progress.watermarks.restore(row.watermarks)
+        progress.finished = row.finished
+        progress.identities = dict(row.identities)
 
     @property
     def since_ms(self) -> float:
@@ -290,8 +290,7 @@ class Commit:
         """The five steps. Raises what leaves the open epoch to be taken back."""
         # What the epoch before owes comes first: the row of this one would make its files unknown.
         self._parts.follow_ups.settle()
-        row = self._drain()
-        self._prepare(row)
+        row = self._prepare(self._drain())
         self._decide(row)
         self._confirm()
         self._renew_after(self._reclaim, "reclaim what is closed")
@@ -340,7 +339,7 @@ class Commit:
         with noted_on(error):
             parts.store.rollback()
         if self._last is not None:
-            self._restore_progress(self._last.content)
+            self._restore_progress(self._last)
         if self._is_in_doubt(error):
             return
         if parts.transactions is not None:
@@ -372,30 +371,31 @@ class Commit:
     def _drain(self) -> EpochRow:
         self._progress.ledger.check()
         self._progress.positions.update(self._parts.source.reached())
-        content = {**self._content(), "pipeline": self._parts.pipeline.snapshot()}
-        return EpochRow(self.epoch, content, confirmed=self._parts.transactions is None)
+        return replace(self._row(), pipeline=self._parts.pipeline.snapshot())
 
-    def _content(self) -> dict[str, JsonValue]:
-        """What an epoch makes durable of the job's progress."""
+    def _row(self) -> EpochRow:
+        """The open epoch with the job's progress so far."""
         progress = self._progress
-        return {
-            "positions": dict(progress.positions),
-            "starts": dict(progress.starts),
-            "moved": progress.moved,
-            "rows_read": dict(progress.rows_read),
-            "ledger": dict(progress.ledger.as_dict()),
-            "watermarks": progress.watermarks.snapshot(),
-            "finished": progress.finished,
-            "identities": dict(progress.identities),
-            "at_us": self._parts.clock.now_us(),
-        }
+        return EpochRow(
+            epoch=self.epoch,
+            at_us=self._parts.clock.now_us(),
+            positions=dict(progress.positions),
+            starts=dict(progress.starts),
+            moved=progress.moved,
+            rows_read=dict(progress.rows_read),
+            ledger=replace(progress.ledger),
+            watermarks=progress.watermarks.snapshot(),
+            finished=progress.finished,
+            identities=dict(progress.identities),
+            confirmed=self._parts.transactions is None,
+        )
 
-    def _prepare(self, row: EpochRow) -> None:
+    def _prepare(self, row: EpochRow) -> EpochRow:
         # A place that is not written to now keeps its mark: the next run may write there again.
         marks: dict[str, JsonValue] = {**self._marks, "sink": self._parts.sink.flush()}
         if self._parts.dead_letters is not None:
             marks["dead_letters"] = self._parts.dead_letters.flush()
-        row.content["marks"] = marks
+        row = replace(row, marks=marks)
         self._parts.faults.reach("after_flush")
         self._parts.store.begin()
         self._parts.pipeline.prepare(row.epoch)
@@ -406,6 +406,7 @@ class Commit:
             self._prepared = True
             self._parts.store.commit(row.epoch)
             self._parts.faults.reach("after_prepare")
+        return row
 
     def _decide(self, row: EpochRow) -> None:
         transactions = self._parts.transactions
@@ -420,7 +421,7 @@ class Commit:
         self._deciding = True
         act()
         self._last = row
-        self._marks = mapping_of(row.content["marks"])
+        self._marks = row.marks
         self.epoch = row.epoch + 1
         self._prepared = self._deciding = self._dirty = False
         self._written = row.confirmed
@@ -460,7 +461,7 @@ class Commit:
         assert last is not None
         if not self._parts.follow_ups.try_to(what, act):
             self._parts.store.rollback()
-            self._parts.pipeline.restore(mapping_of(last.content["pipeline"]))
+            self._parts.pipeline.restore(last.pipeline)
 
     def _reclaim(self) -> None:
         self._parts.faults.reach("after_confirm")
@@ -476,8 +477,3 @@ class Commit:
         self._parts.store.finish()
         self._written = True
         self._parts.faults.reach("after_reclaim")
-
-
-def _identities(content: dict[str, JsonValue]) -> dict[str, str]:
-    """A state that was written before there were any has none: it takes over those that it finds."""
-    return {name: str(value) for name, value in mapping_of(content.get("identities", {})).items()}

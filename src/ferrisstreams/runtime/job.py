@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.duck.store import StateStore
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import Environment, JobBuilder
@@ -24,6 +23,7 @@ from ferrisstreams.runtime.reports import JobReports
 from ferrisstreams.runtime.rescaling import settle_layout
 from ferrisstreams.runtime.state_folder import StateFolder
 from ferrisstreams.runtime.state_identity import load_state
+from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.runtime.task import Task, TaskSettings
 from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
 from ferrisstreams.runtime.watermarks import Watermarks

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import JsonValue, integer, mapping
 from ferrisstreams.errors import InternalError
 
 
@@ -45,5 +44,6 @@ class Ledger:
 
     @classmethod
     def from_json(cls, value: JsonValue) -> Ledger:
-        assert isinstance(value, Mapping)
-        return cls(**{f.name: int(str(value.get(f.name, 0))) for f in fields(cls)})
+        """Raises InternalError. What was not counted yet when it was written is 0."""
+        counts = mapping(value)
+        return cls(**{field.name: integer(counts.get(field.name, 0)) for field in fields(cls)})

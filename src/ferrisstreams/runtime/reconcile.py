@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import StateError
+from ferrisstreams.runtime.epoch import EpochRow
 
 #: A broker keeps committed offsets for a week unless told otherwise. A job whose last epoch is younger than this, and
 #: that has no token, has never had one.
@@ -72,7 +72,7 @@ def final_epoch(last: EpochRow | None, state_id: str, token: Token | None, now_u
 def _without_token(last: EpochRow | None, now_us: int) -> int:
     if last is None or last.confirmed:
         return last.epoch if last is not None else 0
-    if last.epoch == 1 and now_us - int(str(last.content["at_us"])) < TOKEN_SURELY_KEPT_US:
+    if last.epoch == 1 and now_us - last.at_us < TOKEN_SURELY_KEPT_US:
         return 0
     raise StateError(
         f"the state ends with epoch {last.epoch}, which is not confirmed, and nothing outside says whether it was"

@@ -19,14 +19,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from ferrisstreams.batch import JsonValue
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.connectors.base import Transactions
 from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.duck.store import EpochRow, StateStore, mapping_of
 from ferrisstreams.durable_file import sync_folder
 from ferrisstreams.errors import StateError
 from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.layout import (
     Layout,
@@ -39,6 +38,7 @@ from ferrisstreams.runtime.layout import (
 )
 from ferrisstreams.runtime.reconcile import Token, final_epoch, newest
 from ferrisstreams.runtime.state_identity import load_state
+from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.runtime.worker_epochs import dealt, joined_epochs
 
 #: The epoch with which each new worker begins.
@@ -109,22 +109,22 @@ def _rescale(builder: JobBuilder, kept: Layout, wanted: Layout) -> None:
     with _states(builder, kept.workers) as old:
         rows = _settled(builder, old)
         if rows:
-            contents = _dealt(builder, rows, wanted)
+            shares = _dealt(builder, rows, wanted)
             write_layout(folder, replace(kept, going_to=wanted.workers))
-            tokens = _prepare(builder, wanted, contents)
+            tokens = _prepare(builder, wanted, shares)
             faults.reach("after_rescaling_prepare")
-            _decide(builder, contents, tokens)
+            _decide(builder, shares, tokens)
             faults.reach("after_rescaling_decision")
         write_layout(folder, wanted)
     delete(others(folder, wanted))
 
 
-def _dealt(builder: JobBuilder, rows: Sequence[EpochRow], wanted: Layout) -> list[dict[str, JsonValue]]:
-    joined = joined_epochs(rows)
-    contents = [dealt(joined.content, share) for share in wanted.shares]
-    if not all(content["positions"] for content in contents):
+def _dealt(builder: JobBuilder, rows: Sequence[EpochRow], wanted: Layout) -> list[EpochRow]:
+    joined = replace(joined_epochs(rows), epoch=_FIRST_EPOCH, confirmed=builder.transactions() is None)
+    shares = [dealt(joined, share) for share in wanted.shares]
+    if not all(share.positions for share in shares):
         raise _refused(builder, len(rows), "some of its partitions have not been read yet")
-    return contents
+    return shares
 
 
 def _settled(builder: JobBuilder, states: Sequence[_WorkerState]) -> list[EpochRow]:
@@ -158,17 +158,16 @@ def _final(state: _WorkerState, settled: bool) -> int:
     return final_epoch(state.last, state.store.state_id, token, state.builder.environment.clock.now_us(), settled)
 
 
-def _prepare(builder: JobBuilder, wanted: Layout, contents: Sequence[dict[str, JsonValue]]) -> list[Token]:
+def _prepare(builder: JobBuilder, wanted: Layout, rows: Sequence[EpochRow]) -> list[Token]:
     """A new state for each worker, whose only epoch is its share; the tokens of these epochs."""
     made = workers_folder(builder.job_folder(), wanted.workers)
     if made.exists():
         shutil.rmtree(made)
     made.mkdir()
-    decided_here = builder.transactions() is None
     tokens = []
     with _states(builder, wanted.workers) as states:
-        for state, content in zip(states, contents, strict=True):
-            state.store.write(EpochRow(_FIRST_EPOCH, content, confirmed=decided_here))
+        for state, row in zip(states, rows, strict=True):
+            state.store.write(row)
             state.store.commit(_FIRST_EPOCH)
             tokens.append(Token(state.store.state_id, _FIRST_EPOCH))
     for folder in (*made.iterdir(), made):
@@ -176,14 +175,14 @@ def _prepare(builder: JobBuilder, wanted: Layout, contents: Sequence[dict[str, J
     return tokens
 
 
-def _decide(builder: JobBuilder, contents: Sequence[dict[str, JsonValue]], tokens: Sequence[Token]) -> None:
+def _decide(builder: JobBuilder, rows: Sequence[EpochRow], tokens: Sequence[Token]) -> None:
     with _transactions(builder, whole=True) as transactions:
         if transactions is None:
             return
         transactions.init()
         transactions.begin()
-        for content, token in zip(contents, tokens, strict=True):
-            transactions.send(mapping_of(content["positions"]), token.epoch, str(token))
+        for row, token in zip(rows, tokens, strict=True):
+            transactions.send(row.positions, token.epoch, str(token))
         transactions.commit()
         # The offsets follow the answer; behind another `init` they are sure to be seen.
         transactions.close()

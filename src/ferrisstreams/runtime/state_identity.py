@@ -11,13 +11,14 @@ from glob import has_magic
 from pathlib import Path
 
 from ferrisstreams.batch import JsonValue
-from ferrisstreams.duck.store import EpochRow, KeptIdentity, StateStore, mapping_of
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.plan.identity import Identity, SourceFacts, differences, identity_of, in_order_of
 from ferrisstreams.plan.nodes import Sink
 from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.files import encoding_of, format_of, has_header
+from ferrisstreams.runtime.state_store import KeptIdentity, StateStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _same_data(
         before, after = str(kept["path"]), str(now["path"])
         if _is_pattern(before) or _is_pattern(after):
             return os.path.basename(before) == os.path.basename(after) and not _is_pattern(os.path.dirname(after))
-        positions = mapping_of(last.content["positions"]).values()
+        positions = last.positions.values()
         return all(_begins_alike(position, builder.environment.folder / after) for position in positions)
 
     return is_same

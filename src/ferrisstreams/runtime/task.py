@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from ferrisstreams.batch import Fetch, Limit, Positions, Rejected
 from ferrisstreams.compile.pipeline import BatchContext
 from ferrisstreams.compile.results import Jump, Outcome
-from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.runtime.batching import Strategy
 from ferrisstreams.runtime.commit import Commit, CommitParts, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit, failing_ordinals
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.failures import FailurePolicy, RejectionLog, fail_on, hint_for
 from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.observer import Observer, ProgressEvent

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import JsonValue, integer, mapping
 from ferrisstreams.compile.results import Jump
 from ferrisstreams.operators.windows import NEVER_US
 
@@ -19,6 +19,34 @@ class Silence:
 
     partition: str
     silent_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SavedWatermarks:
+    """What an epoch keeps of them: what each partition has seen, the job's own, and the jumps by partition."""
+
+    seen_us: Mapping[str, int] = field(default_factory=dict)
+    job_us: int = NEVER_US
+    jumps: Mapping[str, Jump] = field(default_factory=dict)
+
+    @property
+    def current_us(self) -> int | None:
+        """The job's watermark, None before there is one."""
+        return self.job_us if self.job_us > NEVER_US else None
+
+    def to_json(self) -> dict[str, JsonValue]:
+        jumps: dict[str, JsonValue] = {name: asdict(jump) for name, jump in self.jumps.items()}
+        return {"seen": dict(self.seen_us), "job": self.job_us, "jumps": jumps}
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> SavedWatermarks:
+        """Raises InternalError. What was written before there were jumps has none."""
+        saved = mapping(value)
+        return cls(
+            {partition: integer(seen) for partition, seen in mapping(saved["seen"]).items()},
+            integer(saved["job"]),
+            {partition: Jump.from_json(jump) for partition, jump in mapping(saved.get("jumps", {})).items()},
+        )
 
 
 class Watermarks:
@@ -84,18 +112,13 @@ class Watermarks:
         ahead = [jump for jump in self._jumps.values() if jump.event_us > now_us]
         return max(ahead, key=lambda jump: jump.event_us, default=None)
 
-    def snapshot(self) -> dict[str, JsonValue]:
-        jumps: dict[str, JsonValue] = {name: asdict(jump) for name, jump in self._jumps.items()}
-        return {"seen": dict(self._seen), "job": self._job, "jumps": jumps}
+    def snapshot(self) -> SavedWatermarks:
+        """What an epoch keeps."""
+        return SavedWatermarks(dict(self._seen), self._job, dict(self._jumps))
 
-    def restore(self, snapshot: JsonValue) -> None:
-        assert isinstance(snapshot, Mapping)
-        seen, jumps = snapshot.get("seen", {}), snapshot.get("jumps", {})
-        assert isinstance(seen, Mapping)
-        assert isinstance(jumps, Mapping)
-        self._seen = {partition: int(str(value)) for partition, value in seen.items()}
-        self._jumps = {partition: Jump.from_json(jump) for partition, jump in jumps.items()}
-        self._job = int(str(snapshot.get("job", NEVER_US)))
+    def restore(self, saved: SavedWatermarks) -> None:
+        """Go on from what an epoch kept."""
+        self._seen, self._job, self._jumps = dict(saved.seen_us), saved.job_us, dict(saved.jumps)
         self._since_ms.clear()
 
     def _idle(self, partition: str, caught_up: Collection[str], now_ms: float) -> bool:

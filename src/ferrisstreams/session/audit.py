@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ferrisstreams.batch import integer, mapping
 from ferrisstreams.connectors.file_identity import FilePosition
 from ferrisstreams.connectors.output_file import lost
 from ferrisstreams.connectors.rotating_sink import RotationMark
-from ferrisstreams.duck.store import EpochRow, mapping_of
 from ferrisstreams.errors import FerrisError, StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.files import output_names, sink_files
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reconcile import newest
@@ -84,7 +85,7 @@ def _audit(plan: JobPlan, builders: Sequence[JobBuilder]) -> AuditReport:
     """Of several workers: what they have counted together, beside what source and sink hold of the job."""
     rows = [_last_epoch(builder) for builder in builders]
     builder, last = builders[0], joined_epochs(rows)
-    ledger = Ledger.from_json(last.content["ledger"])
+    ledger = last.ledger
     tokens = [each for builder, row in zip(builders, rows, strict=True) for each in _token(builder, row)]
     found: list[Finding] = [*_sums(ledger), *_source(builder, last, ledger), *tokens]
     found += [*_sink(builder, last, ledger), *_letters(builder, last, ledger)]
@@ -118,10 +119,10 @@ def _sums(ledger: Ledger) -> list[Check]:
 
 def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
     if builder.settings.source_connector == "datagen":
-        rows = sum(int(str(position)) for position in mapping_of(last.content["positions"]).values())
+        rows = sum(map(integer, last.positions.values()))
         return [Check("rows generated = read", rows, ledger.read)]
     if builder.settings.source_connector == "kafka":
-        if last.content["moved"]:
+        if last.moved:
             return ["the positions were moved by hand: what was read cannot be counted"]
         read = builder.kafka_source_settings()
         if (gone := gone_topic(read.properties, read.topic)) is not None:
@@ -135,8 +136,7 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding
     if builder.settings.source_connector != "file":
         return [f"the source ({builder.settings.source_connector}) cannot be read again"]
     settings = builder.file_source_settings()
-    given = mapping_of(last.content["positions"])
-    positions = {name: FilePosition.from_json(position, settings.names) for name, position in given.items()}
+    positions = {name: FilePosition.from_json(position, settings.names) for name, position in last.positions.items()}
     if any(position.before for position in positions.values()):
         return ["files of the source were renamed while it was followed: what was read of them cannot be told again"]
     files = files_read(positions, settings)
@@ -160,10 +160,9 @@ def _token(builder: JobBuilder, last: EpochRow) -> list[Finding]:
         return []
     of = f" of worker {builder.share.worker}" if builder.share.workers > 1 else ""
     checks: list[Finding] = [Check(f"epoch of the token outside = of the state{of}", last.epoch, token.epoch)]
-    positions = mapping_of(last.content["positions"])
-    known = {name: found.offset for name, found in outside.items() if name in positions}
+    known = {name: found.offset for name, found in outside.items() if name in last.positions}
     return checks + [
-        Check(f"committed offset of {name} = position", int(str(positions[name])), offset)
+        Check(f"committed offset of {name} = position", integer(last.positions[name]), offset)
         for name, offset in known.items()
     ]
 
@@ -182,10 +181,10 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
     if builder.settings.sink_connector != "file":
         return [f"the sink ({builder.settings.sink_connector}) cannot be read again"]
     job, path = builder.settings.job, str(builder.sink_path())
-    found = mapping_of(last.content["marks"])["sink"]
+    found = last.marks["sink"]
     names = output_names(job, path)
     if names is None:
-        written, expected = [path], int(str(mapping_of(found)["length"]))
+        written, expected = [path], integer(mapping(found)["length"])
         if not os.path.exists(path):
             return [lost(path, "is gone")]
     else:
@@ -215,9 +214,9 @@ def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Findin
         for line in filter(bytes.strip, file):
             headers = json.loads(line)["headers"]
             counts["late" if headers["ferris.stage"] == "late" else headers["ferris.kind"]] += 1
-    mark = mapping_of(mapping_of(last.content["marks"])["dead_letters"])
+    mark = mapping(last.marks["dead_letters"])
     checks: list[Finding] = [
-        Check("bytes of the dead letters = their mark", int(str(mark["length"])), path.stat().st_size)
+        Check("bytes of the dead letters = their mark", integer(mark["length"]), path.stat().st_size)
     ]
     return [*checks, *_letter_checks(builder, ledger, counts)]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import JsonValue, integer, mapping
 from ferrisstreams.connectors.kafka.records import Counted, count_records
 from ferrisstreams.connectors.kafka.topics import Topics
-from ferrisstreams.duck.store import EpochRow, mapping_of
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.epoch import EpochRow
 
 
 def gone_topic(properties: Mapping[str, str], topic: str) -> FatalConnectorError | None:
@@ -26,35 +26,29 @@ def gone_topic(properties: Mapping[str, str], topic: str) -> FatalConnectorError
 def count_source(builder: JobBuilder, last: EpochRow) -> Counted:
     """The records of the source's topic between where the job began and where it is."""
     settings = builder.kafka_source_settings()
-    starts, positions = mapping_of(last.content["starts"]), mapping_of(last.content["positions"])
-    ranges = {_number(name): (_offset(starts.get(name, 0)), _offset(at)) for name, at in positions.items()}
+    ranges = {_number(name): (integer(last.starts.get(name, 0)), integer(at)) for name, at in last.positions.items()}
     return count_records(settings.properties, settings.topic, ranges)
 
 
 def count_sink(builder: JobBuilder, last: EpochRow) -> Counted:
     """The records of the sink's topic since the job began."""
-    return _count_since(builder, builder.sink_topic(), mapping_of(last.content["marks"])["sink"])
+    return _count_since(builder, builder.sink_topic(), last.marks["sink"])
 
 
 def count_letters(builder: JobBuilder, last: EpochRow, topic: str) -> Counted:
     """The dead letters since the job began, by `ferris.stage` and `ferris.kind`."""
-    mark = mapping_of(last.content["marks"])["dead_letters"]
-    return _count_since(builder, topic, mark, ("ferris.stage", "ferris.kind"))
+    return _count_since(builder, topic, last.marks["dead_letters"], ("ferris.stage", "ferris.kind"))
 
 
 def _count_since(builder: JobBuilder, topic: str, mark: JsonValue, headers: tuple[str, ...] = ()) -> Counted:
     properties = builder.producer.properties
-    since = mapping_of(mapping_of(mark)["since"])
+    since = mapping(mapping(mark)["since"])
     numbers = range(Topics(properties).partitions(topic) or 0)
     ranges: dict[int, tuple[int, int | None]] = {
-        number: (_offset(since.get(str(number), 0)), None) for number in numbers
+        number: (integer(since.get(str(number), 0)), None) for number in numbers
     }
     return count_records(properties, topic, ranges, headers)
 
 
 def _number(partition: str) -> int:
     return int(partition.rpartition("-")[2])
-
-
-def _offset(value: JsonValue) -> int:
-    return int(str(value))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ferrisstreams.batch import integer
 from ferrisstreams.errors import StateError
 from ferrisstreams.session.dlq_letters import LetterState
 
@@ -95,17 +96,17 @@ class Journal:
         """How often the record at `place`, which became this letter, had been replayed to get there."""
         query = "SELECT max(replays) FROM replayed WHERE letter <> ? AND place = ? AND digest = ?"
         found = self._rows(query, letter, place, digest)
-        return int(str(found[0][0] or 0))
+        return integer(found[0][0] or 0)
 
     def purged_counts(self) -> Mapping[str, int]:
         """How many letters of each kind were purged."""
-        return {str(kind): int(str(n)) for kind, n in self._rows("SELECT kind, count(*) FROM purged GROUP BY kind")}
+        return {str(kind): integer(n) for kind, n in self._rows("SELECT kind, count(*) FROM purged GROUP BY kind")}
 
     def open_append(self) -> Append | None:
         """The append that was begun and not ended."""
         for target, start, data in self._rows("SELECT target, start, data FROM append"):
             assert isinstance(data, bytes)
-            return Append(os.path.join(self._path.parent, str(target)), int(str(start)), data)
+            return Append(os.path.join(self._path.parent, str(target)), integer(start), data)
         return None
 
     def open_sending(self) -> tuple[str, str] | None:
@@ -117,7 +118,7 @@ class Journal:
     def unerased(self) -> list[Purged]:
         """Purged letters whose bytes may still be there."""
         rows = self._rows("SELECT letter, kind, start, length FROM purged WHERE erased = 0 ORDER BY start")
-        return [Purged(str(a), str(b), int(str(c)), int(str(d))) for a, b, c, d in rows]
+        return [Purged(str(a), str(b), integer(c), integer(d)) for a, b, c, d in rows]
 
     # --- writing ----------------------------------------------------------------------------------------------------
 

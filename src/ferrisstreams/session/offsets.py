@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import JsonValue, Positions, integer
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.connectors.kafka.startup import parse_startup
@@ -43,10 +42,8 @@ def show(application: Application, options: RunOptions, plan: JobPlan) -> list[P
 def _partitions(builder: JobBuilder) -> list[PartitionOffsets]:
     """Those of one worker."""
     with open_state(builder) as state:
-        content = state.last.content if state.last is not None else {}
-        positions = content.get("positions")
         epoch = state.last.epoch if state.last is not None else 0
-    known: Mapping[str, JsonValue] = positions if isinstance(positions, Mapping) else {}
+        known: Positions = state.last.positions if state.last is not None else {}
     outside = committed(builder, epoch)
     ends = _positions_at(builder, "latest") if builder.settings.source_connector == "kafka" else {}
     return [
@@ -94,6 +91,6 @@ def _positions_at(builder: JobBuilder, to: str) -> dict[str, int]:
     source = KafkaSource(replace(builder.kafka_source_settings(), startup=startup, bounded=False), builder.block)
     try:
         source.open({})
-        return {name: int(str(position)) for name, position in source.reached().items()}
+        return {name: integer(position) for name, position in source.reached().items()}
     finally:
         source.close()

@@ -16,10 +16,10 @@ from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.blackhole import BlackholeSink
 from ferrisstreams.connectors.kafka.source import KafkaSource
-from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import InternalError, StateError
 from ferrisstreams.plan.nodes import Emit, JobPlan
 from ferrisstreams.runtime.build import Environment, JobBuilder, StandIns
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.runtime.layout import read_layout
 from ferrisstreams.runtime.observer import Observer
@@ -166,16 +166,14 @@ class _Replay:
         with open_state(self._replica) as state:
             if state.last is None:
                 raise InternalError("a replay without an epoch")
-            return EpochRow(state.last.epoch, {**state.last.content, "marks": dict(_FROM_THE_START)})
+            return replace(state.last, marks=_FROM_THE_START)
 
     def _take_identity(self, token: Token, written: int) -> None:
         """The replayed state becomes that of the token, with the rows that the topic holds."""
         row = self._last()
-        ledger = row.content["ledger"]
-        assert isinstance(ledger, dict)
-        ledger |= {"written": written, "produced": written + int(str(ledger["output_rejected"]))}
+        ledger = replace(row.ledger, written=written, produced=written + row.ledger.output_rejected)
         with open_state(self._replica) as state:
-            state.store.become(token.state_id, EpochRow(token.epoch, row.content))
+            state.store.become(token.state_id, replace(row, epoch=token.epoch, ledger=ledger, confirmed=True))
 
 
 def _depends_on_cuts(plan: JobPlan) -> bool:

@@ -12,16 +12,17 @@ from ferrisstreams.batch import JsonValue
 from ferrisstreams.connectors.base import CommittedOffset
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.duck.state_log import count_rows
-from ferrisstreams.duck.store import EpochRow, StateStore
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.layout import LAYOUT_FILE, holds_state, read_layout
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.reconcile import Token, newest
 from ferrisstreams.runtime.state_identity import load_state
+from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.workers import builders_of
 
@@ -107,10 +108,8 @@ def show(application: Application, options: RunOptions, plan: JobPlan) -> list[S
 
 def _report(builder: JobBuilder) -> StateReport:
     with open_state(builder) as state:
-        content: Mapping[str, JsonValue] = state.last.content if state.last is not None else {}
-        watermarks = content.get("watermarks")
-        job_us = watermarks.get("job") if isinstance(watermarks, Mapping) else None
-        epoch = state.last.epoch if state.last is not None else 0
+        last = state.last
+        epoch = last.epoch if last is not None else 0
         token = newest(found.metadata for found in committed(builder, epoch).values())
         return StateReport(
             job=builder.plan.name,
@@ -119,12 +118,12 @@ def _report(builder: JobBuilder) -> StateReport:
             bytes=sum(file.stat().st_size for file in state_file(builder).parent.glob("**/*") if file.is_file()),
             state_id=state.store.state_id,
             epoch=epoch,
-            confirmed=state.last is None or state.last.confirmed,
-            committed_at=iso_time(int(str(content["at_us"]))) if content else None,
+            confirmed=last is None or last.confirmed,
+            committed_at=iso_time(last.at_us) if last is not None else None,
             rows=count_rows(state.engine.state),
-            watermark=iso_time(int(str(job_us))) if job_us is not None else None,
-            positions=_mapping(content.get("positions")),
-            ledger=_mapping(content.get("ledger")),
+            watermark=iso_time(last.watermarks.current_us) if last is not None else None,
+            positions=last.positions if last is not None else {},
+            ledger=last.ledger.as_dict() if last is not None else {},
             token=token.epoch if isinstance(token, Token) else None,
         )
 
@@ -201,7 +200,3 @@ def _require_free(builder: JobBuilder) -> None:
     except StateError as error:
         if error.code == "E5001":
             raise
-
-
-def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
-    return value if isinstance(value, Mapping) else {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
+from ferrisstreams.batch import integer
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import Window, WindowKind
 from ferrisstreams.sql.context import Context
@@ -209,7 +210,7 @@ class _Reader:
         rows = self.context.connection.rows("SELECT epoch_us(TRY_CAST($text AS TIMESTAMPTZ))", {"text": literal.name})
         if rows[0][0] is None:
             raise self.context.error(origin, f"{literal.name!r} is not a timestamp", "E1102")
-        return int(str(rows[0][0]))
+        return integer(rows[0][0])
 
     def _no_more(self, arguments: list[exp.Expression]) -> None:
         if arguments:

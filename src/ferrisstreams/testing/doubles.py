@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ferrisstreams.batch import Fetch, Headers, JsonValue, Limit, Payload, Positions, RawRecord, Rejected
+from ferrisstreams.batch import Fetch, Headers, JsonValue, Limit, Payload, Positions, RawRecord, Rejected, integer
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.connectors.base import CommittedOffset, Identities, SourceProgress
 from ferrisstreams.errors import UnknownOutcomeError
@@ -174,7 +174,7 @@ class RecordSource:
 
     def seek(self, positions: Positions) -> None:
         for name in self._next:
-            self._next[name] = int(str(positions.get(name, 0)))
+            self._next[name] = integer(positions.get(name, 0))
 
     def commit(self, positions: Positions) -> None:
         pass
@@ -225,7 +225,7 @@ class CollectingSink:
         pass
 
     def rollback(self, mark: JsonValue) -> None:
-        del self._payloads[int(str(mark or 0)) :]
+        del self._payloads[integer(mark or 0) :]
 
     def client(self) -> None:
         pass
@@ -288,7 +288,7 @@ class TransactionLog:
         self._sent = {}
 
     def send(self, positions: Positions, epoch: int, token: str) -> None:
-        known = {name: CommittedOffset(int(str(position)), token) for name, position in positions.items()}
+        known = {name: CommittedOffset(integer(position), token) for name, position in positions.items()}
         self._sent = known or {"": CommittedOffset(epoch, token)}
 
     def commit(self) -> None:

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from ferrisstreams.duck.store import EpochRow
 from ferrisstreams.errors import StateError
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.reconcile import TOKEN_SURELY_KEPT_US, Token, final_epoch, newest
 from tests.model.commit_protocol import RefusedError, reconcile
 
@@ -25,7 +25,7 @@ NOW = 10 * TOKEN_SURELY_KEPT_US
 )
 def test_code_decides_as_the_model_does(state: int, confirmed: bool, token: int | None, old: bool) -> None:
     at = NOW - (2 * TOKEN_SURELY_KEPT_US if old else 1)
-    last = EpochRow(state, {"at_us": at}, confirmed) if state else None
+    last = EpochRow(epoch=state, at_us=at, confirmed=confirmed) if state else None
     found = Token(STATE, token) if token is not None else None
     try:
         expected: int | None = reconcile(state, confirmed, token, old)
@@ -38,7 +38,7 @@ def test_code_decides_as_the_model_does(state: int, confirmed: bool, token: int 
         assert final_epoch(last, STATE, found, NOW) == expected
 
 
-@pytest.mark.parametrize("last", [None, EpochRow(4, {"at_us": NOW})], ids=["no state", "another state"])
+@pytest.mark.parametrize("last", [None, EpochRow(epoch=4, at_us=NOW)], ids=["no state", "another state"])
 def test_token_of_another_state_is_refused_and_both_are_named(last: EpochRow | None) -> None:
     with pytest.raises(StateError, match=r"epoch outside is 4 of state ba5eba11") as raised:
         final_epoch(last, STATE, Token("ba5eba11", 4), NOW)
@@ -53,7 +53,7 @@ def test_token_reads_what_it_writes_and_passes_over_what_others_write() -> None:
 
 
 def test_commit_that_is_still_on_its_way_is_no_contradiction_before_it_is_settled() -> None:
-    last = EpochRow(4, {"at_us": NOW}, confirmed=True)
+    last = EpochRow(epoch=4, at_us=NOW)
     assert final_epoch(last, STATE, Token(STATE, 3), NOW, settled=False) == 3
     with pytest.raises(StateError, match="ahead"):
         final_epoch(last, STATE, Token(STATE, 3), NOW)

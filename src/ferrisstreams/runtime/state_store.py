@@ -10,10 +10,11 @@ import json
 import secrets
 from dataclasses import dataclass
 
-from ferrisstreams.batch import JsonValue
+from ferrisstreams.batch import integer
 from ferrisstreams.duck.engine import STATE_SCHEMA, Connection
 from ferrisstreams.duck.state_log import delete_epoch
 from ferrisstreams.errors import InternalError, StateError
+from ferrisstreams.runtime.epoch import EpochRow
 
 #: Raised whenever the tables of a state file mean something else than before.
 FORMAT_VERSION = 3
@@ -31,25 +32,6 @@ class KeptIdentity:
     identity: str | None = None
     former_hash: str | None = None
     former_description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """An epoch: its number and all that it made durable (positions, watermarks, ledger, marks), as JSON.
-
-    `confirmed`: it is known to be final. The last row of a job whose epochs an outside system decides may not be.
-    """
-
-    epoch: int
-    content: dict[str, JsonValue]
-    confirmed: bool = True
-
-
-def mapping_of(value: JsonValue) -> dict[str, JsonValue]:
-    """A part of an epoch row that is a mapping. Raises InternalError."""
-    if not isinstance(value, dict):
-        raise InternalError(f"an epoch row holds {value!r} where a mapping belongs")
-    return value
 
 
 class StateStore:
@@ -99,7 +81,10 @@ class StateStore:
     def last(self) -> EpochRow | None:
         """The last epoch."""
         rows = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.epochs ORDER BY epoch DESC LIMIT 1")
-        return EpochRow(int(str(rows[0][0])), json.loads(str(rows[0][1])), bool(rows[0][2])) if rows else None
+        if not rows:
+            return None
+        epoch, content, confirmed = rows[0]
+        return EpochRow.from_json(integer(epoch), json.loads(str(content)), bool(confirmed))
 
     def begin(self) -> None:
         """Open the epoch's transaction, once."""
@@ -112,7 +97,7 @@ class StateStore:
         self.begin()
         self._state.execute(
             f"INSERT INTO {STATE_SCHEMA}.epochs VALUES ($epoch, $content, $confirmed)",
-            {"epoch": row.epoch, "content": json.dumps(row.content), "confirmed": row.confirmed},
+            {"epoch": row.epoch, "content": json.dumps(row.to_json()), "confirmed": row.confirmed},
         )
 
     def commit(self, epoch: int) -> None:
