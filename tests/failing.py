@@ -1,4 +1,4 @@
-"""Sources, sinks and transactions that fail when they are told to: others, watched, with an error for some calls."""
+"""Outages: what makes watched sources, sinks and transactions (`runtime/watched.py`) fail at some of their calls."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ferrisstreams.connectors.base import Sink, Source, Transactions
 from ferrisstreams.errors import FerrisError
-from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
 
 
 @dataclass(slots=True)
@@ -55,18 +53,3 @@ class Outages:
         yield
         if struck:
             raise struck[0].raised()
-
-
-def failing_source(source: Source, outages: Outages) -> Source:
-    """The source, with its outages."""
-    return WatchedSource(source, outages.watch)
-
-
-def failing_sink(sink: Sink, outages: Outages) -> Sink:
-    """The sink, with its outages."""
-    return WatchedSink(sink, outages.watch)
-
-
-def failing_transactions(transactions: Transactions, outages: Outages) -> Transactions:
-    """The transactions, with their outages."""
-    return WatchedTransactions(transactions, outages.watch)

@@ -15,7 +15,7 @@ from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.base import Sink
 from ferrisstreams.errors import CODES, FatalConnectorError, FerrisError
 from ferrisstreams.runtime.letter_mark import LetterMark
-from ferrisstreams.runtime.watched import Watch, WatchedSink
+from ferrisstreams.runtime.watched import Watch, watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class DeadLetters:
 
     def watch(self, watch: Watch) -> None:
         """From now on calls of the sink are watched."""
-        self._sink = WatchedSink(self._sink, watch)
+        self._sink = watched(self._sink, watch)
 
     def check(self) -> None:
         """Of a new job: whether there is a place for letters."""

@@ -25,7 +25,7 @@ from ferrisstreams.runtime.state_folder import StateFolder
 from ferrisstreams.runtime.state_identity import load_state
 from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.runtime.task import Task, TaskSettings
-from ferrisstreams.runtime.watched import WatchedSink, WatchedSource, WatchedTransactions
+from ferrisstreams.runtime.watched import watched
 from ferrisstreams.runtime.watermarks import Watermarks
 
 
@@ -99,15 +99,15 @@ class Job:
         if dead_letters is not None:
             dead_letters.watch(guards.sink.watch)
         self._parts = CommitParts(
-            source=WatchedSource(builder.source(), guards.source.watch),
-            sink=WatchedSink(builder.sink(), guards.sink.watch),
+            source=watched(builder.source(), guards.source.watch),
+            sink=watched(builder.sink(), guards.sink.watch),
             dead_letters=dead_letters,
             pipeline=builder.pipeline(self._engine, state.plan),
             store=store,
             clock=environment.clock,
             faults=environment.faults,
             follow_ups=FollowUps(self.plan.name, self._reports),
-            transactions=WatchedTransactions(transactions, guards.sink.watch) if transactions is not None else None,
+            transactions=watched(transactions, guards.sink.watch) if transactions is not None else None,
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         settings = self._task_settings()

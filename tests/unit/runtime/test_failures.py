@@ -16,7 +16,7 @@ from ferrisstreams.errors import ConnectorError, FatalConnectorError, RowError, 
 from ferrisstreams.runtime.build import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import ProgressEvent
-from ferrisstreams.runtime.watched import WatchedTransactions
+from ferrisstreams.runtime.watched import watched
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import (
     CollectingSink,
@@ -26,7 +26,7 @@ from ferrisstreams.testing.doubles import (
     TransactionalSink,
     TransactionLog,
 )
-from tests.failing import Outage, Outages, failing_sink, failing_source
+from tests.failing import Outage, Outages
 
 STATELESS = "SELECT k, 10 / CAST(k AS INT) AS share, CASE WHEN v = 66 THEN 'inf'::DOUBLE ELSE v END AS v FROM s"
 GROUPED = """SELECT k, max(v) AS v, CAST(max(k) AS INT) AS whole, max(CASE WHEN v = 66 THEN 'inf'::DOUBLE END) AS odd
@@ -110,10 +110,10 @@ class World:
         plan = parse_application(APPLICATION.format(query=self.query), "app.sql").jobs[0]
         records = Records({"p": self.records})
         stand_ins = StandIns(
-            source=lambda block: failing_source(RecordSource(records, Cuts(), block, self.clock), self.source),
-            sink=failing_sink(self.rows, self.sink),
+            source=lambda block: watched(RecordSource(records, Cuts(), block, self.clock), self.source.watch),
+            sink=watched(self.rows, self.sink.watch),
             dead_letters=self.letter_sink,
-            transactions=WatchedTransactions(self.log, self.transactions.watch) if self.transactions else None,
+            transactions=watched(self.log, self.transactions.watch) if self.transactions else None,
         )
         environment = Environment(
             "app",

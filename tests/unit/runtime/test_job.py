@@ -14,9 +14,10 @@ from ferrisstreams.runtime.build import Environment, StandIns
 from ferrisstreams.runtime.faults import FAULT_POINTS, RAISED, TRANSACTION_POINTS, Crash, CrashAt, Faults, RaiseAt
 from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.job import Job, JobResult
+from ferrisstreams.runtime.watched import watched
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
-from tests.failing import Outage, Outages, failing_transactions
+from tests.failing import Outage, Outages
 
 APPLICATION = """
 CREATE STREAM s (k TEXT, v INT) WITH (connector='file', path='in.jsonl');
@@ -48,7 +49,7 @@ class Outside:
                 source=lambda block: RecordSource(Records({"p-0": ROWS}), Cuts(), block, self.clock),
                 sink=self.sink,
                 dead_letters=TransactionalSink(),
-                transactions=failing_transactions(self.log, self.outages),
+                transactions=watched(self.log, self.outages.watch),
             ),
         )
         return Job(plan, replace(environment, faults=fault) if fault else environment)
