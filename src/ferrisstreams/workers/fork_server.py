@@ -5,8 +5,9 @@
 
 Importing the engine costs most of a short run; a fork pays for none of it, and shares the modules' memory with its
 siblings. The server itself opens no connection, client or thread, so that a fork starts as clean as a new process. A
-forked process is an ordinary one in all that it does: it can be killed, it owns its streams, and it leaves through the
-interpreter's own exit.
+forked process is an ordinary one in all that it does: it can be killed, it owns its streams, and before it ends its
+threads are waited for, its exit functions run and its output is flushed. Only its modules are not taken to pieces,
+which would copy all the memory that it shares.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import NoReturn
 
 from ferrisstreams.errors import FatalConnectorError
 
@@ -36,6 +39,9 @@ _LENGTH_BYTES = 4
 _DESCRIPTORS = 4
 
 _STREAMS = (0, 1, 2)
+
+#: The interpreter's exit code when its output could not be written.
+_NOT_FLUSHED = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +265,35 @@ def main() -> None:
     if request is None:
         os._exit(0)  # The server has nothing to flush, and its frozen modules are not to be taken apart.
     gc.enable()
-    atexit.register(gc.unfreeze)  # Some libraries complain about objects that the exit does not collect.
     _become(request)
-    run()
+    _leave(_exit_code(run))
+
+
+def _exit_code(run: Callable[[], object]) -> int:
+    """Run the entry point; what the interpreter would exit with."""
+    try:
+        run()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process as the interpreter does, except for its modules."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = _NOT_FLUSHED
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,20 @@ def show() -> None:
     seen = {"arguments": sys.argv, "folder": os.getcwd(), "variables": dict(os.environ), "input": sys.stdin.read()}
     print(json.dumps(seen), flush=True)
     sys.exit(int(os.environ.get("CODE", "0")))
+
+
+def end() -> None:
+    """Leaves work behind it: output that is not flushed, a thread, an exit function; and ends as its input says."""
+    said = sys.stdin.read()
+    atexit.register(print, "exit function")
+    begun = threading.Event()
+    threading.Thread(target=lambda: (begun.set(), print("thread"))).start()
+    begun.wait()
+    print("entry point")
+    if said == "raise":
+        raise ValueError("its own")
+    if said:
+        sys.exit(None if said == "None" else int(said) if said.isdigit() else said)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +78,25 @@ def test_exit_code_of_a_fork_is_told(server: ForkServer, tmp_path: Path) -> None
     process, output, _ = forked(server, tmp_path, CODE="3")
     assert process.wait(10) == 3
     os.close(output)
+
+
+@pytest.mark.parametrize(("text", "code"), [("", 0), ("None", 0), ("0", 0), ("3", 3), ("a message", 1), ("raise", 1)])
+def test_fork_that_ends_leaves_nothing_undone(tmp_path: Path, text: str, code: int) -> None:
+    server = ForkServer(f"{__name__}:end", [])
+    process, output, _ = forked(server, tmp_path, text)
+    with os.fdopen(output) as stream:
+        assert sorted(stream.read().splitlines()) == ["entry point", "exit function", "thread"]
+    assert process.wait(10) == code
+    server.close()
+
+
+def test_fork_whose_output_is_closed_ends_with_the_code_for_that(tmp_path: Path) -> None:
+    server = ForkServer(f"{__name__}:end", [])
+    process, output, write_input = forked(server, tmp_path, None)
+    os.close(output)
+    os.close(write_input)
+    assert process.wait(10) == 120
+    server.close()
 
 
 def test_fork_is_killed_alone(server: ForkServer, tmp_path: Path) -> None:
