@@ -46,7 +46,8 @@ bench-kafka: setup ## measure over Kafka beside its rivals, half an hour (make b
 bench-stopped: setup ## the memory of a job whose sink stands still for a minute while a million records wait
 	$(VENV)/python -m benchmarks.kafka.stopped
 
-fuzz: setup ## random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
+fuzz: setup ## what the suite samples, then random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
+	$(VENV)/python -m pytest -n 2 --dist worksteal -q --full --schedule-seed $(SEED) tests/sql tests/crash
 	$(VENV)/python -m tests.properties.fuzz --seed $(SEED) --minutes $(MINUTES)
 
 fuzz-sql: setup ## every function of the engine in random statements: make fuzz-sql FIRST=1 LAST=400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections import Counter
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,8 @@ settings.register_profile("suite", derandomize=True, database=None)
 settings.register_profile("random")
 settings.load_profile("suite")
 
+SLOWEST_SHOWN = 10
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -24,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         default=False,
         help="fill the expectations of *.test files in from what happens",
+    )
+    parser.addoption(
+        "--full",
+        action="store_true",
+        default=False,
+        help="run the tests marked `full` too, and every case of *.test files under four schedules and not two",
     )
     parser.addoption(
         "--all-schedules",
@@ -44,6 +53,28 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         end_run()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `make fuzz` alone runs, unless it is named."""
+    if config.getoption("--full") or any("::" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where the time went: the modules that took longest, over all processes of the run."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    if len(seconds) > SLOWEST_SHOWN:
+        terminalreporter.section(f"{seconds.total():.0f} s in {len(seconds)} modules; the slowest")
+        for module, duration in seconds.most_common(SLOWEST_SHOWN):
+            terminalreporter.write_line(f"{duration:7.1f} s  {module}")
 
 
 @pytest.fixture(scope="session")
