@@ -1,4 +1,4 @@
-"""Rows in a file, dead letters in a topic of the source's cluster: Kafka decides."""
+"""Rows in a file or nowhere, dead letters in a topic of the source's cluster: Kafka decides."""
 
 from __future__ import annotations
 
@@ -55,6 +55,38 @@ def test_letters_are_in_the_topic_rows_in_the_file_and_the_audit_counts_both(
     assert "accounted for" in audited.out
 
 
+@pytest.mark.parametrize("sink", [FILE, "'connector' = 'blackhole'", "'connector' = 'stdout'"])
+def test_letters_go_to_a_topic_by_default_whatever_the_output_is(
+    sink: str, ferris: Ferris, kafka: Cluster, topic: str
+) -> None:
+    write(ferris, kafka, topic, sink=sink)
+    text = (ferris.folder / "app.sql").read_text()
+    ferris.write(app__sql=text.replace(f", 'dlq.topic' = '{topic}-letters'", ""))
+    for _ in range(2):
+        ran = ferris("run", "app.sql", "--once")
+        assert ran.code == 0, ran.err
+    assert [letter.value for letter in kafka.read(f"{topic}.out.dlq")] == [BAD.value]
+    assert not list(ferris.folder.glob("*.dlq.jsonl*"))
+    done = ferris("dlq", "replay", "app.sql", "-o", "json")
+    assert json.loads(done.out)["jobs"][0]["replayed"] == 1, done.err
+    assert kafka.read(topic)[-1].value == BAD.value
+
+
+def test_letters_that_get_another_place_begin_there(ferris: Ferris, kafka: Cluster, topic: str) -> None:
+    in_topic = (ferris.folder / "app.sql").read_text()
+    in_file = in_topic.replace(f"'dlq.topic' = '{topic}-letters'", "'dlq.path' = 'letters.jsonl'")
+    for text, place in ((in_file, "letters.jsonl"), (in_topic, f"{topic}-letters"), (in_file, "letters-2.jsonl")):
+        ferris.write(app__sql=text.replace("letters.jsonl", place))
+        kafka.write(topic, [BAD])
+        ran = ferris("run", "app.sql", "--once")
+        assert ran.code == 0, ran.err
+    assert [len((ferris.folder / name).read_bytes().splitlines()) for name in ("letters.jsonl", "letters-2.jsonl")] == [
+        2,
+        1,
+    ]
+    assert len(kafka.read(f"{topic}-letters")) == 1
+
+
 def test_letters_are_replayed_and_purged(ferris: Ferris, kafka: Cluster, topic: str) -> None:
     assert ferris("run", "app.sql", "--once").code == 0
     done = ferris("dlq", "replay", "app.sql", "-o", "json")
@@ -83,7 +115,7 @@ def test_lost_state_is_refused_and_not_rebuilt(ferris: Ferris, topic: str) -> No
 def test_epoch_that_nobody_can_decide_any_more_is_not_guessed(ferris: Ferris, topic: str) -> None:
     assert ferris("run", "app.sql", "--once", FERRIS_FAULT="after_prepare:2").code == -9
     text = (ferris.folder / "app.sql").read_text()
-    ferris.write(app__sql=text.replace(f", 'dlq.topic' = '{topic}-letters'", ""))
+    ferris.write(app__sql=text.replace(f"'dlq.topic' = '{topic}-letters'", "'dlq.path' = 'letters.jsonl'"))
     refused = ferris("run", "app.sql", "--once")
     assert refused.code == 1
     assert "run it once as it was" in refused.err
@@ -96,7 +128,6 @@ def test_epoch_that_nobody_can_decide_any_more_is_not_guessed(ferris: Ferris, to
     ("source", "sink", "why"),
     [
         ("'connector' = 'file', 'path' = 'in.jsonl'", FILE, "[E3005]"),
-        (TOPIC, "'connector' = 'blackhole'", "[E3005]"),
         (TOPIC, FILE + ", 'dlq.path' = 'letters.jsonl'", "two places of dead letters [E3003]"),
     ],
 )

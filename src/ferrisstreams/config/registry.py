@@ -177,11 +177,11 @@ JOB_KEYS = (
     Key("commit.heartbeat", DURATION, 3_600_000.0, _JOB, "How often an idle job commits its positions again, so that "
         "the broker does not forget them."),
     Key("commit.rows", integer(1), None, _JOB, "hybrid: the most rows of an epoch."),
-    Key("dlq.path", TEXT, None, _JOB, "The file of dead letters. Default: <application>.<job>.dlq.jsonl beside the "
-        "sink."),
-    Key("dlq.topic", TEXT, None, _JOB, "The topic of dead letters. Default, where the sink is Kafka: "
-        "<application>.<job>.dlq on its cluster; it is created if it does not exist. Where rows go to a file: on the "
-        "cluster of the source, whose transactions then decide."),
+    Key("dlq.path", TEXT, None, _JOB, "The file of dead letters. Default, where neither source nor sink is Kafka: "
+        "<application>.<job>.dlq.jsonl beside the sink."),
+    Key("dlq.topic", TEXT, None, _JOB, "The topic of dead letters. Default, where sink or source is Kafka: "
+        "<application>.<job>.dlq; it is created if it does not exist. It is on the cluster of the sink, or, where rows "
+        "go elsewhere, on that of the source, whose transactions then decide."),
     Key("dlq.max_ratio", number(0, 1), None, _JOB, "The job fails when more than this part of the rows read has "
         "failed. Default: off."),
     Key("dlq.max_consecutive", integer(1), 1_000, _JOB, "The job fails when so many rows in a row become dead "

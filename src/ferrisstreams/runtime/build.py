@@ -441,30 +441,28 @@ class JobBuilder:
         return self.producer if in_topics and self.producer.transactional else None
 
     def dead_letter_topic(self) -> str | None:
-        """The topic of dead letters, on the sink's cluster, or the source's where rows go to a file; None: they go to a
-        file. Raises ConfigError E3003, E3005 or E3010."""
-        job = self.settings.job
-        given = job.property("dlq.topic")
-        if self.settings.sink_connector == "kafka":
-            return None if job.given("dlq.path") else job.optional_text("dlq.topic") or self.identity.dead_letter_topic
-        if given is None:
-            return None
-        if (self.settings.source_connector, self.settings.sink_connector) != ("kafka", "file"):
-            raise ConfigError(
-                "'dlq.topic' without a Kafka sink: dead letters go to the cluster of the output, or, where that is a"
-                " file, of the source",
-                "E3005",
-                "use 'dlq.path', which names a file",
-                given.position,
-            )
-        if job.given("dlq.path"):
+        """The topic of dead letters, on the sink's cluster, or the source's where rows go elsewhere; None: they go to a
+        file, because one is named, or no transaction can have them. Raises ConfigError E3003 or E3005."""
+        job, spec = self.settings.job, self.plan.plan.spec
+        given, in_file = job.property("dlq.topic"), job.given("dlq.path")
+        if given is not None and in_file:
             raise ConfigError(
                 "'dlq.topic' and 'dlq.path' name two places of dead letters",
                 "E3003",
                 "leave one of them out",
                 given.position,
             )
-        return str(given.value)
+        keeps_state = self.environment.state_root is not None and not spec.anonymous
+        if self.settings.sink_connector == "kafka" or (self.settings.source_connector == "kafka" and keeps_state):
+            return None if in_file else job.optional_text("dlq.topic") or self.identity.dead_letter_topic
+        if given is not None:
+            raise ConfigError(
+                "'dlq.topic' of a job that neither writes to Kafka nor reads it with state of its own",
+                "E3005",
+                "use 'dlq.path', which names a file",
+                given.position,
+            )
+        return None
 
     def _dead_letter_sink(self) -> Sink:
         if self.environment.stand_ins is not None:

@@ -49,7 +49,7 @@ class DeadLetters:
 
     def open(self, mark: JsonValue) -> None:
         """Go on behind `mark`; the letters may have another place than when it was set, which begins empty."""
-        if self._final is not None and not self._final.covers(mark):
+        if self._is_of_another_place(mark):
             mark = None
         self._sink.open(mark)
         self._is_new = mark is None
@@ -89,6 +89,11 @@ class DeadLetters:
         self._sink.discard()
         if self._final is not None and self._is_new:
             self._final.reset()
+
+    def _is_of_another_place(self, mark: JsonValue) -> bool:
+        if self._final is not None:
+            return not self._final.covers(mark)
+        return isinstance(mark, dict) and "file" in mark
 
     def _publish(self, mark: JsonValue) -> None:
         if self._final is not None and mark is not None:

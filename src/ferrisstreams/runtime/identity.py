@@ -60,3 +60,8 @@ class JobIdentity:
     def dead_letter_topic(self) -> str:
         """The default name of the topic of dead letters."""
         return f"{self.application}.{self.job}.dlq"
+
+    @property
+    def sent_journal_topic(self) -> str:
+        """Of letters in a file: the topic of the journal of those whose records went to a topic."""
+        return f"{self.dead_letter_file}.journal"

@@ -41,8 +41,9 @@ class LetterMark:
         return {**mark, "file": self._name} if isinstance(mark, dict) else mark
 
     def covers(self, mark: JsonValue) -> bool:
-        """Whether a mark is of this file, and not of one that the letters went to under other settings."""
-        return not isinstance(mark, dict) or mark.get("file", self._name) in self._names
+        """Whether a mark is of this file, and not of another one, or a topic, that the letters went to under other
+        settings."""
+        return not isinstance(mark, dict) or ("length" in mark and mark.get("file", self._name) in self._names)
 
     def write(self, mark: JsonValue) -> None:
         """The epoch with this mark is final. A crash in the middle leaves the mark before, which is safe."""

@@ -35,6 +35,8 @@ def settle(journal: Journal) -> None:
     """Bring an append that was cut off to its end. Raises FatalConnectorError where the file cannot be read."""
     append = journal.open_append()
     if append is None:
+        # A replay into a topic that a version without a journal there began: what came of it is not known here.
+        journal.end_append(LetterState.UNSURE)
         return
     path = Path(append.target)
     try:

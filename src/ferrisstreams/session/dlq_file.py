@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.session.dlq_append import append_once, length_and_end, settle
 from ferrisstreams.session.dlq_journal import Append, Journal, Purged, Replayed
-from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, in_chunks, parse_letter
-from ferrisstreams.session.dlq_send import Topics, TopicTarget, send_once, settle_sending
+from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, LetterState, in_chunks, parse_letter
+from ferrisstreams.session.dlq_topic import TopicJournal
 
 #: Letters, and bytes of them, that are handled in one step: what is in memory, and in the journal, at a time.
 _CHUNK_LETTERS = 1000
@@ -34,9 +34,10 @@ class ReplayTarget:
 
 
 class FileLetters:
-    """To read; to replay (`target`: a file, or a topic) or purge when `writing`, then held alone until it is closed.
+    """To read; to replay to a file (`target`) or purge when `writing`, then held alone until it is closed.
 
-    `topics` are those of the cluster that the job reads; None where it reads none.
+    `sent` opens the journal of the records that go to a topic, which are those of a job that reads one; they do where
+    no file is the target.
     """
 
     def __init__(
@@ -45,30 +46,29 @@ class FileLetters:
         mark: LetterMark,
         faults: Faults,
         writing: bool = False,
-        target: ReplayTarget | str | None = None,
-        topics: Topics | None = None,
+        target: ReplayTarget | None = None,
+        sent: Callable[[], TopicJournal] | None = None,
     ) -> None:
         self.place = str(path)
         self._path = path
         self._mark = mark
         self._faults = faults
         self._target = target
-        self._topics = topics
-        self._topic: TopicTarget | None = None
         self.bytes_not_final = os.path.getsize(path) - mark.length()
         self._journal = Journal(mark.journal_path, writing)
-        if writing:
-            try:
+        try:
+            if writing:
                 settle(self._journal)
-                settle_sending(self._journal, topics)
                 self._erase()
-            except BaseException:
-                self._journal.close()
-                raise
+            # Behind the lock of the other journal: who only waits for that one must not fence this one off.
+            self._sent = sent() if sent is not None else None
+        except BaseException:
+            self._journal.close()
+            raise
 
     def refusal(self, letter: Letter) -> str | None:
-        in_file = isinstance(self._target, ReplayTarget)
-        return "a record without a value: it has no line in a file" if in_file and letter.value is None else None
+        in_file = self._target is not None and letter.value is None
+        return "a record without a value: it has no line in a file" if in_file else None
 
     def letters(self) -> Iterator[Letter]:
         end = self._mark.length()
@@ -83,7 +83,10 @@ class FileLetters:
                 start += len(line)
 
     def replay(self, letters: Iterable[Letter]) -> int:
-        return sum(self._send(chunk) for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES))
+        if self._target is None:
+            assert self._sent is not None, "a store without a target only reads"
+            return self._sent.replay(letters)
+        return sum(self._append(self._target, chunk) for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES))
 
     def purge(self, letters: Iterable[Letter]) -> int:
         count = 0
@@ -95,8 +98,8 @@ class FileLetters:
         return count
 
     def close(self) -> None:
-        if self._topic is not None:
-            self._topic.close()
+        if self._sent is not None:
+            self._sent.close()
         self._journal.close()
 
     # --- private ----------------------------------------------------------------------------------------------------
@@ -106,6 +109,8 @@ class FileLetters:
         state = self._journal.state(letter_id)
         if state is None:
             return None
+        if self._sent is not None and self._sent.state(letter_id) is LetterState.REPLAYED:
+            state = LetterState.REPLAYED
         letter = parse_letter(line, letter_id, f"{self.place} byte {start}")
         position = letter.header("ferris.position")
         replays = self._journal.replays(letter_id, position, _digest(letter.value))
@@ -121,26 +126,16 @@ class FileLetters:
             length = len(file.readline())
         return Purged(letter.id, "late" if letter.stage == "late" else letter.kind, start, length)
 
-    def _send(self, letters: Sequence[Letter]) -> int:
-        assert self._target is not None, "a store without a target only reads"
-        if isinstance(self._target, str):
-            send_once(self._journal, self._opened(self._target), letters, self._faults)
-            return len(letters)
-        start, last = length_and_end(self._target.path)
+    def _append(self, target: ReplayTarget, letters: Sequence[Letter]) -> int:
+        start, last = length_and_end(target.path)
         data = bytearray() if last in (b"", b"\n") else bytearray(b"\n")
         sent = []
         for letter in letters:
-            place = f"{self._target.origin} byte {start + len(data)}"
+            place = f"{target.origin} byte {start + len(data)}"
             sent.append(Replayed(letter.id, place, _digest(letter.value), letter.replays + 1))
             data += (letter.value or b"") + b"\n"
-        append_once(self._journal, Append(str(self._target.path), start, bytes(data)), sent, self._faults)
+        append_once(self._journal, Append(str(target.path), start, bytes(data)), sent, self._faults)
         return len(letters)
-
-    def _opened(self, topic: str) -> TopicTarget:
-        if self._topic is None:
-            assert self._topics is not None, "a topic of a cluster that is not known"
-            self._topic = self._topics(topic)
-        return self._topic
 
     def _erase(self) -> None:
         """Overwrite purged letters; those of a run that was cut off too."""

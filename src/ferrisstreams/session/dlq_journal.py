@@ -24,12 +24,9 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS purged"
     " (letter TEXT PRIMARY KEY, kind TEXT, start INTEGER, length INTEGER, erased INTEGER)",
     "CREATE TABLE IF NOT EXISTS append (target TEXT, start INTEGER, data BLOB)",
-    "CREATE TABLE IF NOT EXISTS sending (topic TEXT, token TEXT)",
-    "CREATE TABLE IF NOT EXISTS unsure (letter TEXT)",
 )
 
-
-#: The state of letters whose append, or transaction, is under way.
+#: The state of letters whose append is under way.
 _SENDING = "sending"
 
 
@@ -109,12 +106,6 @@ class Journal:
             return Append(os.path.join(self._path.parent, str(target)), integer(start), data)
         return None
 
-    def open_sending(self) -> tuple[str, str] | None:
-        """Topic and token of the transaction that was begun and not ended. Only of a journal that is written."""
-        for topic, token in self._rows("SELECT topic, token FROM sending"):
-            return str(topic), str(token)
-        return None
-
     def unerased(self) -> list[Purged]:
         """Purged letters whose bytes may still be there."""
         rows = self._rows("SELECT letter, kind, start, length FROM purged WHERE erased = 0 ORDER BY start")
@@ -128,41 +119,16 @@ class Journal:
             # Relative to the letters: both may be moved before an append that was cut off is settled.
             target = os.path.relpath(append.target, self._path.parent)
             self._db.execute("INSERT INTO append VALUES (?, ?, ?)", (target, append.start, append.data))
-            self._note_sending(letters)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO replayed VALUES (?, ?, ?, ?, ?)",
+                [(one.letter, one.place, one.digest, one.replays, _SENDING) for one in letters],
+            )
 
     def end_append(self, state: LetterState) -> None:
         """The letters that were being sent are there, or nobody can say."""
         with self._transaction():
             self._db.execute("UPDATE replayed SET state = ? WHERE state = ?", (state.value, _SENDING))
             self._db.execute("DELETE FROM append")
-
-    def begin_sending(self, topic: str, token: str, unsure: Sequence[str], letters: Sequence[Replayed]) -> None:
-        """These letters are about to be sent in one transaction; those of them that are `unsure` are so until it is
-        known to be committed."""
-        with self._transaction():
-            self._db.execute("INSERT INTO sending VALUES (?, ?)", (topic, token))
-            self._db.executemany("INSERT INTO unsure VALUES (?)", [(letter,) for letter in unsure])
-            self._note_sending(letters)
-
-    def end_sending(self, state: LetterState) -> None:
-        """The letters that were being sent are there, are not (`WAITING`: they are as they were), or nobody can say."""
-        with self._transaction():
-            if state is LetterState.WAITING:
-                self._db.execute(
-                    "UPDATE replayed SET state = ? WHERE state = ? AND letter IN (SELECT letter FROM unsure)",
-                    (LetterState.UNSURE.value, _SENDING),
-                )
-                self._db.execute("DELETE FROM replayed WHERE state = ?", (_SENDING,))
-            else:
-                self._db.execute("UPDATE replayed SET state = ? WHERE state = ?", (state.value, _SENDING))
-            self._db.execute("DELETE FROM sending")
-            self._db.execute("DELETE FROM unsure")
-
-    def _note_sending(self, letters: Sequence[Replayed]) -> None:
-        self._db.executemany(
-            "INSERT OR REPLACE INTO replayed VALUES (?, ?, ?, ?, ?)",
-            [(one.letter, one.place, one.digest, one.replays, _SENDING) for one in letters],
-        )
 
     def purge(self, letters: Sequence[Purged]) -> None:
         """These letters are gone from now on; their bytes are erased next."""

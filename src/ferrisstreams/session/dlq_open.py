@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ferrisstreams.connectors.compression import compression_of
 from ferrisstreams.connectors.file_settings import FileSourceSettings
-from ferrisstreams.connectors.kafka.topics import Topics as Cluster
+from ferrisstreams.connectors.kafka.producer import properties_beside
+from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.plan.system_columns import RECORD_TIME
@@ -20,8 +21,7 @@ from ferrisstreams.session.dlq import DeadLetterQueue
 from ferrisstreams.session.dlq_append import length_and_end
 from ferrisstreams.session.dlq_file import FileLetters, ReplayTarget
 from ferrisstreams.session.dlq_letters import LetterStore
-from ferrisstreams.session.dlq_send import Topics, TopicTarget
-from ferrisstreams.session.dlq_topic import TopicLetters, TopicPlace
+from ferrisstreams.session.dlq_topic import JournalPlace, TopicJournal, TopicLetters
 from ferrisstreams.session.state import builder_of
 
 
@@ -38,16 +38,10 @@ class OpenQueue:
 def open_to_read(application: Application, options: RunOptions, job: JobPlan) -> Iterator[OpenQueue | None]:
     """The letters of a job; None when it has none."""
     with builder_of(application, options, job) as builder:
-        if not _has_letters(builder):
+        if _has_letters(builder):
+            yield from _opened(builder, _store(builder), "")
+        else:
             yield None
-            return
-        topic = builder.dead_letter_topic()
-        store: LetterStore = (
-            FileLetters(builder.dead_letter_path(), builder.letter_mark(), builder.environment.faults)
-            if topic is None
-            else TopicLetters(_topic_place(builder, topic), builder.environment.faults)
-        )
-        yield from _opened(builder, store, "")
 
 
 @contextmanager
@@ -63,23 +57,37 @@ def open_to_change(
         if not _has_letters(builder):
             yield None
             return
-        faults, topic = builder.environment.faults, builder.dead_letter_topic()
-        if topic is not None:
-            to_topic = _target_topic(builder, topic, to) if replaying else None
-            place = _topic_place(builder, topic)
-            yield from _opened(builder, TopicLetters(place, faults, not dry_run, to_topic), to_topic or "")
-            return
         target = _target(application, options, builder, to) if replaying else None
-        topics = _topics_of_source(builder)
-        store = FileLetters(builder.dead_letter_path(), builder.letter_mark(), faults, not dry_run, target, topics)
+        store = _store(builder, not dry_run, target)
         yield from _opened(builder, store, str(target.path) if isinstance(target, ReplayTarget) else target or "")
+
+
+def _store(builder: JobBuilder, writing: bool = False, target: ReplayTarget | str | None = None) -> LetterStore:
+    """To read; to change when `writing`. The target is a file, or the name of a topic."""
+    faults, topic = builder.environment.faults, builder.dead_letter_topic()
+    to_topic = target if isinstance(target, str) else None
+    name, keeps_time = f"{builder.identity.group}.dlq", _keeps_time(builder)
+    if topic is not None:
+        properties = builder.producer.properties
+        place = JournalPlace(properties, f"{topic}.journal", name, keeps_time)
+        return TopicLetters(properties, topic, TopicJournal(place, faults, writing, to_topic))
+
+    def sent() -> TopicJournal:
+        properties = properties_beside(builder.kafka_source_settings().properties)
+        place = JournalPlace(properties, builder.identity.sent_journal_topic, name, keeps_time)
+        return TopicJournal(place, faults, writing and to_topic is not None, to_topic)
+
+    in_file = target if isinstance(target, ReplayTarget) else None
+    reads_topic = builder.settings.source_connector == "kafka"
+    path, mark = builder.dead_letter_path(), builder.letter_mark()
+    return FileLetters(path, mark, faults, writing, in_file, sent if reads_topic else None)
 
 
 def _has_letters(builder: JobBuilder) -> bool:
     topic = builder.dead_letter_topic()
     if topic is None:
         return builder.dead_letter_path().exists()
-    return Cluster(builder.producer.properties).partitions(topic) is not None
+    return Topics(builder.producer.properties).partitions(topic) is not None
 
 
 def _opened(builder: JobBuilder, store: LetterStore, target: str) -> Iterator[OpenQueue]:
@@ -88,10 +96,6 @@ def _opened(builder: JobBuilder, store: LetterStore, target: str) -> Iterator[Op
         yield OpenQueue(queue, target, store.bytes_not_final)
     finally:
         queue.close()
-
-
-def _topic_place(builder: JobBuilder, topic: str) -> TopicPlace:
-    return TopicPlace(builder.producer.properties, topic, f"{builder.identity.group}.dlq", _keeps_time(builder))
 
 
 def _keeps_time(builder: JobBuilder) -> bool:
@@ -103,17 +107,11 @@ def _keeps_time(builder: JobBuilder) -> bool:
 # --- where replayed records go ----------------------------------------------------------------------------------------
 
 
-def _topics_of_source(builder: JobBuilder) -> Topics | None:
-    """Topics of the cluster that the job reads, to send letters of a file to."""
-    if builder.settings.source_connector != "kafka":
-        return None
-    properties = builder.kafka_source_settings().properties
-    name = f"{builder.identity.group}.dlq"
-    return lambda topic: TopicTarget(properties, topic, name, _keeps_time(builder))
-
-
 def _target(application: Application, options: RunOptions, builder: JobBuilder, to: str | None) -> ReplayTarget | str:
     """The file, or the name of the topic."""
+    letters = builder.dead_letter_topic()
+    if letters is not None:
+        return _target_topic(builder, letters, to)
     if to is None and builder.settings.source_connector == "kafka":
         return builder.kafka_source_settings().topic
     path = Path(to).absolute() if to is not None else _source_file(builder)

@@ -1,8 +1,11 @@
-"""Letters in a topic. What was done with them is in a compacted topic beside it, the journal.
+"""What is done with letters on a Kafka cluster: letters in a topic, and records that go back to one.
 
-A letter's identity is its partition and offset. A replay writes the record and the journal's entry in one transaction,
-so that neither is there without the other; another `ferris dlq` at work is fenced off. A purged letter is hidden at
-once, and deleted by the broker when all letters before it are purged too.
+What was done is in the journal, a compacted topic. A replay writes the record and the journal's entry in one
+transaction, so that neither is there without the other; another `ferris dlq` at work is fenced off. So it is for the
+letters of a file, too, when their records go to a topic.
+
+A letter's identity in a topic is its partition and offset. One that is purged is hidden at once, and deleted by the
+broker when all letters before it are purged too.
 """
 
 from __future__ import annotations
@@ -29,47 +32,40 @@ _OWN_PREFIXES = ("__connect.errors.", "ferris.")
 
 
 @dataclass(frozen=True, slots=True)
-class TopicPlace:
-    """The cluster by its client's properties, the topic of letters, and the name that a replay's transactions have.
+class JournalPlace:
+    """The cluster by its client's properties, the journal's topic, and the name that its transactions have.
 
     `keeps_time`: a record that is replayed has the time of the first, because it is the event time.
     """
 
     properties: Mapping[str, str]
     topic: str
-    transactional_id: str
+    name: str
     keeps_time: bool = False
 
-    @property
-    def journal(self) -> str:
-        return f"{self.topic}.journal"
 
+class TopicJournal:
+    """To read; to add to it when `writing`, and then others are fenced off. Records are replayed to the topic `target`.
 
-class TopicLetters:
-    """To read; to replay (to the topic `target`) or purge when `writing`, and then others are fenced off."""
+    Raises ConnectorError.
+    """
 
-    def __init__(self, place: TopicPlace, faults: Faults, writing: bool = False, target: str | None = None) -> None:
-        self.place = place.topic
-        self.bytes_not_final = 0
+    def __init__(self, place: JournalPlace, faults: Faults, writing: bool = False, target: str | None = None) -> None:
         self._place = place
         self._faults = faults
         self._target = target
-        self._topics = Topics(place.properties)
         self._producer = self._begin() if writing else None
-        self._journal = self._read_journal()
+        self._done = self._read()
 
-    def letters(self) -> Iterator[Letter]:
-        for record in each_record(self._place.properties, self._place.topic):
-            letter = _letter(record)
-            done = self._journal.get(letter.id)
-            if done != _PURGED:
-                yield replace(letter, state=LetterState.REPLAYED) if done == _REPLAYED else letter
-
-    def refusal(self, letter: Letter) -> str | None:
-        return None
+    def state(self, letter_id: str) -> LetterState | None:
+        """None for a letter that was purged."""
+        done = self._done.get(letter_id)
+        if done == _PURGED:
+            return None
+        return LetterState.REPLAYED if done == _REPLAYED else LetterState.WAITING
 
     def replay(self, letters: Iterable[Letter]) -> int:
-        assert self._target is not None, "a store without a target only reads"
+        """Send the records of these to the target, each once; how many."""
         count = 0
         for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
             headers = [(*letter.original, (REPLAYS_HEADER, str(letter.replays + 1).encode())) for letter in chunk]
@@ -78,12 +74,12 @@ class TopicLetters:
         return count
 
     def purge(self, letters: Iterable[Letter]) -> int:
+        """From now on these are gone; how many."""
         count = 0
         for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
             self._commit(chunk, _PURGED)
             count += len(chunk)
             self._faults.reach("after_purge")
-        self._delete_purged()
         return count
 
     def close(self) -> None:
@@ -93,14 +89,9 @@ class TopicLetters:
     # --- private ----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> KafkaProducer:
-        topics = {self._place.journal: NewTopicSettings(1, {"cleanup.policy": "compact"})}
+        topics = {self._place.topic: NewTopicSettings(1, {"cleanup.policy": "compact"})}
         wanted = topics | ({self._target: None} if self._target is not None else {})
-        settings = KafkaProducerSettings(
-            properties=self._place.properties,
-            topics=wanted,
-            group=self._place.transactional_id,
-            transactional_id=self._place.transactional_id,
-        )
+        settings = KafkaProducerSettings(self._place.properties, wanted, self._place.name, self._place.name)
         producer = KafkaProducer(settings)
         try:
             producer.init()
@@ -109,45 +100,80 @@ class TopicLetters:
             raise
         return producer
 
-    def _read_journal(self) -> dict[str, bytes]:
+    def _read(self) -> dict[str, bytes]:
         """What was done with each letter. Read when older processes are fenced: nothing can be added to it then."""
-        if self._topics.partitions(self._place.journal) is None:
+        if Topics(self._place.properties).partitions(self._place.topic) is None:
             return {}
-        records = each_record(self._place.properties, self._place.journal)
+        records = each_record(self._place.properties, self._place.topic)
         return {(record.key or b"").decode(): record.value or b"" for record in records}
 
     def _commit(self, letters: Sequence[Letter], done: bytes, replayed: Sequence[Headers] | None = None) -> None:
         """One transaction: the records, when they are to be replayed, and the journal's entries."""
         producer = self._producer
-        assert producer is not None, "a store that was opened to be read"
+        assert producer is not None, "a journal that was opened to be read"
         producer.begin()
         try:
-            if replayed is not None and self._target is not None:
+            if replayed is not None:
+                assert self._target is not None, "a journal without a target only reads and purges"
                 keys = [letter.key for letter in letters]
                 # The time of an old record is that of a record which retention may delete: kept only where it matters.
                 times = [letter.record_time_ms for letter in letters] if self._place.keeps_time else None
                 producer.write(self._target, [letter.value for letter in letters], keys, replayed, times)
             self._faults.reach("after_replay_intent")
-            producer.write(self._place.journal, [done] * len(letters), [letter.id.encode() for letter in letters])
+            producer.write(self._place.topic, [done] * len(letters), [letter.id.encode() for letter in letters])
             producer.flush()
         except ConnectorError:
             producer.abort()
             raise
         self._faults.reach("after_replay_write")
         producer.commit()
-        self._journal |= {letter.id: done for letter in letters}
+        self._done |= {letter.id: done for letter in letters}
+
+
+class TopicLetters:
+    """The letters of a topic, with the journal of what was done with them."""
+
+    def __init__(self, properties: Mapping[str, str], topic: str, journal: TopicJournal) -> None:
+        self.place = topic
+        self.bytes_not_final = 0
+        self._properties = properties
+        self._journal = journal
+
+    def letters(self) -> Iterator[Letter]:
+        for record in each_record(self._properties, self.place):
+            letter = _letter(record)
+            state = self._journal.state(letter.id)
+            if state is not None:
+                yield replace(letter, state=state)
+
+    def refusal(self, letter: Letter) -> str | None:
+        return None
+
+    def replay(self, letters: Iterable[Letter]) -> int:
+        return self._journal.replay(letters)
+
+    def purge(self, letters: Iterable[Letter]) -> int:
+        count = self._journal.purge(letters)
+        self._delete_purged()
+        return count
+
+    def close(self) -> None:
+        self._journal.close()
+
+    # --- private ----------------------------------------------------------------------------------------------------
 
     def _delete_purged(self) -> None:
         """Let the broker delete each partition's letters before the first one that is not purged."""
         kept: set[int] = set()
         upto: dict[int, int] = {}
-        for record in each_record(self._place.properties, self._place.topic):
-            if self._journal.get(_identity(record)) != _PURGED:
+        for record in each_record(self._properties, self.place):
+            if self._journal.state(_identity(record)) is not None:
                 kept.add(record.partition)
             elif record.partition not in kept:
                 upto[record.partition] = record.offset + 1
+        topics = Topics(self._properties)
         for partition, offset in upto.items():
-            self._topics.delete_before(self._place.topic, partition, offset)
+            topics.delete_before(self.place, partition, offset)
 
 
 def _identity(record: Record) -> str:

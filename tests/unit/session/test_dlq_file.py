@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,6 +118,22 @@ def test_append_that_another_program_came_before_is_unsure_until_it_is_asked_for
     assert opened.replay(LetterFilter(states=(LetterState.UNSURE,)), "", dry_run=False).replayed == 2
     opened.close()
     assert queue.target.read_bytes() == b"of another program\nfirst\nother\n"
+
+
+def test_replay_into_a_topic_that_an_older_version_left_open_is_unsure(folder: Path) -> None:
+    queue = Queue(folder, (b"first", b"other"))
+    opened = queue.open()
+    first = next(opened.letters(ALL))
+    opened.close()
+    with closing(sqlite3.connect(queue.mark.journal_path)) as journal, journal:
+        journal.execute("CREATE TABLE sending (topic TEXT, token TEXT)")
+        journal.execute("INSERT INTO sending VALUES ('in', 'a token')")
+        journal.execute("INSERT INTO replayed VALUES (?, 'in', '', 1, 'sending')", (first.id,))
+    assert [queue.replay() for _ in range(2)] == [1, 0]
+    assert queue.target.read_bytes() == b"other\n"
+    opened = queue.open()
+    assert [letter.state for letter in opened.letters(ALL)] == [LetterState.UNSURE, LetterState.REPLAYED]
+    opened.close()
 
 
 def test_append_behind_which_another_program_wrote_is_done(folder: Path) -> None:
