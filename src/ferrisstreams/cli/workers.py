@@ -64,7 +64,6 @@ def worker_input(arguments: RunArguments, text: str) -> str:
 
 
 def worker_command(arguments: RunArguments, job: str) -> list[str]:
-    """The command of the worker of a job."""
     command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", arguments.file, "--worker", "--job", job]
     command += ["--once"] * arguments.once + ["--drain"] * arguments.drain + ["--overwrite"] * arguments.overwrite
     if arguments.max_records is not None:

@@ -45,7 +45,19 @@ JUMP_US = 24 * 3600 * 1_000_000
 
 
 class Pipeline(Protocol):
-    """Batches in, outcomes out. State changes belong to the open epoch."""
+    """What a job's query does with its batches: the operator with its state, and the stages around it.
+
+                  process(fetch)                          advance(watermark), finish()
+        fetch ──▶ stage ──▶ partial results ──▶ log ──▶ merged groups ──▶ stage ──▶ Outcome: payloads, rejected rows
+                                                │
+                 prepare(epoch): delta to panes │ confirm(): the delta is emptied │ reclaim(): closed panes are dropped
+
+    Without an operator `process` is all, and its outcome has the output. Every call belongs to the open epoch of the
+    task, which commits it in five steps (`runtime/commit.py`) or takes it back: then `restore` goes on from what the
+    last epoch kept. A pipeline opens nothing outside and reads no clock. What its outcomes add up to does not depend
+    on how the rows were cut into batches. A row that fails is a value in the outcome; an error that is raised fails
+    the epoch.
+    """
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         """Everything that comes of a fetch by itself."""

@@ -108,9 +108,24 @@ class Ran(Generic[Result]):
 
 
 class RowStage(Generic[Result]):
-    """One fused statement: `reduce` turns the projected rows into the result (lines, partials …), `fetch` runs it.
+    """Everything between the bytes of a fetch and the next operator, or the output, as one statement of the engine.
 
-    `reduce_apart` is another way to the same that never raises, where `reduce` may although no row by itself does.
+        scan ──▶ computed columns ──▶ WHERE, SELECT list ──▶ reduce ──▶ result
+        └ decoder ┘└────────── shape: a RowShape ──────────┘
+
+    `reduce` makes of the projected rows what the stage is for: lines of the output, or the partial results of an
+    aggregate. `fetch` runs the statement and takes the result. A batch in which no row fails costs this one statement,
+    and nothing of it becomes a Python object but the result. A data error says that some row fails, and not which:
+
+        plain ──────────────────────────────────────────────── ok ──▶ result
+          │ DataError; again, as `retries` say
+        settled: without the records that do not decode ────── ok ──▶ result, rejected
+          │ DataError, or all of them decode
+        marked: without the rows that TRY shows to fail ───────────▶ result, rejected
+
+    Whether a row fails depends on the row alone, not on its batch or on the order in which the engine evaluates.
+    `reduce_apart` is another way to the same result that never raises, where `reduce` may although no row by itself
+    does: a sum that does not fit.
     """
 
     def __init__(

@@ -207,7 +207,6 @@ class StateLog:
 
     @property
     def delta_rows(self) -> int:
-        """Rows of the delta."""
         return self._delta_rows
 
     def select(

@@ -15,7 +15,15 @@ ROW = "_row"
 
 
 class Decoder(Protocol):
-    """Bytes to columns. A decoder is made for one source: its schema, its time settings and its format settings."""
+    """Bytes to columns. A decoder is made for one source: its schema, its time settings and its format settings.
+
+        Fetch.records (a file in memory) ── scan ──▶ _row, a, b …   typed, one statement of the engine
+                     │
+                     └── DataError ── diagnose ──▶ good rows (same columns)   +   a Rejected for each other record
+
+    A record that does not decode is a value, not an exception. Whether it decodes depends on it alone, not on its
+    batch. The columns are as the source declares them, in its names and types.
+    """
 
     def scan(self, fetch: Fetch) -> exp.Select:
         """A SELECT that yields `_row` (BIGINT) and every declared column with its declared type, checked.
@@ -35,7 +43,10 @@ class Decoder(Protocol):
 
 
 class Encoder(Protocol):
-    """Rows to bytes, one expression a row."""
+    """Rows to bytes: an expression that the engine evaluates with the rows, so that no row becomes a Python object.
+
+    a, b …  ── line ──▶ '{"a":1,"b":"x"}'  ── the stage joins the lines ──▶ Payload.data
+    """
 
     def line(self, schema: Schema) -> exp.Expression:
         """A VARCHAR expression over the columns of `schema`: the row as text without its terminator; NULL for a row

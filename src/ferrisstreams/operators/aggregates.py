@@ -124,7 +124,6 @@ def function(name: str, *arguments: exp.Expr) -> exp.Expression:
 
 
 def field(value: exp.Expression, name: str) -> exp.Expression:
-    """A field of a struct."""
     return function("struct_extract", value, exp.Literal.string(name))
 
 

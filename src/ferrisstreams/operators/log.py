@@ -47,7 +47,16 @@ class LogShape:
 
 
 class GroupLog(Protocol):
-    """The state of one aggregate: partial results by group, and the queries that are asked of them.
+    """How one kind of operator keeps its groups in a log, and the queries that are asked of it.
+
+        rows ── reduce ──▶ partial results ──▶ StateLog: delta, panes
+                           (slice, keys, …)         │
+                     closing(low, high]  ◀──────────┤  windows that the watermark has passed: merged, once each
+                     touched(batch)      ◀──────────┤  groups that a batch changes, with and without it: EMIT CHANGES
+                     reclaim(closed)     ◀──────────┘  panes that nothing will read again go, others are compacted
+
+    A kind of window adds a class with these methods: the log is appended to and merged by GROUP BY, never updated in
+    place. A new one says in which slices a row is kept, which windows a slice is part of, and when a slice is closed.
 
     Queries give the merged partials with `_start` and `_stop` (with a window), in order of (end, start, keys).
     `identity` are the bounds that tell the windows of one key apart; none without a window.

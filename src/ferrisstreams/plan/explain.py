@@ -170,7 +170,6 @@ def facts_text(facts: Facts) -> str:
 
 
 def window_text(window: Window) -> str:
-    """The window in words."""
     match window.kind:
         case WindowKind.TUMBLE:
             text = f"tumbling {length_text(window.size_us)}"

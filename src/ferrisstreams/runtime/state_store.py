@@ -79,7 +79,6 @@ class StateStore:
         )
 
     def last(self) -> EpochRow | None:
-        """The last epoch."""
         rows = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.epochs ORDER BY epoch DESC LIMIT 1")
         if not rows:
             return None
