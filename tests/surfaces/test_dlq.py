@@ -6,6 +6,8 @@ import base64
 import csv
 import io
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -30,12 +32,20 @@ RECORDS = (
 )
 
 
-@pytest.fixture
-def ran(ferris: Ferris) -> Ferris:
-    """After a run with five letters: two of decode, one of evaluate, one of an output row, one too large."""
+@pytest.fixture(scope="module")
+def folder_after_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with five letters: two of decode, one of evaluate, one of an output row, one too large."""
+    ferris = Ferris(tmp_path_factory.mktemp("run"))
     ferris.write(app__sql=APPLICATION)
     (ferris.folder / "trades.jsonl").write_bytes(b"".join(RECORDS))
     assert ferris("run", "app.sql").code == 0
+    return ferris.folder
+
+
+@pytest.fixture
+def ran(ferris: Ferris, folder_after_run: Path) -> Ferris:
+    """After that run, in a folder that was copied with its state."""
+    shutil.copytree(folder_after_run, ferris.folder, dirs_exist_ok=True)
     return ferris
 
 
