@@ -201,7 +201,10 @@ def main() -> None:
     if not set(given.only or PARTS) <= ALONE:
         install_rivals()
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    with tempfile.TemporaryDirectory(prefix="ferris-bench-kafka-") as name, Broker(Path(name, "broker")) as broker:
+    with (
+        tempfile.TemporaryDirectory(prefix="ferris-bench-kafka-") as name,
+        Broker(Path(name, "broker"), measured=True) as broker,
+    ):
         session = Session(Bench(broker.bootstrap_servers, Path(name)), plan, given.minutes)
         try:
             session.run(given.only or PARTS)

@@ -54,7 +54,7 @@ class Stopped:
 def measure(folder: Path, records: int, seconds: float, settings: Sequence[str] = ()) -> Stopped:
     """Raises RunError when a row is missing, wrong or repeated, or the job ends."""
     data = Data("trades", FIRST_RECORDS + records, 1_000, 50)
-    with Broker(folder / "source") as source, Broker(folder / "sink") as sink:
+    with Broker(folder / "source", measured=True) as source, Broker(folder / "sink", measured=True) as sink:
         topics_of(source.bootstrap_servers).create(data.topic, NewTopicSettings(1, KEEP))
         topics_of(sink.bootstrap_servers).create("results", NewTopicSettings(1, OUTPUT))
         chunks, producer = data.chunks(), new_producer(source.bootstrap_servers)
