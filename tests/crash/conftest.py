@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests import processes
 from tests.processes import FerrisProcess
@@ -87,6 +88,19 @@ def write_events(path: Path, seed: int) -> None:
             at = begin + timedelta(milliseconds=10 * number - chance.choice([0, 0, 0, 500, 1500, 4000]))
             row = {"id": number, "k": f"k{chance.randrange(7)}", "v": chance.randrange(100), "at": at.isoformat()}
             file.write((json.dumps(row) if number % 2900 != 1450 else '{"id": "broken"}') + "\n")
+
+
+def some_of(names: Iterable[str], left_to_fuzz: Collection[str]) -> list[ParameterSet]:
+    """The parameters of a test: all names in order; those of `left_to_fuzz` are not in the suite."""
+    full = pytest.mark.full
+    return [pytest.param(name, marks=[full] if name in left_to_fuzz else []) for name in sorted(names)]
+
+
+@pytest.fixture
+def turn(request: pytest.FixtureRequest) -> slice:
+    """Which of its points a parameter of a test dies at: all with `--full`, otherwise every second, in turn."""
+    (place,) = request.node.callspec.indices.values()
+    return slice(None) if request.config.getoption("--full") else slice(place % 2, None, 2)
 
 
 @pytest.fixture(scope="session")
