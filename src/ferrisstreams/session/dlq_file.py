@@ -15,8 +15,15 @@ from pathlib import Path
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.runtime.faults import Faults
 from ferrisstreams.runtime.letter_mark import LetterMark
-from ferrisstreams.session.dlq_append import append_once, length_and_end, settle
-from ferrisstreams.session.dlq_journal import Append, Journal, Purged, Replayed
+from ferrisstreams.session.dlq_journal import (
+    Append,
+    Journal,
+    Purged,
+    Replayed,
+    append_once,
+    length_and_end,
+    settle,
+)
 from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, LetterState, in_chunks, parse_letter
 from ferrisstreams.session.dlq_topic import TopicJournal
 

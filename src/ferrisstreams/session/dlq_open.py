@@ -18,8 +18,8 @@ from ferrisstreams.plan.system_columns import RECORD_TIME
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.dlq import DeadLetterQueue
-from ferrisstreams.session.dlq_append import length_and_end
 from ferrisstreams.session.dlq_file import FileLetters, ReplayTarget
+from ferrisstreams.session.dlq_journal import length_and_end
 from ferrisstreams.session.dlq_letters import LetterStore
 from ferrisstreams.session.dlq_topic import JournalPlace, TopicJournal, TopicLetters
 from ferrisstreams.session.state import builder_of
