@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Diagnosis, Fetch, RawRecord, Rejected
+from ferrisstreams.batch import Diagnosis, Fetch, RawRecord, Rejected, integer
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.diagnosis import column_fault, create_table
@@ -77,7 +77,7 @@ class TypedRows:
         wanted = column(ROW).isin(*(number(row) for row in rows))
         query = exp.select(column(ROW), column(_JSON)).from_(all_rows).where(wanted).order_by(column(ROW))
         found = self._connection.rows(query) if rows else []
-        offsets = [fetch.offset + int(str(row)) for row, _ in found]
+        offsets = [fetch.offset + integer(row) for row, _ in found]
         return [
             RawRecord(str(value).encode(), offset, f"{fetch.origin} row {offset}")
             for offset, (_, value) in zip(offsets, found, strict=True)
@@ -102,9 +102,9 @@ class TypedRows:
         for row, which, value, text in self._connection.rows(
             query.from_(source).where(wrong).order_by(column(ROW, RAW))
         ):
-            place, check = outcomes[int(str(which))]
+            place, check = outcomes[integer(which)]
             fault = column_fault(self._columns[place].name, self._columns[place].described, check.code, str(value))
-            offset = fetch.offset + int(str(row))
+            offset = fetch.offset + integer(row)
             rejected.append(
                 Rejected(
                     value=str(text).encode(),
@@ -114,7 +114,7 @@ class TypedRows:
                     partition=fetch.partition,
                     offset=offset,
                     position=f"{fetch.origin} row {offset}",
-                    row=int(str(row)),
+                    row=integer(row),
                 )
             )
         return rejected
