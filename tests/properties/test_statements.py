@@ -7,7 +7,7 @@ import pytest
 from tests.properties.statements import KINDS, Asking
 
 #: Each is fifty expressions.
-SEEDS = range(1, 6)
+SEEDS = range(1, 7)
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,33 @@ def _if_kept(shape: RowShape, expression: exp.Expression) -> exp.Expression:
 
 def tried(expression: exp.Expression) -> exp.Expression:
     """A list of the one value, or NULL when evaluating it raises: tells a NULL value from an error."""
-    return function("TRY", function("list_value", expression.copy()))
+    return function("TRY", function("list_value", _with_failing_casts(expression)))
+
+
+def _with_failing_casts(expression: exp.Expression) -> exp.Expression:
+    """The expression with casts that fail for `error` and `assert_true`: the engine's TRY refuses the former, which it
+    takes for volatile, and would evaluate a cast of a constant before it looks at a row."""
+    holder = exp.Tuple(expressions=[expression.copy()])
+    for call in reversed(list(holder.find_all(exp.Anonymous, bfs=False))):
+        match call.name.lower():
+            case "error":
+                call.replace(_failing_cast(call.expressions[0]))
+            case "assert_true":
+                failing_cast = _failing_cast(exp.Literal.string(""))
+                call.replace(exp.Case().when(call.expressions[0], exp.null()).else_(failing_cast))
+    made = holder.expressions[0]
+    assert isinstance(made, exp.Expression)
+    return made
+
+
+def _failing_cast(message: exp.Expression) -> exp.Expression:
+    """Has the type of NULL, which fits anywhere, and raises unless the message is NULL. In a form that the engine does
+    not replace by NULL before it computes it."""
+    text = exp.DPipe(
+        this=exp.DPipe(this=exp.Literal.string("!"), expression=column(ROW)), expression=exp.paren(message)
+    )
+    nothing = exp.Array(expressions=[exp.null()])
+    return function("list_first", function("repeat", nothing, exp.cast(text, "BIGINT")))
 
 
 def raises(expression: exp.Expression) -> exp.Expression:

@@ -16,6 +16,7 @@ import duckdb
 from sqlglot import exp
 
 from ferrisstreams.batch import integer
+from ferrisstreams.duck.growth import with_short_constants
 from ferrisstreams.duck.json_macros import MACROS as JSON_MACROS
 from ferrisstreams.duck.json_macros import with_exact_arrows
 from ferrisstreams.errors import FerrisError, InternalError, OutOfMemoryError, StateError
@@ -108,6 +109,10 @@ _BIND_ERRORS = (
 #: Raised for the statement's own words while it is bound, and for values of rows while it runs, such as an unknown time
 #: zone.
 _EITHER_ERRORS = (duckdb.NotImplementedException, duckdb.SyntaxException)
+
+
+#: What the engine says of values of rows in the words of an error of binding.
+_BINDS_WHILE_RUNNING = re.compile("Histogram bin (list|entry) cannot be NULL")
 
 
 class DataError(Exception):
@@ -226,6 +231,8 @@ class Connection:
 
     def types(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[str, str]]:
         """Names and types of a statement's columns, without running it. Raises `BindError`."""
+        if isinstance(statement, exp.Expression):
+            statement = render(with_short_constants(statement))
         with _translated(BindError):
             sql, bound = _bound(statement, parameters)
             described = self._raw.execute(f"DESCRIBE {sql}", bound).fetchall()
@@ -311,9 +318,13 @@ def _translated(either: type[DataError | BindError] = DataError) -> Iterator[Non
             first_line(error), "E5005", "check the disk and the permissions of the state folder"
         ) from error
     except _BIND_ERRORS as error:
+        if _BINDS_WHILE_RUNNING.search(str(error)):
+            raise DataError(str(error)) from error
         raise BindError(f"{type(error).__name__}: {error}") from error
     except duckdb.Error as error:
         _raise_out_of_memory(error)
+        if type(error) is duckdb.Error:  # A parameter that is not allowed: `list_reduce` of an empty list.
+            raise either(str(error)) from error
         raise InternalError(f"{type(error).__name__}: {error}") from error
 
 

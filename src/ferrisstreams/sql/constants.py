@@ -15,6 +15,7 @@ from typing import TypeAlias
 from sqlglot import exp
 
 from ferrisstreams.duck.engine import BindError, DataError
+from ferrisstreams.duck.growth import grows
 from ferrisstreams.plan.expressions import column, typed_as
 from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.schema import Schema
@@ -44,14 +45,6 @@ _TEXTS = ("a", "b", "")
 
 #: Calls whose arguments can be any text. So can what is compared with a pattern.
 _FORMATS = frozenset({"format", "printf"})
-
-#: Calls that make a value as long as a number says, which costs gigabytes; and from where on.
-_GROWING = frozenset(
-    {
-        "array_resize", "bar", "bitstring", "generate_series", "list_resize", "lpad", "range", "repeat", "rpad",
-    }
-)  # fmt: skip
-_LONG = 1_000_000
 
 _SAMPLE, _PART = "_sample", "_o"
 
@@ -84,8 +77,7 @@ def check_constants(context: Context, trees: Sequence[exp.Expression], schema: S
     trials = {trial.node.sql("duckdb"): trial for tree in trees for trial in _trials(context, tree)}
     typed = _with_types(context, list(trials.values()), schema)
     _refuse_first(context, typed, _fails_for_null)
-    plain = [item for item in typed if item.types and not is_aggregate(context, item.trial.node) and _is_sampled(item)]
-    _refuse_first(context, plain, _fails_for_samples)
+    _refuse_first(context, [item for item in typed if item.types and _is_sampled(item)], _fails_for_samples)
 
 
 # The operations
@@ -106,17 +98,23 @@ def _trials(context: Context, tree: exp.Expression) -> Iterator[_Trial]:
 
 def _is_guarded(node: exp.Expr) -> bool:
     """Whether what fails inside is meant to, or cannot be tried."""
+    if isinstance(node, exp.Binary) and not isinstance(node, _TAKES_NULL):
+        return any(map(_is_null, node.iter_expressions()))
     kinds = (exp.Lambda, exp.Comprehension)
-    return call_name(node) in ("try", "error", "struct_extract") or isinstance(node, kinds) or _grows(node)
+    return call_name(node) in _GUARDS or isinstance(node, kinds) or grows(node)
 
 
-def _grows(node: exp.Expr) -> bool:
-    return call_name(node) in _GROWING and any(_is_long(part) for part in node.find_all(exp.Literal))
+#: `error` and what holds it fail where they are reached.
+_GUARDS = frozenset({"try", "error", "assert_true", "struct_extract"})
+
+#: Operators that give something for NULL; of all others the engine does not compute the other side.
+_TAKES_NULL = (exp.Connector, exp.Is, exp.NullSafeEQ, exp.NullSafeNEQ)
 
 
-def _is_long(node: exp.Literal) -> bool:
-    """Whether a value of this length takes the engine long to make; of a longer one it says at once that it cannot."""
-    return not node.is_string and node.name.isdecimal() and _LONG < int(node.name[:20]) <= 1 << 32
+def _is_null(node: exp.Expr) -> bool:
+    while isinstance(node, exp.Paren | exp.Cast):
+        node = node.this
+    return isinstance(node, exp.Null)
 
 
 def _trial(context: Context, node: exp.Expression) -> _Trial | None:
@@ -126,7 +124,7 @@ def _trial(context: Context, node: exp.Expression) -> _Trial | None:
     if not _take_apart(context, node, holder.expressions[0], parts, constants):
         return None
     telling = [made for _, made in constants if not isinstance(made, exp.Null | exp.Boolean)]
-    if not telling and not is_aggregate(context, node):
+    if not telling or is_aggregate(context, node):
         return None
     put_engine_names(holder)
     tree = holder.expressions[0]
@@ -172,8 +170,8 @@ def _is_constant(context: Context, node: exp.Expr) -> bool:
     return not any(
         isinstance(part, exp.Column | exp.Lambda | exp.Comprehension | exp.Star)
         or part.meta_get(VOLATILE) is not None
-        or call_name(part) in ("error", "try")
-        or _grows(part)
+        or call_name(part) in ("error", "assert_true", "try")
+        or grows(part)
         or is_aggregate(context, part)
         for part in node.walk()
     )
@@ -232,13 +230,9 @@ def _culprit(context: Context, item: _Typed, fails: _Fails, failure: DataError |
 
 def _fails_for_null(context: Context, typed: Sequence[_Typed]) -> DataError | BindError | None:
     """What the engine says when all that a row gives is NULL; of several at once, whether one fails."""
-    error = _error(context, [item for item in typed if not is_aggregate(context, item.trial.node)], _row(0))
+    error = _error(context, typed, _row(0))
     # What does not bind here has been bound in its place.
-    if error is not None and (len(typed) > 1 or isinstance(error, DataError)):
-        return error
-    # An aggregate of nothing tells nothing, but it can want to know its values before it runs.
-    error = _error(context, [item for item in typed if is_aggregate(context, item.trial.node)], _plain_rows())
-    return error if isinstance(error, BindError) or len(typed) > 1 else None
+    return error if len(typed) > 1 or isinstance(error, DataError) else None
 
 
 def _fails_for_samples(context: Context, typed: Sequence[_Typed]) -> DataError | BindError | None:
@@ -273,8 +267,6 @@ def _plain_rows() -> exp.Expression:
 
 
 def _error(context: Context, typed: Sequence[_Typed], rows: exp.Expression) -> DataError | BindError | None:
-    if not typed:
-        return None
     trees = [exp.alias_(tree, f"c{place}") for place, tree in enumerate(_renamed(typed))]
     try:
         # Kept as a table: not every value of the engine is one of Python's.

@@ -71,6 +71,11 @@ class FerrisParser(WindowParser):
         if name in ("CASE", "MAP", "ANY", "@")
     }
 
+    #: `l[:n]` is a slice; `:n` is not a parameter.
+    PLACEHOLDER_PARSERS: ClassVar = {
+        kind: parse for kind, parse in DuckDBParser.PLACEHOLDER_PARSERS.items() if kind is not TokenType.COLON
+    }
+
     #: The path stays as it is written: sqlglot makes `$.a.b` of the key `a.b`.
     JSON_OPERATORS: ClassVar = {
         TokenType.ARROW: lambda self, this, path: self.expression(exp.JSONExtract(this=this, expression=path)),
@@ -358,12 +363,7 @@ class FerrisParser(WindowParser):
 
     def _is_json_arrow(self) -> bool:
         """Whether `j -> 'a'` is a value of JSON: to sqlglot it is a lambda in any call, to the engine only in some."""
-        behind = self._tokens[self._index + 2].token_type if self._index + 2 < len(self._tokens) else None
-        return (
-            self._next.token_type is TokenType.ARROW
-            and behind in (TokenType.STRING, TokenType.NUMBER)
-            and self._called not in TAKES_LAMBDA
-        )
+        return self._next.token_type is TokenType.ARROW and self._called not in TAKES_LAMBDA
 
     def _parse_projections(self) -> tuple[list[exp.Expr], list[exp.Expr] | None]:
         return self._parse_csv(self._parse_projection), None

@@ -159,7 +159,18 @@ def test_huge_numbers_parse_or_are_refused(text: str) -> None:
     _parses_or_refuses(text)
 
 
-@pytest.mark.parametrize("call", ["lpad('x', 2000000000, 'y')", "repeat('x', 4000000000)", "range(500000000)"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "lpad('x', 2000000000, 'y')",
+        "repeat('x', 4000000000)",
+        "range(500000000)",
+        "upper(repeat('x', 4000000000))",
+        "TRY(len(repeat('x', 4000 * 1000000)))",
+        "lpad('x', 300000000, 'y') || b",
+        "array_to_string(range(len(repeat('x', 300000000))), ',')",
+    ],
+)
 def test_a_constant_that_takes_gigabytes_is_not_made_to_check_it(call: str) -> None:
     began = time.process_time()
     _refusal(f"SELECT {call} AS n FROM t")
