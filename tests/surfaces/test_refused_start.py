@@ -10,6 +10,7 @@ from tests.broker import Cluster
 from tests.surfaces.conftest import Ferris
 
 IN_FILE = "connector='file', path='in.jsonl'"
+FAILING = IN_FILE + ", 'batch.size'=1, 'failure_strategy'='fail_batch'"
 OUT_FILE = "connector='file', path='out.jsonl'"
 IN_TOPIC = "connector='kafka', topic='{topic}-none', 'bootstrap.servers'='{servers}'"
 OUT_TOPIC = "connector='kafka', topic='{topic}-made', 'create.topic'='true', 'bootstrap.servers'='{servers}'"
@@ -37,6 +38,8 @@ REFUSED = {
         {"in.jsonl": '{"id": 1}\n', "letters.jsonl": "kept\n"},
         "E4004",
     ),
+    "first row fails, topic": (FAILING, OUT_TOPIC, {"in.jsonl": '{"id": "odd"}\n'}, "E6001"),
+    "second row fails, topic": (FAILING, OUT_TOPIC, {"in.jsonl": '{"id": 1}\n{"id": "odd"}\n'}, "E6001"),
     "no broker": (IN_FILE, NO_BROKER, {"in.jsonl": '{"id": 1}\n'}, "E4101"),
 }
 

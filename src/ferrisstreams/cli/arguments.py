@@ -60,8 +60,8 @@ class RunArguments:
         bool,
         typer.Option(
             "--overwrite",
-            help="Start over: delete the state and positions of the jobs, and replace their outputs. Asks first where"
-            " there is a state.",
+            help="Start over: replace the state, positions, outputs and dead letters of the jobs. All of them are put"
+            " back if the start fails. Asks first where there is a state.",
         ),
     ] = False
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to overwrite.")] = False

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.compression import Compression
-from ferrisstreams.connectors.output_claim import OutputClaim
+from ferrisstreams.connectors.output_claim import OutputClaim, claim_path
 from ferrisstreams.connectors.output_file import (
     Extent,
     OutputFile,
+    lost,
     make_folder,
     not_empty,
     packed,
     sync_folder,
     write_error,
 )
+from ferrisstreams.connectors.set_aside import SetAside
 from ferrisstreams.errors import FerrisError, InternalError, StateError
 
 
@@ -26,7 +29,8 @@ class FileSinkSettings:
     """`path` is absolute; its folder must exist. `append` and `overwrite` say what a new job does with what is there.
 
     `header` is written first into a file that is empty. A packed file ends a member or frame at each mark.
-    `letters`: these are dead letters, whose folder is made, and which may be blanked by a purge.
+    `letters`: these are dead letters, whose folder is made, and which may be blanked by a purge. What is overwritten is
+    set aside, and with it the files that are called as it and one of `companions`.
     """
 
     path: str
@@ -35,10 +39,12 @@ class FileSinkSettings:
     header: bytes = b""
     compression: Compression = "none"
     letters: bool = False
+    companions: tuple[str, ...] = ()
 
 
 class FileSink:
-    """A mark is `{"length": bytes, "head": hash of the first ones}`; without the hash when they may be purged.
+    """A mark is `{"length": bytes, "head": hash of the first ones}`; without the hash when they may be purged. `found`
+    is how many bytes were there before the job, where it appends.
 
     Take a mark right after the first `open` and keep it, before the first `write`: a crash before there is a mark
     leaves at most the header, which counts as empty.
@@ -59,6 +65,7 @@ class FileSink:
         self._is_new = False
         self._found: int | None = None
         self._begun = False
+        self._renews_header = False
 
     def check(self) -> None:
         settings = self._settings
@@ -70,10 +77,14 @@ class FileSink:
     def open(self, mark: JsonValue) -> None:
         settings = self._settings
         if mark is not None:
-            extent = _extent(mark)
+            extent = self._extent(mark)
             self._take(extent.length)
             try:
-                self._file.reopen(extent)
+                if self._renews_header:
+                    self._file.create()
+                    self._begin()
+                else:
+                    self._file.reopen(extent)
             except FerrisError:
                 self._claim.release(all_final=True)  # nothing was written
                 raise
@@ -83,6 +94,8 @@ class FileSink:
         if settings.letters:
             make_folder(os.path.dirname(settings.path), settings.path)
         self._take(size if settings.append else 0)
+        if settings.overwrite and not settings.append:
+            self._set_aside(size)
         self._found = size if os.path.exists(settings.path) else None
         self._file.create()
         self._begun = True
@@ -99,7 +112,10 @@ class FileSink:
     def flush(self) -> JsonValue:
         extent = self._file.flush(member=self._is_new)  # a packed file without a row is a whole one too
         self._is_new = False
-        return {"length": extent.length, **({} if self._settings.letters else {"head": extent.head})}
+        if self._settings.letters:
+            return {"length": extent.length}
+        begins = {"found": self._first} if self._first else {"header": self._settings.header.decode()}
+        return {"length": extent.length, "head": extent.head, **begins}
 
     def overdue(self) -> bool:
         return False
@@ -130,6 +146,40 @@ class FileSink:
         if os.path.isdir(os.path.dirname(os.path.realpath(self._settings.path))):
             self._claim.take(length)
             self._final = length
+
+    def _extent(self, mark: JsonValue) -> Extent:
+        """Of the mark. Raises StateError where it is not that of this file, or of rows with other columns."""
+        extent, settings = _extent(mark), self._settings
+        assert isinstance(mark, dict)
+        self._first = int(str(mark.get("found", 0)))
+        header = settings.header.decode()
+        kept = str(mark.get("header", header))
+        lengths = [len(packed(each.encode(), settings.compression)) for each in (kept, header)]
+        if self._first:
+            return extent
+        if extent.length > lengths[0]:
+            if kept != header:
+                raise _other_header(settings.path, kept, header)
+            return extent
+        self._renews_header = kept != header
+        path = os.path.realpath(settings.path)
+        size = os.path.getsize(path) if os.path.isfile(path) else 0
+        # Nothing of a file without rows tells it from another one; but rows that a crash has left there have a claim.
+        if size > max(lengths) and not os.path.exists(claim_path(path)):
+            raise lost(settings.path, f"has {size} bytes, and the job has not written a row yet")
+        return extent
+
+    def _set_aside(self, size: int) -> None:
+        path = os.path.realpath(self._settings.path)
+        aside = SetAside(path)
+        for suffix in self._settings.companions:
+            aside.take(path + suffix)
+        if size:
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            aside.take(path)
+            self._file.create()
+            os.chmod(path, mode)
+            self._file.close()
 
     def _mark(self, length: int) -> None:
         self._claim.mark(length)
@@ -178,6 +228,15 @@ class FileSink:
             self._file.close()
             return 0 if held == header else size
         return size
+
+
+def _other_header(path: str, kept: str, header: str) -> StateError:
+    was, now = (each.rstrip() or "(none)" for each in (kept, header))
+    return StateError(
+        f"{path} begins with the header {was}, and the query writes the header {now} now",
+        "E5003",
+        "undo the change, or start over with --overwrite; or give the edited query another name (-- @name:) and path",
+    )
 
 
 def _extent(mark: JsonValue) -> Extent:

@@ -17,6 +17,7 @@ from ferrisstreams.connectors.framing import Framing
 from ferrisstreams.connectors.output_claim import OutputClaim
 from ferrisstreams.connectors.output_file import Extent, OutputFile, make_folder, not_empty, sync_folder, write_error
 from ferrisstreams.connectors.output_names import PENDING, OutputNames
+from ferrisstreams.connectors.set_aside import SetAside
 from ferrisstreams.errors import InternalError, StateError
 
 _NOTHING = Extent(0, None)
@@ -149,9 +150,12 @@ class RotatingSink:
         self._claim.take(0)
         if mark is None:
             if self._settings.overwrite:
-                for path in self._settings.names.existing():
-                    _remove(path)
-            self._first_number = self._settings.names.last_number() + 1
+                aside = SetAside(names.claimed)
+                for path in names.existing():
+                    aside.take(os.path.join(os.path.realpath(names.folder), names.name(path)))
+            self._first_number = names.last_number() + 1
+        else:
+            self._first_number = RotationMark.from_json(mark, names).next_number
         self.rollback(mark)
         self.confirm(mark)
 

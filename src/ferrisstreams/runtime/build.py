@@ -24,6 +24,7 @@ from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
 from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.connectors.output_names import is_pattern
+from ferrisstreams.connectors.set_aside import SetAside
 from ferrisstreams.connectors.stdout_sink import StdoutSink
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import ConfigError, placed_at
@@ -38,10 +39,18 @@ from ferrisstreams.runtime.batching import SourceKind, Strategy, choose_strategy
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
 from ferrisstreams.runtime.failures import FailurePolicy
 from ferrisstreams.runtime.faults import Faults, NoFaults
-from ferrisstreams.runtime.files import SinkPlace, encoding_of, file_sink, format_of, has_header, source_files
+from ferrisstreams.runtime.files import (
+    SinkPlace,
+    encoding_of,
+    file_sink,
+    format_of,
+    has_header,
+    output_names,
+    source_files,
+)
 from ferrisstreams.runtime.identity import JobIdentity, require_name
 from ferrisstreams.runtime.layout import read_layout, worker_folder
-from ferrisstreams.runtime.letter_mark import LetterMark
+from ferrisstreams.runtime.letter_mark import COMPANIONS, LetterMark
 from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.parallelism import check_parallelism
 from ferrisstreams.runtime.settings import JobSettings, failure_policy, settings_of
@@ -468,7 +477,21 @@ class JobBuilder:
         if self.environment.stand_ins is not None:
             return self.environment.stand_ins.dead_letters
         path = str(self.dead_letter_path())
-        return FileSink(FileSinkSettings(path, overwrite=self.environment.overwrite, letters=True))
+        overwrite = self.environment.overwrite
+        return FileSink(FileSinkSettings(path, overwrite=overwrite, letters=True, companions=COMPANIONS))
+
+    def replaced(self) -> tuple[SetAside, ...]:
+        """Where the output and the dead letters lie meanwhile that `--overwrite` replaces."""
+        if self.environment.stand_ins is not None:
+            return ()
+        places = []
+        if self.settings.sink_connector == "file":
+            path = str(self.sink_path())
+            names = output_names(self.settings.job, path)
+            places.append(names.claimed if names is not None else os.path.realpath(path))
+        if self.needs_dead_letters and self.dead_letter_topic() is None:
+            places.append(os.path.realpath(self.dead_letter_path()))
+        return tuple(map(SetAside, places))
 
     def dead_letter_path(self) -> Path:
         """Beside the sink's file, else beside the application."""

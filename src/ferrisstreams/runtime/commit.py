@@ -18,13 +18,14 @@ an epoch that is not is deleted, and the files are cut to their marks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ferrisstreams.batch import JsonValue, Limit, Positions
 from ferrisstreams.clock import Clock
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.connectors.base import Sink, Source, Transactions
+from ferrisstreams.connectors.set_aside import SetAside
 from ferrisstreams.errors import ConnectorError, FencedError, StateError, UnknownOutcomeError, noted_on
 from ferrisstreams.runtime.deadletter import DeadLetters
 from ferrisstreams.runtime.epoch import EpochRow
@@ -78,7 +79,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class CommitParts:
-    """The components of a job. `transactions` decides its epochs where outputs are in them; None: the state file."""
+    """The components of a job. `transactions` decides its epochs where outputs are in them; None: the state file.
+    `replaced`: where that lies which the job replaces, until an epoch behind the opening one is final.
+    """
 
     source: Source
     sink: Sink
@@ -89,6 +92,7 @@ class CommitParts:
     faults: Faults
     follow_ups: FollowUps
     transactions: Transactions | None = None
+    replaced: Sequence[SetAside] = ()
 
 
 class Commit:
@@ -109,21 +113,25 @@ class Commit:
         self._prepared = False
         self._deciding = False
         self._written = True
+        self._replaced = False
         self.epoch = OPENING_EPOCH
         self._adopted = False
         self.batches = 0
 
     # --- at start ---------------------------------------------------------------------------------------------------
 
-    def recover(self, last: EpochRow | None, adopt: bool = False, moved: Positions | None = None) -> None:
+    def recover(
+        self, last: EpochRow | None, adopt: bool = False, moved: Positions | None = None, again: bool = False
+    ) -> None:
         """Go on from the last final epoch: positions, watermarks, ledger, pipeline; cut the sinks back to their marks.
 
         `adopt`: without state, begin where the positions outside say, when there are some. `moved`: go on from these
-        positions, in whatever is there now, instead of the last epoch's.
+        positions, in whatever is there now, instead of the last epoch's. `again`: the last epoch is that of another
+        query, which has read nothing: begin as a new job does.
         """
         parts = self._parts
         beginning = self._row()
-        if last is not None:
+        if last is not None and not again:
             self._restore_progress(last)  # What a start that fails tells of the job, too.
         parts.faults.reach("after_open")
         if parts.transactions is None and last is not None and not last.confirmed:
@@ -133,12 +141,12 @@ class Commit:
                 "run it once as it was (dlq.topic, job.mode, the sink): then it is known whether the epoch is final",
             )
         # First, because it changes nothing: a start that is refused here leaves nothing behind.
-        self._check_source(last, moved)
+        self._check_source(None if again else last, moved)
         if last is None:
             self._check_sinks()
         if parts.transactions is not None:
             settled = self._settle(parts.transactions, last)
-            if settled is not last:
+            if settled is not last and not again:
                 self._restore_progress(settled if settled is not None else beginning)
                 self._check_source(settled, moved)
             last = settled
@@ -146,14 +154,18 @@ class Commit:
                 self._adopt(parts.transactions)
         parts.pipeline.restore({})
         if last is not None:
-            self._restore(last)
+            self._take_up(last)
+        if last is not None and not again:
+            self._restore_progress(last)
+            parts.pipeline.restore(last.pipeline)
         if moved is not None:
             self._progress.positions.clear()
             self._progress.positions.update(moved)
         parts.faults.reach("during_recovery")
-        parts.sink.open(self._marks.get("sink"))
-        if parts.dead_letters is not None:
-            parts.dead_letters.open(self._marks.get("dead_letters"))
+        begins = last is None or last.has_only_begun
+        for sink, name in ((parts.sink, "sink"), (parts.dead_letters, "dead_letters")):
+            if sink is not None:
+                _open(sink, self._marks.get(name), begins)
         parts.source.open(self._progress.positions)
         for partition, position in parts.source.reached().items():
             if partition not in self._progress.positions:
@@ -161,8 +173,9 @@ class Commit:
         self._progress.identities.update(parts.source.identities())
         self._begin()
         # A new sink gets a mark before anything is written: a crash in the first epoch is told from a foreign file.
-        if last is None or "sink" not in self._marks:
+        if begins or "sink" not in self._marks:
             self.run()
+        self._replaced = True
 
     def _check_source(self, last: EpochRow | None, moved: Positions | None) -> None:
         if last is None or moved is not None:
@@ -221,9 +234,7 @@ class Commit:
     def _token(self, epoch: int) -> str:
         return str(Token(self._parts.store.state_id, epoch))
 
-    def _restore(self, last: EpochRow) -> None:
-        self._restore_progress(last)
-        self._parts.pipeline.restore(last.pipeline)
+    def _take_up(self, last: EpochRow) -> None:
         self._marks = last.marks
         self._last = last
         self._written = last.confirmed
@@ -440,10 +451,16 @@ class Commit:
             parts.sink.confirm(marks["sink"])
 
         parts.follow_ups.owe("publish the output", publish)
+        if self._replaced:
+            self._replaced = not parts.follow_ups.try_to("delete what was replaced", self._drop_replaced)
         letters = parts.dead_letters
         if letters is not None:
             parts.follow_ups.owe("publish the dead letters", lambda: letters.confirm(marks["dead_letters"]))
         self._begin()
+
+    def _drop_replaced(self) -> None:
+        for aside in self._parts.replaced:
+            aside.drop()
 
     def _tell_source(self) -> None:
         self._parts.faults.reach("after_prepare" if self._parts.transactions is None else "after_transaction")
@@ -477,3 +494,17 @@ class Commit:
         self._parts.store.finish()
         self._written = True
         self._parts.faults.reach("after_reclaim")
+
+
+def _open(sink: Sink | DeadLetters, mark: JsonValue, begins: bool) -> None:
+    """`begins`: nothing is final of what is written. It is written from the beginning, to another output, too, which
+    is then opened as one of a new job."""
+    try:
+        sink.open(mark)
+    except StateError:
+        if not begins or mark is None:
+            raise
+        sink.open(None)
+    else:
+        if begins and mark is not None:
+            sink.rollback(None)

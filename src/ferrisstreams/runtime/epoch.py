@@ -33,6 +33,11 @@ class EpochRow:
     marks: Mapping[str, JsonValue] = field(default_factory=dict)
     confirmed: bool = True
 
+    @property
+    def has_only_begun(self) -> bool:
+        """Whether the job has read and written nothing yet: its epochs only say where it begins."""
+        return not (self.ledger.read or self.ledger.produced or self.moved)
+
     def to_json(self) -> dict[str, JsonValue]:
         """Everything but the number and whether it is confirmed, which are columns of their own."""
         return {

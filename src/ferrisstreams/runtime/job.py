@@ -108,11 +108,12 @@ class Job:
             faults=environment.faults,
             follow_ups=FollowUps(self.plan.name, self._reports),
             transactions=watched(transactions, guards.sink.watch) if transactions is not None else None,
+            replaced=(*builder.replaced(), *(self._folder.replaced() if self._folder is not None else ())),
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         settings = self._task_settings()
         self._task = Task(self._parts, self._commit, self.progress, builder.strategy(), settings, self._reports)
-        self._task.recover(state.last, moved)
+        self._task.recover(state.last, moved, state.begins_again)
         if self._read_before is None:
             self._read_before = self.progress.ledger.read
         if self._stopped:
@@ -221,6 +222,8 @@ class Job:
             parts.sink.discard()
             if parts.dead_letters is not None:
                 parts.dead_letters.discard()
+            for aside in self._builder.replaced() if self._environment.overwrite else ():
+                aside.put_back()
         if folder is not None:
             folder.give_back(engine)
 

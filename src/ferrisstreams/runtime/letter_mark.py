@@ -14,7 +14,7 @@ from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import FatalConnectorError
 
 #: Behind the name of the file of letters: its mark, and what was done with its letters.
-_MARK, _JOURNAL = ".mark", ".journal"
+_MARK, _JOURNAL = COMPANIONS = (".mark", ".journal")
 
 
 class LetterMark:

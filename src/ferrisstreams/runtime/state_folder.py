@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ferrisstreams.connectors.set_aside import SetAside
 from ferrisstreams.duck.engine import STATE_SCHEMA, Engine, EngineSettings
 from ferrisstreams.errors import FerrisError, StateError
 from ferrisstreams.runtime.identity import STATE_FILE
@@ -15,26 +16,32 @@ class StateFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = folder / STATE_FILE
+        self._files = (self._file, self._file.with_name(self._file.name + ".wal"))
+        self._aside = SetAside(str(self._file))
         self._made: list[Path] = []
+        self._replaces = False
         self.is_new = False
 
     def open(self, memory_limit_bytes: int | None, allowed_paths: tuple[str, ...], overwrite: bool) -> Engine:
-        """The engine with its state here; `overwrite` begins with an empty one. Raises StateError."""
+        """The engine with its state here; `overwrite` begins with an empty one, and sets aside what there is. Raises
+        StateError."""
         self._make()
         self.is_new = not self._file.exists()
         settings = EngineSettings(str(self._file), 1, memory_limit_bytes, str(self._folder / "spill"), allowed_paths)
         try:
             engine = Engine(settings)
             if overwrite:
-                # Opened first: a state in use by another process is not deleted under it.
+                # Opened first: a state in use by another process is not moved away under it.
                 engine.close()
-                self._delete_file()
-                self.is_new = True
+                if self.is_new:
+                    self._delete_file()
+                for file in self._files:
+                    self._aside.take(str(file))
+                self.is_new = self._replaces = True
                 engine = Engine(settings)
         except FerrisError as error:
             if self.is_new and error.code != "E5001":
-                self._delete_file()
-                self._remove_folders()
+                self._take_back()
             raise
         return engine
 
@@ -50,7 +57,16 @@ class StateFolder:
             engine.close()  # takes the folder of what was spilled with it
         except FerrisError:  # no memory for a checkpoint
             engine.close()
-            self._delete_file()
+        self._take_back()
+
+    def replaced(self) -> tuple[SetAside, ...]:
+        """Where the state lies that this one replaces."""
+        return (self._aside,)
+
+    def _take_back(self) -> None:
+        self._delete_file()
+        if self._replaces:
+            self._aside.put_back()
         self._remove_folders()
 
     def _remove_folders(self) -> None:
@@ -72,5 +88,5 @@ class StateFolder:
             ) from error
 
     def _delete_file(self) -> None:
-        for file in (self._file, self._file.with_name(self._file.name + ".wal")):
+        for file in self._files:
             file.unlink(missing_ok=True)

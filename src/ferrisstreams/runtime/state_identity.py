@@ -24,10 +24,11 @@ from ferrisstreams.runtime.state_store import KeptIdentity, StateStore
 @dataclass(frozen=True, slots=True)
 class LoadedState:
     """`last` is the last epoch, None when the state is new; `plan` the job's, in the order in which the state has its
-    keys and calls."""
+    keys and calls. `begins_again`: the state is that of another query, which has read nothing."""
 
     last: EpochRow | None
     plan: Sink
+    begins_again: bool = False
 
 
 def load_state(store: StateStore, builder: JobBuilder, rewrite: bool = True) -> LoadedState:
@@ -44,7 +45,13 @@ def load_state(store: StateStore, builder: JobBuilder, rewrite: bool = True) -> 
         return LoadedState(None, plan)
     last = store.last()
     if last is not None:
-        plan = _reconciled(builder, kept, last, now)
+        try:
+            plan = _reconciled(builder, kept, last, now)
+        except StateError:
+            if not last.has_only_begun:
+                raise
+            store.begin_again(json.dumps(now))
+            return LoadedState(last, plan, begins_again=True)
         now = identity_of(plan, facts)
     if rewrite and kept.identity != json.dumps(now):
         store.rewrite(json.dumps(now))

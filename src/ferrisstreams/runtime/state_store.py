@@ -40,6 +40,7 @@ class StateStore:
     def __init__(self, state: Connection) -> None:
         self._state = state
         self._open = False
+        self._next_identity: str | None = None
         self.state_id = ""
 
     def kept(self) -> KeptIdentity | None:
@@ -70,6 +71,11 @@ class StateStore:
         """The file belongs to this identity now, which means the same; its id stays."""
         self._write_meta(identity)
 
+    def begin_again(self, identity: str) -> None:
+        """The next epoch is the first one of another query, to which the file belongs with it; its id stays. Nothing
+        was read or written before."""
+        self._next_identity = identity
+
     def _write_meta(self, identity: str) -> None:
         """In one statement, which is a transaction."""
         self._state.execute(
@@ -94,6 +100,9 @@ class StateStore:
     def write(self, row: EpochRow) -> None:
         """Write the epoch row in its transaction, which `commit` makes final."""
         self.begin()
+        if self._next_identity is not None:
+            self._write_meta(self._next_identity)
+            self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs")
         self._state.execute(
             f"INSERT INTO {STATE_SCHEMA}.epochs VALUES ($epoch, $content, $confirmed)",
             {"epoch": row.epoch, "content": json.dumps(row.to_json()), "confirmed": row.confirmed},
@@ -103,6 +112,7 @@ class StateStore:
         """Commit the epoch's transaction and read its row back. After an error it is not known whether the epoch is
         kept: the process must stop and reconcile at start."""
         self.finish()
+        self._next_identity = None
         # A third of what `last` costs, which sorts and reads the row.
         if self._state.rows(f"SELECT max(epoch) FROM {STATE_SCHEMA}.epochs") != [(epoch,)]:
             raise InternalError(f"the state's COMMIT of epoch {epoch} kept nothing")

@@ -64,7 +64,7 @@ def test_packed_rows_are_appended_as_a_member(tmp_path: Path) -> None:
 def test_file_exists_even_when_it_is_empty(tmp_path: Path) -> None:
     sink = FileSink(FileSinkSettings(str(tmp_path / "out")))
     sink.open(None)
-    assert sink.flush() == {"length": 0, "head": hashlib.sha256(b"").hexdigest()}
+    assert sink.flush() == {"length": 0, "head": hashlib.sha256(b"").hexdigest(), "header": ""}
     sink.close()
     assert (tmp_path / "out").read_bytes() == b""
 
@@ -140,5 +140,5 @@ def test_file_that_was_deleted_or_replaced_under_the_sink_is_noticed_before_its_
         sink.flush()
     assert caught.value.code == "E5003"
     (tmp_path / "away").replace(path)
-    assert sink.flush() == {"length": 4, "head": hashlib.sha256(b"row\n").hexdigest()}
+    assert sink.flush() == {"length": 4, "head": hashlib.sha256(b"row\n").hexdigest(), "header": ""}
     sink.close()

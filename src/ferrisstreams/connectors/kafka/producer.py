@@ -98,6 +98,7 @@ class KafkaProducer:
         self._failure: tuple[KafkaError, str] | None = None
         self._in_transaction = False
         self._rules: dict[str, TopicRules] = {}
+        self._made: set[str] = set()
 
     @property
     def properties(self) -> Mapping[str, str]:
@@ -133,10 +134,23 @@ class KafkaProducer:
         topics, properties = Topics(self._settings.properties, self._clock), self._settings.properties
         own = int(properties.get("message.max.bytes", _CLIENT_BYTES_MAX))
         for topic, create in self._settings.topics.items():
-            require_topic(topics, topic, create)
+            if create is not None and topics.partitions(topic) is None and topics.create(topic, create):
+                self._made.add(topic)
         self._rules = {
             topic: rules_of(topic, topics.settings(topic), properties, own) for topic in self._settings.topics
         }
+
+    def discard(self, topic: str) -> None:
+        """Delete a topic that `open` has made, unless there is something in it. Raises ConnectorError."""
+        if topic not in self._made:
+            return
+        self._made.remove(topic)
+        topics = Topics(self._settings.properties, self._clock)
+        try:
+            if topics.is_empty(topic, self.ends(topic)):
+                topics.delete(topic)
+        finally:
+            self.close()
 
     def ends(self, topic: str) -> dict[int, int]:
         """By partition, the offset behind the last record of a topic. Raises ConnectorError."""

@@ -73,7 +73,8 @@ class KafkaSink:
         self._producer.close()
 
     def discard(self) -> None:
-        """Records of transactions are aborted; others cannot be taken back."""
+        """Records of transactions are aborted; others cannot be taken back, and neither can their topic."""
+        self._producer.discard(self._topic)
 
     def _refused(self, payload: Payload, values: Sequence[bytes | None]) -> dict[int, Rejected]:
         """The rows that the topic would not take, by their ordinal: one of them takes back all of a transaction."""

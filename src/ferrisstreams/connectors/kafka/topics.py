@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewPartitions, NewTopic
@@ -21,6 +21,9 @@ REQUEST_TIMEOUT_SECONDS = 15.0
 _NO_ID = str(Uuid(0, 0))
 _SETTLE_NAP_MS = 20.0
 _SETTLE_NAPS_MAX = 500
+
+#: For a look at all that is committed.
+_READ_TO_END = {"isolation.level": "read_committed", "enable.partition.eof": True, "auto.offset.reset": "error"}
 
 #: Of the client's properties those that say how to reach a cluster.
 _CONNECTION_PREFIXES = ("bootstrap.", "sasl.", "ssl.", "security.", "client.", "socket.", "broker.")
@@ -49,7 +52,8 @@ class Topics:
     """
 
     def __init__(self, properties: Mapping[str, str], clock: Clock | None = None) -> None:
-        self._admin = AdminClient(connection_properties(properties))
+        self._properties = connection_properties(properties)
+        self._admin = AdminClient(self._properties)
         self._clock = clock or SystemClock()
 
     def partitions(self, topic: str) -> int | None:
@@ -104,6 +108,27 @@ class Topics:
         with translated(f"give the topic {topic} more partitions"):
             self._admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
         self._settle(topic, partitions)
+
+    def is_empty(self, topic: str, ends: Mapping[int, int]) -> bool:
+        """Whether a topic with these `ends` holds no record, and none is being written: what transactions have aborted
+        does not count. Raises ConnectorError."""
+        left = {number: end for number, end in ends.items() if end}
+        if not left:
+            return True
+        reader = Consumer({**self._properties, "group.id": topic, "enable.auto.commit": False, **_READ_TO_END})
+        try:
+            with translated(f"read the topic {topic}"):
+                reader.assign([TopicPartition(topic, number, 0) for number in left])
+            while left:
+                message = reader.poll(REQUEST_TIMEOUT_SECONDS)
+                if message is None or (error := message.error()) is None or (number := message.partition()) is None:
+                    return False
+                # Short of the end: a transaction is open.
+                if error.code() != KafkaError._PARTITION_EOF or message.offset() != left.pop(number, None):
+                    return False
+        finally:
+            reader.close()
+        return True
 
     def settings(self, topic: str) -> TopicSettings:
         """What a topic that is there is set to. Raises ConnectorError."""

@@ -385,3 +385,33 @@ def test_transactions_are_counted_by_their_outcome(topic_name: str, make: Make, 
     assert figures.transactions == {"committed": 3, "aborted": 1, "failed": 1}
     assert (figures.waiting_records, figures.timeouts) == (0, 0)
     assert (figures.round_trip_ms is None) == (figures.round_trip_p99_ms is None)
+
+
+@pytest.mark.parametrize("others", ["nothing", "committed", "open", "topic"])
+def test_topic_that_was_made_is_deleted_unless_others_use_it(
+    others: str, kafka: Cluster, topic_name: str, make: Make
+) -> None:
+    if others == "topic":
+        kafka.create_topic(topic_name)
+    producer = make()
+    producer.init()
+    producer.begin()
+    producer.write(topic_name, [b"1"])
+    producer.flush()
+    producer.abort()
+    producer.close()
+    another = make(transactional_id=f"{topic_name}-another")
+    if others in ("committed", "open"):
+        another.init()
+        another.begin()
+        another.write(topic_name, [b"2"])
+        another.flush()
+    if others == "committed":
+        commit(another, "1 abc 1")
+    producer.discard(topic_name)
+    assert (topic_name in kafka.topics.names()) == (others != "nothing")
+    if others == "open":
+        commit(another, "1 abc 1")
+    assert values(kafka, topic_name) == ([b"2"] if others in ("committed", "open") else [])
+    producer.discard(topic_name)
+    assert (topic_name in kafka.topics.names()) == (others != "nothing")
