@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from ferrisstreams.batch import Diagnosis, Fetch, RawRecord, Rejected
 from ferrisstreams.connectors.framing import LineFraming
-from ferrisstreams.duck.engine import Engine
+from ferrisstreams.duck.engine import Engine, column
 from ferrisstreams.errors import InternalError
 from ferrisstreams.formats.diagnosis import Fault, column_fault, shortened_bytes, undecoded, utf8_fault
 from ferrisstreams.formats.expressions import any_of, call, number, table_function, text, type_map
@@ -42,13 +42,16 @@ class JsonLinesDecoder:
     def __init__(self, engine: Engine, schema: Schema, settings: DecodeSettings) -> None:
         self._columns = json_columns(schema, settings, engine.work)
         self._judge = JsonJudge(engine.work, self._columns)
-        self._scans: dict[tuple[str, int, Form], exp.Select] = {}
+        self._connection = engine.work
+        self._scans: dict[tuple[str, int, Form, frozenset[str]], exp.Select] = {}
         self._form = _first_form(self._columns)
         #: Whether the judge is asked at once: the last batch had records that fail, or in doubt.
         self._expects_faults = False
         #: For how many batches more it is, and how many that will be after the next alarm without a reason.
         self._judged_first, self._patience = 0, 1
         self._judged: tuple[Fetch, Verdict] | None = None
+        #: Whether the batch was the first in which some column is NULL.
+        self._learned = False
         self._keys = KeyWatch(engine.work, schema)
         self._nothing = scan_nothing(schema)
         self._good: tuple[str, exp.Select] | None = None
@@ -57,10 +60,10 @@ class JsonLinesDecoder:
         block = fetched_block(fetch)
         if fetch.messages is not None:
             json_block(fetch.messages, block)
-        self._keys.look(json_lines(block.path, _object_bytes(block.length)), LINE, fetch.origin)
+        self._keys.look(_lines(block), LINE, fetch.origin, block)
         if self._form is Form.EXACT or self._expects_faults or self._judged_first or _begins_with_mark(block):
             return self._scan_judged(fetch, block)
-        key = block.path, _object_bytes(block.length), self._form
+        key = block.path, _object_bytes(block.length), self._form, self._keys.never_null
         if key not in self._scans:
             self._scans[key] = self._scan(*key)
         return self._scans[key]
@@ -71,7 +74,7 @@ class JsonLinesDecoder:
         else:
             form = self._form
             verdict = self._verdict(fetch, fetched_block(fetch))
-            if not verdict.failed and self._form is form:
+            if not verdict.failed and not self._learned and self._form is form:
                 # A scan that raises is an attempt that failed: valid records of an odd kind must not go on doing so.
                 self._judged_first, self._patience = self._patience, min(2 * self._patience, _PATIENCE_MAX)
         return Diagnosis(verdict.good, self._rejected(fetch, verdict.failed))
@@ -100,11 +103,26 @@ class JsonLinesDecoder:
             verdict = self._judge_behind_blank_line(block)
         else:
             verdict = self._judge.judge(block.path, _object_bytes(block.length), self._judged_form)
-        self._choose_form(block, verdict)
+        self._learned = self._let_be_null(fetch, block, verdict)
+        if not self._learned:
+            self._choose_form(block, verdict)
         self._judged_first = max(self._judged_first - 1, 0)
         self._expects_faults = bool(verdict.failed or verdict.doubtful)
         self._judged = fetch, verdict
         return verdict
+
+    def _let_be_null(self, fetch: Fetch, block: MemoryFile, verdict: Verdict) -> bool:
+        """Whether columns are NULL that were not before. Raises FatalConnectorError E4009 where their keys are only
+        spelled in other capitals."""
+        names = sorted(self._keys.never_null)
+        if not names:
+            return False
+        asked = [exp.func("bool_or", column(name).is_(exp.null())) for name in names]
+        (row,) = self._connection.rows(exp.select(*asked).from_(verdict.good))
+        nulls = [name for name, is_null in zip(names, row, strict=True) if is_null]
+        if nulls:
+            self._keys.let_be_null(nulls, _lines(block), LINE, fetch.origin)
+        return bool(nulls)
 
     def _judge_behind_blank_line(self, block: MemoryFile) -> Verdict:
         """There a byte order mark is nothing special."""
@@ -130,8 +148,9 @@ class JsonLinesDecoder:
             data = block.read()
             self._form = Form.SPELLED if b"true" in data or b"false" in data else Form.WIDE
 
-    def _scan(self, path: str, object_bytes: int, form: Form) -> exp.Select:
+    def _scan(self, path: str, object_bytes: int, form: Form, never_null: frozenset[str]) -> exp.Select:
         alarms = [condition for c in self._columns for condition in _alarms(c, form)]
+        alarms += [c.raw.is_(exp.null()) for c in self._columns if c.name in never_null and c.missing_code is None]
         alarms += self._text_alarm(path, form)
         watched = guard(alarms, [c.raw for c in self._columns])
         values = [(c.name, c.value(form)) for c in self._columns]
@@ -212,6 +231,10 @@ def _reader(columns: Sequence[JsonColumn], path: str, object_bytes: int, form: F
         maximum_object_size=number(object_bytes),
         columns=type_map((c.name, c.raw_type(form)) for c in columns),
     )
+
+
+def _lines(block: MemoryFile) -> exp.Select:
+    return json_lines(block.path, _object_bytes(block.length))
 
 
 def _object_bytes(length: int) -> int:
