@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import ferrisstreams as fs
 from ferrisstreams.connectors.output_claim import claim_path, final_length
+from ferrisstreams.runtime.observer import ProgressEvent
 from tests.broker import Cluster
 from tests.surfaces.conftest import Ferris
 
@@ -128,3 +130,57 @@ def test_jobs_over_topics_run_side_by_side(ferris: Ferris, kafka: Cluster, topic
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert ferris.lines("counts.jsonl") == counts(7)
+
+
+def test_library_runs_jobs_over_an_endless_source_at_the_same_time(tmp_path: Path) -> None:
+    (tmp_path / "app.sql").write_text(PIPELINE.format(source=WATCHED, between=BETWEEN["file"]))
+    (tmp_path / "in.jsonl").write_text(rows(0, 64))
+    first, second = fs.Application.read(tmp_path / "app.sql").run(options=fs.RunOptions(max_records=50)).jobs
+    assert (first.name, first.rows, first.state) == ("some", 50, "stopped")
+    assert (second.name, second.rows, second.state, second.windows_closed_by_end) == ("counts", 25, "finished", 0)
+    assert [json.loads(line) for line in (tmp_path / "counts.jsonl").read_text().splitlines()] == counts(4)
+
+
+class Stopping:
+    """Stops the application when the second job has read so many rows."""
+
+    def __init__(self, application: fs.Application, rows: int) -> None:
+        self._application = application
+        self._rows = rows
+
+    def progress(self, event: ProgressEvent) -> None:
+        if event.job == "counts" and event.rows >= self._rows:
+            self._application.stop()
+
+    def event(self, name: str, **fields: object) -> None:
+        pass
+
+
+def test_library_stops_all_jobs(tmp_path: Path) -> None:
+    (tmp_path / "app.sql").write_text(PIPELINE.format(source=WATCHED, between=BETWEEN["file"]))
+    (tmp_path / "in.jsonl").write_text(rows(0, 64))
+    application = fs.Application.read(tmp_path / "app.sql")
+    result = application.run(observer=Stopping(application, 32))
+    assert [(job.name, job.rows) for job in result.jobs] == [("some", 64), ("counts", 32)]
+    assert [job.error for job in result.jobs] == [None, None]
+
+
+def test_library_does_not_start_a_job_whose_feeder_failed(tmp_path: Path) -> None:
+    bounded = WATCHED.replace(", watch=true", "")
+    (tmp_path / "app.sql").write_text(PIPELINE.format(source=bounded, between=BETWEEN["file"]))
+    first, second = fs.Application.read(tmp_path / "app.sql").run().jobs
+    assert first.error is not None
+    assert first.error.code == "E4001"
+    assert second.error is not None
+    assert (second.error.code, second.rows) == ("E6005", 0)
+    assert not (tmp_path / ".ferris").exists()
+
+
+def test_library_runs_jobs_beside_an_endless_one_that_does_not_feed_them(tmp_path: Path) -> None:
+    other = "CREATE STREAM more (id BIGINT) WITH (connector='file', path='in.jsonl');"
+    other += " CREATE STREAM counts WITH (connector='file', path='counts.jsonl') AS SELECT id FROM more;"
+    (tmp_path / "app.sql").write_text(FIRST.format(source=WATCHED, between=BETWEEN["file"]) + other)
+    (tmp_path / "in.jsonl").write_text(rows(0, 8))
+    application = fs.Application.read(tmp_path / "app.sql")
+    result = application.run(observer=Stopping(application, 8))
+    assert {(job.name, job.rows) for job in result.jobs} == {("some", 8), ("counts", 8)}

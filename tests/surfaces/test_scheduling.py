@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.audit import audit
 from tests.broker import Cluster
-from tests.surfaces.conftest import Ferris
+from tests.surfaces.conftest import WAITS_MAX, Ferris
 
 #: What arrives before each run: seconds of key a and of key b. The gaps let windows and sessions span several runs.
 ARRIVALS = [[(1, 2), (4, 3)], [(9, 11)], [], [(12, 12), (13, 25)], [(27, 26)], [(61, 40), (62, 63)]]
@@ -165,3 +167,45 @@ def test_drain_without_once_is_wrong_usage(tmp_path: Path) -> None:
     place = watched(tmp_path / "wrong")
     with pytest.raises(ConfigError, match="goes with once"):
         place.application(QUERIES["groups"]).run(options=RunOptions(drain=True))
+
+
+DAYS = (
+    "CREATE STREAM logs (at TIMESTAMP, WATERMARK FOR at AS at)"
+    " WITH (connector='file', path='day-*.jsonl', watch=true, 'watermark.idle_timeout'={idle});\n"
+    "CREATE STREAM counts WITH (connector='file', path='counts.jsonl') AS"
+    " SELECT window_start, count(*) AS n FROM logs GROUP BY TUMBLE(at, INTERVAL '1' DAY);\n"
+)
+
+
+def write_days(ferris: Ferris, idle: str) -> None:
+    ferris.write(
+        app__sql=DAYS.format(idle=idle).replace(", 'watermark.idle_timeout'=none", ""),
+        **{f"day-{n}__jsonl": f'{{"at":"2024-05-0{n}T10:00:00Z"}}\n' for n in (1, 2, 3)},
+    )
+
+
+def test_watched_file_that_was_read_holds_windows_until_it_is_archived(ferris: Ferris) -> None:
+    """A file that may grow is never known to be whole."""
+    write_days(ferris, "none")
+    assert ferris("run", "app.sql", "--once").code == 0
+    assert ferris.lines("counts.jsonl") == []
+    (ferris.folder / "archive").mkdir()
+    (ferris.folder / "day-1.jsonl").rename(ferris.folder / "archive" / "day-1.jsonl")
+    assert ferris("run", "app.sql", "--once").code == 0
+    assert [row["window_start"] for row in ferris.lines("counts.jsonl")] == ["2024-05-01T00:00:00Z"]
+
+
+def test_watched_file_that_is_silent_leaves_the_watermark_after_the_idle_timeout(ferris: Ferris) -> None:
+    write_days(ferris, "'2s'")
+    process = ferris.start("run", "app.sql")
+    with (ferris.folder / "day-3.jsonl").open("a") as newest:
+        for second in range(WAITS_MAX):
+            newest.write(f'{{"at":"2024-05-03T10:{second // 60:02}:{second % 60:02}Z"}}\n')
+            newest.flush()
+            with suppress(subprocess.TimeoutExpired):
+                raise AssertionError(process.wait(0.1))
+            if (ferris.folder / "counts.jsonl").exists() and len(ferris.lines("counts.jsonl")) == 2:
+                break
+    process.terminate()
+    assert process.wait(60) == 0
+    assert [row["n"] for row in ferris.lines("counts.jsonl")] == [1, 1]

@@ -45,12 +45,21 @@ class ParallelJob:
         """Start all workers, wait for their ends, and give the job's summary. Workers are given `text` as of
         `run_in_workers`."""
         told = _Told(self._job, self._count, observer)
-        workers = [Worker(self._job, self._group, told.by(number), number) for number in range(self._count)]
+        given = worker_input(arguments, text)
+        workers = [
+            Worker(
+                self._job,
+                Start([*worker_command(arguments, self._job), "--worker-number", str(number)], given),
+                self._group,
+                told.by(number),
+                number,
+            )
+            for number in range(self._count)
+        ]
         ended: SimpleQueue[Worker] = SimpleQueue()
         with stopping_on_signal(self._group.stop, self._group.kill):
             for worker in workers:
-                command = [*worker_command(arguments, self._job), "--worker-number", str(worker.number)]
-                worker.start(Start(command, worker_input(arguments, text)))
+                worker.start()
                 Thread(target=_tell_end, args=(worker, ended), daemon=True).start()
             first = self._wait(workers, ended, observer)
         summary = joined([worker.summary for worker in workers])

@@ -1,17 +1,12 @@
-"""Several jobs of one application: a worker process each, side by side, in the order of their dependence.
+"""Several jobs of one application: a worker process each, side by side (`session/side_by_side.py`).
 
 A worker is this command again, with `--job` and `--worker`: it writes its log and progress as JSON lines on standard
-error, and its summary as the last line of standard output. One that fails does not stop the others; a job that reads
-what a failed one writes is not started.
-
-A job that reads what an endless one writes runs beside it, from when that one runs: it holds one end of a pipe, and
-when the other is closed, because those that feed it have ended, it reads what is left and ends too.
+error, and its summary as the last line of standard output.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import IO
 
 from ferrisstreams.cli.application import STANDARD_INPUT
@@ -31,30 +26,22 @@ from ferrisstreams.cli.summary import JobSummary
 from ferrisstreams.errors import FatalConnectorError, FerrisError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.observer import Observer
+from ferrisstreams.session.side_by_side import SideBySide, start_all
 
 #: Asks a worker to stop. One that has not begun dies of it, and says nothing, as Python does of SIGINT.
 _STOP = signal.SIGTERM
-
-#: Seconds between two looks at the signals while workers run.
-_JOIN_SECONDS = 0.2
 
 
 def run_in_workers(jobs: Sequence[JobPlan], arguments: RunArguments, text: str, observer: Observer) -> list[JobSummary]:
     """Run every job and give their summaries in the order of `jobs`. Workers are given `text`, the application's SQL,
     when the file is standard input."""
     group = WorkerGroup(observer)
-    workers = {job.name: Worker(job.name, group, observer) for job in jobs}
-    endless = {job.name for job in jobs if job.endless and not arguments.once}
-    for job in jobs:
-        names = [name for name in job.depends_on if name in workers]
-        beside = [workers[name] for name in names if name in endless and name in job.fed_by]
-        before = [workers[name] for name in names if workers[name] not in beside]
-        start = Start(worker_command(arguments, job.name), worker_input(arguments, text), before, beside)
-        workers[job.name].start(start)
+    given = worker_input(arguments, text)
+    workers = {job.name: Worker(job.name, Start(worker_command(arguments, job.name), given), group) for job in jobs}
+    start_all(jobs, workers, arguments.once)
     with stopping_on_signal(group.stop, group.kill):
         for worker in workers.values():
-            while not worker.ended.wait(_JOIN_SECONDS):
-                pass
+            worker.wait()
     return [worker.summary for worker in workers.values()]
 
 
@@ -77,13 +64,10 @@ def worker_command(arguments: RunArguments, job: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The command of a worker and its input; the workers that must have ended `before`, and those that feed it while it
-    runs `beside` them."""
+    """The command of a worker and its input."""
 
     command: Sequence[str]
     text: str
-    before: Sequence[Worker] = ()
-    beside: Sequence[Worker] = ()
 
 
 class WorkerGroup:
@@ -124,59 +108,36 @@ class WorkerGroup:
             process.send_signal(number)
 
 
-class Worker:
-    """A job, or one of its workers: waits for jobs that feed it, runs its process, and keeps its summary.
+class Worker(SideBySide):
+    """A job, or one of its workers, in a process; keeps its summary.
 
     `observer` is told what the process tells; `number`: which of the job's workers it is. The error of such a one is
     left to the one who asks for the summary.
     """
 
-    def __init__(self, job: str, group: WorkerGroup, observer: Observer, number: int | None = None) -> None:
-        self.job = job
+    def __init__(
+        self, job: str, start: Start, group: WorkerGroup, observer: Observer | None = None, number: int | None = None
+    ) -> None:
+        super().__init__(job)
         self.number = number
-        self.running = Event()
-        self.ended = Event()
         self.summary = JobSummary(job, "stopped")
+        self._start = start
         self._group = group
-        self._observer = observer
+        self._observer = observer or group.observer
 
-    def start(self, start: Start) -> None:
-        Thread(target=self._run, args=(start,), name=self.job, daemon=True).start()
+    @property
+    def failed(self) -> bool:
+        return self.summary.state == "failed"
 
-    def wait_until_running(self) -> None:
-        """Until it has said how far it is, or has ended."""
-        while not self.running.wait(_JOIN_SECONDS) and not self.ended.is_set():
-            pass
+    def tell_wait(self, jobs: Sequence[str]) -> None:
+        self._group.tell("job_waits", job=self.job, until_finished=list(jobs))
 
-    def _run(self, start: Start) -> None:
-        try:
-            if start.before:
-                self._group.tell("job_waits", job=self.job, until_finished=[other.job for other in start.before])
-            for other in start.before:
-                other.ended.wait()
-            for other in start.beside:
-                other.wait_until_running()
-            others = (*start.before, *start.beside)
-            if failed := [other.job for other in others if other.summary.state == "failed"]:
-                self._fail(_not_started(self.job, failed))
-            elif not self._group.stopping and start.beside:
-                self._run_beside(start)
-            elif not self._group.stopping:
-                self._run_process(start.command, start.text)
-        finally:
-            self.ended.set()
-
-    def _run_beside(self, start: Start) -> None:
-        """With a pipe that is closed when those that feed it have ended."""
-        theirs, ours = os.pipe()
-        Thread(target=_close_after, args=(ours, start.beside), daemon=True).start()
-        try:
-            self._run_process([*start.command, "--while-open", str(theirs)], start.text, (theirs,))
-        finally:
-            os.close(theirs)
-
-    def _run_process(self, command: Sequence[str], text: str, shared: tuple[int, ...] = ()) -> None:
-        pipe = subprocess.PIPE
+    def run(self, while_open: int | None) -> None:
+        if self._group.stopping:
+            return
+        pipe, command = subprocess.PIPE, [*self._start.command]
+        command += ["--while-open", str(while_open)] if while_open is not None else []
+        shared = (while_open,) if while_open is not None else ()
         with subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=shared
         ) as process:
@@ -185,7 +146,7 @@ class Worker:
             assert process.stderr is not None
             self._group.add(process)
             with suppress(BrokenPipeError):  # a worker that is gone says why by its exit code
-                process.stdin.write(text.encode())
+                process.stdin.write(self._start.text.encode())
                 process.stdin.close()
             log = Thread(target=self._read_log, args=(process.stderr,), daemon=True)
             log.start()
@@ -201,13 +162,13 @@ class Worker:
             failed = JobSummary(self.job, "failed", error=said.get("error"))
             self.summary = JobSummary(**said["jobs"][0]) if said["jobs"] else failed
         elif not self._group.killed and (not self._group.stopping or _crashed(code)):
-            self._fail(_ended(self._name, code))
+            self.refuse(_ended(self._name, code))
 
     @property
     def _name(self) -> str:
         return f"the worker of job '{self.job}'" if self.number is None else f"worker {self.number} of job '{self.job}'"
 
-    def _fail(self, error: FerrisError) -> None:
+    def refuse(self, error: FerrisError) -> None:
         if self.number is None:
             with self._group.lock:
                 sys.stderr.write(paint(str(error)) + "\n")
@@ -239,23 +200,9 @@ class Worker:
                     self.running.set()
 
 
-def _close_after(pipe: int, workers: Sequence[Worker]) -> None:
-    for worker in workers:
-        worker.ended.wait()
-    os.close(pipe)
-
-
 def _crashed(code: int) -> bool:
     """Whether a worker that was asked to stop died of something else; one that had not begun dies of the signal."""
     return code < 0 and code != -_STOP
-
-
-def _not_started(job: str, failed: Sequence[str]) -> FerrisError:
-    return FatalConnectorError(
-        f"job '{job}' was not started: it reads what {' and '.join(failed)} writes, which failed",
-        "E6005",
-        "fix that job and run again: what is finished is not done twice",
-    )
 
 
 def _ended(who: str, code: int) -> FerrisError:

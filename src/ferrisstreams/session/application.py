@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from ferrisstreams.compile.compiler import message_key, state_kinds, take_plan_apart
 from ferrisstreams.config.values import Property
-from ferrisstreams.errors import ConfigError, RowError, placed_at
+from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
 from ferrisstreams.runtime.build import Environment, JobBuilder
@@ -19,6 +21,8 @@ from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import Observer, Silent
 from ferrisstreams.runtime.settings import settings_of_open
 from ferrisstreams.session.columns import Columns, FoundColumns
+from ferrisstreams.session.job_run import JobRun
+from ferrisstreams.session.side_by_side import endless, not_started, start_all
 from ferrisstreams.session.writers import refuse_shared_outputs
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.config_files import ReadConfig
@@ -52,7 +56,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The results of all jobs, in the order in which they ran."""
+    """The results of all jobs, each behind those that it reads."""
 
     jobs: tuple[JobResult, ...]
 
@@ -64,7 +68,7 @@ class Application:
         self.plan = plan
         self.folder = folder
         self._columns = columns
-        self._running: Job | None = None
+        self._running: list[Job] = []
         self._stopped = False
 
     @classmethod
@@ -124,8 +128,8 @@ class Application:
         return replace(plan, plan=replace(plan.plan, message_key=key))
 
     def run(self, *, options: RunOptions | None = None, observer: Observer | None = None) -> Result:
-        """Run the jobs one after another in this process, each before those that read its output. What ends a job is in
-        its result.
+        """Run the jobs in this process: one after another, each before those that read its output; or, where one of
+        them is endless, all at the same time, each in a thread. What ends a job is in its result.
 
         Raises ConfigError for a job that needs processes of its own, because it has several workers, and, when all jobs
         have ended, RowError for a row that failed where `strict` says so: its epoch is rolled back.
@@ -138,22 +142,51 @@ class Application:
         if options.worker is None:
             self._refuse_several_workers(options)
         self.keep_columns(options)
-        results: list[JobResult] = []
-        failing: RowError | None = None
-        for plan in in_order(self._chosen(options.jobs)):
-            self._running = Job(plan, self.environment(options, observer or Silent()))
-            if self._stopped:
-                self._running.stop()
-            result = self._running.run()
-            if failing is None and isinstance(result.error, RowError) and self._running.is_strict():
-                failing = result.error
-            results.append(result)
-        self._running = None
-        if any(result.error is not None for result in results):
+        plans, lock = in_order(self._chosen(options.jobs)), Lock()
+        runs = {
+            plan.name: JobRun(plan.name, partial(self._job, plan, options), observer or Silent(), lock)
+            for plan in plans
+        }
+        self._run_all(plans, runs, options.once)
+        if any(run.failed for run in runs.values()):
             self.give_back_columns(options)
-        if failing is not None:
-            raise failing
-        return Result(tuple(results))
+        for run in runs.values():
+            if (error := run.raised or run.row_error) is not None:
+                raise error
+        return Result(tuple(run.result for run in runs.values()))
+
+    def _run_all(self, plans: Sequence[JobPlan], runs: Mapping[str, JobRun], once: bool) -> None:
+        try:
+            if len(plans) > 1 and endless(plans, once):
+                self._run_together(plans, runs)
+                return
+            for plan in plans:
+                failed = [name for name in plan.depends_on if name in runs and runs[name].failed]
+                if failed:
+                    runs[plan.name].refuse(not_started(plan.name, failed))
+                else:
+                    runs[plan.name].run(None)
+        finally:
+            self._running.clear()
+
+    def _run_together(self, plans: Sequence[JobPlan], runs: Mapping[str, JobRun]) -> None:
+        start_all(plans, runs, once=False)
+        try:
+            for run in runs.values():
+                run.wait()
+        except BaseException:  # an interrupt, which only the calling thread is given
+            self.stop()
+            for run in runs.values():
+                run.ended.wait()
+            raise
+
+    def _job(self, plan: JobPlan, options: RunOptions, observer: Observer, while_open: int | None) -> Job:
+        given = options if while_open is None else replace(options, while_open=while_open)
+        job = Job(plan, self.environment(given, observer))
+        self._running.append(job)
+        if self._stopped:
+            job.stop()
+        return job
 
     def refuse_shared_outputs(self, options: RunOptions) -> None:
         """Raises ConfigError where two jobs would write one file, whichever of them is run now."""
@@ -207,10 +240,10 @@ class Application:
             self._columns.forget(self.state_root(options))
 
     def stop(self) -> None:
-        """Ask the running job to end after its current batch, and the following ones to end at once."""
+        """Ask the running jobs to end after their current batches, and the following ones to end at once."""
         self._stopped = True
-        if self._running is not None:
-            self._running.stop()
+        for job in tuple(self._running):
+            job.stop()
 
     def environment(self, options: RunOptions, observer: Observer) -> Environment:
         """What surrounds the jobs of a run."""
