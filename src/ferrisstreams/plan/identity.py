@@ -272,7 +272,10 @@ def _aggregate_differences(kept: Operator, now: Operator) -> list[Difference]:
     found = []
     for part, key, empty in _LISTS:
         before, after = _list(kept, key), _list(now, key)
-        if not _are_same(before, after):
+        removed, added = _unmatched(before, after), _unmatched(after, before)
+        if removed or added:
+            if key == "calls":
+                before, after = removed, added
             texts = (", " if key != "filters" else " AND ").join
             found.append(Difference(part, *(texts(map(str, each)) or empty for each in (before, after))))
     if kept["window"] != now["window"]:
@@ -282,18 +285,25 @@ def _aggregate_differences(kept: Operator, now: Operator) -> list[Difference]:
     return found
 
 
-#: Lists without an order: what they are called, their key, and what an empty one is.
-_LISTS = (("WHERE", "filters", "no condition"), ("GROUP BY", "keys", "one group"), ("the aggregates", "calls", "none"))
+#: Lists without an order: what they are called, their key, and what an empty one is. Of the aggregates, which may be
+#: many, only those that differ are shown.
+_LISTS = (
+    ("WHERE", "filters", "no condition"),
+    ("GROUP BY", "keys", "one group"),
+    ("the aggregates that differ", "calls", "none"),
+)
 
 
-def _are_same(kept: Sequence[JsonValue], now: Sequence[JsonValue]) -> bool:
-    left = list(kept)
-    for text in now:
+def _unmatched(texts: Sequence[JsonValue], others: Sequence[JsonValue]) -> list[JsonValue]:
+    """The texts without one of their own among the others."""
+    left, found = list(others), []
+    for text in texts:
         at = next((at for at, other in enumerate(left) if _is_same_text(other, text)), None)
         if at is None:
-            return False
-        del left[at]
-    return not left
+            found.append(text)
+        else:
+            del left[at]
+    return found
 
 
 def _window_text(window: JsonValue) -> str:
