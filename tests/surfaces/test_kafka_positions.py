@@ -19,7 +19,7 @@ from tests.topic_records import group_lag
 TURNS_MAX = 600
 TOPIC_SINK = "'connector' = 'kafka', 'bootstrap.servers' = '{servers}', 'topic' = '{topic}-out', 'create.topic' = true"
 FILE_SINK = "'connector' = 'file', 'path' = 'out.jsonl'"
-COPY = "CREATE STREAM copied WITH ({sink}, 'commit.interval' = '50ms') AS SELECT id FROM given;"
+COPY = "CREATE STREAM copied WITH ({sink}, 'commit.interval' = '1h') AS SELECT id FROM given;"
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ from ferrisstreams.runtime.watermarks import Watermarks
 #: A new job has an epoch before anything is read: it says where the job begins, and marks the sinks.
 OPENING_EPOCH = 1
 
+#: How often positions alone are an epoch, at most. Until then a crash leaves the job before what holds no record, and
+#: when retention removes that, the next start cannot know that nothing is lost.
+MOVED_INTERVAL_MS = 100.0
+
 #: Reclaiming costs a durable transaction: one in this time, or in this many epochs, whichever comes first.
 RECLAIM_INTERVAL_MS = 1_000.0
 RECLAIM_EPOCHS = 50
@@ -284,18 +288,18 @@ class Commit:
         return replace(limit, rows=max(1, min(limit.rows, most - self._rows)))
 
     def due(self, caught_up: bool) -> bool:
-        """Whether the open epoch should end now. Positions alone can wait for the interval: behind every transaction of
-        another job there is a mark, which should not cost this one a transaction each."""
+        """Whether the open epoch should end now. Positions alone wait for a moment: behind every transaction of another
+        job there is a mark, which should not cost this one a transaction each."""
         if not self._dirty:
-            return self._interval_is_over() and self._has_moved()
+            return self._is_over(MOVED_INTERVAL_MS) and self._has_moved()
         if self._policy.name != "hybrid" or caught_up or self._parts.pipeline.full:
             return True
         if self._policy.rows is not None and self._rows >= self._policy.rows:
             return True
-        return self._interval_is_over()
+        return self._is_over(self._policy.interval_ms)
 
-    def _interval_is_over(self) -> bool:
-        return self._parts.clock.monotonic_ms() - self._since_ms >= self._policy.interval_ms
+    def _is_over(self, interval_ms: float) -> bool:
+        return self._parts.clock.monotonic_ms() - self._since_ms >= interval_ms
 
     def run(self) -> None:
         """The five steps. Raises what leaves the open epoch to be taken back."""

@@ -340,9 +340,10 @@ class KafkaSource:
         if position < low:
             raise FatalConnectorError(
                 f"{name}: the next record of the job is at offset {position}, but the topic begins at {low}:"
-                f" {low - position} offsets are lost",
+                f" {low - position} offsets are gone, and with them any records they held",
                 "E4107",
-                "raise the topic's retention; to go on from what is there, reset the job's state",
+                "raise the topic's retention; to go on from what is there, reset the job's state, or send a job without"
+                " state there: `ferris offsets --to earliest`",
             )
         if position > high:
             raise FatalConnectorError(

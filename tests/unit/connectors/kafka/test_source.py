@@ -222,7 +222,7 @@ def test_lost_records_are_an_error_that_says_how_many(kafka: Cluster, topic_name
     kafka.create_topic(topic_name)
     kafka.write(topic_name, [b"%d" % i for i in range(20)])
     kafka.topics.delete_before(topic_name, 0, 15)
-    with pytest.raises(FatalConnectorError, match=r"at offset 5, but the topic begins at 15: 10 offsets are lost") as e:
+    with pytest.raises(FatalConnectorError, match=r"at offset 5, but the topic begins at 15: 10 offsets are gone") as e:
         make().open({f"{topic_name}-0": 5})
     assert e.value.code == "E4107"
     source = make(bounded=True)
@@ -237,7 +237,7 @@ def test_records_lost_while_running_are_an_error(kafka: Cluster, topic_name: str
     source.open({})
     kafka.topics.delete_before(topic_name, 0, 15)
     source.seek({f"{topic_name}-0": 3})
-    with pytest.raises(FatalConnectorError, match="12 offsets are lost"):
+    with pytest.raises(FatalConnectorError, match="12 offsets are gone"):
         list(fetches(source, lambda: False))
 
 
