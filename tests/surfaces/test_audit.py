@@ -34,6 +34,20 @@ def test_file_that_is_gone_is_told_beside_what_could_be_checked(ferris: Ferris, 
     assert not job["ok"]
 
 
+def test_letters_that_had_another_place_before_are_not_missed(ferris: Ferris) -> None:
+    ferris.write(app__sql=COPY.format(path="copied.jsonl", more=""), trades__jsonl=LINES + "no trade\n")
+    assert ferris("run", "app.sql").code == 0
+    ferris.write(app__sql=COPY.format(path="copied.jsonl", more=", 'dlq.path' = 'letters.jsonl'"))
+    for _ in range(2):
+        with (ferris.folder / "trades.jsonl").open("a") as file:
+            file.write("no trade either\n")
+        assert ferris("run", "app.sql").code == 0
+    assert (ferris.folder / "letters.jsonl").read_bytes().count(b"\n") == 2
+    ran = ferris("audit", "app.sql")
+    assert ran.code == 0, ran.out + ran.err
+    assert "the dead letters had another place before" in ran.out
+
+
 def test_rotated_file_that_is_gone_is_missed(ferris: Ferris) -> None:
     text = COPY.format(path="out/copied-{n}.jsonl", more=", 'rotate.rows' = 2")
     ferris.write(app__sql=text, trades__jsonl=LINES)

@@ -85,6 +85,8 @@ def test_letters_that_get_another_place_begin_there(ferris: Ferris, kafka: Clust
         1,
     ]
     assert len(kafka.read(f"{topic}-letters")) == 1
+    audited = ferris("audit", "app.sql")
+    assert audited.code == 0, audited.out
 
 
 def test_letters_are_replayed_and_purged(ferris: Ferris, kafka: Cluster, topic: str) -> None:

@@ -28,7 +28,10 @@ class LetterContext:
 
 
 class DeadLetters:
-    """Letters of a job, written through a sink with marks so that each is there once."""
+    """Letters of a job, written through a sink with marks so that each is there once.
+
+    A mark has `moved` when letters of the job are in another place, too: under other settings they went there before.
+    """
 
     def __init__(
         self, sink: Sink, context: LetterContext, final: LetterMark | None = None, form: LetterForm | None = None
@@ -38,6 +41,7 @@ class DeadLetters:
         self._final = final
         self._form = form or as_lines
         self._is_new = False
+        self._has_moved = False
 
     def watch(self, watch: Watch) -> None:
         """From now on calls of the sink are watched."""
@@ -49,7 +53,9 @@ class DeadLetters:
 
     def open(self, mark: JsonValue) -> None:
         """Go on behind `mark`; the letters may have another place than when it was set, which begins empty."""
-        if self._is_of_another_place(mark):
+        has_moved = self._is_of_another_place(mark)
+        self._has_moved = has_moved or (isinstance(mark, dict) and bool(mark.get("moved")))
+        if has_moved:
             mark = None
         self._sink.open(mark)
         self._is_new = mark is None
@@ -71,7 +77,9 @@ class DeadLetters:
 
     def flush(self) -> JsonValue:
         mark = self._sink.flush()
-        return self._final.placed(mark) if self._final is not None else mark
+        if self._final is not None:
+            mark = self._final.placed(mark)
+        return {**mark, "moved": True} if self._has_moved and isinstance(mark, dict) else mark
 
     def confirm(self, mark: JsonValue) -> None:
         """The letters up to this mark are final."""

@@ -82,4 +82,5 @@ def _joined_mark(marks: Sequence[JsonValue]) -> JsonValue:
     for mark in marks:
         for partition, offset in mapping(mapping(mark)["since"]).items() if mark is not None else ():
             since[partition] = min(integer(offset), integer(since.get(partition, offset)))
-    return {"since": since}
+    moved: dict[str, JsonValue] = {"moved": True} if any(mapping(mark).get("moved") for mark in marks if mark) else {}
+    return {"since": since, **moved}

@@ -203,6 +203,9 @@ def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
 def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
     if not builder.needs_dead_letters:
         return [] if ledger.dead_lettered == 0 else ["dead letters were written under other settings"]
+    mark = last.marks.get("dead_letters")
+    if isinstance(mark, dict) and mark.get("moved"):
+        return ["the dead letters had another place before, under other settings: they were not counted"]
     topic = builder.dead_letter_topic()
     if topic is not None:
         return _letters_in_topic(builder, last, ledger, topic)
@@ -214,10 +217,8 @@ def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Findin
         for line in filter(bytes.strip, file):
             headers = json.loads(line)["headers"]
             counts["late" if headers["ferris.stage"] == "late" else headers["ferris.kind"]] += 1
-    mark = mapping(last.marks["dead_letters"])
-    checks: list[Finding] = [
-        Check("bytes of the dead letters = their mark", integer(mark["length"]), path.stat().st_size)
-    ]
+    length = integer(mapping(mark)["length"])
+    checks: list[Finding] = [Check("bytes of the dead letters = their mark", length, path.stat().st_size)]
     return [*checks, *_letter_checks(builder, ledger, counts)]
 
 
