@@ -50,6 +50,19 @@ class Source(Protocol):
     """Call order: `check`, `open`, then `poll` any number of times, with `seek` and `commit` between, then `close`.
 
     A position is a JSON value and always the next to read. Errors are `ConnectorError`s.
+
+        open({"a": 3}) ──▶ poll ──▶ Fetch: partition a, records 3 and 4, position 5
+                           poll ──▶ None: nothing came in time
+                           poll ──▶ Fetch: partition b, records 0 to 6, position 7
+                           commit({"a": 5, "b": 7}): the epoch with all of them is final
+                           …
+
+        after a crash: open({"a": 5, "b": 7}), in another process, gives what comes after
+
+    A source knows nothing of formats, batches or epochs: it gives bytes, in order within a partition, each once after
+    an `open`, and from the same positions the same again. Its system is asked in `check`, `open`, `poll` and `commit`
+    alone; an error of those that may pass by itself is a TransientError, and the job opens it again. What every source
+    promises is tested in `tests/conformance/test_sources.py`.
     """
 
     def check(self, positions: Positions, identities: Identities) -> None:
@@ -103,6 +116,14 @@ class Source(Protocol):
 
 class Sink(Protocol):
     """Call order: `open`, then `write` and `flush` any number of times, then `close`.
+
+        open(mark of epoch 6) ──▶ write, write, … ──▶ flush ──▶ mark of epoch 7
+                                       │                          │
+              rollback(mark of 6)  ◀───┘ the epoch failed         └──▶ confirm(mark of 7): it is decided
+
+    Nothing counts before `flush`, and nothing is shown as final before `confirm` where the system outside can hold it
+    back. A row that the system will never take is given back by `write`; an error takes the whole epoch back. What
+    every sink promises is tested in `tests/conformance/test_sinks.py`.
 
     A sink with marks is exactly-once: what lies after the last confirmed mark is cut off by `open` and `rollback`.
     """
