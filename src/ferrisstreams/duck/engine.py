@@ -17,8 +17,8 @@ from sqlglot import exp
 
 from ferrisstreams.batch import integer
 from ferrisstreams.duck.growth import with_short_constants
-from ferrisstreams.duck.json_macros import MACROS as JSON_MACROS
 from ferrisstreams.duck.json_macros import with_exact_arrows
+from ferrisstreams.duck.macros import definitions, macros_in
 from ferrisstreams.errors import FerrisError, InternalError, OutOfMemoryError, StateError
 
 if TYPE_CHECKING:
@@ -35,62 +35,16 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A tree as text, made once for many runs; `parameters` are those that stand in the tree."""
+    """A tree as text, made once for many runs; `parameters` are those that stand in the tree, `macros` those of ours
+    that it calls."""
 
     sql: str
     parameters: tuple[str, ...]
+    macros: tuple[str, ...] = ()
 
 
 #: A text is one of our own constants, in which all parameters that come with it stand.
 Statement: TypeAlias = exp.Expression | str | Rendered | Prepared
-
-#: `total / count` of a decimal total as text with `scale` digits, rounded half away from zero. Whole numbers of the
-#: total's smallest unit are divided, in two steps so that nothing exceeds 38 digits before the result itself does.
-_DECIMAL_AVERAGE = (
-    """CREATE MACRO ferris_digits(sign, digits, scale) AS
-         sign || left(digits, length(digits) - scale) || '.' || right(digits, scale)""",
-    # lpad cuts what is longer than it is told.
-    """CREATE MACRO ferris_padded(digits, scale) AS
-         lpad(digits, CAST(greatest(length(digits), scale + 1) AS INTEGER), '0')""",
-    """CREATE MACRO ferris_divide(u, n, unit, scale) AS
-         ferris_digits(CASE WHEN u < 0 THEN '-' ELSE '' END,
-           ferris_padded(CAST(abs(u) // n * unit + (2 * (abs(u) % n) * unit + n) // (2 * n) AS VARCHAR), scale),
-           scale)""",
-    """CREATE MACRO ferris_average(t, n, decimals, scale) AS
-         ferris_divide(CAST(replace(t, '.', '') AS HUGEINT), n,
-           CAST(rpad('1', CAST(1 + scale - decimals AS INTEGER), '0') AS HUGEINT), scale)""",
-    """CREATE MACRO ferris_decimal_average(total, n, scale) AS
-         ferris_average(CAST(total AS VARCHAR), n,
-           CASE WHEN strpos(CAST(total AS VARCHAR), '.') = 0 THEN 0
-                ELSE length(CAST(total AS VARCHAR)) - strpos(CAST(total AS VARCHAR), '.') END, scale)""",
-)
-
-#: The sum of whole numbers or decimals of one scale, given as texts, as a text: of any size.
-_EXACT_SUM = (
-    """CREATE MACRO ferris_decimals(number) AS
-         CASE WHEN strpos(number, '.') = 0 THEN 0 ELSE length(number) - strpos(number, '.') END""",
-    """CREATE MACRO ferris_pointed(digits, decimals) AS
-         CASE WHEN decimals = 0 THEN digits
-              ELSE ferris_digits(CASE WHEN starts_with(digits, '-') THEN '-' ELSE '' END,
-                     ferris_padded(ltrim(digits, '-'), decimals), decimals) END""",
-    """CREATE MACRO ferris_exact_sum(number) AS
-         ferris_pointed(
-           CAST(sum(CAST(replace(number, '.', '') AS BIGNUM)) AS VARCHAR), max(ferris_decimals(number)))""",
-)
-
-#: Whether a text is a number without a fraction, as `1.0` and `1.5e1` are.
-_IS_WHOLE = (
-    """CREATE MACRO ferris_has_no_fraction(whole, fraction, exponent) AS
-         CASE WHEN trim(whole || fraction, '0') = '' THEN true
-              WHEN fraction <> '' THEN length(fraction) <= exponent
-              ELSE length(whole) - length(rtrim(whole, '0')) + exponent >= 0 END""",
-    r"""CREATE MACRO ferris_is_whole(t) AS
-         regexp_full_match(t, '\s*[+-]?[0-9]+(\.0*)?\s*')
-         OR (regexp_full_match(t, '\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,6}\s*')
-             AND ferris_has_no_fraction(
-               regexp_extract(t, '([0-9]*)\.?[0-9]*[eE]', 1), rtrim(regexp_extract(t, '\.([0-9]*)', 1), '0'),
-               TRY_CAST(regexp_extract(t, '[eE]([+-]?[0-9]+)', 1) AS INTEGER)))""",
-)
 
 #: The schema (an attached database) that holds the job's durable tables.
 STATE_SCHEMA = "state"
@@ -142,8 +96,6 @@ class Engine:
         with _translated():
             self._root = duckdb.connect(":memory:")
             self._configure(settings)
-            for macro in (*_DECIMAL_AVERAGE, *_EXACT_SUM, *_IS_WHOLE, *JSON_MACROS):
-                self._root.execute(macro)
         self.work = Connection(self._root)
         self.state = Connection(self._root.cursor())
 
@@ -184,15 +136,21 @@ class Connection:
     def __init__(self, raw: duckdb.DuckDBPyConnection) -> None:
         self._raw = raw
         self._prepared = 0
+        self._macros: set[str] = set()
 
     def execute(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> None:
         with _translated():
-            self._raw.execute(*_bound(statement, parameters))
+            self._raw.execute(*self._bound(statement, parameters))
+
+    def rollback(self) -> None:
+        """Take the open transaction back, and with it the macros that were defined in it."""
+        self._macros.clear()
+        self.execute("ROLLBACK")
 
     def rows(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """All rows as Python values; for small results."""
         with _translated():
-            return self._raw.execute(*_bound(statement, parameters)).fetchall()
+            return self._raw.execute(*self._bound(statement, parameters)).fetchall()
 
     def materialize(self, name: str, query: exp.Query, parameters: Mapping[str, object] | None = None) -> int:
         """Keep the rows of a query as a temporary table of this connection; how many there are."""
@@ -203,7 +161,7 @@ class Connection:
     def table(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """All rows as an Arrow table."""
         with _translated():
-            sql, bound = _bound(statement, parameters)
+            sql, bound = self._bound(statement, parameters)
             return self._raw.sql(sql, params=bound).to_arrow_table()
 
     def prepare(self, statement: Rendered) -> Prepared:
@@ -215,6 +173,7 @@ class Connection:
         self._prepared += 1
         prepared = Prepared(f"_prepared_{self._prepared}", statement.parameters)
         with _translated():
+            self._define(statement)
             self._raw.execute(f"PREPARE {prepared.name} AS {statement.sql}")
         return prepared
 
@@ -234,32 +193,43 @@ class Connection:
         if isinstance(statement, exp.Expression):
             statement = render(with_short_constants(statement))
         with _translated(BindError):
-            sql, bound = _bound(statement, parameters)
+            sql, bound = self._bound(statement, parameters)
             described = self._raw.execute(f"DESCRIBE {sql}", bound).fetchall()
         return [(str(row[0]), str(row[1])) for row in described]
 
     def close(self) -> None:
         self._raw.close()
 
+    def _bound(
+        self, statement: Statement, parameters: Mapping[str, object] | None
+    ) -> tuple[str, dict[str, object] | None]:
+        """The text and those parameters that stand in it: DuckDB refuses others."""
+        given = parameters or {}
+        match statement:
+            case Prepared():
+                return _execution(statement, given), None
+            case str():
+                return statement, dict(given) or None
+            case exp.Expression():
+                statement = render(statement)
+        self._define(statement)
+        return statement.sql, {name: given[name] for name in statement.parameters} or None
 
-def _bound(statement: Statement, parameters: Mapping[str, object] | None) -> tuple[str, dict[str, object] | None]:
-    """The text and those parameters that stand in it: DuckDB refuses others."""
-    given = parameters or {}
-    match statement:
-        case Prepared():
-            return _execution(statement, given), None
-        case str():
-            return statement, dict(given) or None
-        case exp.Expression():
-            statement = render(statement)
-    return statement.sql, {name: given[name] for name in statement.parameters} or None
+    def _define(self, statement: Rendered) -> None:
+        """Define the macros that a statement calls. Only then: all of them cost as much as opening the engine."""
+        if self._macros.issuperset(statement.macros):
+            return
+        for name, definition in definitions(statement.macros):
+            if name not in self._macros:
+                self._raw.execute(definition)
+                self._macros.add(name)
 
 
 def render(tree: exp.Expression, copy: bool = True) -> Rendered:
     """The text of a tree. Without `copy` the tree is not to be used any more."""
     names = dict.fromkeys(parameter.name for parameter in tree.find_all(exp.Parameter, exp.Placeholder))
     exact = with_exact_arrows(tree.copy() if copy else tree)
-    return Rendered(exact.sql("duckdb", copy=False), tuple(names))
+    return Rendered(exact.sql("duckdb", copy=False), tuple(names), macros_in(exact))
 
 
 def _execution(prepared: Prepared, parameters: Mapping[str, object]) -> str:

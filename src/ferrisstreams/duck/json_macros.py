@@ -23,33 +23,33 @@ NUMBER = r"-?(?:[0-9]+[.eE][0-9.eE+-]*|[nN][aA][nN]|[iI][nN][fF][a-zA-Z]*)"
 _STRING = r'"(?:[^"\\]|\\.)*"'
 
 # Strings are matched too, to be passed over: behind them two marks stand with nothing between.
-_MARKED = f"""CREATE MACRO ferris_json_marked(j) AS
+_MARKED = f"""(j) AS
     replace(replace(replace(
       regexp_replace(replace(CAST(j AS VARCHAR), '{MARK}', '{ITSELF}'),
         '({_STRING})|({NUMBER})', '\\1{_GROUP_BEGIN}\\2{_GROUP_END}', 'g'),
       '{_GROUP_BEGIN}{_GROUP_END}', ''), '{_GROUP_BEGIN}', '"{BEGIN}'), '{_GROUP_END}', '{END}"')"""
 
-_UNMARKED = f"""CREATE MACRO ferris_json_unmarked(t) AS
+_UNMARKED = f"""(t) AS
     CASE WHEN contains(t, '{MARK}')
          THEN replace(replace(replace(replace(replace(t, '"{BEGIN}', ''), '{END}"', ''),
                 '{BEGIN}', ''), '{END}', ''), '{ITSELF}', '{MARK}')
          ELSE CAST(t AS VARCHAR) END"""
 
 # The one member of this name, as the engine writes its value.
-_STANDS = """CREATE MACRO ferris_json_stands(j, key, written) AS
+_STANDS = """(j, key, written) AS
     contains(j, key)
     AND (contains(j, concat(key, written, ',')) OR contains(j, concat(key, written, '}')))
     AND strlen(replace(j, key, '')) + strlen(key) = strlen(j)"""
 
-_KEY = r"""CREATE MACRO ferris_json_key(path) AS
+_KEY = r"""(path) AS
     CASE WHEN regexp_full_match(CAST(path AS VARCHAR), '(\$\.)?[A-Za-z0-9_]+')
          THEN concat('"', replace(CAST(path AS VARCHAR), '$.', ''), '":') END"""
 
-_MAY_BE_NUMBER = """CREATE MACRO ferris_json_may_be_number(t) AS
+_MAY_BE_NUMBER = """(t) AS
     (t < ':' OR t >= '[') AND contains(t, '.')
     AND (TRY_CAST(t AS DOUBLE) IS NOT NULL OR starts_with(t, '{') OR starts_with(t, '['))"""
 
-_TEXT = """CREATE MACRO ferris_json_text(j, path) AS
+_TEXT = """(j, path) AS
     CASE WHEN contains(CAST(j AS VARCHAR), '.')
          THEN list_transform([system.main.json_extract_string(j, path)], lambda found:
                 CASE WHEN ferris_json_may_be_number(found)
@@ -58,7 +58,7 @@ _TEXT = """CREATE MACRO ferris_json_text(j, path) AS
                      ELSE found END)[1]
          ELSE system.main.json_extract_string(j, path) END"""
 
-_VALUE = """CREATE MACRO ferris_json_value(j, path) AS
+_VALUE = """(j, path) AS
     CASE WHEN contains(CAST(j AS VARCHAR), '.')
          THEN list_transform([CAST(system.main.json_extract(j, path) AS VARCHAR)], lambda found:
                 CAST(CASE WHEN contains(found, '.')
@@ -83,4 +83,12 @@ def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
     return tree
 
 
-MACROS = (_MARKED, _UNMARKED, _STANDS, _KEY, _MAY_BE_NUMBER, _TEXT, _VALUE)
+JSON_MACROS = {
+    "ferris_json_marked": _MARKED,
+    "ferris_json_unmarked": _UNMARKED,
+    "ferris_json_stands": _STANDS,
+    "ferris_json_key": _KEY,
+    "ferris_json_may_be_number": _MAY_BE_NUMBER,
+    "ferris_json_text": _TEXT,
+    "ferris_json_value": _VALUE,
+}

@@ -151,4 +151,4 @@ class StateStore:
         """Take back everything since the last commit."""
         if self._open:
             self._open = False
-            self._state.execute("ROLLBACK")
+            self._state.rollback()
