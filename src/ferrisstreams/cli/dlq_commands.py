@@ -1,52 +1,58 @@
-"""The commands of `ferris dlq`. What each does is in a module that is imported when needed."""
+"""The commands of `ferris dlq`. What each takes and does is in modules that are imported when it is called."""
 
 from __future__ import annotations
 
-import typer
-
-from ferrisstreams.cli.arguments import takes
-from ferrisstreams.cli.dlq_arguments import ListArguments, PurgeArguments, ReplayArguments
-
-dlq_app = typer.Typer(
-    help="Look at dead letters, send them again, erase them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog="Example:  ferris dlq list app.sql --code E2104",
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+from ferrisstreams.cli.command import Command, Group, Words
 
 
-@dlq_app.command("list", epilog="Example:  ferris dlq list app.sql --code E2104 --since 2h")
-@takes(ListArguments)
-def list_letters(arguments: ListArguments) -> None:
+def _list(command: Command, words: Words) -> int:
     """List dead letters, oldest first, one a line."""
+    from ferrisstreams.cli.dlq_arguments import ListArguments
+
+    arguments = command.arguments(ListArguments, words)
     from ferrisstreams.cli.dlq import run_list
 
-    raise typer.Exit(run_list(arguments))
+    return run_list(arguments)
 
 
-@dlq_app.command(epilog="Example:  ferris dlq show app.sql --id 1024.9f3a2c11")
-@takes(ListArguments)
-def show(arguments: ListArguments) -> None:
+def _show(command: Command, words: Words) -> int:
     """Show dead letters whole: the record, and every header."""
+    from ferrisstreams.cli.dlq_arguments import ListArguments
+
+    arguments = command.arguments(ListArguments, words)
     from ferrisstreams.cli.dlq import run_show
 
-    raise typer.Exit(run_show(arguments))
+    return run_show(arguments)
 
 
-@dlq_app.command(epilog="Example:  ferris dlq replay app.sql --where \"message LIKE '%price%'\" --dry-run")
-@takes(ReplayArguments)
-def replay(arguments: ReplayArguments) -> None:
+def _replay(command: Command, words: Words) -> int:
     """Send the original records to the source again, each once."""
+    from ferrisstreams.cli.dlq_arguments import ReplayArguments
+
+    arguments = command.arguments(ReplayArguments, words)
     from ferrisstreams.cli.dlq import run_replay
 
-    raise typer.Exit(run_replay(arguments))
+    return run_replay(arguments)
 
 
-@dlq_app.command(epilog="Example:  ferris dlq purge app.sql --state replayed --yes")
-@takes(PurgeArguments)
-def purge(arguments: PurgeArguments) -> None:
+def _purge(command: Command, words: Words) -> int:
     """Erase dead letters for good."""
+    from ferrisstreams.cli.dlq_arguments import PurgeArguments
+
+    arguments = command.arguments(PurgeArguments, words)
     from ferrisstreams.cli.dlq import run_purge
 
-    raise typer.Exit(run_purge(arguments))
+    return run_purge(arguments)
+
+
+DLQ = Group(
+    "dlq",
+    "Look at dead letters, send them again, erase them.",
+    (
+        Command("list", _list, "app.sql --code E2104 --since 2h", "ferris dlq"),
+        Command("show", _show, "app.sql --id 1024.9f3a2c11", "ferris dlq"),
+        Command("replay", _replay, "app.sql --where \"message LIKE '%price%'\" --dry-run", "ferris dlq"),
+        Command("purge", _purge, "app.sql --state replayed --yes", "ferris dlq"),
+    ),
+    "ferris dlq",
+)

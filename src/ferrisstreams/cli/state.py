@@ -7,12 +7,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
-import typer
-
 from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import JobsArguments, Output, parse_settings
+from ferrisstreams.cli.arguments import JobsArguments, Output, ResetArguments, parse_settings
 from ferrisstreams.cli.run import observing
-from ferrisstreams.cli.state_commands import ResetArguments
+from ferrisstreams.cli.usage import UsageError, confirm
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.rebuild import rebuild
@@ -47,11 +45,11 @@ def run_reset(arguments: ResetArguments) -> int:
     """The exit code: 0 done, 1 the answer was no."""
     application, options, jobs = _chosen(arguments)
     if not arguments.yes and not sys.stdin.isatty():
-        raise typer.BadParameter("a reset deletes state for good: pass --yes", param_hint="--yes")
+        raise UsageError("a reset deletes state for good: pass --yes", "--yes")
     for job in jobs:
         with builder_of(application, options, job) as builder:
             question = f"delete the state of {job.name} ({builder.job_folder()})?"
-        if not arguments.yes and not typer.confirm(question, err=True):
+        if not arguments.yes and not confirm(question):
             return 1
         done = reset(application, options, job) or ["nothing to do"]
         print("\n".join(f"{job.name}: {what}" for what in done))
@@ -67,7 +65,7 @@ def _chosen(arguments: JobsArguments | ResetArguments) -> tuple[Application, Run
     )
     jobs = [job for job in choose(application, arguments.job) if not job.plan.spec.anonymous]
     if not jobs:
-        raise typer.BadParameter("a SELECT alone keeps no state", param_hint="FILE")
+        raise UsageError("a SELECT alone keeps no state", "FILE")
     return application, options, jobs
 
 
