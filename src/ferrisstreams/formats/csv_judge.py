@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from ferrisstreams.batch import Diagnosis, Fetch
-from ferrisstreams.duck.engine import Connection, DataError, arrow_table, column, text
+from ferrisstreams.duck.engine import Connection, DataError, Rendered, arrow_table, column, render
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.csv_reader import SHOWN, WHICH, Block, CsvReader, record_bytes
 from ferrisstreams.formats.csv_records import SKIPPED, CsvRecords, line_count, lined
@@ -67,7 +67,7 @@ class CsvJudge:
         self._records = records
         serial = next(_numbers)
         self._read, self._good, self._rejects = (f"_csv_{name}_{serial}" for name in ("read", "good", "rejects"))
-        self._statements: dict[Block, str] = {}
+        self._statements: dict[Block, Rendered] = {}
         self._told = self._questions()
         self._stale, self._scans, self._has_view = False, 0, False
         #: The fetch of the last diagnosis, if each of its records is a line.
@@ -184,7 +184,7 @@ class CsvJudge:
         block = replace(block, record_bytes=record_bytes(len(lines.content)), comment=lines.comment)
         if block not in self._statements:
             created = create_table(self._read, self._reader.judged(block, self._rejects))
-            self._statements[block] = text(created)
+            self._statements[block] = render(created)
         if self._stale:
             for table in (self._rejects, f"{self._rejects}_scans"):
                 self._connection.execute(f"DROP TABLE IF EXISTS {table}")
@@ -233,12 +233,12 @@ class CsvJudge:
         c = self._columns[outcome.place]
         return column_fault(c.name, c.described, outcome.code, shown)
 
-    def _questions(self) -> str:
+    def _questions(self) -> Rendered:
         """What is wrong with rows of the table, and which lines the reader rejected."""
         columns: list[exp.Expr] = [column(ROW), column(WHICH), column(SHOWN), exp.cast(exp.null(), "VARCHAR")]
         wrong = exp.select(*columns).from_(self._read).where(column(WHICH).is_(exp.null()).not_())
         lines = exp.select(column("line"), exp.null(), exp.null(), column("error_type")).from_(self._rejects)
-        return exp.union(wrong, lines, distinct=False).sql("duckdb")
+        return render(exp.union(wrong, lines, distinct=False))
 
     def _good_rows(self) -> exp.Create:
         """A view of the rows without fault."""

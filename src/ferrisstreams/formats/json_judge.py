@@ -16,7 +16,7 @@ from functools import cached_property
 
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, column
+from ferrisstreams.duck.engine import Connection, Rendered, column, render
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.diagnosis import create_table
 from ferrisstreams.formats.expressions import any_of, call, each, number, table_function, text
@@ -71,10 +71,10 @@ class JsonJudge:
         self._structs = [(c, node) for c in columns for node in nodes(c.name, c.kind) if node.kind.this == T.STRUCT]
         count = next(_numbers)
         self._judged, self._exact, self._good = (f"_json_{part}_{count}" for part in ("judged", "exact", "good"))
-        self._statements: dict[tuple[str, int, Form], str] = {}
-        self._over_doubtful = ""
+        self._statements: dict[tuple[str, int, Form], Rendered] = {}
+        self._over_doubtful: Rendered | None = None
         self._outcomes_of: dict[Form, list[_Outcome]] = {}
-        self._failed_of: dict[tuple[str, Form], str] = {}
+        self._failed_of: dict[tuple[str, Form], Rendered] = {}
         self._shown = 0
 
     def judge(self, path: str, object_bytes: int, form: Form) -> Verdict:
@@ -82,16 +82,16 @@ class JsonJudge:
         key = path, object_bytes, form
         if key not in self._statements:
             lines = json_lines(path, object_bytes)
-            self._statements[key] = create_table(self._judged, self._statement(lines, form)).sql("duckdb")
+            self._statements[key] = render(create_table(self._judged, self._statement(lines, form)))
         self._connection.execute(self._statements[key])
         rows, faults, doubtful = self._counts()
         tables = [(self._judged, form)]
         if doubtful:
-            if not self._over_doubtful:
+            if self._over_doubtful is None:
                 again = exp.select(column(ROW), column(LINE)).from_(self._judged)
                 again = again.where(column(_FAULT).eq(number(_DOUBTFUL)))
                 statement = self._statement(again, Form.EXACT)
-                self._over_doubtful = create_table(self._exact, statement).sql("duckdb")
+                self._over_doubtful = render(create_table(self._exact, statement))
             self._connection.execute(self._over_doubtful)
             tables.append((self._exact, Form.EXACT))
         self._show_good(len(tables))
@@ -104,10 +104,10 @@ class JsonJudge:
         return int(str(rows)), int(str(faults)), int(str(in_doubt))
 
     @cached_property
-    def _counted(self) -> str:
+    def _counted(self) -> Rendered:
         doubtful = exp.Count(this=exp.Case(ifs=[exp.If(this=column(_FAULT).eq(number(_DOUBTFUL)), true=number(1))]))
         counts = exp.select(exp.Count(this=exp.Star()), exp.Count(this=column(_FAULT)), doubtful)
-        return counts.from_(self._judged).sql("duckdb")
+        return render(counts.from_(self._judged))
 
     def _show_good(self, tables: int) -> None:
         """Make the relation of the good lines; it stays while the tables are replaced by others of the same shape."""
@@ -129,7 +129,7 @@ class JsonJudge:
     def _failed(self, table: str, form: Form) -> list[Failed]:
         key = table, form
         if key not in self._failed_of:
-            self._failed_of[key] = self._failed_query(table, form).sql("duckdb")
+            self._failed_of[key] = render(self._failed_query(table, form))
         found = self._connection.rows(self._failed_of[key])
         outcomes = self._outcomes(form)
         return [self._failure(outcomes, int(str(row)), int(str(which)), *rest) for row, which, *rest in found]
