@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import Cluster
 from tests.surfaces.conftest import Ferris
 
 ROWS = "k,v\na,1\nb,2\n"
@@ -166,3 +167,19 @@ def test_other_columns_under_the_header_of_a_file_are_refused(ferris: Ferris) ->
     write(ferris, OUTPUTS["csv"], "k FROM s")
     assert ferris("run", "app.sql").code == 0
     assert (ferris.folder / "out.csv").read_text() == "k\na\nb\nc\n"
+
+
+def test_state_whose_decider_refuses_to_start_over_is_put_back(ferris: Ferris, kafka: Cluster, topic_name: str) -> None:
+    (ferris.folder / "in.csv").write_text(ROWS)
+    (ferris.folder / "app.sql").write_text(
+        f"-- @app: {topic_name}\n"
+        "CREATE STREAM s (k TEXT, v INT) WITH (connector='file', path='in.csv', format='csv');\n"
+        f"CREATE STREAM out WITH (connector='kafka', topic='{topic_name}', 'create.topic'='true',"
+        f" 'bootstrap.servers'='{kafka.bootstrap_servers}') AS SELECT k FROM s;\n"
+    )
+    assert ferris("run", "app.sql").code == 0
+    refused = ferris("run", "app.sql", "--overwrite", "--yes", "-o", "json")
+    assert refused.job["error"]["code"] == "E5003"
+    (ferris.folder / "in.csv").write_text(ROWS + "c,3\n")
+    assert ferris("run", "app.sql", "-o", "json").job["rows"] == 1
+    assert len(kafka.read(topic_name)) == 3

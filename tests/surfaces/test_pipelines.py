@@ -132,6 +132,25 @@ def test_jobs_over_topics_run_side_by_side(ferris: Ferris, kafka: Cluster, topic
     assert ferris.lines("counts.jsonl") == counts(7)
 
 
+def test_reader_of_a_topic_goes_on_when_its_writer_has_finished(
+    ferris: Ferris, kafka: Cluster, topic_name: str
+) -> None:
+    """Anyone may write to a topic."""
+    there = f"connector='kafka', 'bootstrap.servers'='{kafka.bootstrap_servers}', topic='{topic_name}'"
+    bounded = WATCHED.replace(", watch=true", "")
+    sql = PIPELINE.format(source=bounded, between=f"{there}, 'create.topic'=true")
+    ferris.write(app__sql=f"-- @app: {topic_name}\n{sql}")
+    give(ferris, rows(0, 35))
+    process = ferris.start("run", "app.sql")
+    ferris.wait_for(process, "counts.jsonl", 3)
+    kafka.write(topic_name, [row.encode() for row in rows(40, 61).splitlines()[::2]])
+    ferris.wait_for(process, "counts.jsonl", 6)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [row["n"] for row in ferris.lines("counts.jsonl")] == [5, 5, 5, 3, 5, 5]
+
+
 def test_library_runs_jobs_over_an_endless_source_at_the_same_time(tmp_path: Path) -> None:
     (tmp_path / "app.sql").write_text(PIPELINE.format(source=WATCHED, between=BETWEEN["file"]))
     (tmp_path / "in.jsonl").write_text(rows(0, 64))
