@@ -121,7 +121,7 @@ def ran(prepared: Prepared, steps: Sequence[Step], idle_ms: int, folder: Path) -
 
 
 @pytest.mark.parametrize("shape", WINDOWED, ids=lambda shape: shape.name)
-@settings(max_examples=6, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_silent_partition_holds_windows_back_no_longer_than_its_timeout(
     shape: Shape, data: st.DataObject, tmp_path: Path
