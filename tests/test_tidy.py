@@ -233,6 +233,25 @@ def test_decision_has_its_five_parts() -> None:
     none(f"{name}: lacks {part}" for name, text in decisions for part in parts if f"\n## {part}\n" not in text)
 
 
+def test_connector_is_asked_and_its_name_is_not_compared() -> None:
+    names = {"file", "kafka", "stdout", "blackhole"}
+
+    def compared(node: ast.AST) -> Iterator[ast.expr]:
+        if isinstance(node, ast.MatchValue):
+            yield node.value
+        elif isinstance(node, ast.Compare):
+            is_key = isinstance(node.ops[0], ast.In | ast.NotIn)  # a key of a mapping, such as a mark's "file"
+            for operand in node.comparators if is_key else (node.left, *node.comparators):
+                yield from operand.elts if isinstance(operand, ast.Tuple | ast.List | ast.Set) else [operand]
+
+    none(
+        m.at(node, "ask the connector what it can do")
+        for m in package_modules()
+        for node in ast.walk(m.tree)
+        if any(isinstance(each, ast.Constant) and each.value in names for each in compared(node))
+    )
+
+
 def test_unit_test_mirrors_a_module() -> None:
     unit = ROOT / "tests" / "unit"
     names = [path.relative_to(unit).as_posix() for path in sorted(unit.rglob("test_*.py"))]

@@ -1,7 +1,7 @@
 """What every sink promises of what is not decided: taken back by marks, by transactions, or not.
 
-Which of the three a sink is, it declares: `exactly_once` is true of one with marks. One without, a topic, is taken back
-by its producer's transactions when it has them, and written at least once when it has none.
+Which of the three a sink is, its connector declares. A topic is taken back by its producer's transactions when it has
+them, and written at least once when it has none.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ class World:
     payload: Callable[[int], Payload]
     content: Callable[[], list[int] | int]
     transactions: Callable[[], Transactions] | None = None
+    with_marks: bool = True
+
+    @property
+    def takes_back(self) -> bool:
+        return self.with_marks or self.transactions is not None
 
     def open(self, mark: JsonValue) -> Sink:
         """A job's start."""
@@ -165,6 +170,7 @@ def topic(kafka: Cluster, name: str, transactional: bool = True) -> World:
         payload=lambda row: Payload(b"%d\n" % row, 1),
         content=lambda: [int(record.value or b"") for record in kafka.read(name)],
         transactions=(lambda: producers[-1]) if transactional else None,
+        with_marks=False,
     )
 
 
@@ -202,7 +208,6 @@ def write(world: World, sink: Sink, *rows: int) -> JsonValue:
 
 def test_rows_after_a_mark_are_taken_back(world: World) -> None:
     sink = world.make()
-    assert sink.exactly_once
     sink.open(None)
     first = write(world, sink)
     second = write(world, sink, 1, 2)
@@ -271,14 +276,8 @@ def test_decided_rows_are_there_after_confirm_or_the_next_open(world: World) -> 
     again.close()
 
 
-def test_sink_declares_how_it_takes_back(any_world: World, request: pytest.FixtureRequest) -> None:
-    with_marks = any(request.node.callspec.id == make.__name__ for make in WITH_MARKS)
-    assert any_world.make().exactly_once == with_marks
-
-
 def test_epoch_that_fails_is_taken_back(any_world: World) -> None:
     sink = any_world.open(None)
-    takes_back = sink.exactly_once or any_world.transactions is not None
     any_world.begin()
     any_world.write(sink, 1, 2)
     mark = any_world.decide(sink, 1)
@@ -290,13 +289,12 @@ def test_epoch_that_fails_is_taken_back(any_world: World) -> None:
     any_world.begin()
     any_world.write(sink, 4, 5)
     any_world.decide(sink, 2)
-    any_world.expect([1, 2, 4, 5] if takes_back else [1, 2, 3, 4, 5])
+    any_world.expect([1, 2, 4, 5] if any_world.takes_back else [1, 2, 3, 4, 5])
     sink.close()
 
 
 def test_epoch_that_a_crash_cut_off_is_taken_back(any_world: World) -> None:
     sink = any_world.open(None)
-    takes_back = sink.exactly_once or any_world.transactions is not None
     any_world.begin()
     any_world.write(sink, 1)
     mark = any_world.decide(sink, 1)
@@ -308,7 +306,7 @@ def test_epoch_that_a_crash_cut_off_is_taken_back(any_world: World) -> None:
     any_world.begin()
     any_world.write(again, 4)
     any_world.decide(again, 2)
-    any_world.expect([1, 4] if takes_back else [1, 2, 3, 4])
+    any_world.expect([1, 4] if any_world.takes_back else [1, 2, 3, 4])
     again.close()
 
 

@@ -267,14 +267,10 @@ def test_every_position_can_be_gone_back_to(world: World) -> None:
     source.open({})
     _, marks = take(world, source, Limit(rows=2, bytes=10**9, wait_ms=PATIENCE_MS))
     for positions, count in marks:
-        source.seek(positions)
-        assert take(world, source, LIMITS[1])[0] == world.expected[count:]
         again = world.make()
         again.open(positions)
-        assert take(world, again, ALL)[0] == world.expected[count:]
+        assert take(world, again, LIMITS[1])[0] == world.expected[count:]
         again.close()
-    source.seek({})
-    assert take(world, source, ALL)[0] == world.expected
     source.close()
 
 
@@ -338,6 +334,7 @@ def test_watched_files_grow_and_appear(tmp_path: Path, block: MemoryFile) -> Non
     assert again.poll(limit) is None
     assert set(again.caught_up()) == {"a.jsonl", "b.jsonl"}, "also what gave nothing in this run"
     os.remove(tmp_path / "a.jsonl")
-    again.seek(kept)
+    again.close()
+    again.open(kept)
     assert set(again.partitions()) == {"b.jsonl"}, "a file that was read whole may go"
     again.close()

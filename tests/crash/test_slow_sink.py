@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from ferrisstreams.runtime.build import Environment
+from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.sql.application import parse_application

@@ -26,7 +26,7 @@ from ferrisstreams.clock import ManualClock
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import FerrisError
 from ferrisstreams.plan.nodes import JobPlan
-from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.chance import Chance

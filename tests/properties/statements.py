@@ -30,7 +30,7 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import FerrisError
 from ferrisstreams.plan.nodes import JobPlan
-from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import bind_script
 from ferrisstreams.sql.catalog import Catalog

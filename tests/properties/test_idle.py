@@ -14,7 +14,7 @@ from ferrisstreams.batch import Fetch, Limit, Positions
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.config.values import Property
 from ferrisstreams.memory_file import MemoryFile
-from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.testing.compare import final_rows
 from ferrisstreams.testing.doubles import CollectingSink, Cuts, Records, RecordSource

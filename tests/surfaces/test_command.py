@@ -159,6 +159,15 @@ def test_standard_output_that_is_closed_is_a_place_without_rows(
     assert (tmp_path / "bars.jsonl").exists() == (not code)
 
 
+def test_summary_leaves_standard_output_to_the_rows(ferris: Ferris) -> None:
+    printing = "CREATE STREAM shown WITH ('connector' = 'STDOUT') AS SELECT symbol FROM trades;"
+    ferris.write(shown__sql=BARS + printing, trades__jsonl=LINES)
+    ran = ferris("run", "shown.sql", "--job", "shown")
+    assert ran.code == 0, ran.err
+    assert all(line.startswith("{") for line in ran.out.splitlines())
+    assert "shown" in ran.err
+
+
 def test_settings_of_the_command_line_win(ferris: Ferris) -> None:
     ferris.write(bars__sql=BARS, trades__jsonl=LINES)
     ran = ferris("run", "bars.sql", "-o", "json", "--set", "failure_strategy=FailBatch", "--set", "batch.size=2")

@@ -57,6 +57,16 @@ def listed(ferris: Ferris, *arguments: str) -> list[dict[str, object]]:
     return list(found["letters"])
 
 
+@pytest.mark.parametrize(("sink", "letters"), [("stdout", 5), ("blackhole", 4)])
+def test_letters_of_a_sink_without_a_file_lie_beside_the_application(ferris: Ferris, sink: str, letters: int) -> None:
+    """Where nothing is encoded, no output row fails."""
+    ferris.write(app__sql=APPLICATION.replace("'connector' = 'file', 'path' = 'big.jsonl'", f"'connector' = '{sink}'"))
+    (ferris.folder / "trades.jsonl").write_bytes(b"".join(RECORDS))
+    assert ferris("run", "app.sql").code == 0
+    assert len(listed(ferris)) == letters
+    assert (ferris.folder / "app.big.dlq.jsonl").exists()
+
+
 def test_every_letter_has_its_headers_and_its_bytes(ran: Ferris) -> None:
     shown = json.loads(ran("dlq", "show", "app.sql", "-o", "json").out)["letters"]
     assert [one["headers"]["ferris.code"] for one in shown] == ["E2104", "E2107", "E2201", "E2401", "E2108"]

@@ -16,7 +16,7 @@ import pytest
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.fingerprint import fingerprint
-from ferrisstreams.runtime.build import Environment
+from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.formatter import format_text

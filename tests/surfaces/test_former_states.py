@@ -17,7 +17,7 @@ import pytest
 
 from ferrisstreams.clock import Clock, ManualClock
 from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.sql.application import parse_application

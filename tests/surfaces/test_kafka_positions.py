@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ferrisstreams.connectors.kafka.producer import SUGGESTED, KafkaProducer, KafkaProducerSettings
-from ferrisstreams.runtime.build import Environment
+from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application
 from tests.broker import Cluster

@@ -16,6 +16,7 @@ from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary, print_json, print_table
 from ferrisstreams.cli.usage import UsageError, confirm
+from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.connectors.stdout_sink import standard_output
 from ferrisstreams.errors import InternalError, as_ferris_error
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
@@ -173,7 +174,8 @@ def _prints_rows(jobs: tuple[JobPlan, ...]) -> bool:
     """Whether rows go to standard output; the summary for people then goes to standard error."""
     specs = (job.plan.spec for job in jobs)
     return any(
-        s.anonymous or ("connector" in s.properties and s.properties["connector"].value == "stdout") for s in specs
+        spec.anonymous or ((connector := connector_of(spec.properties)) is not None and connector.prints)
+        for spec in specs
     )
 
 

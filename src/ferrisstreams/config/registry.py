@@ -38,7 +38,8 @@ class Key:
 
     `connectors` narrows it to some connectors, `formats` to some formats, `per_side` lets it also stand as
     `source.<key>` of a job, `of_sink` as `sink.<key>`; a name (or an alias) that ends in `*` stands for any name with
-    that beginning. An exact name goes before one with a `*`.
+    that beginning. An exact name goes before one with a `*`. `overrides_both`: where it may stand on both sides,
+    `--set` means both, and not the source alone.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Key:
     aliases: tuple[str, ...] = ()
     of_sink: bool = False
     formats: tuple[str, ...] = ()
+    overrides_both: bool = False
 
     @property
     def other_names(self) -> tuple[str, ...]:
@@ -83,18 +85,18 @@ CONNECTOR_KEYS = (
     Key("header", FLAG, True, _SIDES, "CSV: the first line of a file names the columns.", ("file", "stdout"),
         ("has_headers", "csv_has_header"), formats=("csv",)),
     Key("delimiter", CHARACTER, ",", _SIDES, "CSV: the field delimiter.", ("file", "kafka", "stdout"),
-        ("csv_delimiter",), formats=("csv",)),
+        ("csv_delimiter",), formats=("csv",), overrides_both=True),
     Key("quote", CHARACTER, '"', _SIDES, "CSV: the quote character.", ("file", "kafka", "stdout"),
-        formats=("csv",)),
+        formats=("csv",), overrides_both=True),
     Key("nulls", ANY_TEXT, "", _SIDES, "CSV: the unquoted text that means NULL.", ("file", "kafka", "stdout"),
-        formats=("csv",)),
+        formats=("csv",), overrides_both=True),
     Key("max.record.bytes", SIZE, 16 * MEGABYTE, _SOURCE, "A record larger than this is a row error.",
         ("file", "kafka")),
     Key("append", FLAG, False, _SINK, "A new job appends to what a file already holds.", ("file",),
         ("append_if_exists",)),
     Key("topic", TEXT, None, _SIDES, "The topic. Default: the name of the stream.", ("kafka",), ("kafka_topic",)),
     Key("bootstrap.servers", TEXT, None, _SIDES, "Addresses of brokers, host:port, separated by commas.", ("kafka",),
-        ("brokers", "kafka.bootstrap.servers", "properties.bootstrap.servers")),
+        ("brokers", "kafka.bootstrap.servers", "properties.bootstrap.servers"), overrides_both=True),
     Key("startup", TEXT, "earliest", _SOURCE, "Where a new job begins: earliest, latest, "
         "timestamp:2024-01-01T00:00:00Z (or milliseconds), offsets:0:42,1:7.", ("kafka",),
         ("scan.startup.mode", "auto.offset.reset", "kafka.auto.offset.reset", "properties.auto.offset.reset")),
@@ -104,11 +106,12 @@ CONNECTOR_KEYS = (
         "same partition, NULL too (`_key`: the message key): what several workers may group by.", ("kafka",)),
     Key("key", TEXT, None, _SINK, "The column that becomes the message key. Default: PRIMARY KEY, else the GROUP BY "
         "columns, else the key of the source's message.", ("kafka",)),
-    Key("create.topic", FLAG, False, _SIDES, "Create the topic if it does not exist.", ("kafka",)),
+    Key("create.topic", FLAG, False, _SIDES, "Create the topic if it does not exist.", ("kafka",),
+        overrides_both=True),
     Key("partitions", integer(1, 100_000), 1, _SIDES, "create.topic: how many partitions a new topic gets.",
-        ("kafka",)),
+        ("kafka",), overrides_both=True),
     Key("kafka.*", ANY_TEXT, None, _SIDES, "A property of the client (librdkafka), passed on unchanged.", ("kafka",),
-        ("properties.*",)),
+        ("properties.*",), overrides_both=True),
     Key("rotate.rows", integer(1), None, _SINK, "Start a new file after this many rows; the path has {n} in it.",
         ("file",), ("max_records_per_file",)),
     Key("rotate.bytes", SIZE, None, _SINK, "Start a new file after this many bytes of rows, before compression.",

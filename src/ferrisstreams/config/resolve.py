@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ferrisstreams.config.file_formats import delimiter_of_path, format_of_path, refuse_of_other_format
+from ferrisstreams.config.formats import delimiter_of_path, format_of_path, refuse_of_other_format
 from ferrisstreams.config.kinds import SettingValue
 from ferrisstreams.config.registry import KEYS, Key, Scope, keys_of
 from ferrisstreams.config.values import Property
@@ -28,6 +28,10 @@ class Settings:
     """Typed settings of a source, a sink or a job. A key that was not given has its default."""
 
     values: Mapping[str, Setting]
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a key here: some belong to one connector alone."""
+        return name in self.values
 
     def given(self, name: str) -> bool:
         """Whether the user gave this key."""

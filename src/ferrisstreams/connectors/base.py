@@ -47,7 +47,7 @@ class SourceProgress:
 
 
 class Source(Protocol):
-    """Call order: `check`, `open`, then `poll` any number of times, with `seek` and `commit` between, then `close`.
+    """Call order: `check`, `open`, then `poll` any number of times, with `commit` between, then `close`.
 
     A position is a JSON value and always the next to read. Errors are `ConnectorError`s.
 
@@ -104,9 +104,6 @@ class Source(Protocol):
     def progress(self) -> SourceProgress:
         """How far it is, for people."""
 
-    def seek(self, positions: Positions) -> None:
-        """Go back (or on) to `positions`; a partition that is not in them begins at its start."""
-
     def commit(self, positions: Positions) -> None:
         """Told after an epoch is final; informative."""
 
@@ -127,9 +124,6 @@ class Sink(Protocol):
 
     A sink with marks is exactly-once: what lies after the last confirmed mark is cut off by `open` and `rollback`.
     """
-
-    #: True when `rollback` can take back what was written after a mark.
-    exactly_once: bool
 
     def check(self) -> None:
         """Of a new job: whether `open` without a mark would be refused. It changes nothing outside."""

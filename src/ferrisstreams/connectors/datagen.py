@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ferrisstreams.batch import Fetch, Limit, Positions, RowRange
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, RowRange
 from ferrisstreams.clock import Clock
+from ferrisstreams.config.resolve import Settings
 from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.blackhole import row_mark
+from ferrisstreams.connectors.connector import Connector, SourceContext
+from ferrisstreams.memory_file import MemoryFile
 
 _PARTITION = "datagen"
 #: What a row counts for against `Limit.bytes`; about the length of a small JSON record.
@@ -21,6 +24,29 @@ class DatagenSettings:
 
     rows: int | None = None
     rate: float | None = None
+
+
+class DatagenConnector(Connector):
+    """Generated rows."""
+
+    name = "datagen"
+    reads = True
+    row_format = "datagen"
+    counts_rows = True
+
+    def source(self, context: SourceContext, block: MemoryFile) -> DatagenSource:
+        rows, rate = context.settings.optional_integer("rows"), context.settings.optional_number("rate")
+        return DatagenSource(DatagenSettings(rows, rate), context.clock)
+
+    def data(self, context: SourceContext) -> dict[str, JsonValue]:
+        settings = context.settings
+        return {"fields": {**settings.below("fields.")}, "seed": settings.integer("seed")}
+
+    def is_endless(self, settings: Settings) -> bool:
+        return settings.optional_integer("rows") is None
+
+    def is_done_when_caught_up(self, settings: Settings) -> bool:
+        return self.is_endless(settings)
 
 
 class DatagenSource:
@@ -40,9 +66,6 @@ class DatagenSource:
         return {}
 
     def open(self, positions: Positions) -> None:
-        self.seek(positions)
-
-    def seek(self, positions: Positions) -> None:
         """The rate counts from here."""
         self._next = self._first = row_mark(positions.get(_PARTITION))
         self._began_ms = self._clock.monotonic_ms()

@@ -54,8 +54,6 @@ class FileSink:
     StateError E5003 (the file is not the one that the mark was set in, or lost bytes).
     """
 
-    exactly_once = True
-
     def __init__(self, settings: FileSinkSettings) -> None:
         self._settings = settings
         self._file = OutputFile(settings.path, settings.compression)

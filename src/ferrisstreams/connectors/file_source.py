@@ -80,9 +80,6 @@ class FileSource:
         return {}
 
     def open(self, positions: Positions) -> None:
-        self.seek(positions)
-
-    def seek(self, positions: Positions) -> None:
         self._close_reader()
         self._over = False
         if self._settings.watch:

@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-
-import pyarrow as pa
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Payload, Positions, Rejected
 from ferrisstreams.clock import Clock, SystemClock
-from ferrisstreams.connectors.base import Identities, SourceProgress
+from ferrisstreams.connectors.base import Identities, Sink, Source, SourceProgress
 from ferrisstreams.connectors.blackhole import row_mark
-from ferrisstreams.errors import InternalError, StateError
+from ferrisstreams.connectors.connector import Connector, SinkContext, SourceContext
+from ferrisstreams.errors import ConfigError, InternalError, StateError
+from ferrisstreams.memory_file import MemoryFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Component = TypeVar("Component", Source, Sink)
 
 _PARTITION = "memory"
 #: One nap while an open source has nothing.
 _NAP_MS = 5.0
+
+
+class MemoryConnector(Connector):
+    """Tables that the library's caller gives and takes, by the name of the stream."""
+
+    name = "memory"
+    reads = True
+    writes = True
+    row_format = "arrow"
+    counts_rows = True
+
+    def source(self, context: SourceContext, block: MemoryFile) -> Source:
+        return _given(context.in_memory, context.name, "source")
+
+    def sink(self, context: SinkContext) -> Sink:
+        return _given(context.in_memory, context.name, "sink")
+
+
+def _given(found: Mapping[str, Component], name: str, kind: str) -> Component:
+    if name not in found:
+        raise ConfigError(
+            f"there is no {kind} in memory named {name}",
+            "E3004",
+            "the memory connector belongs to the library: fs.query(sql, name=table)",
+        )
+    return found[name]
 
 
 class MemorySource:
@@ -46,9 +78,6 @@ class MemorySource:
         return {}
 
     def open(self, positions: Positions) -> None:
-        self.seek(positions)
-
-    def seek(self, positions: Positions) -> None:
         row = row_mark(positions.get(_PARTITION))
         if row > self._total():
             raise StateError(
@@ -116,13 +145,11 @@ class MemorySource:
                 pieces.append(piece.slice(0, left))
                 left -= pieces[-1].num_rows
             skip = max(0, skip - table.num_rows)
-        return pa.concat_tables(pieces) if pieces else None
+        return _joined(pieces)
 
 
 class MemorySink:
     """Keeps what it is given; a mark is the number of rows. It survives a job's crash as long as it is kept."""
-
-    exactly_once = True
 
     def __init__(self) -> None:
         self.tables: list[pa.Table] = []
@@ -133,7 +160,7 @@ class MemorySink:
 
     def table(self) -> pa.Table | None:
         """All rows as one table; None when nothing was ever written."""
-        return pa.concat_tables(self.tables) if self.tables else None
+        return _joined(self.tables)
 
     def check(self) -> None:
         """There is nothing outside."""
@@ -142,7 +169,7 @@ class MemorySink:
         self.rollback(mark)
 
     def write(self, payload: Payload) -> Sequence[Rejected]:
-        if not isinstance(payload.data, pa.Table):
+        if isinstance(payload.data, bytes):
             raise InternalError("a memory sink takes tables")
         self.tables.append(payload.data)
         return ()
@@ -178,3 +205,10 @@ class MemorySink:
 
     def discard(self) -> None:
         self.rollback(None)
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table | None:
+    """One table of all; None without any."""
+    import pyarrow as pa  # Only jobs over tables need it, and it takes long to load.
+
+    return pa.concat_tables(tables) if tables else None

@@ -119,8 +119,6 @@ class RotatingSink:
     job writes them), StateError E5003 (a file is not the one that the mark was set in, or lost bytes).
     """
 
-    exactly_once = True
-
     def __init__(self, settings: RotatingSinkSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock

@@ -7,14 +7,25 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from ferrisstreams.batch import JsonValue, Payload, Rejected
+from ferrisstreams.connectors.connector import Connector, SinkContext
 from ferrisstreams.errors import FatalConnectorError, InternalError
+
+
+class StdoutConnector(Connector):
+    """Standard output."""
+
+    name = "stdout"
+    writes = True
+    takes_back = False
+    prints = True
+
+    def sink(self, context: SinkContext) -> StdoutSink:
+        return StdoutSink(header=context.header)
 
 
 class StdoutSink:
     """`header` is written by `open`. Errors: FatalConnectorError E4003, also when the reader of a pipe went away, and
     where the process was started with its standard output closed."""
-
-    exactly_once = False
 
     def __init__(self, stream: BinaryIO | None = None, header: bytes = b"") -> None:
         self._given = stream

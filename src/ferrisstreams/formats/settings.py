@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
+from ferrisstreams.config.formats import FormatName
 from ferrisstreams.connectors.file_content import Encoding
-
-FormatName: TypeAlias = Literal["json", "csv", "arrow", "datagen"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from sqlglot import exp
 
 from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.plan.nodes import Aggregate, Filter, Named, Plan, Project, Scan, Sink
 from ferrisstreams.schema import Column, Schema
 
@@ -27,8 +28,8 @@ RECORD_TIME = "_timestamp"
 
 def system_columns(schema: Schema, properties: Mapping[str, Property]) -> tuple[Column, ...]:
     """The system columns of a source; a declared column of the same name goes before."""
-    connector = next((prop.value for name, prop in properties.items() if name.lower() == "connector"), None)
-    if str(connector).lower() != "kafka":
+    connector = connector_of(properties)
+    if connector is None or not connector.messages:
         return ()
     declared = {column.name.lower() for column in schema}
     return tuple(column for column in SYSTEM_COLUMNS if column.name not in declared)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.base import Sink
+from ferrisstreams.connectors.connector import Connector
 from ferrisstreams.errors import CODES, FatalConnectorError, FerrisError
 from ferrisstreams.runtime.letter_mark import LetterMark
 from ferrisstreams.runtime.watched import Watch, watched
@@ -24,7 +25,7 @@ class LetterContext:
 
     job: str
     version: str
-    connector: str
+    connector: Connector
 
 
 class DeadLetters:
@@ -143,13 +144,13 @@ def letter(row: Rejected, context: LetterContext, now_us: int) -> dict[str, Json
 def letter_headers(row: Rejected, context: LetterContext, now_us: int) -> dict[str, str]:
     """What a letter says of its row."""
     topic, partition = row.partition, "0"
-    if context.connector == "kafka" and row.partition:
+    if context.connector.messages and row.partition:
         topic, _, partition = row.partition.rpartition("-")
     headers = {
         "__connect.errors.topic": topic,
         "__connect.errors.partition": partition,
         "__connect.errors.offset": str(row.offset),
-        "__connect.errors.connector.name": context.connector,
+        "__connect.errors.connector.name": context.connector.name,
         "__connect.errors.stage": row.stage,
         "__connect.errors.exception.class.name": f"ferrisstreams.{row.code}",
         "__connect.errors.exception.message": row.message,

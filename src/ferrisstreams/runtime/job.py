@@ -11,9 +11,10 @@ from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
 from ferrisstreams.plan.nodes import JobPlan
-from ferrisstreams.runtime.build import Environment, JobBuilder
+from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.commit import OPENING_EPOCH, Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
+from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.follow_ups import FollowUps
 from ferrisstreams.runtime.guard import guards_of
 from ferrisstreams.runtime.iso_time import iso_time
@@ -274,7 +275,7 @@ class Job:
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
             once=self._environment.once and self._builder.stops_when_caught_up,
             rows_max=self._rows_left(),
-            endless=self._builder.source_can_go_on,
+            endless=self._builder.is_endless,
             drain=self._environment.drain,
             windowed=self._builder.windowed,
         )

@@ -66,12 +66,12 @@ def check_parallelism(plan: JobPlan, settings: JobSettings, letters_in_file: boo
 
 def _outside(settings: JobSettings, letters_in_file: bool) -> tuple[str, str] | None:
     """Why source and sink do not allow it, and what to do."""
-    if settings.source_connector != "kafka":
+    if not settings.source_connector.messages:
         return (
             f"they share the partitions of a topic, and its source is {settings.source_connector}",
             "leave 'parallelism' out, or read a topic",
         )
-    if settings.sink_connector not in ("kafka", "blackhole"):
+    if not settings.sink_connector.several_writers:
         return (
             f"several processes cannot write to one sink of the connector {settings.sink_connector}",
             "leave 'parallelism' out, or write to a topic",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ferrisstreams.config.registry import KEYS, Key, Scope
 from ferrisstreams.config.resolve import Setting, Settings, find_key, is_per_side, resolve
 from ferrisstreams.config.values import Property
-from ferrisstreams.connectors.registry import SINKS, SOURCES
+from ferrisstreams.connectors.connector import Connector
+from ferrisstreams.connectors.registry import CONNECTORS
 from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.nodes import JobPlan, OpenJob, SourceSpec
 from ferrisstreams.runtime.failures import FailurePolicy
@@ -33,8 +34,8 @@ class JobSettings:
     source: Settings
     sink: Settings
     job: Settings
-    source_connector: str
-    sink_connector: str
+    source_connector: Connector
+    sink_connector: Connector
 
 
 def settings_of(plan: JobPlan, source: SourceSpec, overrides: Mapping[str, Property]) -> JobSettings:
@@ -47,12 +48,14 @@ def settings_of_open(job: OpenJob, overrides: Mapping[str, Property]) -> JobSett
     source = job.source
     own = {**_from_annotations(job.annotations), **job.sink.properties}
     with placed_at(job.position):
-        sink_connector = _connector(own, "stdout" if job.sink.anonymous else None, SINKS, f"sink {job.name}")
+        sinks = [connector for connector in CONNECTORS.values() if connector.writes]
+        sink_connector = _connector(own, "stdout" if job.sink.anonymous else None, sinks, f"sink {job.name}")
     with placed_at(source.position):
-        source_connector = _connector(source.properties, None, SOURCES, f"source {source.name}")
-    for_job, for_source = _split_overrides(overrides, source_connector, sink_connector)
-    of_job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector)
-    given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector)
+        sources = [connector for connector in CONNECTORS.values() if connector.reads]
+        source_connector = _connector(source.properties, None, sources, f"source {source.name}")
+    for_job, for_source = _split_overrides(overrides, source_connector.name, sink_connector.name)
+    of_job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector.name)
+    given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector.name)
     _refuse_unheard(of_job, given, sink_connector)
     return JobSettings(_narrowed(of_job, given), _of_sink(of_job), of_job, source_connector, sink_connector)
 
@@ -67,18 +70,19 @@ def _from_annotations(annotations: Mapping[str, Property]) -> dict[str, Property
     return found
 
 
-def _connector(properties: Mapping[str, Property], default: str | None, known: tuple[str, ...], owner: str) -> str:
+def _connector(
+    properties: Mapping[str, Property], default: str | None, known: Sequence[Connector], owner: str
+) -> Connector:
+    names = ", ".join(connector.name for connector in known)
     prop = next((prop for name, prop in properties.items() if name.lower() == "connector"), None)
     if prop is None:
         if default is None:
-            raise ConfigError(f"{owner} has no 'connector'", "E3004", f"add 'connector' = one of {', '.join(known)}")
-        return default
-    name = str(prop.value).lower()
-    if name not in known:
-        raise ConfigError(
-            f"{owner}: unknown connector '{prop.value}'", "E3002", f"one of {', '.join(known)}", prop.position
-        )
-    return name
+            raise ConfigError(f"{owner} has no 'connector'", "E3004", f"add 'connector' = one of {names}")
+        return CONNECTORS[default]
+    connector = CONNECTORS.get(str(prop.value).lower())
+    if connector is None or connector not in known:
+        raise ConfigError(f"{owner}: unknown connector '{prop.value}'", "E3002", f"one of {names}", prop.position)
+    return connector
 
 
 def _split_overrides(
@@ -102,8 +106,7 @@ def _split_overrides(
         if in_source and f"source.{name.lower()}" not in {other.lower() for other in overrides}:
             for_source[name] = prop
         # What is said of a cluster holds for both sides; of other keys that may stand on both, the source is meant.
-        both = key is not None and "kafka" in key.connectors
-        if not in_source or _may_stand(key, Scope.JOB, sink) or (in_sink and both):
+        if not in_source or _may_stand(key, Scope.JOB, sink) or (in_sink and key is not None and key.overrides_both):
             for_job[name] = prop
     return for_job, for_source
 
@@ -116,7 +119,7 @@ def _may_stand(key: Key | None, scope: Scope, connector: str) -> bool:
 _BATCHES_OF_SOURCE = frozenset({"batch.min_size", "batch.target_latency"})
 
 
-def _refuse_unheard(job: Settings, source: Settings, sink_connector: str) -> None:
+def _refuse_unheard(job: Settings, source: Settings, sink_connector: Connector) -> None:
     """A job has one batching, which also steers how a Kafka sink fills its batches. Where the source has its own value,
     the job's would be for the sink alone. Raises ConfigError E3005 where that is none of a sink's."""
     for key in KEYS:
@@ -125,7 +128,7 @@ def _refuse_unheard(job: Settings, source: Settings, sink_connector: str) -> Non
         # An override holds for both sides alike.
         if prop is None or own is None or own is prop or _commanded(job.values[key.name]):
             continue
-        if sink_connector != "kafka" or key.name in _BATCHES_OF_SOURCE:
+        if not sink_connector.fills_batches or key.name in _BATCHES_OF_SOURCE:
             raise ConfigError(
                 f"'{key.name}' = '{prop.value}' has no effect: the source has its own, '{own.value}', and a"
                 f" {sink_connector} sink has no such batches",

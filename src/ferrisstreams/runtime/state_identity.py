@@ -11,13 +11,14 @@ from glob import has_magic
 from pathlib import Path
 
 from ferrisstreams.batch import JsonValue
+from ferrisstreams.config.formats import format_of
+from ferrisstreams.connectors.file import encoding_of, has_header
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.fingerprint import fingerprint
 from ferrisstreams.plan.identity import Identity, SourceFacts, differences, identity_of, in_order_of
 from ferrisstreams.plan.nodes import Sink
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow
-from ferrisstreams.runtime.files import encoding_of, format_of, has_header
 from ferrisstreams.runtime.state_store import KeptIdentity, StateStore
 
 
@@ -87,32 +88,9 @@ def _another_query(builder: JobBuilder, what: str) -> StateError:
 
 def source_facts(builder: JobBuilder) -> SourceFacts:
     """Which data the source of a job is, and how its bytes are read."""
-    return SourceFacts(_data(builder), _reading(builder))
-
-
-def _data(builder: JobBuilder) -> dict[str, JsonValue]:
-    settings, connector, name = builder.settings.source, builder.settings.source_connector, builder.spec.name
-    match connector:
-        case "kafka":
-            # Imported where it is used: a job between files does without the client.
-            from ferrisstreams.runtime.kafka_settings import source_topic
-
-            return {"connector": connector, "topic": source_topic(settings, name)}
-        case "datagen":
-            fields: dict[str, JsonValue] = {key: str(value) for key, value in settings.below("fields.").items()}
-            return {"connector": connector, "fields": fields, "seed": settings.integer("seed")}
-        case "file":
-            path = _path(settings.text("path"), builder.environment.folder)
-            watched = {"watch": True} if settings.flag("watch") and has_magic(path) else {}
-            return {"connector": connector, "path": path, **watched}
-        case _:
-            return {"connector": connector, "name": name}
-
-
-def _path(written: str, folder: Path) -> str:
-    """A path as the application means it: relative to its folder, where it lies below it or is written so."""
-    path, whole = os.path.normpath(written.removeprefix("file://")), os.path.abspath(folder)
-    return os.path.relpath(path, whole) if os.path.isabs(path) and Path(path).is_relative_to(whole) else path
+    connector = builder.settings.source_connector
+    data = {"connector": connector.name, **connector.data(builder.source_context())}
+    return SourceFacts(data, _reading(builder))
 
 
 def _is_pattern(path: str) -> bool:
@@ -123,13 +101,13 @@ def _reading(builder: JobBuilder) -> dict[str, JsonValue]:
     settings, connector = builder.settings.source, builder.settings.source_connector
     times = {key: settings.optional_text(key) for key in ("event.time.format", "timestamp.format")}
     found: dict[str, JsonValue] = {key: value for key, value in times.items() if value is not None}
-    if connector not in ("file", "kafka"):
+    if connector.row_format is not None:
         return found
     found["format"] = format_of(settings, "source")
     if found["format"] == "csv":
         found |= {key: settings.text(key) for key in ("delimiter", "quote", "nulls")}
-        found["header"] = connector == "file" and has_header(settings)
-    if connector == "file" and encoding_of(settings) != "utf-8":
+        found["header"] = has_header(settings)
+    if encoding_of(settings) != "utf-8":
         found["encoding"] = encoding_of(settings)
     return found
 
@@ -144,7 +122,7 @@ def _same_data(
     begins as the one did that was read."""
 
     def is_same(kept: Mapping[str, JsonValue], now: Mapping[str, JsonValue]) -> bool:
-        if {**kept, "path": None} != {**now, "path": None} or now["connector"] != "file":
+        if {**kept, "path": None} != {**now, "path": None} or "path" not in now:
             return False
         before, after = str(kept["path"]), str(now["path"])
         if _is_pattern(before) or _is_pattern(after):

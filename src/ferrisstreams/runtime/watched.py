@@ -14,7 +14,7 @@ Watch: TypeAlias = Callable[[str], AbstractContextManager[None]]
 #: The calls that may fail because of the system outside. The others only tell what is known, or give things back.
 _WATCHED = frozenset(
     {
-        *("check", "open", "poll", "seek", "commit"),  # of a source
+        *("check", "open", "poll", "commit"),  # of a source
         *("check", "open", "write", "flush", "confirm", "rollback"),  # of a sink
         *("committed", "forget_committed", "init", "begin", "send", "commit", "abort"),  # of transactions
     }

@@ -11,10 +11,12 @@ from threading import Lock
 
 from ferrisstreams.compile.compiler import message_key, state_kinds, take_plan_apart
 from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
-from ferrisstreams.runtime.build import Environment, JobBuilder
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.faults import faults_from
 from ferrisstreams.runtime.identity import STATE_DIR, require_name
 from ferrisstreams.runtime.job import Job, JobResult
@@ -120,8 +122,8 @@ class Application:
 
     def _keyed(self, plan: JobPlan) -> JobPlan:
         """The plan with the message key that its settings make of it, where it writes to a topic."""
-        connector = plan.plan.spec.properties.get("connector")
-        if connector is None or str(connector.value).lower() != "kafka":
+        connector = connector_of(plan.plan.spec.properties)
+        if connector is None or not connector.messages:
             return plan
         builder = JobBuilder(plan, self.environment(RunOptions(), Silent()))
         key = message_key(plan.plan, builder.compile_settings())

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ferrisstreams.batch import integer, mapping
+from ferrisstreams.connectors.file import file_source_settings, output_names, sink_files
 from ferrisstreams.connectors.file_identity import FilePosition
+from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.output_file import lost
 from ferrisstreams.connectors.rotating_sink import RotationMark
 from ferrisstreams.errors import FerrisError, StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow
-from ferrisstreams.runtime.files import output_names, sink_files
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reconcile import newest
 from ferrisstreams.runtime.settings import failure_policy
@@ -118,13 +119,13 @@ def _sums(ledger: Ledger) -> list[Check]:
 
 
 def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
-    if builder.settings.source_connector == "datagen":
+    if builder.settings.source_connector.counts_rows:
         rows = sum(map(integer, last.positions.values()))
         return [Check("rows generated = read", rows, ledger.read)]
-    if builder.settings.source_connector == "kafka":
+    if builder.settings.source_connector.messages:
         if last.moved:
             return ["the positions were moved by hand: what was read cannot be counted"]
-        read = builder.kafka_source_settings()
+        read = kafka_source_settings(builder.source_context())
         if (gone := gone_topic(read.properties, read.topic)) is not None:
             return [gone]
         found = count_source(builder, last)
@@ -133,9 +134,9 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding
             if found.lost
             else [Check("records in the topic up to the position = read", found.records, ledger.read)]
         )
-    if builder.settings.source_connector != "file":
+    if not builder.settings.source_connector.files:
         return [f"the source ({builder.settings.source_connector}) cannot be read again"]
-    settings = builder.file_source_settings()
+    settings = file_source_settings(builder.source_context())
     positions = {name: FilePosition.from_json(position, settings.names) for name, position in last.positions.items()}
     if any(position.before for position in positions.values()):
         return ["files of the source were renamed while it was followed: what was read of them cannot be told again"]
@@ -152,7 +153,7 @@ _LOST: list[Finding] = ["the topic no longer holds all records since the job beg
 
 def _token(builder: JobBuilder, last: EpochRow) -> list[Finding]:
     """What the group has committed outside, beside the state."""
-    if builder.settings.source_connector != "kafka":
+    if not builder.settings.source_connector.messages:
         return []
     outside = committed(builder, last.epoch)
     token = newest(found.metadata for found in outside.values())
@@ -171,14 +172,14 @@ def _token(builder: JobBuilder, last: EpochRow) -> list[Finding]:
 
 
 def _sink(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
-    if builder.settings.sink_connector == "kafka":
+    if builder.settings.sink_connector.messages:
         gone = gone_topic(builder.producer.properties, builder.sink_topic())
         if gone is not None:
             return [gone]
         counted = count_sink(builder, last)
         checks = [Check("records in the topic since the job began = written", ledger.written, counted.records)]
         return _LOST if counted.lost else [*checks]
-    if builder.settings.sink_connector != "file":
+    if not builder.settings.sink_connector.files:
         return [f"the sink ({builder.settings.sink_connector}) cannot be read again"]
     job, path = builder.settings.job, str(builder.sink_path())
     found = last.marks["sink"]

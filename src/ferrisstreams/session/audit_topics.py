@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ferrisstreams.batch import JsonValue, integer, mapping
 from ferrisstreams.connectors.kafka.records import Counted, count_records
+from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.runtime.build import JobBuilder
@@ -25,7 +26,7 @@ def gone_topic(properties: Mapping[str, str], topic: str) -> FatalConnectorError
 
 def count_source(builder: JobBuilder, last: EpochRow) -> Counted:
     """The records of the source's topic between where the job began and where it is."""
-    settings = builder.kafka_source_settings()
+    settings = kafka_source_settings(builder.source_context())
     ranges = {_number(name): (integer(last.starts.get(name, 0)), integer(at)) for name, at in last.positions.items()}
     return count_records(settings.properties, settings.topic, ranges)
 

@@ -9,19 +9,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ferrisstreams.config.formats import format_of
 from ferrisstreams.config.registry import Scope
 from ferrisstreams.config.resolve import Settings, resolve
+from ferrisstreams.connectors.connector import Connector, SourceContext
+from ferrisstreams.connectors.file import encoding_of, has_header, source_files
+from ferrisstreams.connectors.kafka.connector import topic_of
+from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import SqlError, StateError
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.plan.nodes import SourceSpec
-from ferrisstreams.runtime.files import encoding_of, format_of, has_header, source_files
-from ferrisstreams.runtime.identity import JobIdentity
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.session.infer import infer_columns, infer_topic
 
 #: Beside the folders of the jobs, because several may read one source.
 KEPT_FILE = "columns.json"
+
+#: The group that a sample is read for; nothing is committed to it.
+_INFERENCE_GROUP = "ferris.infer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +62,11 @@ class Columns:
         Raises SqlError for other sources than files and topics, FatalConnectorError when a file gives no columns,
         ConnectorError when a topic cannot be read.
         """
-        connector = source.properties.get("connector")
-        name = str(connector.value).lower() if connector is not None else ""
-        match name:
-            case "kafka":
-                return self._of_topic(source)
-            case "file":
-                return self._of_file(source)
+        connector = connector_of(source.properties)
+        if connector is not None and connector.messages:
+            return self._of_topic(source, connector)
+        if connector is not None and connector.files:
+            return self._of_file(source, connector)
         raise SqlError(
             f"the columns of {source.name} are not declared",
             "E1205",
@@ -70,8 +74,8 @@ class Columns:
             source.position,
         )
 
-    def _of_file(self, source: SourceSpec) -> Schema | None:
-        settings = resolve(source.properties, (Scope.SOURCE,), "file")
+    def _of_file(self, source: SourceSpec, connector: Connector) -> Schema | None:
+        settings = resolve(source.properties, (Scope.SOURCE,), connector.name)
         given = settings.optional_text("path")
         if given is None:
             raise SqlError(f"source {source.name} has no 'path'", "E3004", "add 'path' = 'file'", source.position)
@@ -101,25 +105,15 @@ class Columns:
         if len(found) == 1:
             self._kept[key] = self._new[key] = self._kept[found[0]]
 
-    def _of_topic(self, source: SourceSpec) -> Schema | None:
-        # Imported here: it brings the client, which few applications need.
-        from ferrisstreams.runtime import kafka_settings
-
-        settings = resolve(source.properties, (Scope.SOURCE,), "kafka")
-        topic = kafka_settings.source_topic(settings, source.name)
+    def _of_topic(self, source: SourceSpec, connector: Connector) -> Schema | None:
+        settings = resolve(source.properties, (Scope.SOURCE,), connector.name)
+        topic = topic_of(settings, source.name)
         servers = settings.optional_text("bootstrap.servers") or ""
         key = f"{settings.text('format').lower()} kafka://{servers}/{topic}"
         if not self._topics and key not in self._kept:
             return None
-        identity = JobIdentity("ferris", "infer")
-        timestamps = settings.optional_text("timestamp.format")
-
-        def infer() -> Schema | None:
-            read = kafka_settings.kafka_source_settings(settings, source.name, identity, bounded=True)
-            plain = DecodeSettings(format_of(settings, "source"), header=False, timestamp_format=timestamps)
-            return infer_topic(read, plain)
-
-        return self._found(source, key, infer)
+        context = SourceContext(source.name, settings, self._folder, group=_INFERENCE_GROUP)
+        return self._found(source, key, lambda: infer_topic(context, _decode(settings)))
 
     def _found(self, source: SourceSpec, key: str, infer: Callable[[], Schema | None]) -> Schema | None:
         kept = self._kept.get(key)

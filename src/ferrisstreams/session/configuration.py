@@ -73,16 +73,16 @@ def _of_job(job: OpenJob, overrides: Mapping[str, Property]) -> JobConfiguration
     settings = settings_of_open(job, overrides)
     of_source = list(_settings(settings.source))
     of_sink = list(_settings(Settings({**settings.job.values, **settings.sink.values})))
-    if settings.source_connector == "kafka":
+    if settings.source_connector.messages:
         with placed_at(job.source.position):
             of_source += _of_client(settings.source, "consumer", job.source.name)
-    if settings.sink_connector == "kafka":
+    if settings.sink_connector.messages:
         with placed_at(job.position):
             of_sink += _of_client(settings.job, "producer", job.name)
     return JobConfiguration(
         job.name,
-        SideConfiguration(job.source.name, settings.source_connector, tuple(of_source)),
-        SideConfiguration(job.sink.name, settings.sink_connector, tuple(of_sink)),
+        SideConfiguration(job.source.name, settings.source_connector.name, tuple(of_source)),
+        SideConfiguration(job.sink.name, settings.sink_connector.name, tuple(of_sink)),
     )
 
 
@@ -108,7 +108,7 @@ def _place(prop: Property) -> str:
 
 def _of_client(settings: Settings, side: Side, owner: str) -> Iterator[ShownSetting]:
     # Imported here: jobs between files do without the client.
-    from ferrisstreams.runtime.kafka_settings import all_client_properties
+    from ferrisstreams.connectors.kafka.settings import all_client_properties
 
     given = settings.properties_below(_KAFKA)
     exactly_once = settings.values.get("job.mode", Setting(None)).value != "at_least_once"

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferrisstreams.connectors.compression import compression_of
+from ferrisstreams.connectors.file import file_source_settings
 from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.kafka.producer import properties_beside
+from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
@@ -73,12 +75,12 @@ def _store(builder: JobBuilder, writing: bool = False, target: ReplayTarget | st
         return TopicLetters(properties, topic, TopicJournal(place, faults, writing, to_topic))
 
     def sent() -> TopicJournal:
-        properties = properties_beside(builder.kafka_source_settings().properties)
+        properties = properties_beside(kafka_source_settings(builder.source_context()).properties)
         place = JournalPlace(properties, builder.identity.sent_journal_topic, name, keeps_time)
         return TopicJournal(place, faults, writing and to_topic is not None, to_topic)
 
     in_file = target if isinstance(target, ReplayTarget) else None
-    reads_topic = builder.settings.source_connector == "kafka"
+    reads_topic = builder.settings.source_connector.messages
     path, mark = builder.dead_letter_path(), builder.letter_mark()
     return FileLetters(path, mark, faults, writing, in_file, sent if reads_topic else None)
 
@@ -112,15 +114,15 @@ def _target(application: Application, options: RunOptions, builder: JobBuilder, 
     letters = builder.dead_letter_topic()
     if letters is not None:
         return _target_topic(builder, letters, to)
-    if to is None and builder.settings.source_connector == "kafka":
-        return builder.kafka_source_settings().topic
+    if to is None and builder.settings.source_connector.messages:
+        return kafka_source_settings(builder.source_context()).topic
     path = Path(to).absolute() if to is not None else _source_file(builder)
     _refuse_written(application, options, path)
     if path.exists() and not path.is_file():
         raise _unfit(f"{path} is not a regular file", "give --to another file")
     origin = str(path)
-    if builder.settings.source_connector == "file":
-        origin = builder.file_source_settings().names.name(str(path))
+    if builder.settings.source_connector.files:
+        origin = file_source_settings(builder.source_context()).names.name(str(path))
     return ReplayTarget(path, origin)
 
 
@@ -131,7 +133,7 @@ def _target_topic(builder: JobBuilder, letters: str, to: str | None) -> str:
             f"the source of {builder.plan.name} is not a topic on the cluster of its dead letters",
             "give --to a topic of that cluster",
         )
-    written = [builder.sink_topic()] if builder.settings.sink_connector == "kafka" else []
+    written = [builder.sink_topic()] if builder.settings.sink_connector.messages else []
     if topic in (letters, f"{letters}.journal", *written):
         raise _unfit(f"the topic {topic} is written by the job {builder.plan.name}", "give --to another topic")
     return topic
@@ -140,11 +142,11 @@ def _target_topic(builder: JobBuilder, letters: str, to: str | None) -> str:
 def _source_file(builder: JobBuilder) -> Path:
     """The file of the job's source, when records can be appended to it."""
     connector = builder.settings.source_connector
-    if connector != "file":
+    if not connector.files:
         raise _unfit(
             f"the source of {builder.plan.name} ({connector}) takes no records back", "give --to a file to send them to"
         )
-    settings = builder.file_source_settings()
+    settings = file_source_settings(builder.source_context())
     path = Path(settings.path)
     if not path.exists():
         raise _unfit(
@@ -170,8 +172,8 @@ def _refuse_written(application: Application, options: RunOptions, path: Path) -
     for job in application.plan.jobs:
         with builder_of(application, options, job) as builder:
             written = [builder.dead_letter_path()]
-            if builder.settings.sink_connector == "file":
-                written.append(builder.path(builder.settings.job.optional_text("path"), "sink"))
+            if builder.settings.sink_connector.files:
+                written.append(builder.sink_path())
         if any(os.path.realpath(path) == os.path.realpath(one) for one in written):
             raise _unfit(f"{path} is written by the job {job.name}", "give --to a file that no job writes")
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ferrisstreams.batch import Limit
 from ferrisstreams.clock import SystemClock
 from ferrisstreams.compile.compiler import is_reserved
 from ferrisstreams.connectors.compression import unpacked_name
+from ferrisstreams.connectors.connector import SourceContext
 from ferrisstreams.connectors.file_content import RestartPoint
 from ferrisstreams.connectors.file_settings import FileSourceSettings, open_content, source_paths
 from ferrisstreams.connectors.file_source import FileSource
@@ -22,9 +22,6 @@ from ferrisstreams.formats.sampling import csv_shape, sampled_schema
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Schema
-
-if TYPE_CHECKING:
-    from ferrisstreams.connectors.kafka.source import KafkaSourceSettings
 
 #: The sample: the first records of the first file that has some.
 _SAMPLE = Limit(rows=20_000, bytes=4 * 1024 * 1024)
@@ -103,14 +100,17 @@ def infer_columns(settings: FileSourceSettings, decode: DecodeSettings) -> Schem
     return schema
 
 
-def infer_topic(settings: KafkaSourceSettings, decode: DecodeSettings) -> Schema | None:
+def infer_topic(context: SourceContext, decode: DecodeSettings) -> Schema | None:
     """The columns of the first records of a topic, of a partition that has some; None when there are none.
 
     Nothing is committed. Raises ConnectorError when the topic cannot be read.
     """
+    # Imported here: it brings the client, which few applications need.
+    from ferrisstreams.connectors.kafka.settings import kafka_source_settings
     from ferrisstreams.connectors.kafka.source import KafkaSource
     from ferrisstreams.connectors.kafka.startup import Startup
 
+    settings = kafka_source_settings(context)
     with _bench() as (engine, block):
         source = KafkaSource(replace(settings, startup=Startup(), bounded=True), block, SystemClock())
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import JsonValue, Positions, integer
 from ferrisstreams.compile.compiler import take_plan_apart
+from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.connectors.kafka.startup import parse_startup
 from ferrisstreams.errors import ConfigError
@@ -45,7 +46,7 @@ def _partitions(builder: JobBuilder) -> list[PartitionOffsets]:
         epoch = state.last.epoch if state.last is not None else 0
         known: Positions = state.last.positions if state.last is not None else {}
     outside = committed(builder, epoch)
-    ends = _positions_at(builder, "latest") if builder.settings.source_connector == "kafka" else {}
+    ends = _positions_at(builder, "latest") if builder.settings.source_connector.messages else {}
     return [
         PartitionOffsets(name, position, outside[name].offset if name in outside else None, ends.get(name))
         for name, position in known.items()
@@ -69,7 +70,7 @@ def move(application: Application, options: RunOptions, plan: JobPlan, to: str, 
 
 def _require_movable(builder: JobBuilder) -> None:
     plan = builder.plan
-    if builder.settings.source_connector != "kafka":
+    if not builder.settings.source_connector.messages:
         raise ConfigError(
             f"the positions of {plan.name} cannot be moved: its source is {builder.settings.source_connector}",
             "E3007",
@@ -88,7 +89,8 @@ def _positions_at(builder: JobBuilder, to: str) -> dict[str, int]:
         startup = parse_startup(to)
     except ValueError as error:
         raise ConfigError(f"--to {to}: {error}", "E3002") from None
-    source = KafkaSource(replace(builder.kafka_source_settings(), startup=startup, bounded=False), builder.block)
+    settings = kafka_source_settings(builder.source_context())
+    source = KafkaSource(replace(settings, startup=startup, bounded=False), builder.block)
     try:
         source.open({})
         return {name: integer(position) for name, position in source.reached().items()}

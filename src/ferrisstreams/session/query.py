@@ -15,7 +15,7 @@ from ferrisstreams.connectors.memory import MemorySink, MemorySource
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan, SinkSpec
-from ferrisstreams.runtime.build import Environment
+from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.schema import Column, Schema

@@ -15,10 +15,12 @@ from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.blackhole import BlackholeSink
+from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.errors import InternalError, StateError
 from ferrisstreams.plan.nodes import Emit, JobPlan
-from ferrisstreams.runtime.build import Environment, JobBuilder, StandIns
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.runtime.layout import read_layout
@@ -92,9 +94,9 @@ def _refuse_several_workers(builder: JobBuilder) -> None:
 def _reasons(builder: JobBuilder) -> Iterator[str]:
     """Why a replay would not make the same state."""
     settings, plan = builder.settings, builder.plan
-    if settings.source_connector != "kafka" or builder.transactions() is None:
+    if not settings.source_connector.messages or builder.transactions() is None:
         yield "its epochs are not decided by the Kafka cluster that it reads"
-    elif settings.sink_connector != "kafka":
+    elif not settings.sink_connector.messages:
         yield "its rows are in a file"
     if plan.outside_law:
         yield f"its result depends on {', '.join(plan.outside_law)}"
@@ -106,7 +108,7 @@ def _reasons(builder: JobBuilder) -> Iterator[str]:
         yield "its result depends on when late rows came (late.data.strategy = update)"
     if builder.needs_dead_letters and builder.dead_letter_topic() is None:
         yield "its dead letters are in a file"
-    if settings.source_connector == "kafka" and builder.kafka_source_settings().startup.mode == "latest":
+    if settings.source_connector.messages and kafka_source_settings(builder.source_context()).startup.mode == "latest":
         yield "where it began is not known ('startup' = 'latest')"
 
 
@@ -121,7 +123,7 @@ class _Replay:
     """The job over the topic up to `ends`, with its state in the folder `made` and its outputs held back."""
 
     def __init__(self, builder: JobBuilder, environment: Environment, made: str, ends: Mapping[int, int]) -> None:
-        settings = replace(builder.kafka_source_settings(), bounded=True, ends=ends)
+        settings = replace(kafka_source_settings(builder.source_context()), bounded=True, ends=ends)
         clock = environment.clock
         held_back = StandIns(lambda block: _Replayed(settings, block, clock), BlackholeSink(), BlackholeSink())
         overrides = {**environment.overrides, "state.dir": Property(made, origin="rebuild")}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.connectors.kafka.topics import Topics, require_topic
 from ferrisstreams.errors import ConfigError, ConnectorError, StateError
@@ -56,7 +57,7 @@ def give_back(application: Application, options: RunOptions, job: JobPlan) -> No
 
 def _partitions(builder: JobBuilder) -> int:
     """Those of the job's topic, which is made where the job may."""
-    settings = builder.kafka_source_settings()
+    settings = kafka_source_settings(builder.source_context())
     source = KafkaSource(settings, builder.block, builder.environment.clock)
     try:
         found = source.count_partitions()

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from ferrisstreams.connectors.file import file_source_settings, output_names
 from ferrisstreams.connectors.output_names import OutputNames
 from ferrisstreams.errors import ConfigError, Position
 from ferrisstreams.runtime.build import JobBuilder
-from ferrisstreams.runtime.files import output_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def refuse_shared_outputs(builders: Iterable[JobBuilder]) -> None:
 
 def _outputs(builder: JobBuilder) -> Iterator[_Output]:
     plan, job = builder.plan, builder.settings.job
-    if builder.settings.sink_connector == "file":
+    if builder.settings.sink_connector.files:
         path = str(builder.sink_path())
         names = output_names(job, path)
         if names is not None:
@@ -75,9 +75,9 @@ def _outputs(builder: JobBuilder) -> Iterator[_Output]:
 
 def _source(builder: JobBuilder) -> str | None:
     """The real path, or glob, of what a job reads from files."""
-    if builder.settings.source_connector != "file" or builder.environment.stand_ins is not None:
+    if not builder.settings.source_connector.files or builder.environment.stand_ins is not None:
         return None
-    names = builder.file_source_settings().names
+    names = file_source_settings(builder.source_context()).names
     return _real(names.pattern, names.folder) if names.is_glob else os.path.realpath(names.pattern)
 
 

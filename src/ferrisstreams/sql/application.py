@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from ferrisstreams.config.registry import Scope
-from ferrisstreams.config.resolve import find_key
+from ferrisstreams.config.resolve import find_key, resolve
 from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.duck.engine import Connection, Engine, EngineSettings
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import (
@@ -246,34 +247,27 @@ def _written_source(job: JobPlan, spec: SinkSpec) -> SourceSpec:
     column = job.plan.facts.event_time
     time = EventTime(column) if column is not None else None
     properties = _read_as_source(spec.properties)
-    if job.endless and _connector(properties) == "file":
+    connector = connector_of(spec.properties)
+    if job.endless and connector is not None and connector.follow is not None:
         # What never ends is followed: its reader runs beside it.
-        properties["watch"] = Property(True, spec.position, f"the job {job.name} goes on")
+        properties[connector.follow] = Property(True, spec.position, f"the job {job.name} goes on")
     return SourceSpec(spec.name, job.plan.schema, time, properties, spec.position)
 
 
 def _goes_on(source: SourceSpec) -> bool:
     """Whether more may come of a source, whatever was read of it."""
-    given = {key: str(prop.value).lower() for key, prop in source.properties.items()}
-    match _connector(source.properties):
-        case "kafka":
-            return True
-        case "datagen":
-            return "rows" not in given
-        case "file":
-            return given.get("watch") in ("true", "yes", "on", "1")
-    return False
-
-
-def _connector(properties: Mapping[str, Property]) -> str | None:
-    connector = properties.get(CONNECTOR)
-    return str(connector.value).lower() if connector is not None else None
+    connector = connector_of(source.properties)
+    if connector is None:
+        return False
+    # What is no setting of it is refused when the job's settings are read.
+    known = {name: prop for name, prop in source.properties.items() if find_key(name, connector.name) is not None}
+    return connector.is_endless(resolve(known, (Scope.SOURCE,), connector.name))
 
 
 def _read_as_source(properties: Mapping[str, Property]) -> dict[str, Property]:
     """Of a sink's properties those that its reader needs as well: where the records are, and how they are written."""
-    kind = _connector(properties)
-    keys = {key: find_key(key, kind) for key in properties}
+    connector = connector_of(properties)
+    keys = {key: find_key(key, connector.name if connector is not None else None) for key in properties}
     return {
         name: properties[name]
         for name, key in keys.items()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from ferrisstreams.config.file_formats import FORMAT_BY_ENDING
+from ferrisstreams.config.formats import FORMAT_BY_ENDING
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.compression import unpacked_name
 from ferrisstreams.plan.nodes import SourceSpec

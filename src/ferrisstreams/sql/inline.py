@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import PurePath
 
+from ferrisstreams.config.formats import ALIASES
 from ferrisstreams.config.kinds import DURATION, SIZE
 from ferrisstreams.config.registry import Key
 from ferrisstreams.config.resolve import canonical_name, find_key
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.compression import unpacked_name
+from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.errors import SqlError
 
 CONNECTOR, CONFIG_FILE, FORMAT, PATH, TOPIC = "connector", "config_file", "format", "path", "topic"
@@ -32,7 +34,7 @@ _TYPE_ENDS = ("_source", "_sink", "_source_mmap")
 _UNBUILT_TYPES = ("s3_source", "s3_sink", "database_source", "database_sink", "iceberg_sink")
 
 _JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-_FORMATS = {"jsonl": "json", "jsonlines": "json", "ndjson": "json", "csv_no_header": "csv", "delimited": "csv"}
+
 
 #: The predecessor's keys that are ours by another name, where that is not a name to give today.
 _RENAMED = {
@@ -87,7 +89,7 @@ def modernised(properties: Mapping[str, Property], owners: Owners, topic: str | 
     found: dict[str, Property] = {}
     for owner, own in parts.items():
         modern = _modern(own, is_source=owner is not None, inline=inline)
-        if owner is None and topic is not None and _is_kafka(modern) and TOPIC not in modern:
+        if owner is None and topic is not None and _has_topic(modern) and TOPIC not in modern:
             modern[TOPIC] = Property(topic)
         for key, prop in modern.items():
             _add(found, key if owner is None else f"{owner}.{key}", prop)
@@ -105,7 +107,7 @@ def modernised_file(found: Mapping[str, Property], own: Mapping[str, Property], 
     kind = {CONNECTOR: own[CONNECTOR]} if CONNECTOR in own else {}
     known = {key: prop for key, prop in found.items() if not kind or key.lower() not in (_TYPE, CONNECTOR)}
     merged = {**_modern({**kind, **known}, is_source=is_source, inline=True), **own}
-    if is_source and str(merged[CONNECTOR].value if CONNECTOR in merged else "").lower() == "file":
+    if is_source:
         _default_format(merged)
     return merged
 
@@ -164,7 +166,7 @@ def _modern(properties: Mapping[str, Property], is_source: bool, inline: bool) -
         else:
             for key, value in _translated(written, prop, kind, inline):
                 _add(found, key, value)
-    if inline and is_source and kind == "file" and CONFIG_FILE not in found:
+    if inline and is_source and CONFIG_FILE not in found:
         _default_format(found)
     topic = next((prop for key, prop in properties.items() if key.lower() == _KSQL), None)
     if topic is not None:
@@ -206,9 +208,9 @@ def _translated(written: str, prop: Property, kind: str | None, inline: bool) ->
     if name == FORMAT or (key is not None and key.name == FORMAT):
         format_ = str(prop.value).lower()
         header = [("header", replace(prop, value=False))] if format_ == "csv_no_header" else []
-        return [(FORMAT, replace(prop, value=_FORMATS.get(format_, prop.value))), *header]
+        return [(FORMAT, replace(prop, value=ALIASES.get(format_, prop.value))), *header]
     if key is None:
-        passed = f"kafka.{lower}" if inline and kind == "kafka" and "." in lower else None
+        passed = f"kafka.{lower}" if inline and kind is not None and "." in lower else None
         if passed is not None and find_key(passed, kind) is not None:
             return [(passed, prop)]
         return [(written, prop)]
@@ -238,8 +240,9 @@ def _default_format(found: dict[str, Property]) -> None:
     found[FORMAT] = Property("json" if is_json else "csv", path.position)
 
 
-def _is_kafka(properties: Mapping[str, Property]) -> bool:
-    return CONNECTOR in properties and str(properties[CONNECTOR].value).lower() == "kafka"
+def _has_topic(properties: Mapping[str, Property]) -> bool:
+    connector = connector_of(properties)
+    return connector is not None and find_key(TOPIC, connector.name) is not None
 
 
 def _add(found: dict[str, Property], key: str, prop: Property) -> None:

@@ -103,7 +103,8 @@ class RecordSource:
         return {}
 
     def open(self, positions: Positions) -> None:
-        self.seek(positions)
+        for name in self._next:
+            self._next[name] = integer(positions.get(name, 0))
 
     def poll(self, limit: Limit) -> Fetch | None:
         self._clock.advance_ms(self._cuts.poll_ms)
@@ -172,10 +173,6 @@ class RecordSource:
         total = sum(len(records) for records in self._records.partitions.values())
         return SourceProgress(sum(self._next.values()), total, "rows")
 
-    def seek(self, positions: Positions) -> None:
-        for name in self._next:
-            self._next[name] = integer(positions.get(name, 0))
-
     def commit(self, positions: Positions) -> None:
         pass
 
@@ -188,8 +185,6 @@ class CollectingSink:
 
     It outlives the job that writes to it, as a file does.
     """
-
-    exactly_once = True
 
     def __init__(self) -> None:
         self._payloads: list[Payload] = []

@@ -16,7 +16,7 @@ from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import FerrisError, SqlError
 from ferrisstreams.plan.nodes import Emit, JobPlan
-from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.faults import Crash, CrashAt, Faults, NoFaults
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import parse_application

@@ -231,7 +231,8 @@ def test_header_is_given_for_each_file_also_alone_and_is_no_record(tmp_path: Pat
     while (fetch := source.poll(Limit(1, 10**9))) is not None:
         found.append((fetch.origin, fetch.header, block.read(), fetch.offset))
         position = {fetch.partition: fetch.position}
-        source.seek(position)
+        source.close()
+        source.open(position)
     assert found == [
         ("a.csv", b'id,"na\nme"', b"1,a\r\n", 15),
         ("b.csv", b"name,id", b"", 7),

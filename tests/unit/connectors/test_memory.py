@@ -35,7 +35,7 @@ def test_filling_poll_waits_for_the_limit() -> None:
     source.open({})
     assert source.poll(Limit(2, 10**9, 100, fill=True)) is not None
     assert clock.monotonic_ms() == 100
-    source.seek({})
+    source.open({})
     source.feed(pa.table({"a": [2]}))
     assert source.poll(Limit(2, 10**9, 100, fill=True)) is not None
     assert clock.monotonic_ms() == 100

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ferrisstreams.batch import Limit
+from ferrisstreams.config.batches import SourceKind
 from ferrisstreams.config.registry import Scope
 from ferrisstreams.config.resolve import Settings, resolve
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import ConfigError, Position
-from ferrisstreams.runtime.batching import SourceKind, Strategy, choose_strategy
+from ferrisstreams.runtime.batching import Strategy, choose_strategy
 
 MEGABYTE = 1 << 20
 AT = Position("app.sql", 1, 1)

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ferrisstreams.batch import Payload, Rejected
+from ferrisstreams.connectors.registry import CONNECTORS
 from ferrisstreams.errors import FerrisError
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit, DeadLetters, LetterContext, failing_ordinals, letter
 from ferrisstreams.testing.doubles import CollectingSink
 
-CONTEXT = LetterContext("app.job", "3", "file")
+CONTEXT = LetterContext("app.job", "3", CONNECTORS["file"])
 
 
 def rejected(row: int, value: bytes | None = b"{") -> Rejected:

@@ -13,7 +13,7 @@ import pytest
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import ConnectorError, FatalConnectorError, RowError, TransientError
-from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.runtime.watched import watched

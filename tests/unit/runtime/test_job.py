@@ -10,7 +10,7 @@ import pytest
 
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.errors import FatalConnectorError, FencedError, StateError, TransientError, UnknownOutcomeError
-from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.faults import FAULT_POINTS, RAISED, TRANSACTION_POINTS, Crash, CrashAt, Faults, RaiseAt
 from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.job import Job, JobResult

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ferrisstreams.plan.identity import differences, identity_of
-from ferrisstreams.runtime.build import Environment, JobBuilder
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.state_identity import source_facts
 from ferrisstreams.sql.application import parse_application
 

@@ -12,7 +12,7 @@ from ferrisstreams.clock import ManualClock
 from ferrisstreams.compile.results import Jump
 from ferrisstreams.config.values import Property
 from ferrisstreams.operators.windows import NEVER_US
-from ferrisstreams.runtime.build import Environment, StandIns
+from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.runtime.watermarks import SILENCE_TOLD_MS, Silence, Watermarks

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ferrisstreams.batch import Rejected
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
+from ferrisstreams.connectors.registry import CONNECTORS
 from ferrisstreams.errors import StateError
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext
 from ferrisstreams.runtime.faults import REPLAY_POINTS, Crash, CrashAt, Faults, NoFaults
@@ -25,7 +26,7 @@ from ferrisstreams.session.dlq_filter import LetterFilter
 from ferrisstreams.session.dlq_journal import Journal
 from ferrisstreams.session.dlq_letters import LetterState
 
-CONTEXT = LetterContext(job="app.job", version="", connector="file")
+CONTEXT = LetterContext(job="app.job", version="", connector=CONNECTORS["file"])
 ALL = LetterFilter()
 
 

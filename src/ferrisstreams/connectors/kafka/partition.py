@@ -64,10 +64,3 @@ class PartitionRead:
         """Whether an endless read has as good as all of a partition that ends at `high`: the client tells the end only
         when a fetch comes back empty."""
         return self.end is None and self.taken + _MARK_OFFSETS >= high
-
-    def seek(self, position: int | None) -> None:
-        """Read from there on; None: from where the read began."""
-        self.position = self.taken = position if position is not None else self.start
-        self.at_end = self.stopped = False
-        self.eof = -1
-        self.done = self.end is not None and self.position >= self.end

@@ -22,8 +22,6 @@ class KafkaSink:
     key where the topic is compacted.
     """
 
-    exactly_once = False
-
     def __init__(self, producer: KafkaProducer, topic: str) -> None:
         self._producer = producer
         self._topic = topic

@@ -202,14 +202,6 @@ class KafkaSource:
         whole = max(done, total) if self._settings.bounded else None
         return SourceProgress(done, whole, "offsets", lag, self._statistics.figures())
 
-    def seek(self, positions: Positions) -> None:
-        consumer = self._opened
-        for number, partition in self._partitions.items():
-            position = positions.get(self._name(number))
-            partition.seek(int(str(position)) if position is not None else None)
-        self._buffer.clear()
-        self._assign(consumer)
-
     def commit(self, positions: Positions) -> None:
         offsets = [
             TopicPartition(self._settings.topic, number, int(str(positions[name])))

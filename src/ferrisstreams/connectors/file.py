@@ -1,55 +1,88 @@
-"""From a job's settings to those of its files: how a source's are read, and how a sink's can be read again."""
+"""The file connector: how the files of a source are read, and how those of a sink are written and read again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import replace
+from glob import has_magic
+from pathlib import Path
 
-from ferrisstreams.clock import Clock
+from ferrisstreams.batch import JsonValue
+from ferrisstreams.config.batches import SourceKind
+from ferrisstreams.config.formats import format_of
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.connectors.base import Sink
 from ferrisstreams.connectors.compression import compression_of
+from ferrisstreams.connectors.connector import Connector, SinkContext, SourceContext
 from ferrisstreams.connectors.file_content import ENCODINGS, Encoding
 from ferrisstreams.connectors.file_settings import FileSourceSettings, framing_of
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
+from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.connectors.output_names import OutputNames, is_pattern
 from ferrisstreams.connectors.rotating_sink import RotatingSink, RotatingSinkSettings, Rotation
-from ferrisstreams.errors import ConfigError
-from ferrisstreams.formats.settings import FormatName
-
-#: The names of formats, the predecessor's among them.
-_FORMATS: dict[str, FormatName] = {
-    "json": "json",
-    "jsonl": "json",
-    "jsonlines": "json",
-    "ndjson": "json",
-    "json_array": "json",
-    "csv": "csv",
-    "csv_no_header": "csv",
-}
+from ferrisstreams.errors import ConfigError, placed_at
+from ferrisstreams.memory_file import MemoryFile
 
 
-def format_of(settings: Settings, kind: str) -> FormatName:
-    """The format of a source or a sink. Raises ConfigError E3002."""
-    name = settings.text("format").lower()
-    known = [known for known in ("json", "json_array", "csv") if kind == "source" or known != "json_array"]
-    if name not in _FORMATS or (name == "json_array" and kind != "source"):
-        hint = f"one of {', '.join(known)}"
-        if name == "json_array":
-            hint = "a sink writes JSON lines: 'format' = 'json'"
-        prop = settings.property("format")
-        position = prop.position if prop else None
-        raise ConfigError(f"unknown format '{name}' of a {kind}", "E3002", hint, position)
-    return _FORMATS[name]
+class FileConnector(Connector):
+    """A stream is a file, or files whose names fit a pattern."""
+
+    name = "file"
+    reads = True
+    writes = True
+    files = True
+    follow = "watch"
+
+    def source(self, context: SourceContext, block: MemoryFile) -> FileSource:
+        return FileSource(file_source_settings(context), block, context.clock)
+
+    def data(self, context: SourceContext) -> dict[str, JsonValue]:
+        path = _place(context.settings.text("path"), context.folder)
+        watched = context.settings.flag("watch") and has_magic(path)
+        return {"path": path, **({"watch": True} if watched else {})}
+
+    def is_endless(self, settings: Settings) -> bool:
+        return settings.flag("watch")
+
+    def source_kind(self, settings: Settings) -> SourceKind:
+        return "other" if settings.flag("watch") else "bounded file"
+
+    def sink(self, context: SinkContext) -> Sink:
+        return file_sink(context)
+
+
+def absolute(folder: Path, written: str | None, owner: str) -> Path:
+    """A path of the application in `folder`, absolute. Raises ConfigError E3004 where `owner` has none."""
+    if written is None:
+        raise ConfigError(f"{owner} has no 'path'", "E3004", "add 'path' = 'file'")
+    return (folder / written.removeprefix("file://")).absolute()
+
+
+def _place(written: str, folder: Path) -> str:
+    """A path as the application means it: relative to its folder, where it lies below it or is written so."""
+    path, whole = os.path.normpath(written.removeprefix("file://")), os.path.abspath(folder)
+    return os.path.relpath(path, whole) if os.path.isabs(path) and Path(path).is_relative_to(whole) else path
 
 
 def has_header(settings: Settings) -> bool:
-    """Whether a CSV file begins with the names of its columns."""
-    return settings.text("format").lower() == "csv" and settings.flag("header")
+    """Whether a CSV file begins with the names of its columns; a message has none."""
+    return settings.has("header") and settings.text("format").lower() == "csv" and settings.flag("header")
 
 
 def encoding_of(settings: Settings) -> Encoding:
+    """That of a file; messages are in UTF-8."""
+    if not settings.has("encoding"):
+        return "utf-8"
     name = settings.text("encoding")
     return next(encoding for encoding in ENCODINGS if encoding.replace("-", "_") == name)
+
+
+def file_source_settings(context: SourceContext) -> FileSourceSettings:
+    """Of a source of files. Raises ConfigError."""
+    settings = context.settings
+    with placed_at(context.position):
+        path = absolute(context.folder, settings.optional_text("path"), f"source {context.name}")
+        return replace(source_files(settings, str(path)), while_open=context.while_open)
 
 
 def source_files(settings: Settings, path: str) -> FileSourceSettings:
@@ -108,32 +141,31 @@ def sink_files(settings: Settings, path: str) -> FileSourceSettings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SinkPlace:
-    """Where a sink writes: `path` is absolute, `header` begins a file."""
-
-    path: str
-    header: bytes
-    overwrite: bool
-
-
-def file_sink(settings: Settings, place: SinkPlace, clock: Clock) -> Sink:
+def file_sink(context: SinkContext) -> Sink:
     """One file, or one after another. Raises ConfigError for a path that does not go with the rotation."""
+    settings, header = context.settings, context.header
     format_of(settings, "sink")
-    compression = compression_of(place.path, settings.optional_text("compression"))
-    append = settings.flag("append")
-    names = output_names(settings, place.path)
+    path = str(sink_path(context))
+    compression = compression_of(path, settings.optional_text("compression"))
+    append, overwrite = settings.flag("append"), context.overwrite
+    names = output_names(settings, path)
     if names is None:
-        return FileSink(FileSinkSettings(place.path, append, place.overwrite, place.header, compression))
+        return FileSink(FileSinkSettings(path, append, overwrite, header, compression))
     rotation = Rotation(
         settings.optional_integer("rotate.rows"),
         settings.optional_integer("rotate.bytes"),
         settings.optional_number("rotate.interval"),
     )
-    framing = framing_of(sink_files(settings, place.path))
+    framing = framing_of(sink_files(settings, path))
     return RotatingSink(
-        RotatingSinkSettings(names, framing, rotation, append, place.overwrite, place.header, compression), clock
+        RotatingSinkSettings(names, framing, rotation, append, overwrite, header, compression), context.clock
     )
+
+
+def sink_path(context: SinkContext) -> Path:
+    """The file of a sink, or the pattern of its files."""
+    with placed_at(context.position):
+        return absolute(context.folder, context.settings.optional_text("path"), f"sink {context.name}")
 
 
 def output_names(settings: Settings, path: str) -> OutputNames | None:

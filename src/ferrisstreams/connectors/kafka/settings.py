@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
+from ferrisstreams.config.batches import meant_strategy
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.config.values import Property
+from ferrisstreams.connectors.connector import SourceContext
 from ferrisstreams.connectors.kafka import producer, source
 from ferrisstreams.connectors.kafka.client import ClientProperty, Side, check_properties, merged, texts
-from ferrisstreams.connectors.kafka.share import WHOLE, Share
+from ferrisstreams.connectors.kafka.connector import topic_of
+from ferrisstreams.connectors.kafka.share import WHOLE
 from ferrisstreams.connectors.kafka.startup import Startup, parse_startup
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings
-from ferrisstreams.errors import ConfigError
-from ferrisstreams.runtime.batching import meant_strategy
-from ferrisstreams.runtime.identity import JobIdentity
-from ferrisstreams.runtime.settings import JobSettings
+from ferrisstreams.errors import ConfigError, Position, placed_at
 
 #: What a batch strategy suggests beside what is suggested always: batches that must be quick are sent at once.
 _QUICK: Mapping[Side, Mapping[str, str]] = {
@@ -48,14 +48,6 @@ _FILLS: Mapping[str, Mapping[str, _Steered]] = {
 
 #: Other names of properties that delivery needs, as librdkafka knows them.
 _ALIASES = {"request.required.acks": "acks"}
-
-
-@dataclass(frozen=True, slots=True)
-class SourceTopic:
-    """The topic that a job reads, and the share of it that one of its workers reads."""
-
-    topic: str
-    share: Share
 
 
 def client_properties(settings: Settings, side: Side, owner: str, strict: bool = True) -> dict[str, ClientProperty]:
@@ -110,85 +102,86 @@ def _text(value: float, steered: _Steered) -> str:
     return str(int(bounded)) if bounded == int(bounded) else str(bounded)
 
 
-def source_topic(settings: Settings, name: str) -> str:
-    """The topic of the stream `name`."""
-    return settings.optional_text("topic") or name
+def kafka_source_settings(context: SourceContext) -> source.KafkaSourceSettings:
+    """Raises ConfigError."""
+    settings = context.settings
+    with placed_at(context.position):
+        return source.KafkaSourceSettings(
+            topic=topic_of(settings, context.name),
+            properties=texts(client_properties(settings, "consumer", f"source {context.name}")),
+            group=settings.optional_text("group.id") or context.group,
+            startup=_startup(settings.property("startup")),
+            bounded=context.once,
+            create=new_topic(settings),
+            record_bytes_max=settings.integer("max.record.bytes"),
+            timestamps=context.timestamps,
+            share=context.share,
+            partitions=context.partitions,
+        )
 
 
-def kafka_source_settings(
-    settings: Settings,
-    name: str,
-    identity: JobIdentity,
-    bounded: bool,
-    share: Share = WHOLE,
-    partitions: int | None = None,
-) -> source.KafkaSourceSettings:
-    """Of a Kafka source; `name` is the stream's, `partitions` those that the topic must keep. Raises ConfigError."""
-    return source.KafkaSourceSettings(
-        topic=source_topic(settings, name),
-        properties=texts(client_properties(settings, "consumer", f"source {name}")),
-        group=settings.optional_text("group.id") or identity.group,
-        startup=_startup(settings.property("startup")),
-        bounded=bounded,
-        create=new_topic(settings),
-        record_bytes_max=settings.integer("max.record.bytes"),
-        share=share,
-        partitions=partitions,
-    )
+@dataclass(frozen=True, slots=True)
+class ProducerContext:
+    """What a job writes to topics: its rows to `topic`, the stream `name`, its dead letters to `letters` (None: they go
+    elsewhere).
+
+    `settings` are those of sink and job, `read` is the topic that the job reads, if it reads one.
+    """
+
+    name: str
+    settings: Settings
+    position: Position | None
+    topic: str | None
+    letters: str | None
+    read: SourceContext | None
+    group: str
+    transactional_id: str
 
 
-def kafka_producer_settings(
-    settings: JobSettings,
-    name: str,
-    identity: JobIdentity,
-    topics: Mapping[str, NewTopicSettings | None],
-    read: SourceTopic | None,
-) -> producer.KafkaProducerSettings:
-    """Of the job's producer; `name` is the sink's stream, `topics` what is written, `read` what is read.
+def producer_settings(context: ProducerContext) -> producer.KafkaProducerSettings:
+    """Of the job's one producer. Where dead letters alone go to a topic, it is on the cluster of the source.
 
     Raises ConfigError.
     """
-    job, given = settings.job, settings.source
-    exactly_once = job.optional_text("job.mode") != "at_least_once"
-    properties = client_properties(job, "producer", f"sink {name}", exactly_once)
-    _require_timeout(job)
-    share = read.share if read is not None else WHOLE
-    own_group = given.optional_text("group.id") if settings.source_connector == "kafka" else None
-    source_topic = read.topic if read and _same_cluster(given, properties["bootstrap.servers"].value) else None
-    _refuse_own(topics, source_topic)
+    settings, read = context.settings, context.read
+    topics: dict[str, NewTopicSettings | None] = {}
+    source_topic = topic_of(read.settings, read.name) if read is not None else None
+    exactly_once = settings.optional_text("job.mode") != "at_least_once"
+    with placed_at(context.position if context.topic is not None or read is None else read.position):
+        if context.topic is not None:
+            written = client_properties(settings, "producer", f"sink {context.name}", exactly_once)
+            _require_timeout(settings)
+            topics[context.topic] = new_topic(settings)
+            if read is not None and not _same_cluster(read.settings, written["bootstrap.servers"].value):
+                source_topic = None
+            properties = texts(written)
+        else:
+            assert read is not None, "nothing of the job is in a topic"
+            reader = client_properties(read.settings, "consumer", f"source {read.name}")
+            properties = producer.properties_beside(texts(reader))
+        if context.letters is not None:
+            _refuse_rows(context.letters, topics)
+            topics[context.letters] = NewTopicSettings()
+        _refuse_own(topics, source_topic)
+    own_group = read.settings.optional_text("group.id") if read is not None else None
     return producer.KafkaProducerSettings(
-        properties=texts(properties),
+        properties=properties,
         topics=topics,
-        group=own_group or identity.group,
-        transactional_id=identity.transactional_id(share) if exactly_once else None,
+        group=own_group or context.group,
+        transactional_id=context.transactional_id if exactly_once else None,
         source_topic=source_topic,
-        share=share,
+        share=read.share if read is not None else WHOLE,
+        letters=context.letters,
     )
 
 
-def letter_producer_settings(
-    settings: JobSettings,
-    name: str,
-    identity: JobIdentity,
-    topic: str,
-    read: SourceTopic,
-) -> producer.KafkaProducerSettings:
-    """Of a job whose dead letters alone are in a topic, `topic`, on the cluster of its source, the stream `name`.
-
-    Raises ConfigError.
-    """
-    given = settings.source
-    reader = texts(client_properties(given, "consumer", f"source {name}"))
-    exactly_once = settings.job.optional_text("job.mode") != "at_least_once"
-    _refuse_own([topic], read.topic)
-    return producer.KafkaProducerSettings(
-        properties=producer.properties_beside(reader),
-        topics={topic: NewTopicSettings()},
-        group=given.optional_text("group.id") or identity.group,
-        transactional_id=identity.transactional_id(read.share) if exactly_once else None,
-        source_topic=read.topic,
-        share=read.share,
-    )
+def _refuse_rows(letters: str, rows: Container[str]) -> None:
+    if letters in rows:
+        raise ConfigError(
+            f"'dlq.topic' = '{letters}' is the topic of the results: readers would take letters for rows",
+            "E3010",
+            "give dead letters a topic of their own",
+        )
 
 
 def _refuse_own(topics: Container[str], source_topic: str | None) -> None:

@@ -1,13 +1,21 @@
-"""What the name of a file says of its format, and which settings belong to which format."""
+"""The names of formats, what the name of a file says of its format, and which settings belong to which format."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ferrisstreams.config.registry import KEYS
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import ConfigError
 
+if TYPE_CHECKING:
+    from ferrisstreams.config.resolve import Settings
+
+FormatName: TypeAlias = Literal["json", "csv", "arrow", "datagen"]
+
+#: Other names of formats, which people bring from elsewhere.
+ALIASES = {"jsonl": "json", "jsonlines": "json", "ndjson": "json", "csv_no_header": "csv", "delimited": "csv"}
 #: The format of a file by the end of its name; in lower case.
 FORMAT_BY_ENDING = {".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}
 #: Endings of formats that nothing here reads or writes.
@@ -54,3 +62,21 @@ def refuse_of_other_format(form: str, given: Mapping[str, Property]) -> None:
                 f"add 'format' = '{key.formats[0]}', or leave '{key.name}' out",
                 prop.position,
             )
+
+
+def format_of(settings: Settings, side: str) -> FormatName:
+    """The format of a source or a sink, whose records are bytes. Raises ConfigError E3002."""
+    written = settings.text("format").lower()
+    match ALIASES.get(written, written):
+        case "json":
+            return "json"
+        case "csv":
+            return "csv"
+        case "json_array" if side == "source":
+            return "json"
+        case "json_array":
+            hint = "a sink writes JSON lines: 'format' = 'json'"
+        case _:
+            hint = f"one of json, {'json_array, ' if side == 'source' else ''}csv"
+    prop = settings.property("format")
+    raise ConfigError(f"unknown format '{written}' of a {side}", "E3002", hint, prop.position if prop else None)

@@ -7,8 +7,8 @@ import pytest
 from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.connectors.kafka import producer, source
 from ferrisstreams.connectors.kafka.client import ClientProperty
+from ferrisstreams.connectors.kafka.settings import client_properties
 from ferrisstreams.errors import ConfigError
-from ferrisstreams.runtime.kafka_settings import client_properties
 from ferrisstreams.runtime.settings import JobSettings, settings_of
 from ferrisstreams.session.application import Application
 from ferrisstreams.sql.application import parse_application
