@@ -74,7 +74,7 @@ def default_text(key: Key) -> str:
 def key_row(key: Key) -> str:
     owner = " and ".join(scope.value for scope in key.scopes)
     owner += f" ({', '.join(key.connectors)})" if key.connectors else ""
-    others = ", ".join(f"`{name}`" for name in key.other_names)
+    others = ", ".join(f"`{name}`" for name in key.aliases)
     aliases = f" Also written {others}." if others else ""
     return f"| `{key.name}` | {owner} | {key.kind.name} | {default_text(key)} | {key.sentence}{aliases} |"
 

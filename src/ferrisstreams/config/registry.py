@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from ferrisstreams.config.aliases import ALIASES
 from ferrisstreams.config.kinds import (
     ANY_TEXT,
     CHARACTER,
@@ -38,8 +37,9 @@ class Key:
 
     `connectors` narrows it to some connectors, `formats` to some formats, `per_side` lets it also stand as
     `source.<key>` of a job, `of_sink` as `sink.<key>`; a name (or an alias) that ends in `*` stands for any name with
-    that beginning. An exact name goes before one with a `*`. `overrides_both`: where it may stand on both sides,
-    `--set` means both, and not the source alone.
+    that beginning. An exact name goes before one with a `*`. `aliases` are names that people bring from elsewhere;
+    `ferris fmt` writes `name`. `overrides_both`: where it may stand on both sides, `--set` means both, and not the
+    source alone.
     """
 
     name: str
@@ -52,11 +52,6 @@ class Key:
     of_sink: bool = False
     formats: tuple[str, ...] = ()
     overrides_both: bool = False
-
-    @property
-    def other_names(self) -> tuple[str, ...]:
-        """All names that are not `name`."""
-        return self.aliases + ALIASES.get(self.name, ())
 
     @property
     def per_side(self) -> bool:
@@ -85,7 +80,7 @@ CONNECTOR_KEYS = (
     Key("header", FLAG, True, _SIDES, "CSV: the first line of a file names the columns.", ("file", "stdout"),
         ("has_headers", "csv_has_header"), formats=("csv",)),
     Key("delimiter", CHARACTER, ",", _SIDES, "CSV: the field delimiter.", ("file", "kafka", "stdout"),
-        ("csv_delimiter",), formats=("csv",), overrides_both=True),
+        ("csv_delimiter", "value_delimiter"), formats=("csv",), overrides_both=True),
     Key("quote", CHARACTER, '"', _SIDES, "CSV: the quote character.", ("file", "kafka", "stdout"),
         formats=("csv",), overrides_both=True),
     Key("nulls", ANY_TEXT, "", _SIDES, "CSV: the unquoted text that means NULL.", ("file", "kafka", "stdout"),
@@ -133,7 +128,8 @@ CONNECTOR_KEYS = (
 )  # fmt: skip
 
 TIME_KEYS = (
-    Key("event.time.field", TEXT, None, _SOURCE, "The column that holds the event time."),
+    Key("event.time.field", TEXT, None, _SOURCE, "The column that holds the event time.",
+        aliases=("timestamp",)),
     Key("event.time.format", TEXT, None, _SOURCE, "How the event time is written: iso8601, epoch_seconds, "
         "epoch_millis, epoch_micros or a strptime pattern. Default: ISO 8601 text."),
     Key("timestamp.format", TEXT, None, _SOURCE, "The same for all TIMESTAMP columns."),
@@ -151,29 +147,46 @@ TIME_KEYS = (
         "counted, counted and kept as dead letters, or windows emitted again within the allowed lateness."),
 )  # fmt: skip
 
+#: A key of the batch may also stand under `sink.batch.`: a job has one batching, which is written with its sink. Where
+#: the source has its own, the sink's says how the sink fills its batches.
 BATCH_KEYS = (
-    Key("batch.enable", FLAG, True, _TIMED, "false: one row a batch."),
+    Key("batch.enable", FLAG, True, _TIMED, "false: one row a batch.",
+        aliases=("sink.batch.enable",)),
     Key("batch.strategy", choice("fixed_size", "time_window", "adaptive_size", "memory_based", "low_latency",
         fixedsize="fixed_size", timewindow="time_window", adaptivesize="adaptive_size", memorybased="memory_based",
         lowlatency="low_latency", count_based="fixed_size", time_based="time_window"), None,
         _TIMED, "What ends a batch. Default: the one that has the given keys; memory_based for bounded files and "
-        "topics, fixed_size elsewhere."),
-    Key("batch.size", integer(1), 10_000, _TIMED, "fixed_size: rows in a batch."),
+        "topics, fixed_size elsewhere.",
+        aliases=("sink.batch.strategy",)),
+    Key("batch.size", integer(1), 10_000, _TIMED, "fixed_size: rows in a batch.",
+        aliases=("sink.batch.size", "max_batch_size")),
     Key("batch.timeout", DURATION, 100.0, _TIMED, "fixed_size, adaptive_size, memory_based: the longest wait. Default "
-        "of a topic whose strategy is not named: 10ms."),
-    Key("batch.window", DURATION, 100.0, _TIMED, "time_window: how long a batch collects."),
-    Key("batch.max_size", integer(1), None, _TIMED, "Rows in a batch at most. Default: 100,000; low_latency 500."),
-    Key("batch.min_size", integer(1), 100, _TIMED, "adaptive_size: rows in a batch at least."),
-    Key("batch.target_latency", DURATION, 50.0, _TIMED, "adaptive_size: how long a batch should take."),
+        "of a topic whose strategy is not named: 10ms.",
+        aliases=("sink.batch.timeout", "batch_timeout")),
+    Key("batch.window", DURATION, 100.0, _TIMED, "time_window: how long a batch collects.",
+        aliases=("sink.batch.window",)),
+    Key("batch.max_size", integer(1), None, _TIMED, "Rows in a batch at most. Default: 100,000; low_latency 500.",
+        aliases=(
+            "sink.batch.max_size", "batch.adaptive_max_size", "sink.batch.adaptive_max_size",
+            "batch.low_latency_max_size", "sink.batch.low_latency_max_size",
+        )),
+    Key("batch.min_size", integer(1), 100, _TIMED, "adaptive_size: rows in a batch at least.",
+        aliases=("sink.batch.min_size",)),
+    Key("batch.target_latency", DURATION, 50.0, _TIMED, "adaptive_size: how long a batch should take.",
+        aliases=("sink.batch.target_latency",)),
     Key("batch.memory_size", SIZE, None, _TIMED, "memory_based: bytes in a batch. Default: 4MB; 6MB as the default "
-        "strategy of bounded files whose job keeps state."),
-    Key("batch.wait", DURATION, 1.0, _TIMED, "low_latency: the wait after the first row."),
-    Key("batch.eager", FLAG, True, _TIMED, "low_latency: take at once what is there."),
+        "strategy of bounded files whose job keeps state.",
+        aliases=("sink.batch.memory_size",)),
+    Key("batch.wait", DURATION, 1.0, _TIMED, "low_latency: the wait after the first row.",
+        aliases=("sink.batch.wait", "batch.low_latency_wait", "sink.batch.low_latency_wait", "batch.max_wait_time")),
+    Key("batch.eager", FLAG, True, _TIMED, "low_latency: take at once what is there.",
+        aliases=("sink.batch.eager", "batch.eager_processing", "sink.batch.eager_processing")),
 )  # fmt: skip
 
 JOB_KEYS = (
     Key("job.mode", choice("exactly_once", "at_least_once", transactional="exactly_once", simple="at_least_once"), None,
-        _JOB, "Delivery. Default: exactly_once where the sink can take back what it wrote."),
+        _JOB, "Delivery. Default: exactly_once where the sink can take back what it wrote.",
+        aliases=("mode",)),
     Key("commit.policy", choice("per_record", "per_batch", "hybrid"), "hybrid", _JOB, "When an epoch ends: after each "
         "row, after each batch, or when the source has nothing more queued and at the interval at the latest."),
     Key("commit.interval", DURATION, 1_000.0, _JOB, "hybrid: the longest epoch."),
@@ -200,9 +213,11 @@ JOB_KEYS = (
 FAILURE_KEYS = (
     Key("failure_strategy", choice("log_and_continue", "send_to_dlq", "fail_batch", "retry_with_backoff",
         send_to_d_l_q="send_to_dlq", sendtodlq="send_to_dlq", send_to_dlq="send_to_dlq"),
-        "log_and_continue", _TIMED, "What becomes of a row that fails.", of_sink=True),
+        "log_and_continue", _TIMED, "What becomes of a row that fails.", of_sink=True,
+        aliases=("failure.strategy",)),
     Key("max_retries", integer(0, 1000), 3, _TIMED, "How often the job tries again when an outside system has failed; "
-        "retry_with_backoff: how often a failing row is tried again.", of_sink=True),
+        "retry_with_backoff: how often a failing row is tried again.", of_sink=True,
+        aliases=("retry.attempts",)),
     Key("retry_backoff", DURATION, 1_000.0, _TIMED, "The first wait before something is tried again, doubled each "
         "time; a part of it, drawn by chance, is waited.", of_sink=True),
     Key("retry_backoff.max", DURATION, 60_000.0, _TIMED, "The longest such wait.", of_sink=True),

@@ -136,7 +136,7 @@ def canonical_name(written: str, connector: str | None = None) -> str | None:
 
 
 def _is_called(key: Key, name: str) -> bool:
-    exact = name == key.name or name in key.other_names or is_per_side(key, name)
+    exact = name == key.name or name in key.aliases or is_per_side(key, name)
     return exact or rest_of(name, key) is not None
 
 
@@ -170,7 +170,7 @@ def _find(
 
 def rest_of(written: str, key: Key) -> str | None:
     """What stands for the `*` of a key's name, or of one of its aliases; None when the name is another."""
-    for pattern in (key.name, *key.other_names):
+    for pattern in (key.name, *key.aliases):
         if pattern.endswith("*") and written.lower().startswith(pattern[:-1]) and len(written) >= len(pattern):
             return written[len(pattern) - 1 :]
     return None
