@@ -15,6 +15,7 @@ import pytest
 
 from ferrisstreams.batch import Limit
 from ferrisstreams.clock import ManualClock
+from ferrisstreams.connectors.file import file_source_settings
 from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.memory_file import MemoryFile
@@ -195,7 +196,7 @@ def test_position_of_a_state_of_before_is_recognised_in_a_moved_folder(tmp_path:
     application = Application.read(project / "app" / "app.sql")
     block = MemoryFile()
     with builder_of(application, RunOptions(), application.plan.jobs[0]) as builder:
-        source = FileSource(builder.file_source_settings(), block, ManualClock())
+        source = FileSource(file_source_settings(builder.source_context()), block, ManualClock())
     source.check(positions, {})
     source.open(positions)
     fetch = source.poll(Limit(100, 10**9))
