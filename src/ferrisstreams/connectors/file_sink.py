@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ferrisstreams.batch import JsonValue, Payload, Rejected
+from ferrisstreams.batch import JsonValue, Payload, Rejected, integer
 from ferrisstreams.connectors.compression import Compression
 from ferrisstreams.connectors.output_claim import OutputClaim, claim_path
 from ferrisstreams.connectors.output_file import (
@@ -149,7 +149,7 @@ class FileSink:
         """Of the mark. Raises StateError where it is not that of this file, or of rows with other columns."""
         extent, settings = _extent(mark), self._settings
         assert isinstance(mark, dict)
-        self._first = int(str(mark.get("found", 0)))
+        self._first = integer(mark.get("found", 0))
         header = settings.header.decode()
         kept = str(mark.get("header", header))
         lengths = [len(packed(each.encode(), settings.compression)) for each in (kept, header)]

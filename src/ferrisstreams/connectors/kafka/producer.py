@@ -15,7 +15,7 @@ from threading import Thread
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from ferrisstreams.batch import Headers, Positions
+from ferrisstreams.batch import Headers, Positions, integer
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.connectors.base import ClientFigures, CommittedOffset
 from ferrisstreams.connectors.kafka.client import QUIET, STATISTICS_INTERVAL_MS, ClientReports
@@ -315,7 +315,7 @@ class KafkaProducer:
         if self._settings.source_topic is None:
             shown = {self._stand_in: epoch}
         else:
-            shown = {name: int(str(position)) for name, position in positions.items()}
+            shown = {name: integer(position) for name, position in positions.items()}
         offsets = [_partition(name, offset, token) for name, offset in shown.items()]
         group = self._reader.consumer_group_metadata()
         if self._reports.all_down:

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ferrisstreams.batch import Fetch, Limit, Positions
+from ferrisstreams.batch import Fetch, Limit, Positions, integer
 from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.connectors.base import Identities, SourceProgress
 from ferrisstreams.connectors.kafka.buffer import Buffer
@@ -204,7 +204,7 @@ class KafkaSource:
 
     def commit(self, positions: Positions) -> None:
         offsets = [
-            TopicPartition(self._settings.topic, number, int(str(positions[name])))
+            TopicPartition(self._settings.topic, number, integer(positions[name]))
             for number in self._partitions
             if (name := self._name(number)) in positions
         ]
@@ -287,7 +287,7 @@ class KafkaSource:
         low, high = self._watermarks(consumer, number)
         given = positions.get(self._name(number))
         if given is not None:
-            start = int(str(given))
+            start = integer(given)
             self._require_held(number, start, low, high)
         elif positions:
             start = low  # The topic has grown: a new partition begins at its beginning.
