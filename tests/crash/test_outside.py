@@ -148,7 +148,7 @@ def test_permission_lost_in_the_middle_fails_the_job_and_given_again_it_goes_on(
     job = ended(process)
     assert (job["state"], job["error"]["code"]) == ("failed", "E4001")
     assert "no permission" in job["error"]["message"]
-    assert "right to read" in job["error"]["hint"]
+    assert "permission to read" in job["error"]["hint"]
     second.chmod(0o644)
     process = place.start()
     place.wait_for_output(process, output_size(ROWS + 10))
