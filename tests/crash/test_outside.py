@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ferrisstreams.connectors.output_claim import final_length
 from tests.processes import REAL
 
 ROWS = 12_000
@@ -86,9 +87,10 @@ class Place:
         return subprocess.run([*REAL, "audit", "app.sql"], cwd=self.folder, capture_output=True, check=False).returncode
 
     def wait_for_output(self, process: subprocess.Popen[str], size: int) -> None:
+        """Until so many bytes are final."""
         path = self.folder / "out" / "out.jsonl"
         for _ in range(600):
-            if path.exists() and path.stat().st_size >= size:
+            if (final_length(str(path)) or 0) >= size:
                 return
             try:
                 process.wait(0.05)
