@@ -22,7 +22,7 @@ def test_file_is_rewritten_once(ferris: Ferris) -> None:
     assert file.read_text("utf-8") == FINE
     assert file.stat().st_mode & 0o777 == 0o640
     second = ferris("fmt", "app.sql")
-    assert (second.code, second.out, second.err) == (0, "", "0 changed, 1 as they should be\n")
+    assert (second.code, second.out, second.err) == (0, "", "0 changed, 1 already formatted\n")
     assert os.listdir(ferris.folder) == ["app.sql"]
 
 
@@ -55,7 +55,7 @@ def test_folder_is_all_its_files_and_a_wrong_one_stops_no_other(ferris: Ferris) 
     assert ran.code == 1
     assert ran.out.splitlines() == ["changed a.sql", f"changed {Path('in/c.sql')}"]
     assert "in/b.sql:1:1: no statement begins with 'SELEC' [E1001]" in ran.err
-    assert ran.err.endswith("2 changed, 0 as they should be, 1 wrong\n")
+    assert ran.err.endswith("2 changed, 0 already formatted, 1 wrong\n")
     assert (ferris.folder / "d.txt").read_text("utf-8") == ROUGH
 
 
