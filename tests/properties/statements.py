@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 
@@ -169,13 +170,16 @@ class Oracle:
         """Whether the engine takes the expression."""
         try:
             self.con.execute(f"DESCRIBE {self.query(kind, [expression])}").fetchall()
-        except duckdb.Error:
+        except (duckdb.Error, UnicodeDecodeError):  # The engine cuts a message within a character.
             return False
         return True
 
     def answer(self, kind: Kind, expressions: Sequence[str], where: str = "") -> list[tuple[object, ...]]:
         """Raises `duckdb.Error` where a row fails."""
-        return _rows(self.con.sql(self.query(kind, expressions, where)).to_arrow_table())
+        try:
+            return _rows(self.con.sql(self.query(kind, expressions, where)).to_arrow_table())
+        except UnicodeDecodeError as error:
+            raise duckdb.Error(str(error)) from error
 
     def query(self, kind: Kind, expressions: Sequence[str], where: str = "") -> str:
         return f"SELECT {kind.engine_first}{_items(expressions)} FROM s {where} {kind.engine_behind}"
@@ -455,6 +459,8 @@ def _same(one: object, other: object) -> bool:
     match one, other:
         case float(), float():
             return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+        case Decimal(), float():  # The average of decimals is one here.
+            return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-6)
         case (list() | tuple(), list() | tuple()):
             return len(one) == len(other) and all(map(_same, one, other))
         case dict(), dict():

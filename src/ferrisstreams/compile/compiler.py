@@ -32,7 +32,7 @@ from ferrisstreams.duck.engine import BindError, Connection, DataError, Engine, 
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import ConfigError, InternalError, SqlError, placed_at
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
-from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates
+from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates, takes_doubles
 from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
 from ferrisstreams.operators.cumulate_log import CumulateLog
@@ -351,9 +351,13 @@ class _AggregateCompiler:
     def _lift(self, call: exp.Expression) -> exp.Expression:
         """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""
         condition = call.expression.this if isinstance(call, exp.Filter) else None
+        is_cast = takes_doubles(call)
 
         def lift(argument: exp.Expression) -> exp.Expression:
             guarded = argument.copy()
+            if is_cast and argument != condition and not isinstance(argument, exp.Column):
+                # A value that is not a number fails its row, not the group.
+                guarded = exp.cast(guarded, "DOUBLE")
             if condition is not None and argument != condition and not isinstance(argument, exp.Column):
                 guarded = exp.Case().when(condition.copy(), guarded)
             for named in self._lifted:

@@ -212,7 +212,10 @@ class RowStage(Generic[Result]):
             if self._reduce_apart is None:
                 raise _unattributed(error) from error
             apart = self._reduce_apart(self._projected(self._statements.relation, marked=True))
+        try:
             return self._fetch(apart, parameters)
+        except DataError as error:
+            raise _unattributed(error) from error
 
     def _find_failing(self, parameters: Parameters) -> None:
         try:
@@ -221,7 +224,10 @@ class RowStage(Generic[Result]):
             found = failing_by_halves(self._work, self.shape, _BATCH, parameters)
             if found is None:
                 raise _unattributed(error) from error
-            self._work.materialize(_FOUND, found, parameters)
+            try:
+                self._work.materialize(_FOUND, found, parameters)
+            except DataError as again:
+                raise _unattributed(again) from again
 
     def _settled_statement(self, settled: exp.Select) -> tuple[exp.Select, Rendered]:
         """The same statement over settled rows, whose relation is nearly always the same."""

@@ -278,6 +278,13 @@ _PAIRS = {
     "regr_sxy": "c",
 }
 
+
+def takes_doubles(tree: exp.Expression) -> bool:
+    """Whether an aggregate call computes with its arguments as DOUBLE, in any order of its rows."""
+    call = take_apart(tree)
+    return (call.name in _MOMENTS or call.name in _PAIRS) and not call.ordered
+
+
 _MERGE_MOMENTS = """list_reduce(list(p) FILTER (WHERE struct_extract(p, 'n') > 0), lambda a, b: {
     n: a.n + b.n,
     m: a.m + (b.m - a.m) * b.n / (a.n + b.n),

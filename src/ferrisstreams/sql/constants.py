@@ -26,7 +26,7 @@ from ferrisstreams.sql.inference import explain_bind_error, over_types
 #: Nodes that are no operation of their own.
 _SYNTAX = (
     exp.Filter, exp.Where, exp.Order, exp.Ordered, exp.Distinct, exp.Paren, exp.Tuple, exp.If, exp.PropertyEQ,
-    exp.Kwarg, exp.Slice, exp.WithinGroup, exp.Lambda, exp.Comprehension, exp.Bracket, exp.DataType, exp.Identifier,
+    exp.Kwarg, exp.Slice, exp.WithinGroup, exp.Lambda, exp.Comprehension, exp.DataType, exp.Identifier,
     exp.Var, exp.Alias,
 )  # fmt: skip
 
@@ -163,7 +163,7 @@ def _is_syntax(node: exp.Expr, parent: exp.Expr) -> bool:
     """Whether a node has no value apart from its parent."""
     if isinstance(parent, exp.Escape | exp.ToMap):
         return isinstance(node, exp.Binary | exp.Struct)
-    return isinstance(node, _SYNTAX) and not isinstance(node, exp.Paren | exp.Bracket)
+    return isinstance(node, _SYNTAX) and not isinstance(node, exp.Paren)
 
 
 def _is_constant(context: Context, node: exp.Expr) -> bool:
@@ -319,7 +319,9 @@ def _sample(kind: str, takes_text: bool, row: int) -> exp.Expression:
 
 
 def _values(kind: str, takes_text: bool) -> tuple[str, ...] | None:
-    return _TEXTS if kind == "VARCHAR" and takes_text else _SAMPLES.get(kind.partition("(")[0])
+    if kind == "VARCHAR" and takes_text:
+        return _TEXTS
+    return None if kind.endswith("]") else _SAMPLES.get(kind.partition("(")[0])
 
 
 def _is_sampled(item: _Typed) -> bool:

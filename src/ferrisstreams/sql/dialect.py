@@ -50,6 +50,10 @@ class Tail:
     into: exp.Identifier | None = None
 
 
+def _cosine_distance(this: exp.Expr, expression: exp.Expr) -> exp.Anonymous:
+    return exp.Anonymous(this="list_cosine_distance", expressions=[this, expression])
+
+
 class FerrisParser(WindowParser):
     #: The function whose arguments are being read.
     _called = ""
@@ -69,6 +73,16 @@ class FerrisParser(WindowParser):
         name: parser
         for name, parser in DuckDBParser.NO_PAREN_FUNCTION_PARSERS.items()
         if name in ("CASE", "MAP", "ANY", "@")
+    }
+
+    #: To sqlglot `<=>` is an equality.
+    EQUALITY: ClassVar = {
+        kind: node for kind, node in DuckDBParser.EQUALITY.items() if kind is not TokenType.NULLSAFE_EQ
+    }
+
+    FACTOR: ClassVar = {
+        **DuckDBParser.FACTOR,
+        TokenType.NULLSAFE_EQ: _cosine_distance,  # type: ignore[dict-item]
     }
 
     #: `l[:n]` is a slice; `:n` is not a parameter.
@@ -342,6 +356,18 @@ class FerrisParser(WindowParser):
         if not re.fullmatch("(?:[0-9a-fA-F]{2})*", digits.text):
             self.raise_error("Expected pairs of hexadecimal digits in x'…'", digits)
         return _typed_literal(re.sub("..", r"\\x\g<0>", digits.text), exp.DType.VARBINARY)
+
+    def _parse_types(
+        self,
+        check_func: bool = False,
+        schema: bool = False,
+        allow_identifiers: bool = True,
+        with_collation: bool = False,
+    ) -> exp.Expr | None:
+        """`NULL[:2]` is a slice: where a type is only looked for, NULL is a value."""
+        if check_func and self._curr.token_type is TokenType.NULL:
+            return None
+        return super()._parse_types(check_func, schema, allow_identifiers, with_collation)
 
     def _parse_bracket(self, this: exp.Expr | None = None) -> exp.Expr | None:
         return super()._parse_bracket(None if _is_array_word(this) and self._is_list() else this)
