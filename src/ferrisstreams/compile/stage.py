@@ -67,7 +67,9 @@ class Tried:
         return True
 
     def stamp(self, rejected: Sequence[Rejected]) -> list[Rejected]:
-        """The rows that failed in the end, with how often they were tried."""
+        """The rows that failed in the end, with how often they were tried; as they are, where that was once."""
+        if self._attempts == 1:
+            return list(rejected)
         return [replace(row, attempts=self._attempts, first_failed_us=self._first_us) for row in rejected]
 
 
