@@ -211,7 +211,9 @@ def failing(shape: RowShape, rows: exp.Select) -> exp.Select:
     found = found.where(exp.not_(column(FAILED)))
     if shape.window is not None:
         found = found.where(column(OUTCOME).neq(LATE))
-    return exp.select("*").from_(found.subquery("found")).where("_which IS NOT NULL").order_by(ROW)
+    # Kept before it is filtered: the engine would put the expressions into the filter too, and raise each error twice.
+    kept = exp.select("*").from_("found").where("_which IS NOT NULL").order_by(ROW)
+    return kept.with_("found", as_=found, materialized=True, copy=False)
 
 
 def _which(shape: RowShape, conjuncts: exp.Case) -> exp.Expression:

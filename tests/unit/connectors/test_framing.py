@@ -70,3 +70,13 @@ def test_csv_cut_is_before_a_quote_that_is_open() -> None:
 def test_long_quoted_field_costs_one_pass() -> None:
     data = b'"' + b'x\n""' * 1_000_000 + b'"\n'
     assert list(CSV.spans(data)) == [(0, len(data))]
+
+
+@given(
+    st.lists(st.sampled_from([b"a\n", b"bb\n", b"\n", b" \n", b"c" * 900 + b"\n"]), max_size=120).map(b"".join),
+    st.sets(st.integers(0, 119)),
+)
+def test_chosen_records_are_those_of_all(data: bytes, rows: set[int]) -> None:
+    spans = list(LineFraming().spans(data))
+    there = sorted(row for row in rows if row < len(spans))
+    assert LineFraming().chosen(data, there) == [spans[row] for row in there]
