@@ -22,7 +22,7 @@ REAL = [sys.executable, "-m", "ferrisstreams.cli.main"]
 
 ENTRY = "ferrisstreams.cli.main:main"
 #: What is imported before the forks: all that is ours, and what its libraries import when they are first called.
-WARM = ("ferrisstreams", "rich._emoji_codes")
+WARM = ("ferrisstreams", "pydantic.type_adapter", "typer._adapters", "rich._emoji_codes")
 
 
 @cache

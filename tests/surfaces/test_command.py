@@ -30,7 +30,7 @@ def test_help_names_every_command(ferris: Ferris) -> None:
 def test_help_of_a_command_has_an_example(name: str, ferris: Ferris) -> None:
     ran = ferris(name, "--help")
     assert ran.code == 0
-    assert f"Example: ferris {name}" in ran.out
+    assert f"Example:  ferris {name}" in ran.out
 
 
 def test_version_names_what_decides_results(ferris: Ferris) -> None:

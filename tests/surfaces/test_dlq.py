@@ -245,7 +245,7 @@ def test_wrong_usage_of_dlq_ends_with_two(arguments: tuple[str, ...], ferris: Fe
 
 @pytest.mark.parametrize("name", ["list", "show", "replay", "purge"])
 def test_help_of_a_dlq_command_has_an_example(name: str, ferris: Ferris) -> None:
-    assert f"Example: ferris dlq {name}" in ferris("dlq", name, "--help").out
+    assert f"Example:  ferris dlq {name}" in ferris("dlq", name, "--help").out
 
 
 def test_replay_reaches_a_job_that_runs(ferris: Ferris) -> None:

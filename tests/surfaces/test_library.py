@@ -175,6 +175,8 @@ def test_stop_before_the_run_leaves_everything_for_the_next(folder: Path) -> Non
 
 
 def test_import_of_the_package_loads_no_engine() -> None:
-    code = "import ferrisstreams, sys; print(sorted({'duckdb', 'pyarrow', 'sqlglot', 'rich'} & set(sys.modules)))"
+    code = (
+        "import ferrisstreams, sys; print(sorted({'duckdb', 'pyarrow', 'sqlglot', 'typer', 'rich'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrisstreams.cli.main import FERRIS
+from ferrisstreams.cli.main import app
 from tests.surfaces.applications import TRADES
 
 CASES = Path(__file__).with_name("wrong.txt")
@@ -33,8 +33,8 @@ def told(folder: Path, statement: str, *options: str) -> str:
     """What is told of a wrong application, whose statement stands on line 5. The command runs in this process."""
     (folder / "wrong.sql").write_text(f"{TRADES}\n{statement}\n", "utf-8")
     out, err = io.StringIO(), io.StringIO()
-    with chdir(folder), redirect_stdout(out), redirect_stderr(err):
-        assert FERRIS.call(["run", "wrong.sql", *options]) == 1
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit, match="1"):
+        app(["run", "wrong.sql", *options])
     assert not out.getvalue()
     assert [path.name for path in folder.iterdir()] == ["wrong.sql"]
     return err.getvalue().rstrip("\n")
@@ -63,8 +63,8 @@ def test_name_that_cannot_name_a_folder_is_told_with_its_line(note: str, kind: s
     head = f"-- @app: a/b\n{TRADES}" if note == "app" else TRADES.replace("\n", " ")
     (tmp_path / "wrong.sql").write_text(f"{head}\n{text}\n", "utf-8")
     err = io.StringIO()
-    with chdir(tmp_path), redirect_stderr(err):
-        assert FERRIS.call(["run", "wrong.sql"]) == 1
+    with chdir(tmp_path), redirect_stderr(err), pytest.raises(SystemExit, match="1"):
+        app(["run", "wrong.sql"])
     said = f"wrong.sql:{line}:1: the {kind} name 'a/b' cannot name a folder [E3002]\n  -- @{note}: a/b\n  ^"
     assert err.getvalue().startswith(said)
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferrisstreams.cli.usage import UsageError
+import typer
 
 if TYPE_CHECKING:
     from ferrisstreams.plan.nodes import JobPlan
@@ -21,9 +21,9 @@ def read_text(file: str) -> str:
         data = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}", "FILE") from None
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8 text (byte {error.start})", "FILE") from None
+        raise typer.BadParameter(f"{file} is not UTF-8 text (byte {error.start})", param_hint="FILE") from None
 
 
 def open_application(
@@ -47,5 +47,5 @@ def choose(application: Application, name: str | None) -> tuple[JobPlan, ...]:
     chosen = tuple(job for job in jobs if job.name == name)
     if not chosen:
         known = ", ".join(job.name for job in jobs) or "there are none"
-        raise UsageError(f"no job is named {name!r} (jobs: {known})", "--job")
+        raise typer.BadParameter(f"no job is named {name!r} (jobs: {known})", param_hint="--job")
     return chosen

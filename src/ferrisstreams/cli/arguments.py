@@ -1,24 +1,17 @@
-"""What each command takes: a dataclass whose fields say how they are written."""
+"""What each command takes, and how a group of arguments becomes one value."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar, get_type_hints
 
-from ferrisstreams.cli.usage import UsageError
+import typer
 
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """How a field is written on the command line: behind one of `names`, or, without any, by its place."""
-
-    help: str
-    names: tuple[str, ...] = ()
-    metavar: str | None = None
-    at_least: int | None = None
-    hidden: bool = False
+Arguments = TypeVar("Arguments")
 
 
 class Output(Enum):
@@ -38,15 +31,15 @@ class ExplainFormat(Enum):
     MERMAID = "mermaid"
 
 
-File = Annotated[str, Argument("The application: a file of SQL, or - for standard input.", metavar="FILE")]
-Job = Annotated[str | None, Argument("Only this job.", ("--job",), metavar="NAME")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="The application: a file of SQL, or - for standard input.")]
+Job = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Only this job.")]
 Settings = Annotated[
-    list[str] | None, Argument("A setting; wins over the text. May be repeated.", ("--set",), metavar="KEY=VALUE")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; wins over the text. May be repeated.")
 ]
 StateDir = Annotated[
-    Path | None, Argument("Where state is kept (default: .ferris beside FILE).", ("--state-dir",), metavar="DIR")
+    Path | None, typer.Option("--state-dir", metavar="DIR", help="Where state is kept (default: .ferris beside FILE).")
 ]
-OutputForm = Annotated[Output, Argument("How the result is shown.", ("--output", "-o"))]
+OutputForm = Annotated[Output, typer.Option("--output", "-o", help="How the result is shown.")]
 
 
 @dataclass(frozen=True)
@@ -54,53 +47,28 @@ class RunArguments:
     file: File
     once: Annotated[
         bool,
-        Argument("Take what is there now, then end. Windows stay open where more may come.", ("--once",)),
+        typer.Option("--once", help="Take what is there now, then end. Windows stay open where more may come."),
     ] = False
-    drain: Annotated[bool, Argument("With --once: close the windows that are open.", ("--drain",))] = False
+    drain: Annotated[bool, typer.Option("--drain", help="With --once: close the windows that are open.")] = False
     max_records: Annotated[
-        int | None, Argument("Stop after this many records of each job.", ("--max-records",), metavar="N", at_least=0)
+        int | None, typer.Option("--max-records", metavar="N", min=0, help="Stop after this many records of each job.")
     ] = None
     job: Job = None
     settings: Settings = None
     state_dir: StateDir = None
     overwrite: Annotated[
         bool,
-        Argument(
-            "Start over: replace the state, positions, outputs and dead letters of the jobs. All of them are put back"
-            " if the start fails. Asks first where there is a state.",
-            ("--overwrite",),
+        typer.Option(
+            "--overwrite",
+            help="Start over: replace the state, positions, outputs and dead letters of the jobs. All of them are put"
+            " back if the start fails. Asks first where there is a state.",
         ),
     ] = False
-    yes: Annotated[bool, Argument("Do not ask whether to overwrite.", ("--yes",))] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to overwrite.")] = False
     output: OutputForm = Output.TABLE
-    worker: Annotated[bool, Argument("", ("--worker",), hidden=True)] = False
-    while_open: Annotated[int | None, Argument("", ("--while-open",), at_least=0, hidden=True)] = None
-    number: Annotated[int | None, Argument("", ("--worker-number",), at_least=0, hidden=True)] = None
-
-
-@dataclass(frozen=True)
-class CheckArguments:
-    file: File
-
-
-@dataclass(frozen=True)
-class ExplainArguments:
-    file: File
-    job: Job = None
-    form: Annotated[ExplainFormat, Argument("How the plan is shown.", ("--format",))] = ExplainFormat.TEXT
-
-
-@dataclass(frozen=True)
-class InferArguments:
-    path: Annotated[str, Argument("The file, or a glob.", metavar="FILE")]
-    form: Annotated[
-        InferFormat | None, Argument("How it is written. Default: by its name and first bytes.", ("--format",))
-    ] = None
-
-
-@dataclass(frozen=True)
-class VersionArguments:
-    """It takes nothing."""
+    worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False
+    while_open: Annotated[int | None, typer.Option("--while-open", hidden=True, min=0)] = None
+    number: Annotated[int | None, typer.Option("--worker-number", hidden=True, min=0)] = None
 
 
 @dataclass(frozen=True)
@@ -115,28 +83,21 @@ class JobsArguments:
 
 
 @dataclass(frozen=True)
-class ResetArguments:
-    file: File
-    job: Job = None
-    settings: Settings = None
-    state_dir: StateDir = None
-    yes: Annotated[bool, Argument("Do not ask.", ("--yes",))] = False
-
-
-@dataclass(frozen=True)
 class ConfigArguments:
     file: File
     job: Job = None
-    origin: Annotated[bool, Argument("Say where each value comes from.", ("--origin",))] = False
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False
     settings: Settings = None
     output: OutputForm = Output.TABLE
 
 
 @dataclass(frozen=True)
 class FmtArguments:
-    files: Annotated[list[str], Argument("Files of SQL, folders of them, or - for standard input.", metavar="FILE")]
-    check: Annotated[bool, Argument("Write nothing; fail where a file would change.", ("--check",))] = False
-    diff: Annotated[bool, Argument("Write nothing; show what would change, and fail.", ("--diff",))] = False
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Files of SQL, folders of them, or - for standard input.")
+    ]
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a file would change.")] = False
+    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change, and fail.")] = False
 
 
 @dataclass(frozen=True)
@@ -145,9 +106,9 @@ class OffsetsArguments:
     job: Job = None
     to: Annotated[
         str | None,
-        Argument("Move there: earliest, latest, timestamp:TIME, offsets:0:42,1:7.", ("--to",), metavar="WHERE"),
+        typer.Option("--to", metavar="WHERE", help="Move there: earliest, latest, timestamp:TIME, offsets:0:42,1:7."),
     ] = None
-    dry_run: Annotated[bool, Argument("Say where --to is, and move nothing.", ("--dry-run",))] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say where --to is, and move nothing.")] = False
     settings: Settings = None
     state_dir: StateDir = None
     output: OutputForm = Output.TABLE
@@ -155,12 +116,30 @@ class OffsetsArguments:
 
 @dataclass(frozen=True)
 class TestArguments:
-    path: Annotated[Path, Argument("A .test file, or a folder of them.", metavar="PATH")] = Path()
-    junit: Annotated[Path | None, Argument("Also write a JUnit report.", ("--junit",), metavar="FILE")] = None
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A .test file, or a folder of them.")] = Path()
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Also write a JUnit report.")] = None
     rewrite: Annotated[
-        bool, Argument("Write the actual output into the files as the expected one.", ("--rewrite",))
+        bool, typer.Option("--rewrite", help="Write the actual output into the files as the expected one.")
     ] = False
-    all_schedules: Annotated[bool, Argument("Run every schedule, not a sample.", ("--all-schedules",))] = False
+    all_schedules: Annotated[bool, typer.Option("--all-schedules", help="Run every schedule, not a sample.")] = False
+
+
+def takes(kind: type[Arguments]) -> Callable[[Callable[[Arguments], None]], Callable[..., None]]:
+    """Give a command the options of a dataclass: it is called with one value of it."""
+    hints = get_type_hints(kind, include_extras=True)
+    signature = inspect.signature(kind)
+    parameters = [p.replace(annotation=hints[name]) for name, p in signature.parameters.items()]
+
+    def decorate(function: Callable[[Arguments], None]) -> Callable[..., None]:
+        def command(**values: object) -> None:
+            function(kind(**values))
+
+        command.__name__ = function.__name__
+        command.__doc__ = function.__doc__
+        command.__dict__["__signature__"] = signature.replace(parameters=parameters, return_annotation=None)
+        return command
+
+    return decorate
 
 
 def parse_settings(written: list[str] | None) -> dict[str, str]:
@@ -169,6 +148,6 @@ def parse_settings(written: list[str] | None) -> dict[str, str]:
     for text in written or ():
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"{text!r} is not of the form KEY=VALUE", "--set")
+            raise typer.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint="--set")
         settings[key.strip()] = value.strip()
     return settings

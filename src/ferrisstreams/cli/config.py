@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+import typer
+
 from ferrisstreams.cli.application import open_application
 from ferrisstreams.cli.arguments import ConfigArguments, Output, parse_settings
-from ferrisstreams.cli.usage import UsageError
 from ferrisstreams.session.application import RunOptions
 from ferrisstreams.session.configuration import JobConfiguration, SideConfiguration, configurations
 
@@ -17,7 +18,7 @@ def run_show(arguments: ConfigArguments) -> int:
     application = open_application(arguments.file)
     found = configurations(application, RunOptions(overrides=parse_settings(arguments.settings)), arguments.job)
     if not found and arguments.job is not None:
-        raise UsageError(f"no job is named {arguments.job!r}", "--job")
+        raise typer.BadParameter(f"no job is named {arguments.job!r}", param_hint="--job")
     if arguments.output is Output.JSON:
         print(json.dumps({"jobs": [asdict(job) for job in found]}))
     else:

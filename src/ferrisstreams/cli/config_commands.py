@@ -1,23 +1,29 @@
-"""The commands of `ferris config`. What each takes and does is in modules that are imported when it is called."""
+"""The commands of `ferris config`. What each does is in a module that is imported when needed."""
 
 from __future__ import annotations
 
-from ferrisstreams.cli.command import Command, Group, Words
+import typer
+
+from ferrisstreams.cli.arguments import ConfigArguments, takes
+
+config_app = typer.Typer(
+    help="Look at the settings of jobs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example:  ferris config show app.sql --origin",
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 
-def _show(command: Command, words: Words) -> int:
+@config_app.callback()
+def config() -> None:
+    """Keeps `show` a command of its own: without this a single one would be the whole."""
+
+
+@config_app.command(epilog="Example:  ferris config show app.sql --job minutes --origin")
+@takes(ConfigArguments)
+def show(arguments: ConfigArguments) -> None:
     """Show every setting of each job, those of the Kafka client too; secrets are masked."""
-    from ferrisstreams.cli.arguments import ConfigArguments
-
-    arguments = command.arguments(ConfigArguments, words)
     from ferrisstreams.cli.config import run_show
 
-    return run_show(arguments)
-
-
-CONFIG = Group(
-    "config",
-    "Look at the settings of jobs.",
-    (Command("show", _show, "app.sql --job minutes --origin", "ferris config"),),
-    "ferris config",
-)
+    raise typer.Exit(run_show(arguments))

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
+import typer
+
 from ferrisstreams.cli.application import choose, open_application
 from ferrisstreams.cli.arguments import parse_settings
 from ferrisstreams.cli.dlq_arguments import Chosen, ListArguments, PurgeArguments, ReplayArguments
 from ferrisstreams.cli.dlq_view import print_letters, print_purged, print_replayed, print_whole
-from ferrisstreams.cli.usage import UsageError, confirm
 from ferrisstreams.clock import SystemClock
 from ferrisstreams.config.kinds import parse_duration_ms
 from ferrisstreams.plan.nodes import JobPlan
@@ -42,7 +43,7 @@ def run_replay(arguments: ReplayArguments) -> int:
     reports = []
     for job in _with_letters(application, options, jobs):
         if arguments.to is not None and len(jobs) > 1 and arguments.job is None:
-            raise UsageError("--to takes the records of one job: name it by --job", "--job")
+            raise typer.BadParameter("--to takes the records of one job: name it by --job", param_hint="--job")
         with open_to_change(application, options, job, arguments.dry_run, True, arguments.to) as opened:
             if opened is not None:
                 _tell_of_open_epoch(job, opened.bytes_not_final)
@@ -56,7 +57,7 @@ def run_purge(arguments: PurgeArguments) -> int:
     wanted = _filter(arguments)
     application, options, jobs = _jobs(arguments)
     if not (arguments.yes or arguments.dry_run) and not sys.stdin.isatty():
-        raise UsageError("purging erases for good: pass --yes, or look with --dry-run", "--yes")
+        raise typer.BadParameter("purging erases for good: pass --yes, or look with --dry-run", param_hint="--yes")
     reports = []
     for job in _with_letters(application, options, jobs):
         with open_to_change(application, options, job, arguments.dry_run, replaying=False) as opened:
@@ -65,7 +66,7 @@ def run_purge(arguments: PurgeArguments) -> int:
             count = opened.queue.purge(wanted, dry_run=True).purged
             if count and not (arguments.yes or arguments.dry_run):
                 question = f"erase {count} dead letters of {job.name} for good?"
-                if not confirm(question):
+                if not typer.confirm(question, err=True):
                     return 1
             reports.append(opened.queue.purge(wanted, arguments.dry_run))
     print_purged(reports, arguments.output)
@@ -101,7 +102,7 @@ def _jobs(arguments: Chosen) -> tuple[Application, RunOptions, tuple[JobPlan, ..
     )
     jobs = tuple(job for job in choose(application, arguments.job) if not job.plan.spec.anonymous)
     if not jobs:
-        raise UsageError("a SELECT alone keeps no dead letters", "FILE")
+        raise typer.BadParameter("a SELECT alone keeps no dead letters", param_hint="FILE")
     return application, options, jobs
 
 
@@ -150,5 +151,5 @@ def _time(written: str | None, option: str) -> int | None:
             return SystemClock().now_us() - int(parse_duration_ms(written) * 1000)
         except ValueError:
             hint = f"{written!r} is not a time: write 2024-01-01T09:00:00Z, or 2h for two hours ago"
-            raise UsageError(hint, option) from None
+            raise typer.BadParameter(hint, param_hint=option) from None
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000_000)

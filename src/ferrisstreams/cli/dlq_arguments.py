@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from ferrisstreams.cli.arguments import Argument, File, Job, Settings, StateDir
+import typer
+
+from ferrisstreams.cli.arguments import File, Job, Settings, StateDir
 
 
 class LetterOutput(Enum):
@@ -30,8 +32,8 @@ class State(Enum):
     UNSURE = "unsure"
 
 
-Form = Annotated[LetterOutput, Argument("How the result is shown.", ("--output", "-o"))]
-DryRun = Annotated[bool, Argument("Say what would be done, and do nothing.", ("--dry-run",))]
+Form = Annotated[LetterOutput, typer.Option("--output", "-o", help="How the result is shown.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,22 @@ class Chosen:
 
     file: File
     job: Job = None
-    ids: Annotated[list[str] | None, Argument("This letter. May be repeated.", ("--id",), metavar="ID")] = None
+    ids: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="This letter. May be repeated.")] = None
     codes: Annotated[
-        list[str] | None, Argument("Of this error code (E2104). May be repeated.", ("--code",), metavar="CODE")
+        list[str] | None, typer.Option("--code", metavar="CODE", help="Of this error code (E2104). May be repeated.")
     ] = None
-    stages: Annotated[list[Stage] | None, Argument("That failed there. May be repeated.", ("--stage",))] = None
-    states: Annotated[list[State] | None, Argument("In this state. May be repeated.", ("--state",))] = None
+    stages: Annotated[list[Stage] | None, typer.Option("--stage", help="That failed there. May be repeated.")] = None
+    states: Annotated[list[State] | None, typer.Option("--state", help="In this state. May be repeated.")] = None
     since: Annotated[
-        str | None, Argument("Failed at or after it: ISO 8601, or 2h ago as 2h.", ("--since",), metavar="TIME")
+        str | None, typer.Option("--since", metavar="TIME", help="Failed at or after it: ISO 8601, or 2h ago as 2h.")
     ] = None
-    until: Annotated[str | None, Argument("Failed before it.", ("--until",), metavar="TIME")] = None
-    text: Annotated[str | None, Argument("With this text in record or message.", ("--contains",), metavar="TEXT")] = (
-        None
-    )
-    where: Annotated[str | None, Argument("For which this SQL condition holds.", ("--where",), metavar="CONDITION")] = (
-        None
-    )
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Failed before it.")] = None
+    text: Annotated[
+        str | None, typer.Option("--contains", metavar="TEXT", help="With this text in record or message.")
+    ] = None
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="CONDITION", help="For which this SQL condition holds.")
+    ] = None
     settings: Settings = None
     state_dir: StateDir = None
     output: Form = LetterOutput.TABLE
@@ -63,18 +65,18 @@ class Chosen:
 
 @dataclass(frozen=True)
 class ListArguments(Chosen):
-    limit: Annotated[int, Argument("Show at most this many.", ("--limit",), metavar="N", at_least=1)] = 100
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show at most this many.")] = 100
 
 
 @dataclass(frozen=True)
 class ReplayArguments(Chosen):
     to: Annotated[
-        str | None, Argument("Send them to this file or topic, not to the source.", ("--to",), metavar="PLACE")
+        str | None, typer.Option("--to", metavar="PLACE", help="Send them to this file or topic, not to the source.")
     ] = None
     dry_run: DryRun = False
 
 
 @dataclass(frozen=True)
 class PurgeArguments(Chosen):
-    yes: Annotated[bool, Argument("Do not ask. Required where there is no terminal.", ("--yes",))] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask. Required where there is no terminal.")] = False
     dry_run: DryRun = False

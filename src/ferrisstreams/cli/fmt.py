@@ -6,10 +6,11 @@ import sys
 from difflib import unified_diff
 from pathlib import Path
 
+import typer
+
 from ferrisstreams.cli.application import STANDARD_INPUT, read_text
 from ferrisstreams.cli.arguments import FmtArguments
 from ferrisstreams.cli.failure import report
-from ferrisstreams.cli.usage import UsageError
 from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import FerrisError, InternalError
 
@@ -38,7 +39,7 @@ def _files(given: list[str]) -> list[str]:
         path = Path(name)
         found += [str(file) for file in sorted(path.rglob("*.sql"))] if path.is_dir() else [name]
     if not found:
-        raise UsageError("there is no .sql file", "FILE")
+        raise typer.BadParameter("there is no .sql file", param_hint="FILE")
     return list(dict.fromkeys(found))
 
 
@@ -69,7 +70,7 @@ def _write(path: Path, text: str) -> None:
     try:
         replace_text(path.resolve(), text)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", "FILE") from None
+        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}", param_hint="FILE") from None
 
 
 def _summarise(files: int, changed: int, wrong: int, only_shown: bool) -> None:

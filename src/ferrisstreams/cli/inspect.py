@@ -8,15 +8,15 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import CheckArguments, ExplainArguments, InferArguments, VersionArguments
+from ferrisstreams.cli.arguments import ExplainFormat, InferFormat
 
 #: What FerrisStreams runs on, as far as it decides results.
 _FOUNDATIONS = ("duckdb", "pyarrow", "sqlglot")
 
 
-def check(arguments: CheckArguments) -> int:
+def check(file: str) -> None:
     """Print what the application holds; warnings on standard error. Raises FerrisError for the first error."""
-    application = open_application(arguments.file)
+    application = open_application(file)
     for warning in application.check():
         sys.stderr.write(f"warning: {warning}\n")
     for job in application.plan.open_jobs:
@@ -28,30 +28,25 @@ def check(arguments: CheckArguments) -> int:
     jobs = (
         f"1 job ({names[0]})" if len(names) == 1 else f"{len(names)} jobs ({', '.join(names)})" if names else "no job"
     )
-    print(f"{arguments.file}: {jobs}, no errors")
-    return 0
+    print(f"{file}: {jobs}, no errors")
 
 
-def explain(arguments: ExplainArguments) -> int:
+def explain(file: str, job: str | None, form: ExplainFormat) -> None:
     """Print the plan and the stages of one job or of all."""
-    application = open_application(arguments.file)
-    choose(application, arguments.job)
-    print(application.explain(arguments.job, arguments.form.value))
-    return 0
+    application = open_application(file)
+    choose(application, job)
+    print(application.explain(job, form.value))
 
 
-def infer(arguments: InferArguments) -> int:
+def infer(path: str, form: InferFormat | None) -> None:
     """Print a declaration. Raises FatalConnectorError for a file that gives no columns."""
     from ferrisstreams.session.infer import infer_file
 
-    path, form = arguments.path, arguments.form
     sys.stdout.write(infer_file(Path(path).absolute(), path, form.value if form else None).ddl())
-    return 0
 
 
-def version(_: VersionArguments) -> int:
+def version() -> None:
     print(f"ferrisstreams {installed_version('ferrisstreams')}")
     print(f"python        {platform.python_version()} ({platform.system()} {platform.machine()})")
     for name in _FOUNDATIONS:
         print(f"{name:<13} {installed_version(name)}")
-    return 0

@@ -1,131 +1,136 @@
-"""The command `ferris`: its commands. What each takes and does is in modules that are imported when it is called."""
+"""The command `ferris`: its commands and what they take. What each does is in a module that is imported when needed."""
 
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
-from ferrisstreams.cli.command import Command, Group, Words
-from ferrisstreams.cli.config_commands import CONFIG
-from ferrisstreams.cli.dlq_commands import DLQ
-from ferrisstreams.cli.state_commands import STATE
+import typer
+
+from ferrisstreams.cli.arguments import (
+    ExplainFormat,
+    File,
+    FmtArguments,
+    InferFormat,
+    Job,
+    JobsArguments,
+    OffsetsArguments,
+    RunArguments,
+    TestArguments,
+    takes,
+)
+from ferrisstreams.cli.config_commands import config_app
+from ferrisstreams.cli.dlq_commands import dlq_app
+from ferrisstreams.cli.state_commands import state_app
 from ferrisstreams.cli.streams import hold_standard_streams
 
+app = typer.Typer(
+    name="ferris",
+    help="Streaming SQL over Kafka and files, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
-def _run(command: Command, words: Words) -> int:
+
+@app.command(epilog="Example:  ferris run app.sql --once --set batch.strategy=fixed_size -o json")
+@takes(RunArguments)
+def run(arguments: RunArguments) -> None:
     """Run the jobs of an application, and show what became of every row."""
-    from ferrisstreams.cli.arguments import RunArguments
-
-    arguments = command.arguments(RunArguments, words)
     from ferrisstreams.cli.run import run
 
-    return run(arguments)
+    raise typer.Exit(run(arguments))
 
 
-def _check(command: Command, words: Words) -> int:
+@app.command(epilog="Example:  ferris check app.sql")
+def check(file: File) -> None:
     """Find everything that is wrong with an application, without running it."""
-    from ferrisstreams.cli.arguments import CheckArguments
-
-    arguments = command.arguments(CheckArguments, words)
     from ferrisstreams.cli.inspect import check
 
-    return check(arguments)
+    check(file)
 
 
-def _explain(command: Command, words: Words) -> int:
+@app.command(epilog="Example:  ferris explain app.sql --format mermaid")
+def explain(
+    file: File,
+    job: Job = None,
+    form: Annotated[ExplainFormat, typer.Option("--format", help="How the plan is shown.")] = ExplainFormat.TEXT,
+) -> None:
     """Show the plan of each job, its stages, and the state that they will hold."""
-    from ferrisstreams.cli.arguments import ExplainArguments
-
-    arguments = command.arguments(ExplainArguments, words)
     from ferrisstreams.cli.inspect import explain
 
-    return explain(arguments)
+    explain(file, job, form)
 
 
-def _fmt(command: Command, words: Words) -> int:
+@app.command(epilog="Example:  ferris fmt app.sql --diff")
+@takes(FmtArguments)
+def fmt(arguments: FmtArguments) -> None:
     """Write applications in the canonical form: one spelling for each meaning, comments kept."""
-    from ferrisstreams.cli.arguments import FmtArguments
-
-    arguments = command.arguments(FmtArguments, words)
     from ferrisstreams.cli.fmt import fmt
 
-    return fmt(arguments)
+    raise typer.Exit(fmt(arguments))
 
 
-def _test(command: Command, words: Words) -> int:
+@app.command(epilog="Example:  ferris test tests/sql --junit report.xml")
+@takes(TestArguments)
+def test(arguments: TestArguments) -> None:
     """Run .test files, each under many schedules."""
-    from ferrisstreams.cli.arguments import TestArguments
-
-    arguments = command.arguments(TestArguments, words)
     from ferrisstreams.cli.test import run_tests
 
-    return run_tests(arguments)
+    raise typer.Exit(run_tests(arguments))
 
 
-def _audit(command: Command, words: Words) -> int:
+@app.command(epilog="Example:  ferris audit app.sql")
+@takes(JobsArguments)
+def audit(arguments: JobsArguments) -> None:
     """Prove from sources, sinks, dead letters and ledger that every row is accounted for."""
-    from ferrisstreams.cli.arguments import JobsArguments
-
-    arguments = command.arguments(JobsArguments, words)
     from ferrisstreams.cli.audit import run_audit
 
-    return run_audit(arguments)
+    raise typer.Exit(run_audit(arguments))
 
 
-def _infer(command: Command, words: Words) -> int:
+@app.command(epilog="Example:  ferris infer trades.csv")
+def infer(
+    path: Annotated[str, typer.Argument(metavar="FILE", help="The file, or a glob.")],
+    form: Annotated[
+        InferFormat | None, typer.Option("--format", help="How it is written. Default: by its name and first bytes.")
+    ] = None,
+) -> None:
     """Print the declaration of a file as a stream, its columns inferred from a sample."""
-    from ferrisstreams.cli.arguments import InferArguments
-
-    arguments = command.arguments(InferArguments, words)
     from ferrisstreams.cli.inspect import infer
 
-    return infer(arguments)
+    infer(path, form)
 
 
-def _offsets(command: Command, words: Words) -> int:
+@app.command(epilog="Example:  ferris offsets app.sql --job copy --to timestamp:2024-01-01T00:00:00Z --dry-run")
+@takes(OffsetsArguments)
+def offsets(arguments: OffsetsArguments) -> None:
     """Show where each job is in its source, or send one that keeps no state elsewhere."""
-    from ferrisstreams.cli.arguments import OffsetsArguments
-
-    arguments = command.arguments(OffsetsArguments, words)
     from ferrisstreams.cli.offsets import run_offsets
 
-    return run_offsets(arguments)
+    raise typer.Exit(run_offsets(arguments))
 
 
-def _version(command: Command, words: Words) -> int:
+app.add_typer(config_app, name="config")
+app.add_typer(dlq_app, name="dlq")
+app.add_typer(state_app, name="state")
+
+
+@app.command(epilog="Example:  ferris version")
+def version() -> None:
     """Show the versions of FerrisStreams and of what it runs on."""
-    from ferrisstreams.cli.arguments import VersionArguments
-
-    arguments = command.arguments(VersionArguments, words)
     from ferrisstreams.cli.inspect import version
 
-    return version(arguments)
-
-
-FERRIS = Group(
-    "ferris",
-    "Streaming SQL over Kafka and files, exactly once.",
-    (
-        Command("run", _run, "app.sql --once --set batch.strategy=fixed_size -o json"),
-        Command("check", _check, "app.sql"),
-        Command("explain", _explain, "app.sql --format mermaid"),
-        Command("fmt", _fmt, "app.sql --diff"),
-        Command("test", _test, "tests/sql --junit report.xml"),
-        Command("audit", _audit, "app.sql"),
-        Command("infer", _infer, "trades.csv"),
-        Command("offsets", _offsets, "app.sql --job copy --to timestamp:2024-01-01T00:00:00Z --dry-run"),
-        Command("version", _version, ""),
-        CONFIG,
-        DLQ,
-        STATE,
-    ),
-)
+    version()
 
 
 def main() -> None:
     """The entry point. Ends the process: 0 done, 1 failed, 2 wrong usage; no traceback reaches a user."""
     hold_standard_streams()
     try:
-        sys.exit(FERRIS.call(sys.argv[1:]))
+        app()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

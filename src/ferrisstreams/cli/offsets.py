@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+import typer
+
 from ferrisstreams.cli.application import choose, open_application
 from ferrisstreams.cli.arguments import OffsetsArguments, Output, parse_settings
-from ferrisstreams.cli.usage import UsageError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.offsets import PartitionOffsets, move, show
@@ -19,7 +20,7 @@ def run_offsets(arguments: OffsetsArguments) -> int:
     application = open_application(arguments.file)
     jobs = [job for job in choose(application, arguments.job) if not job.plan.spec.anonymous]
     if not jobs:
-        raise UsageError("a SELECT alone keeps no position", "FILE")
+        raise typer.BadParameter("a SELECT alone keeps no position", param_hint="FILE")
     options = RunOptions(
         overrides=parse_settings(arguments.settings),
         state_dir=str(arguments.state_dir) if arguments.state_dir else None,
@@ -27,7 +28,7 @@ def run_offsets(arguments: OffsetsArguments) -> int:
     if arguments.to is None:
         _show(application, options, jobs, arguments.output)
     elif len(jobs) > 1:
-        raise UsageError("--to moves one job: name it by --job", "--job")
+        raise typer.BadParameter("--to moves one job: name it by --job", param_hint="--job")
     else:
         moved = move(application, options, jobs[0], arguments.to, arguments.dry_run)
         _print_moved(jobs[0].name, moved, arguments)

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+import typer
+
 from ferrisstreams.cli.application import choose, open_application, read_text
 from ferrisstreams.cli.arguments import Output, RunArguments, parse_settings
 from ferrisstreams.cli.failure import as_json, report
 from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary, print_json, print_table
-from ferrisstreams.cli.usage import UsageError, confirm
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.connectors.stdout_sink import standard_output
 from ferrisstreams.errors import InternalError, as_ferris_error
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def run(arguments: RunArguments) -> int:
     """The exit code: 0 all jobs finished or were stopped in order, 1 one failed or the application is wrong."""
     if arguments.drain and not arguments.once:
-        raise UsageError("it closes what is open when a run ends: give --once too", "--drain")
+        raise typer.BadParameter("it closes what is open when a run ends: give --once too", param_hint="--drain")
     log_to_standard_error(as_json=arguments.worker or not sys.stderr.isatty())
     text = read_text(arguments.file)
     options = run_options(arguments)
@@ -42,7 +43,7 @@ def run(arguments: RunArguments) -> int:
         return _refuse(error, arguments)
     jobs = choose(application, arguments.job)
     if not jobs:
-        raise UsageError(f"{arguments.file} has no job to run", "FILE")
+        raise typer.BadParameter(f"{arguments.file} has no job to run", param_hint="FILE")
     if arguments.overwrite and not arguments.worker and not _may_overwrite(application, jobs, arguments):
         return 1
     rows_on_stdout = _prints_rows(jobs)
@@ -78,12 +79,12 @@ def _may_overwrite(application: Application, jobs: tuple[JobPlan, ...], argument
         if folder is None or arguments.yes:
             continue
         if not sys.stdin.isatty():
-            raise UsageError(
+            raise typer.BadParameter(
                 f"it deletes the state of {name} ({folder}) and what the job has written: pass --yes",
-                "--overwrite",
+                param_hint="--overwrite",
             )
         question = f"delete the state of {name} ({folder}) and what it has written?"
-        if not confirm(question):
+        if not typer.confirm(question, err=True):
             return False
     return True
 

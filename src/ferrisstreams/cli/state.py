@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
+import typer
+
 from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import JobsArguments, Output, ResetArguments, parse_settings
+from ferrisstreams.cli.arguments import JobsArguments, Output, parse_settings
 from ferrisstreams.cli.run import observing
-from ferrisstreams.cli.usage import UsageError, confirm
+from ferrisstreams.cli.state_commands import ResetArguments
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.rebuild import rebuild
@@ -45,11 +47,11 @@ def run_reset(arguments: ResetArguments) -> int:
     """The exit code: 0 done, 1 the answer was no."""
     application, options, jobs = _chosen(arguments)
     if not arguments.yes and not sys.stdin.isatty():
-        raise UsageError("a reset deletes state for good: pass --yes", "--yes")
+        raise typer.BadParameter("a reset deletes state for good: pass --yes", param_hint="--yes")
     for job in jobs:
         with builder_of(application, options, job) as builder:
             question = f"delete the state of {job.name} ({builder.job_folder()})?"
-        if not arguments.yes and not confirm(question):
+        if not arguments.yes and not typer.confirm(question, err=True):
             return 1
         done = reset(application, options, job) or ["nothing to do"]
         print("\n".join(f"{job.name}: {what}" for what in done))
@@ -65,7 +67,7 @@ def _chosen(arguments: JobsArguments | ResetArguments) -> tuple[Application, Run
     )
     jobs = [job for job in choose(application, arguments.job) if not job.plan.spec.anonymous]
     if not jobs:
-        raise UsageError("a SELECT alone keeps no state", "FILE")
+        raise typer.BadParameter("a SELECT alone keeps no state", param_hint="FILE")
     return application, options, jobs
 
 

@@ -1,47 +1,54 @@
-"""The commands of `ferris state`. What each takes and does is in modules that are imported when it is called."""
+"""The commands of `ferris state`. What each does is in a module that is imported when needed."""
 
 from __future__ import annotations
 
-from ferrisstreams.cli.command import Command, Group, Words
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from ferrisstreams.cli.arguments import File, Job, JobsArguments, Settings, StateDir, takes
+
+state_app = typer.Typer(
+    help="Look at what jobs keep, build it again, give it up.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog="Example:  ferris state show app.sql",
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 
-def _show(command: Command, words: Words) -> int:
+@dataclass(frozen=True)
+class ResetArguments:
+    file: File
+    job: Job = None
+    settings: Settings = None
+    state_dir: StateDir = None
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+
+
+@state_app.command(epilog="Example:  ferris state show app.sql --job minutes")
+@takes(JobsArguments)
+def show(arguments: JobsArguments) -> None:
     """Show each job's last epoch, positions, watermark, and how large its state is."""
-    from ferrisstreams.cli.arguments import JobsArguments
-
-    arguments = command.arguments(JobsArguments, words)
     from ferrisstreams.cli.state import run_show
 
-    return run_show(arguments)
+    raise typer.Exit(run_show(arguments))
 
 
-def _rebuild(command: Command, words: Words) -> int:
+@state_app.command(epilog="Example:  ferris state rebuild app.sql --job minutes")
+@takes(JobsArguments)
+def rebuild(arguments: JobsArguments) -> None:
     """Make a lost state again from the topic, without writing anything."""
-    from ferrisstreams.cli.arguments import JobsArguments
-
-    arguments = command.arguments(JobsArguments, words)
     from ferrisstreams.cli.state import run_rebuild
 
-    return run_rebuild(arguments)
+    raise typer.Exit(run_rebuild(arguments))
 
 
-def _reset(command: Command, words: Words) -> int:
+@state_app.command(epilog="Example:  ferris state reset app.sql --job minutes --yes")
+@takes(ResetArguments)
+def reset(arguments: ResetArguments) -> None:
     """Give a job's state and positions up: it starts over, and writes again what it has written."""
-    from ferrisstreams.cli.arguments import ResetArguments
-
-    arguments = command.arguments(ResetArguments, words)
     from ferrisstreams.cli.state import run_reset
 
-    return run_reset(arguments)
-
-
-STATE = Group(
-    "state",
-    "Look at what jobs keep, build it again, give it up.",
-    (
-        Command("show", _show, "app.sql --job minutes", "ferris state"),
-        Command("rebuild", _rebuild, "app.sql --job minutes", "ferris state"),
-        Command("reset", _reset, "app.sql --job minutes --yes", "ferris state"),
-    ),
-    "ferris state",
-)
+    raise typer.Exit(run_reset(arguments))

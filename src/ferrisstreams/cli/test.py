@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+import typer
+
 from ferrisstreams.cli.arguments import TestArguments
-from ferrisstreams.cli.usage import UsageError
 from ferrisstreams.testing.junit import write_junit
 from ferrisstreams.testing.runner import CaseResult, Selection, run_path
 
@@ -13,7 +14,7 @@ from ferrisstreams.testing.runner import CaseResult, Selection, run_path
 def run_tests(arguments: TestArguments) -> int:
     """The exit code: 0 every case passed, 1 not. Raises FerrisError for a file that is not a test file."""
     if not arguments.path.exists():
-        raise UsageError(f"{arguments.path} does not exist", "PATH")
+        raise typer.BadParameter(f"{arguments.path} does not exist", param_hint="PATH")
     selection = Selection(every=arguments.all_schedules)
     with _Counter() as counter:
         report = run_path(arguments.path, selection=selection, rewrite_files=arguments.rewrite, told=counter.tell)

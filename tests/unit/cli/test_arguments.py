@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import typer
 
 from ferrisstreams.cli.arguments import parse_settings
-from ferrisstreams.cli.usage import UsageError
 
 
 @pytest.mark.parametrize(
@@ -21,5 +21,5 @@ def test_setting_is_split_at_the_first_equals_sign(written: list[str] | None, se
 
 @pytest.mark.parametrize("written", ["", "a", "=1", " =1"])
 def test_setting_without_key_or_value_is_wrong_usage(written: str) -> None:
-    with pytest.raises(UsageError, match="KEY=VALUE"):
+    with pytest.raises(typer.BadParameter, match="KEY=VALUE"):
         parse_settings([written])
