@@ -1,6 +1,6 @@
 """The command as a process of its own, forked from a process that has imported everything.
 
-A fork is killed, signalled and waited for as any process; it is only begun faster. `REAL` starts the interpreter anew.
+A fork is killed, signalled and waited for as any process; it only starts faster. `REAL` starts a new interpreter.
 """
 
 from __future__ import annotations

@@ -51,6 +51,31 @@ tumbling hopping session; changelog; operator plan stage pipeline; epoch prepare
 job task application; dead letter; at-least-once exactly-once; ledger mark slice outcome fate decider
 """
 
+#: How the name of a function does not begin: it is a verb, or a noun where the function only computes a value.
+PREPOSITIONS = {"about", "after", "at", "before", "behind", "beside", "between", "by", "in", "into", "of", "over"} | {
+    "ran",
+    "told",
+    "tried",
+    "under",
+    "without",
+}
+
+#: Words that give away that a sentence was thought in another language, and what to write.
+TRANSLATED = {
+    r"(?<![Tt]here )\bis no (?!longer|such|more than|less|different|later|shorter|greater|way)[a-z]+": "is not a …",
+    r"\banew\b": "again, from the beginning",
+    r"\b(is|are|was|were|be|been|when|unless|not) told\b": "is reported, is notified, is distinguished",
+    r"\bbelongs? into\b": "belongs in, goes in",
+    r"\bstands? twice\b": "is duplicated",
+    r"\bgoes on (behind|where)\b": "resumes after, resumes where",
+    r"\bthat is none\b": "that is not one",
+    r"\bmend(s|ed)?\b": "fix",
+    r"\bsteers?\b": "sets, controls",
+    r"\bhow manieth\b": "which",
+    r"\bis there no more\b": "no longer exists",
+    r"\ba word more\b": "further",
+}
+
 #: Test modules of a whole package, or of the world outside, and not of one module.
 TESTS_OF_NO_MODULE = {"duck/test_facts.py", "runtime/test_memory.py", "sql/test_hostile.py", "sql/test_meaning.py"}
 
@@ -249,6 +274,21 @@ def test_connector_is_asked_and_its_name_is_not_compared() -> None:
         for m in package_modules()
         for node in ast.walk(m.tree)
         if any(isinstance(each, ast.Constant) and each.value in names for each in compared(node))
+    )
+
+
+def test_function_is_named_by_a_verb_or_a_noun() -> None:
+    named = ((m, f, f.name.lstrip("_").split("_")[0]) for m, f in functions() if m.path.is_relative_to(PACKAGE))
+    none(m.at(f, f"{f.name} begins with a preposition") for m, f, first in named if first in PREPOSITIONS)
+
+
+def test_sentence_does_not_read_as_translated() -> None:
+    texts = [(m.name, m.text) for m in package_modules()] + [each for each in pages() if each[0] != "CHANGELOG.md"]
+    none(
+        f"{name}: {found.group()!r}: write {instead}"
+        for name, text in texts
+        for pattern, instead in TRANSLATED.items()
+        for found in re.finditer(pattern, text)
     )
 
 

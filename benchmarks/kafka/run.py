@@ -42,7 +42,7 @@ class RunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a system is told. `name` is its identity: group, application, transactions."""
+    """The input of a system. `name` is its identity: group, application, transactions."""
 
     bootstrap: str
     source: str

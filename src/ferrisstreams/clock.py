@@ -29,7 +29,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to, or by the sleeps asked of it."""
+    """A clock that moves only by `advance`, or by the sleeps asked of it."""
 
     def __init__(self, start_us: int = 0) -> None:
         self._us = start_us

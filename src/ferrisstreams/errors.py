@@ -171,7 +171,7 @@ class FencedError(ConnectorError):
 
 
 class UnknownOutcomeError(ConnectorError):
-    """Nobody acts: it cannot be told whether a commit has happened. The runtime asks the decider before it goes on."""
+    """Nobody acts: nobody knows whether a commit has happened. The runtime asks the decider before it goes on."""
 
 
 class StateError(FerrisError):

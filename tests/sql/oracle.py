@@ -249,7 +249,7 @@ class _Oracle:
         text = re.split(r"\bHAVING\b", _WINDOW.sub("", text), flags=re.I)[0]
         keys = [key.strip() for key in text.split(",") if key.strip()]
         if not all(re.fullmatch(r'"?\w+"?', key) and not key.isdigit() for key in keys):
-            raise Inapplicable("a session of a key that is no column")
+            raise Inapplicable("a session of a key that is not a column")
         return keys
 
     def _sql(self) -> str:

@@ -26,8 +26,8 @@ INAPPLICABLE_MAX = 115
 class TwoOfFour(Selection):
     """Two of the schedules that `make fuzz` runs a case under, by the case's name."""
 
-    def of(self, prepared: Prepared) -> list[Schedule]:
-        return Chance(self.seed, "two", prepared.case.name).sample(super().of(prepared), 2)
+    def schedules_for(self, prepared: Prepared) -> list[Schedule]:
+        return Chance(self.seed, "two", prepared.case.name).sample(super().schedules_for(prepared), 2)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -27,16 +27,16 @@ def read_text(file: str) -> str:
 
 
 def open_application(
-    file: str, text: str | None = None, state_dir: str | None = None, anew: bool = False, topics: bool = False
+    file: str, text: str | None = None, state_dir: str | None = None, infer_again: bool = False, topics: bool = False
 ) -> Application:
     """The application of `file`; `text` when it was read already. Raises FerrisError where its SQL is wrong.
 
-    `state_dir`, `anew` and `topics` are as of `Application.parse`.
+    `state_dir`, `infer_again` and `topics` are as of `Application.parse`.
     """
     from ferrisstreams.session.application import Application
 
     path = "stdin" if file == STANDARD_INPUT else file
-    return Application.parse(read_text(file) if text is None else text, path, state_dir, anew, topics)
+    return Application.parse(read_text(file) if text is None else text, path, state_dir, infer_again, topics)
 
 
 def choose(application: Application, name: str | None) -> tuple[JobPlan, ...]:

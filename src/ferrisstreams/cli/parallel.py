@@ -1,6 +1,6 @@
 """One job in several worker processes: each reads its share of the partitions, and together they are one job.
 
-The first worker that fails fails the job: the others are stopped in order, and the user is told that error.
+The first worker that fails fails the job: the others are stopped in order, and the user sees that error.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class ParallelJob:
     def run(self, arguments: RunArguments, text: str, observer: Observer) -> JobSummary:
         """Start all workers, wait for their ends, and give the job's summary. Workers are given `text` as of
         `run_in_workers`."""
-        told = _Told(self._job, self._count, observer)
+        reports = _Reports(self._job, self._count, observer)
         given = worker_input(arguments, text)
         workers = [
             Worker(
                 self._job,
                 Start([*worker_command(arguments, self._job), "--worker-number", str(number)], given),
                 self._group,
-                told.by(number),
+                reports.reporter(number),
                 number,
             )
             for number in range(self._count)
@@ -134,8 +134,8 @@ def _worst(breakers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     }
 
 
-class _Told:
-    """What the workers tell, as told by one job: their progress summed, their events with the worker's number."""
+class _Reports:
+    """What the workers report, as from one job: their progress summed, their events with the worker's number."""
 
     def __init__(self, job: str, workers: int, observer: Observer) -> None:
         self._job = job
@@ -143,9 +143,9 @@ class _Told:
         self._observer = observer
         self._last: dict[int, ProgressEvent] = {}
 
-    def by(self, worker: int) -> Observer:
+    def reporter(self, worker: int) -> Observer:
         """Who one worker tells. The group's lock is held meanwhile."""
-        return _ToldBy(self, worker)
+        return _ReportsBy(self, worker)
 
     def progress(self, worker: int, event: ProgressEvent) -> None:
         self._last[worker] = event
@@ -156,16 +156,16 @@ class _Told:
         self._observer.event(name, **fields)
 
 
-class _ToldBy:
-    def __init__(self, told: _Told, worker: int) -> None:
-        self._told = told
+class _ReportsBy:
+    def __init__(self, reports: _Reports, worker: int) -> None:
+        self._reports = reports
         self._worker = worker
 
     def progress(self, event: ProgressEvent) -> None:
-        self._told.progress(self._worker, event)
+        self._reports.progress(self._worker, event)
 
     def event(self, name: str, **fields: object) -> None:
-        self._told.event(name, **fields, worker=self._worker)
+        self._reports.event(name, **fields, worker=self._worker)
 
 
 def summed(events: Sequence[ProgressEvent]) -> ProgressEvent:

@@ -70,7 +70,7 @@ def run(arguments: RunArguments) -> int:
 
 
 def _may_overwrite(application: Application, jobs: tuple[JobPlan, ...], arguments: RunArguments) -> bool:
-    """Asks for each job that has a state: beginning anew gives it up, as `ferris state reset` does."""
+    """Asks for each job that has a state: starting over deletes it, as `ferris state reset` does."""
     from ferrisstreams.session.state import kept_folder
 
     options = run_options(arguments)
@@ -131,10 +131,10 @@ def _run_here(
     with stopping_on_signal(application.stop, _kill_self), watching as observer:
         result = application.run(options=options, observer=observer)
     for job in result.jobs:
-        # The error of one of several workers is told by the process that started them.
+        # The error of one of several workers is reported by the process that started them.
         if job.error is not None and arguments.number is None:
             report(job.error)
-    return [JobSummary.of(job) for job in result.jobs]
+    return [JobSummary.from_result(job) for job in result.jobs]
 
 
 def _run_several_workers(application: Application, job: JobPlan, arguments: RunArguments, text: str) -> JobSummary:
@@ -159,7 +159,7 @@ def _run_several_workers(application: Application, job: JobPlan, arguments: RunA
 def _refuse(error: Exception, arguments: RunArguments) -> int:
     """Nothing ran, or a bug of ours ended it."""
     shown = as_ferris_error(error)
-    # An ordinary error of one of several workers is told by the process that started them.
+    # An ordinary error of one of several workers is reported by the process that started them.
     code = report(error) if arguments.number is None or isinstance(shown, InternalError) else 1
     if arguments.worker or arguments.output is Output.JSON:
         print_json([], as_json(shown))

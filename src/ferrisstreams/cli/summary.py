@@ -42,7 +42,7 @@ class JobSummary:
     watermark_jump: str | None = None
 
     @classmethod
-    def of(cls, result: JobResult) -> JobSummary:
+    def from_result(cls, result: JobResult) -> JobSummary:
         return cls(
             name=result.name,
             state=result.state,

@@ -17,7 +17,9 @@ def run_tests(arguments: TestArguments) -> int:
         raise typer.BadParameter(f"{arguments.path} does not exist", param_hint="PATH")
     selection = Selection(every=arguments.all_schedules)
     with _Counter() as counter:
-        report = run_path(arguments.path, selection=selection, rewrite_files=arguments.rewrite, told=counter.tell)
+        report = run_path(
+            arguments.path, selection=selection, rewrite_files=arguments.rewrite, report_case=counter.tell
+        )
     if arguments.junit is not None:
         write_junit(report, arguments.junit)
     print(report.text())

@@ -98,7 +98,7 @@ class WorkerGroup:
         self._signal(signal.SIGKILL)
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
-        """From now on it is told of a stop; at once when one was asked for already."""
+        """From now on it hears of a stop; at once when one was asked for already."""
         self.processes.append(process)
         if self.stopping:
             process.send_signal(_STOP)
@@ -111,7 +111,7 @@ class WorkerGroup:
 class Worker(SideBySide):
     """A job, or one of its workers, in a process; keeps its summary.
 
-    `observer` is told what the process tells; `number`: which of the job's workers it is. The error of such a one is
+    `observer` hears what the process reports; `number`: which of the job's workers it is. The error of such a one is
     left to the one who asks for the summary.
     """
 

@@ -74,7 +74,7 @@ from ferrisstreams.plan.nodes import (
 )
 from ferrisstreams.plan.system_columns import used_system_columns
 from ferrisstreams.schema import Column, Schema
-from ferrisstreams.sql.inference import in_our_words
+from ferrisstreams.sql.inference import reword
 
 #: The slices of a log without time: all rows have slice 0.
 _UNTIMED = SliceGrid(1)
@@ -431,7 +431,7 @@ class _AggregateCompiler:
                 columns = compiler._delta_types(compiler._row_shape(), compiler._group(compiler._shape))
                 compiler._check_finals([item for item in columns if item[0] not in _DELTA_ONLY])
             except (BindError, DataError) as error:
-                message, code, hint = in_our_words(str(error))
+                message, code, hint = reword(str(error))
                 return SqlError(message, code, hint, call.position)
         return None
 
@@ -498,14 +498,14 @@ def _result_columns(aggregate: Aggregate, shape: LogShape, with_op: bool) -> Res
 
     def results(plan: AggregatePlan) -> exp.Select:
         finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in plan.finals]
-        return _of_values(groups, finals, one) if plan.holistic else groups.select(*finals)
+        return _values_select(groups, finals, one) if plan.holistic else groups.select(*finals)
 
     names = aggregate.schema.names
     made, exact = results(shape.aggregates), results(shape.aggregates.exactly())
     return ResultColumns(groups, names[: len(names) - len(aggregate.calls)], made, names, exact)
 
 
-def _of_values(groups: exp.Select, finals: Sequence[exp.Expr], one: bool) -> exp.Select:
+def _values_select(groups: exp.Select, finals: Sequence[exp.Expr], one: bool) -> exp.Select:
     """The groups with the real aggregates over the values that each has kept.
 
     `one`: there is a single group, which may be without any row. Its aggregates are over no value then, and only a

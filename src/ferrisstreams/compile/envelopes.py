@@ -23,11 +23,11 @@ class Envelopes(MessageLines):
     def _lines(self, rows: exp.Select) -> exp.Select:
         lines = super()._lines(rows)
         old = column(OP).eq(exp.Literal.string(REPLACED))
-        next_to = exp.Add(this=_before(ROW), expression=exp.Literal.number(1)).eq(column(ROW))
+        next_to = exp.Add(this=_lagged(ROW), expression=exp.Literal.number(1)).eq(column(ROW))
         replaces = exp.and_(
-            column(OP).eq(exp.Literal.string(REPLACEMENT)), _before(OP).eq(exp.Literal.string(REPLACED)), next_to
+            column(OP).eq(exp.Literal.string(REPLACEMENT)), _lagged(OP).eq(exp.Literal.string(REPLACED)), next_to
         )
-        before = function("coalesce", exp.Case().when(replaces, _before(LINE)), exp.Literal.string("null"))
+        before = function("coalesce", exp.Case().when(replaces, _lagged(LINE)), exp.Literal.string("null"))
         op = exp.Case().when(column(OP).eq(exp.Literal.string(REPLACEMENT)), exp.Literal.string("u"))
         parts = ('{"before":', before, ',"after":', column(LINE), ',"op":"', op.else_(exp.Literal.string("c")), '"}')
         text = function("concat", *(exp.Literal.string(part) if isinstance(part, str) else part for part in parts))
@@ -37,7 +37,7 @@ class Envelopes(MessageLines):
         return exp.select(exp.Star(replace=replaced)).from_(lines.subquery("lines", copy=False))
 
 
-def _before(name: str) -> exp.Expression:
+def _lagged(name: str) -> exp.Expression:
     """The value of the row before."""
     order = exp.Order(expressions=[exp.Ordered(this=column(ROW))])
     return exp.Window(this=function("lag", column(name)), order=order)

@@ -79,9 +79,9 @@ class MessageLines(Lines):
         if self._key is not None:
             made = made.select(exp.alias_(_joined(column(_KEY)), "keys"))
         for place, header in enumerate(self._headers):
-            made = made.select(exp.alias_(_joined(_of_lines(header.copy())), f"header{place}"))
+            made = made.select(exp.alias_(_joined(_lines_of(header.copy())), f"header{place}"))
         if self._carries:
-            made = made.select(exp.alias_(_joined(_of_lines(exp.cast(column(ROW), "VARCHAR"))), "rows"))
+            made = made.select(exp.alias_(_joined(_lines_of(exp.cast(column(ROW), "VARCHAR"))), "rows"))
         return made
 
     def run(self, work: Connection, statement: Statement, parameters: Parameters) -> Written:
@@ -112,7 +112,7 @@ class MessageLines(Lines):
         if self._key is None:
             return encoded
         # Of lines alone: a row that cannot be encoded has no key either.
-        return exp.select("*", exp.alias_(_of_lines(escaped(self._key)), _KEY)).from_(
+        return exp.select("*", exp.alias_(_lines_of(escaped(self._key)), _KEY)).from_(
             encoded.subquery("keyed", copy=False)
         )
 
@@ -188,7 +188,7 @@ def _joined(value: exp.Expression) -> exp.Expression:
     return function("string_agg", value, function("chr", exp.Literal.number(10)))
 
 
-def _of_lines(value: exp.Expression) -> exp.Expression:
+def _lines_of(value: exp.Expression) -> exp.Expression:
     return exp.Case().when(exp.not_(column(LINE).is_(exp.null())), value)
 
 

@@ -142,7 +142,7 @@ def _outcome(shape: RowShape, marked: bool) -> exp.Expression:
         case = case.when(column(FAILED), number(FAILING))
     if not shape.conjuncts:
         return case.else_(number(KEPT))
-    conjuncts = [tried_true(c) if marked else c.copy() for c in shape.conjuncts]
+    conjuncts = [try_true(c) if marked else c.copy() for c in shape.conjuncts]
     return case.when(exp.and_(*conjuncts), number(KEPT)).else_(number(FILTERED))
 
 
@@ -156,7 +156,7 @@ def _if_kept(shape: RowShape, expression: exp.Expression) -> exp.Expression:
 # --- diagnosis --------------------------------------------------------------------------------------------------------
 
 
-def tried(expression: exp.Expression) -> exp.Expression:
+def try_expression(expression: exp.Expression) -> exp.Expression:
     """A list of the one value, or NULL when evaluating it raises: tells a NULL value from an error."""
     return function("TRY", function("list_value", _with_failing_casts(expression)))
 
@@ -188,19 +188,19 @@ def _failing_cast(message: exp.Expression) -> exp.Expression:
 
 
 def raises(expression: exp.Expression) -> exp.Expression:
-    return exp.Is(this=tried(expression), expression=exp.Null())
+    return exp.Is(this=try_expression(expression), expression=exp.Null())
 
 
-def tried_true(conjunct: exp.Expression) -> exp.Expression:
+def try_true(conjunct: exp.Expression) -> exp.Expression:
     """Whether the conjunct is true; false when it is false, NULL or raises."""
-    value = function("list_extract", tried(exp.cast(conjunct.copy(), "BOOLEAN")), number(1))
+    value = function("list_extract", try_expression(exp.cast(conjunct.copy(), "BOOLEAN")), number(1))
     return function("coalesce", value, exp.false())
 
 
 def failing(shape: RowShape, rows: exp.Select) -> exp.Select:
     """Of judged rows (`marked`) that have not `_failed` yet, those that fail: `_row` and `_which`, the ordinal of the
     expression that raises, counted over the conjuncts and then the columns."""
-    rejects = [exp.and_(exp.Not(this=raises(c)), exp.Not(this=tried_true(c))) for c in shape.conjuncts]
+    rejects = [exp.and_(exp.Not(this=raises(c)), exp.Not(this=try_true(c))) for c in shape.conjuncts]
     which = exp.Case()
     for index, conjunct in enumerate(shape.conjuncts):
         which = which.when(raises(conjunct), number(index))

@@ -26,7 +26,7 @@ from ferrisstreams.duck.engine import Connection, DataError, Prepared, Rendered,
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.diagnosis import shortened
-from ferrisstreams.plan.expressions import without_hidden_casts
+from ferrisstreams.plan.expressions import strip_hidden_casts
 
 #: Failing rows whose reason is asked of the engine one by one; beyond that the message names the values.
 REASONS_MAX = 10
@@ -254,7 +254,7 @@ class RowStage(Generic[Result]):
         found = [(integer(row), integer(which)) for row, which in self._work.rows(_FAILING_ROWS)]
         expressions = {which: expression_at(self.shape, which) for _, which in found}
         texts = {
-            which: text(without_hidden_casts(as_written(self.shape, expression)))
+            which: text(strip_hidden_casts(as_written(self.shape, expression)))
             for which, expression in expressions.items()
         }
         reasons = {row: f"fails: {self._reason(row, expressions[which])}" for row, which in found[:REASONS_MAX]}

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from ferrisstreams.batch import integer
 from ferrisstreams.compile.payload import Parameters
-from ferrisstreams.compile.rows import FAILED, LATE, RowShape, failing, judged, tried
+from ferrisstreams.compile.rows import FAILED, LATE, RowShape, failing, judged, try_expression
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.log import OUTCOME
@@ -53,7 +53,7 @@ def _find(work: Connection, shape: RowShape, batch: str, parameters: Parameters)
 def _is_caught(work: Connection, batch: str, expression: exp.Expression, rows: Sequence[int]) -> bool:
     inside = column(ROW).between(rows[0], rows[-1])
     try:
-        work.rows(exp.select(exp.Count(this=tried(expression))).from_(batch).where(inside))
+        work.rows(exp.select(exp.Count(this=try_expression(expression))).from_(batch).where(inside))
     except DataError:
         return False
     return True

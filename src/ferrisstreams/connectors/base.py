@@ -141,7 +141,7 @@ class Sink(Protocol):
         """Whether an epoch should end although no rows come: a file of rotated output is old."""
 
     def confirm(self, mark: JsonValue) -> None:
-        """Told after the epoch of `mark` is decided: publish what waited for that (rename files). Never told before.
+        """Called after the epoch of `mark` is decided: publish what waited for that (rename files). Never before.
 
         A crash may come before it, so `open` does the same for its mark; doing it twice changes nothing.
         """
@@ -201,7 +201,7 @@ class Transactions(Protocol):
         metadata. Where the source is not on this cluster, the number of the epoch on one partition stands for it."""
 
     def commit(self) -> None:
-        """Make the transaction final. Raises UnknownOutcomeError when it cannot be told whether it is."""
+        """Make the transaction final. Raises UnknownOutcomeError when it is not known whether it is."""
 
     def abort(self) -> None:
         """Take back what was written since `begin`; nothing to do outside of a transaction."""

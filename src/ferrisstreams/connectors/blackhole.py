@@ -60,7 +60,7 @@ class BlackholeSink:
 
 
 def row_mark(mark: JsonValue) -> int:
-    """A mark that is a number of rows; None is none."""
+    """A mark that is a number of rows; None is not one."""
     match mark:
         case None:
             return 0

@@ -159,12 +159,12 @@ class FilePosition:
             f"not a position in a file: {value!r}", "E5003", "the state was written with another kind of source"
         )
 
-    def at(self, content: Content, offset: int, whole: bool) -> FilePosition:
+    def moved_to(self, content: Content, offset: int, whole: bool) -> FilePosition:
         """This file's position moved on to `offset`."""
         raw = content.raw_bytes(offset)
         return replace(self, offset=offset, whole=whole, restart=content.restart_point(offset))._holding(content, raw)
 
-    def at_end(self, content: Content) -> FilePosition:
+    def moved_to_end(self, content: Content) -> FilePosition:
         """This file's position when nothing more is to be read of it."""
         return replace(self, whole=True)._holding(content, content.size())
 

@@ -1,4 +1,4 @@
-"""What a file source is told: which files, how their records are told apart, and what is done to their bytes."""
+"""The settings of a file source: which files, how their records are separated, and what is done to their bytes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FileSourceSettings:
 
 
 def framing_of(settings: FileSourceSettings) -> Framing:
-    """How the records of these files are told apart."""
+    """How the records of these files are separated."""
     return CsvFraming(settings.delimiter, settings.quote) if settings.framing == "csv" else LineFraming()
 
 

@@ -278,11 +278,11 @@ class FileSource:
             if self._header is not None and not position.offset:
                 return self._header_alone(partition, content)
             if not settings.watch:
-                partition.position = position.at_end(content)
+                partition.position = position.moved_to_end(content)
             return None
         whole = content.ends_at(found.stop)
         self._full = isinstance(found, Oversized) or found.full
-        partition.position = position.at(content, found.stop, whole)
+        partition.position = position.moved_to(content, found.stop, whole)
         at_end = whole and not partition.ahead
         partition.ended = at_end and not settings.goes_on
         return Fetch(
@@ -300,7 +300,7 @@ class FileSource:
     def _header_alone(self, partition: _Partition, content: Content) -> Fetch:
         """A fetch without records of a file with nothing below its header: a wrong header is noticed at once."""
         origin, whole = self._name(partition.position.path), content.ends_at(self._first_record)
-        partition.position = partition.position.at(content, self._first_record, whole)
+        partition.position = partition.position.moved_to(content, self._first_record, whole)
         self._block.truncate(0)
         return Fetch(
             partition=partition.name,

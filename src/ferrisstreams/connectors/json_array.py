@@ -89,15 +89,15 @@ class ArrayScanner:
                 self._state = _State.TEXT
                 return at + 1
             case _State.TEXT:
-                return self._in_text(data, at)
+                return self._skip_text(data, at)
             case _State.ELEMENT:
-                return self._in_element(data, out, at)
+                return self._take_element(data, out, at)
         found = _NOT_SPACE.search(data, at)
         if found is None:
             return len(data)
-        return self._between(data, out, found.start())
+        return self._skip_between(data, out, found.start())
 
-    def _between(self, data: bytes, out: bytearray, at: int) -> int:
+    def _skip_between(self, data: bytes, out: bytearray, at: int) -> int:
         mark = data[at : at + 1]
         match self._state:
             case _State.BEFORE if mark == b"[":
@@ -120,14 +120,14 @@ class ArrayScanner:
                 raise BrokenContentError(f"continues after the end of its JSON array: {_shown(data, at)}", _HINT)
         raise BrokenContentError(f"is not a JSON array: {mark.decode()} where an element should be", _HINT)
 
-    def _in_text(self, data: bytes, at: int) -> int:
+    def _skip_text(self, data: bytes, at: int) -> int:
         found = _TEXT_MARK.search(data, at)
         if found is None:
             return len(data)
         self._state = _State.ELEMENT if found[0] == b'"' else _State.ESCAPED
         return found.end()
 
-    def _in_element(self, data: bytes, out: bytearray, at: int) -> int:
+    def _take_element(self, data: bytes, out: bytearray, at: int) -> int:
         found = _MARK.search(data, at)
         if found is None:
             return len(data)

@@ -97,12 +97,12 @@ def is_pattern(path: str) -> bool:
 
 
 def _regex(pattern: str) -> str:
-    def of(piece: str) -> str:
+    def expression(piece: str) -> str:
         if _NUMBER.fullmatch(piece):
             return r"(\d+)"
         return _TIME_PARTS[piece[1]] if _PIECE.fullmatch(piece) else re.escape(piece)
 
-    return "".join(map(of, _pieces(pattern)))
+    return "".join(map(expression, _pieces(pattern)))
 
 
 def _pieces(pattern: str) -> list[str]:

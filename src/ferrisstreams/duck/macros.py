@@ -16,7 +16,7 @@ _PREFIX = "ferris_"
 _DECIMAL_AVERAGE = {
     "ferris_digits": """(sign, digits, scale) AS
          sign || left(digits, length(digits) - scale) || '.' || right(digits, scale)""",
-    # lpad cuts what is longer than it is told.
+    # lpad cuts what is longer than its length.
     "ferris_padded": """(digits, scale) AS
          lpad(digits, CAST(greatest(length(digits), scale + 1) AS INTEGER), '0')""",
     "ferris_divide": """(u, n, unit, scale) AS

@@ -165,7 +165,7 @@ class CsvDecoder:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """The line end as the engine's reader is told it, the lines to skip, and the character of comments."""
+    """The line end as the engine's reader takes it, the lines to skip, and the character of comments."""
 
     newline: str
     skip: int

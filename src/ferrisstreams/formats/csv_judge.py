@@ -68,7 +68,7 @@ class CsvJudge:
         serial = next(_numbers)
         self._read, self._good, self._rejects = (f"_csv_{name}_{serial}" for name in ("read", "good", "rejects"))
         self._statements: dict[Block, Rendered] = {}
-        self._told = self._questions()
+        self._reported = self._questions()
         self._stale, self._scans, self._has_view = False, 0, False
         #: The fetch of the last diagnosis, if each of its records is a line.
         self.of_lines: Fetch | None = None
@@ -108,9 +108,9 @@ class CsvJudge:
             if (reading := self._reading(lines, file, block)) is not None:
                 return lines, reading
             refused = self._refused(records, file, block)
-            told = {places[at]: Fault("E2101", f"not readable: {shortened_bytes(records[at])}") for at in refused}
-            faults |= told
-            places = [place for place in places if place not in told]
+            reported = {places[at]: Fault("E2101", f"not readable: {shortened_bytes(records[at])}") for at in refused}
+            faults |= reported
+            places = [place for place in places if place not in reported]
             records = [record for at, record in enumerate(records) if at not in refused]
 
     def _readings(self, fetch: Fetch, data: bytes) -> Iterator[_Lines]:
@@ -193,12 +193,12 @@ class CsvJudge:
             kept = int(str(self._connection.rows(self._statements[block])[0][0]))
         except DataError:
             return None
-        told = self._connection.rows(self._told)
-        wrong = [(int(str(row)), int(str(which)), str(shown)) for row, which, shown, kind in told if kind is None]
-        rejected = sorted({int(str(line)) - 1 - block.skip for line, _, _, kind in told if kind is not None})
+        reported = self._connection.rows(self._reported)
+        wrong = [(int(str(row)), int(str(which)), str(shown)) for row, which, shown, kind in reported if kind is None]
+        rejected = sorted({int(str(line)) - 1 - block.skip for line, _, _, kind in reported if kind is not None})
         self._scans += 1
         self._stale = bool(rejected) or self._scans % _SCANS_KEPT == 0
-        lost = any(kind == _LOST for *_, kind in told)
+        lost = any(kind == _LOST for *_, kind in reported)
         if lost or (lines.count is not None and kept + len(rejected) != lines.count):
             return None
         return _Reading(kept, wrong, rejected)

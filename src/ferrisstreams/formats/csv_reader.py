@@ -23,7 +23,7 @@ T = exp.DataType.Type
 #: Names that no column may have.
 WHICH, SHOWN = "_which", "_value"
 
-#: What the engine's reader takes as the longest record unless told otherwise.
+#: What the engine's reader takes as the longest record by default.
 _RECORD_BYTES = 2 * 1024 * 1024
 _TEXTS = (T.TEXT, T.VARCHAR)
 _INTEGERS = (T.TINYINT, T.SMALLINT, T.INT, T.BIGINT, T.INT128, T.UTINYINT, T.USMALLINT, T.UINT, T.UBIGINT, T.UINT128)
@@ -43,7 +43,7 @@ class Fields:
 class Block:
     """A file of records in memory, the longest at most of `record_bytes`.
 
-    `skip` lines come before them, and a line that begins with `comment` is none.
+    `skip` lines come before them, and a line that begins with `comment` is not one.
     """
 
     path: str
@@ -80,7 +80,7 @@ class CsvReader:
     def judged(self, block: Block, rejects: str) -> exp.Select:
         """`_row`, the values, `_which` (what is wrong, as the place in `outcomes`) and `_value` (the text that is).
 
-        Records that are no records of so many fields are left out, and told in the table `rejects`.
+        Records with another number of fields are left out, and reported in the table `rejects`.
         """
         cases = [exp.If(this=o.condition.copy(), true=number(i)) for i, o in enumerate(self.outcomes)]
         which = exp.Case(ifs=cases) if cases else exp.cast(exp.null(), "INTEGER")
@@ -161,7 +161,7 @@ class CsvReader:
         return result
 
     def _unread(self, place: int, c: ReadColumn) -> exp.Expr:
-        """True where the text is no value of the raw type."""
+        """True where the text is not a value of the raw type."""
         kind, value = data_type(c.raw_type).this, self._text(place)
         unread: exp.Expr = c.raw.is_(exp.null())
         if kind in _INTEGERS:

@@ -41,7 +41,7 @@ _WEIGHTS_MAX = 10_000
 
 
 class DatagenDecoder:
-    """Raises ConfigError E3001 for a field of no column, E3002 for a specification that is none or does not fit."""
+    """Raises ConfigError E3001 for a field of no column, E3002 for a specification that is not one or does not fit."""
 
     def __init__(self, engine: Engine, schema: Schema, settings: DecodeSettings) -> None:
         self._connection = engine.work
@@ -104,7 +104,7 @@ def _made(declared: Column, spec: str | None, seed: int) -> exp.Expr:
 
 
 def _value(spec: str, chance: _Chance, whole: bool) -> exp.Expr:
-    """What a specification makes. Raises ValueError for one that is none."""
+    """What a specification makes. Raises ValueError for anything else."""
     name, _, argument = spec.partition(":")
     match name:
         case "sequence":

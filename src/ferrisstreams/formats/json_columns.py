@@ -154,7 +154,7 @@ class JsonColumn:
 
 
 def json_columns(schema: Schema, settings: DecodeSettings, connection: Connection) -> tuple[JsonColumn, ...]:
-    """Raises SqlError E1102 for a type that JSON cannot hold, ConfigError E3002 for a time format that is none."""
+    """Raises SqlError E1102 for a type that JSON cannot hold, ConfigError E3002 for an unknown time format."""
     plain, event = time_formats(settings, connection)
     return tuple(_json_column(declared, settings, event if declared.name == settings.event_time else plain)
                  for declared in schema)  # fmt: skip
@@ -183,7 +183,7 @@ def _require_known(kind: exp.DataType, declared: Column) -> None:
 
 
 def _number_type(kind: exp.DataType, time: TimeFormat) -> exp.DataType | None:
-    """The type of number that a leaf is read as; None when it is none."""
+    """The type of number that a leaf is read as; None when it is not a number."""
     if kind.this in _NUMBERS:
         return kind
     if kind.this in _TIMES:
@@ -359,7 +359,7 @@ def _begins_like_number_or_parts(raw: exp.Expr) -> exp.Expr:
 
 
 def _may_be_number(raw: exp.Expr) -> exp.Expr:
-    """Whether a text may be what the engine writes for a number with a fraction or an exponent, or is none at all."""
+    """Whether a text may be what the engine writes for a number with a fraction or an exponent, or no number at all."""
     digits_first = exp.LT(this=raw.copy(), expression=text(":"))
     marked = exp.or_(call("contains", raw.copy(), text(".")), call("contains", raw.copy(), text("e")))
     reads = exp.not_(exp.TryCast(this=raw.copy(), to=data_type("DOUBLE")).is_(exp.null()))
@@ -373,7 +373,7 @@ def _has_parts(raw: exp.Expr) -> exp.Expr:
 
 
 def _may_hold_number(raw: exp.Expr) -> exp.Expr:
-    """Whether a JSON text may hold a number with a fraction or an exponent, or one that is none."""
+    """Whether a JSON text may hold a number with a fraction or an exponent, or one that is not a number."""
     fractions = [call("contains", raw.copy(), text(mark)) for mark in (".", *(f"{digit}e" for digit in range(10)))]
     none = [call("contains", exp.func("LOWER", raw.copy()), text(name)) for name in ("nan", "inf")]
     return exp.or_(*fractions, *none)

@@ -1,7 +1,7 @@
 """Whether the keys of JSON records are the declared columns in other capitals: those would be NULL without a word.
 
 A key is matched exactly. A column that was declared without quotes is the same name to SQL in any capitals, so its
-author is told of a key that is not. A column that was never NULL is watched by the scan itself, at no cost: its first
+author hears of a key that is not. A column that was never NULL is watched by the scan itself, at no cost: its first
 NULL makes all keys of the batch looked at. Of a column that may be NULL, records all over each batch are looked at,
 and all keys of every batch whose number is a power of two.
 """

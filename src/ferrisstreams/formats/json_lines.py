@@ -23,7 +23,7 @@ from ferrisstreams.schema import Schema
 
 T = exp.DataType.Type
 
-#: What the engine's reader takes as the longest line unless told otherwise.
+#: What the engine's reader takes as the longest line by default.
 _OBJECT_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 #: Where more than one record in so many is in doubt, the next form has fewer doubts.

@@ -145,7 +145,7 @@ def _value(kind: exp.DataType, raw: exp.Expr, time: TimeFormat) -> exp.Expr:
 
 
 def _failure(kind: exp.DataType, raw: exp.Expr, time: TimeFormat) -> exp.Expr | None:
-    """A condition that is true where the raw value, though read, is none of the type."""
+    """A condition that is true where the raw value, though read, is not of the type."""
     if kind.this in _TIMES:
         return time.failure(raw.copy())
     if kind.this in _NON_FINITE:

@@ -35,7 +35,7 @@ class CsvShape:
 
 
 def csv_shape(engine: Engine, path: str) -> CsvShape | None:
-    """The delimiter and whether there is a header, of the file in memory at `path`; None when it cannot be told."""
+    """The delimiter and whether there is a header, of the file in memory at `path`; None when it is not clear."""
     sniffed = table_function("sniff_csv", text(path), alias=_SAMPLE, sample_size=number(_ALL_ROWS))
     try:
         found = engine.work.rows(exp.select("Delimiter", "HasHeader").from_(sniffed))

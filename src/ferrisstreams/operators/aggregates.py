@@ -225,8 +225,8 @@ def _build_ordered(call: Call, prefix: str) -> tuple[list[Partial], exp.Expressi
         case "arg_max":
             # The greatest key, and among equal keys the first place: arg_max keeps the first that it sees.
             key = call.guarded(call.arguments[1])
-            made = function("arg_max", struct(v=value, k=key, p=place), _by(guarded(key.copy()), place.copy()))
-            merge = function("arg_max", kept, _by(field(kept.copy(), "k"), field(kept.copy(), "p")))
+            made = function("arg_max", struct(v=value, k=key, p=place), _ordered(guarded(key.copy()), place.copy()))
+            merge = function("arg_max", kept, _ordered(field(kept.copy(), "k"), field(kept.copy(), "p")))
         case _:
             pick = "arg_max" if call.name in ("last", "latest_by_offset") else "arg_min"
             made = function(pick, struct(v=value, p=place), guarded(place.copy()))
@@ -241,7 +241,7 @@ def _place_for(call: Call, place: exp.Expression) -> exp.Expression:
     return struct(p=field(place, "p"), s=field(place.copy(), "s"))
 
 
-def _by(argument: exp.Expression, *orders: exp.Expression) -> exp.Expression:
+def _ordered(argument: exp.Expression, *orders: exp.Expression) -> exp.Expression:
     return exp.Order(this=argument, expressions=[exp.Ordered(this=order) for order in orders])
 
 
@@ -354,18 +354,18 @@ def _holistic(call: Call, fields: dict[str, exp.Expression], type_: str, exact: 
     if summed or (call.name == "avg" and type_.startswith("DECIMAL")):
         total, count = (_filtered(_call(name, call, fields, []), condition) for name in ("sum", "count"))
         if exact and not call.distinct:
-            argument = _over(call.arguments[0], call, fields)
+            argument = _call_over(call.arguments[0], call, fields)
             given = argument if condition is None else exp.Case().when(condition.copy(), argument)
             total = function("ferris_exact_sum", exp.cast(given, "VARCHAR"))
         return total if summed else _average(total, count, type_)
     if call.name in _ORDER_SENSITIVE or (call.ordered and not isinstance(call.tree, exp.WithinGroup)):
         return _filtered(_call(call.name, call, fields, _orders(call, fields)), condition)
-    return _filtered(replace_arguments(call.tree, lambda argument: _over(argument, call, fields)), condition)
+    return _filtered(replace_arguments(call.tree, lambda argument: _call_over(argument, call, fields)), condition)
 
 
 def _call(name: str, call: Call, fields: dict[str, exp.Expression], orders: Sequence[exp.Expression]) -> exp.Expression:
     """`name(DISTINCT arguments ORDER BY orders)`, by DuckDB's own name."""
-    arguments = [_over(argument, call, fields) for argument in call.arguments]
+    arguments = [_call_over(argument, call, fields) for argument in call.arguments]
     if call.distinct:
         arguments[0] = exp.Distinct(expressions=[arguments[0]])
     if orders:
@@ -379,10 +379,10 @@ def _orders(call: Call, fields: dict[str, exp.Expression]) -> list[exp.Expressio
     orders: list[exp.Expression] = []
     for ordered in own.expressions if own is not None else []:
         kept = ordered.copy()
-        kept.set("this", _over(ordered.this, call, fields))
+        kept.set("this", _call_over(ordered.this, call, fields))
         orders.append(kept)
     if call.distinct:
-        argument = _over(call.arguments[0], call, fields)
+        argument = _call_over(call.arguments[0], call, fields)
         # The engine refuses to order by a constant, which is one value.
         return orders or ([exp.Ordered(this=argument)] if argument.find(exp.Column) else [])
     if call.name == "mode" and not orders and call.arguments[0].find(exp.Column) is None:
@@ -390,7 +390,7 @@ def _orders(call: Call, fields: dict[str, exp.Expression]) -> list[exp.Expressio
     return [*orders, exp.Ordered(this=_place_for(call, field(_column(VALUE), "p")))]
 
 
-def _over(argument: exp.Expression, call: Call, fields: dict[str, exp.Expression]) -> exp.Expression:
+def _call_over(argument: exp.Expression, call: Call, fields: dict[str, exp.Expression]) -> exp.Expression:
     """A field in place of an argument that reads a column; constants stay."""
     return _keep(call.guarded(argument), fields) if argument.find(exp.Column) else argument.copy()
 

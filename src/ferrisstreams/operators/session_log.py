@@ -46,7 +46,7 @@ class SessionLog:
     def reduce(self, rows: exp.Select) -> exp.Select:
         """Rows to pieces. A row exactly one gap after the one before begins a new session."""
         by = [column(OUTCOME), *self._keys()]
-        before = _over(exp.Lag(this=column(TIME)), by, [TIME, "_row"])
+        before = _run_over(exp.Lag(this=column(TIME)), by, [TIME, "_row"])
         distance = exp.Sub(this=column(TIME), expression=before)
         numbered = self._numbered(rows, exp.LT(this=distance, expression=number(self._gap)), by, [TIME, "_row"])
         grouped_rows = grouped(
@@ -94,7 +94,7 @@ class SessionLog:
         pieces = exp.select("*", ordinal).from_(pieces.subquery("pieces"))
         order = [FIRST, LAST, _ORDINAL]
         frame = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="1", end_side="PRECEDING")
-        before = _over(exp.Max(this=column(LAST)), self._keys(), order, frame)
+        before = _run_over(exp.Max(this=column(LAST)), self._keys(), order, frame)
         joins = exp.LT(this=column(FIRST), expression=exp.Add(this=before, expression=number(self._gap)))
         numbered = self._numbered(pieces, joins, self._keys(), order)
         return merged(self._shape, numbered, bounds, [column(_PIECE)])
@@ -115,7 +115,7 @@ class SessionLog:
         new = exp.Case().when(joins, number(0)).else_(number(1))
         marked = exp.select("*", exp.alias_(new, _NEW)).from_(rows.subquery("rows"))
         frame = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
-        piece = _over(exp.Sum(this=column(_NEW)), by, order, frame)
+        piece = _run_over(exp.Sum(this=column(_NEW)), by, order, frame)
         return exp.select("*", exp.alias_(exp.cast(piece, "BIGINT"), _PIECE)).from_(marked.subquery("marked"))
 
 
@@ -123,7 +123,7 @@ def _rows(log: StateLog, before: exp.Expression | None) -> exp.Select:
     return exp.select("*").from_(log.select(before=before).subquery("rows"))
 
 
-def _over(
+def _run_over(
     call: exp.Expression, by: Sequence[exp.Expression], order: Sequence[str], frame: exp.WindowSpec | None = None
 ) -> exp.Window:
     ordered = exp.Order(expressions=[exp.Ordered(this=column(name)) for name in order])

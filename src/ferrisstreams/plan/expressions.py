@@ -12,7 +12,7 @@ from sqlglot.errors import ParseError
 BY_INSTANT = "by_instant"
 
 
-def without_hidden_casts(expression: exp.Expression) -> exp.Expression:
+def strip_hidden_casts(expression: exp.Expression) -> exp.Expression:
     """The expression without the casts that nobody wrote, for messages."""
     tree = exp.Tuple(expressions=[expression.copy()])
     for node in [node for node in tree.find_all(exp.Cast) if node.meta_get(BY_INSTANT)]:

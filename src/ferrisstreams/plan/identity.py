@@ -174,7 +174,7 @@ def _reprinted(text: str) -> str | None:
 # --- the state's order ------------------------------------------------------------------------------------------------
 
 
-def in_order_of(plan: Sink, kept: Identity) -> Sink:
+def reorder_like(plan: Sink, kept: Identity) -> Sink:
     """The plan with keys and calls in the order in which the state has them. Both have the same."""
     aggregate = _aggregate_in(plan)
     if aggregate is None:

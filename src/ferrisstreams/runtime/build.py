@@ -44,7 +44,7 @@ class JobBuilder(JobOutputs):
         if block is not None:
             block.close()
 
-    def of_worker(self, worker: int | None, workers: int) -> JobBuilder:
+    def for_worker(self, worker: int | None, workers: int) -> JobBuilder:
         """The components of one of so many workers, whatever `parallelism` says now; None: of all partitions together,
         for looking at them."""
         environment = self.environment

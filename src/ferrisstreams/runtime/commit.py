@@ -4,7 +4,7 @@
 2. Prepare. Flush the sinks: written and on disk. Then commit the state rows and the epoch row, and read it back.
 3. Decide. With the state file as decider, step 2 was the decision. Else the positions go into the transaction, each
    with the token of the epoch, and the transaction is committed.
-4. Confirm. The epoch is final: the source is told, and the sinks publish what waited. The row of the next epoch, a
+4. Confirm. The epoch is final: the source is notified, and the sinks publish what waited. The row of the next epoch, a
    reclaim, an idle moment or an orderly stop write it down.
 5. Reclaim. Give back what is closed, in a transaction of its own that can be done again.
 
@@ -176,7 +176,7 @@ class Commit:
                 self._progress.positions[partition] = self._progress.starts[partition] = position
         self._progress.identities.update(parts.source.identities())
         self._begin()
-        # A new sink gets a mark before anything is written: a crash in the first epoch is told from a foreign file.
+        # A new sink gets a mark before anything is written: a crash in the first epoch looks unlike a foreign file.
         if begins or "sink" not in self._marks:
             self.run()
         self._replaced = True
@@ -207,7 +207,7 @@ class Commit:
 
     @property
     def may_be_known(self) -> bool:
-        """Whether the system outside decides, and may have been told of an epoch."""
+        """Whether the system outside decides, and may know of an epoch."""
         return self._parts.transactions is not None and (self._deciding or self._last is not None)
 
     def forget_opening(self) -> bool:

@@ -58,7 +58,7 @@ class RejectionLog:
         self._counts: dict[str, int] = {}
 
     def worth_telling(self, row: Rejected) -> int | None:
-        """How many of this code there were with this one, when it should be told."""
+        """How many of this code there were with this one, when it should be reported."""
         count = self._counts[row.code] = self._counts.get(row.code, 0) + 1
         return count if count <= _FIRST or count % _EVERY == 0 else None
 

@@ -9,7 +9,7 @@ from ferrisstreams.runtime.observer import Observer
 
 
 class FollowUps:
-    """Of one job. What fails is owed until it is done; what fails again is told once."""
+    """Of one job. What fails is owed until it is done; what fails again is reported once."""
 
     def __init__(self, job: str, observer: Observer) -> None:
         self._job = job

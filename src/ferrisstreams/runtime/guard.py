@@ -41,7 +41,7 @@ class Guard:
 
     @contextmanager
     def watch(self, call: str) -> Iterator[None]:
-        """Around a call of the connector: the breaker is told how it went."""
+        """Around a call of the connector: the breaker records how it went."""
         try:
             yield
         except (TransientError, UnknownOutcomeError) as error:

@@ -1,4 +1,4 @@
-"""Who is told what a job does: the command's progress line, logs, tests."""
+"""Who hears what a job does: the command's progress line, logs, tests."""
 
 from __future__ import annotations
 

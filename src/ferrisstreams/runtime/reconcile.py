@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ferrisstreams.errors import StateError
 from ferrisstreams.runtime.epoch import EpochRow
 
-#: A broker keeps committed offsets for a week unless told otherwise. A job whose last epoch is younger than this, and
+#: A broker keeps committed offsets for a week by default. A job whose last epoch is younger than this, and
 #: that has no token, has never had one.
 TOKEN_SURELY_KEPT_US = 24 * 3600 * 1_000_000
 
@@ -50,7 +50,7 @@ def final_epoch(last: EpochRow | None, state_id: str, token: Token | None, now_u
     epoch = last.epoch if last is not None else 0
     confirmed = last is None or last.confirmed
     if token is None:
-        return _without_token(last, now_us)
+        return _epoch_without_token(last, now_us)
     if token.state_id != state_id:
         kept = f"this state ({state_id}) ends with epoch {epoch}" if last is not None else "there is no state here"
         raise StateError(
@@ -69,7 +69,7 @@ def final_epoch(last: EpochRow | None, state_id: str, token: Token | None, now_u
     )
 
 
-def _without_token(last: EpochRow | None, now_us: int) -> int:
+def _epoch_without_token(last: EpochRow | None, now_us: int) -> int:
     if last is None or last.confirmed:
         return last.epoch if last is not None else 0
     if last.epoch == 1 and now_us - last.at_us < TOKEN_SURELY_KEPT_US:

@@ -91,7 +91,7 @@ def _states(builder: JobBuilder, workers: int) -> Iterator[list[_WorkerState]]:
     with ExitStack() as stack:
         states = []
         for worker in range(workers):
-            own = builder.of_worker(worker, workers)
+            own = builder.for_worker(worker, workers)
             own.state_folder().mkdir(parents=True, exist_ok=True)
             engine = Engine(EngineSettings(str(own.state_folder() / STATE_FILE)))
             stack.callback(engine.close)
@@ -192,7 +192,7 @@ def _decide(builder: JobBuilder, rows: Sequence[EpochRow], tokens: Sequence[Toke
 @contextmanager
 def _transactions(builder: JobBuilder, whole: bool = False) -> Iterator[Transactions | None]:
     """What decides the epochs of one worker, or of all partitions together."""
-    transactions = (builder.of_worker(None, builder.parallelism) if whole else builder).transactions()
+    transactions = (builder.for_worker(None, builder.parallelism) if whole else builder).transactions()
     try:
         yield transactions
     finally:

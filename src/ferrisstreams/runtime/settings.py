@@ -57,7 +57,7 @@ def settings_of_open(job: OpenJob, overrides: Mapping[str, Property]) -> JobSett
     of_job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector.name)
     given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector.name)
     _refuse_unheard(of_job, given, sink_connector)
-    return JobSettings(_narrowed(of_job, given), _of_sink(of_job), of_job, source_connector, sink_connector)
+    return JobSettings(_narrowed(of_job, given), _sink_settings(of_job), of_job, source_connector, sink_connector)
 
 
 def _from_annotations(annotations: Mapping[str, Property]) -> dict[str, Property]:
@@ -120,8 +120,8 @@ _BATCHES_OF_SOURCE = frozenset({"batch.min_size", "batch.target_latency"})
 
 
 def _refuse_unheard(job: Settings, source: Settings, sink_connector: Connector) -> None:
-    """A job has one batching, which also steers how a Kafka sink fills its batches. Where the source has its own value,
-    the job's would be for the sink alone. Raises ConfigError E3005 where that is none of a sink's."""
+    """A job has one batching, which also sets how a Kafka sink fills its batches. Where the source has its own value,
+    the job's would be for the sink alone. Raises ConfigError E3005 where a sink has no such key."""
     for key in KEYS:
         prop = job.property(key.name) if key.name.startswith("batch.") else None
         own = source.property(key.name) or job.property(f"source.{key.name}")
@@ -149,7 +149,7 @@ def _narrowed(job: Settings, source: Settings) -> Settings:
     return replace(source, values=values)
 
 
-def _of_sink(job: Settings) -> Settings:
+def _sink_settings(job: Settings) -> Settings:
     """The keys of failures, with `sink.<key>` where it is given; the command line wins over the text."""
     values = {}
     for key in KEYS:

@@ -15,7 +15,7 @@ from ferrisstreams.config.formats import format_of
 from ferrisstreams.connectors.file import encoding_of, has_header
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.fingerprint import fingerprint
-from ferrisstreams.plan.identity import Identity, SourceFacts, differences, identity_of, in_order_of
+from ferrisstreams.plan.identity import Identity, SourceFacts, differences, identity_of, reorder_like
 from ferrisstreams.plan.nodes import Sink
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow
@@ -70,7 +70,7 @@ def _reconciled(builder: JobBuilder, kept: KeptIdentity, last: EpochRow, now: Id
     found = differences(before, now, _same_data(builder, last))
     if found:
         raise _another_query(builder, "\n".join(f"  {difference}" for difference in found))
-    return in_order_of(plan, before)
+    return reorder_like(plan, before)
 
 
 def _another_query(builder: JobBuilder, what: str) -> StateError:

@@ -18,7 +18,7 @@ from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
 from ferrisstreams.runtime.watermarks import Silence
 
-#: How often an observer is told how far the job is.
+#: How often an observer hears how far the job is.
 PROGRESS_INTERVAL_MS = 200.0
 
 

@@ -80,17 +80,17 @@ class Application:
 
     @classmethod
     def parse(
-        cls, text: str, path: str, state_dir: str | None = None, anew: bool = False, topics: bool = False
+        cls, text: str, path: str, state_dir: str | None = None, infer_again: bool = False, topics: bool = False
     ) -> Application:
         """Parse a text; `path` names it in errors, and relative paths in it are relative to its folder.
 
-        `state_dir` (as in `RunOptions`) is where the columns of sources that declare none are kept; `anew`: they are
-        inferred again; `topics`: those of topics too, for which they are read. Otherwise such jobs stay open.
+        `state_dir` (as in `RunOptions`) is where the columns of sources that declare none are kept; `infer_again`:
+        they are inferred again; `topics`: those of topics too, for which they are read. Otherwise such jobs stay open.
         """
         named = Path(path)
         folder = (named.parent if not path.startswith("<") else Path()).absolute()
-        columns = Columns(folder, Path(state_dir).absolute() if state_dir else folder / STATE_DIR, anew, topics)
-        plan = parse_application(text, path, infer=columns.of, read_config=_config_reader(folder))
+        columns = Columns(folder, Path(state_dir).absolute() if state_dir else folder / STATE_DIR, infer_again, topics)
+        plan = parse_application(text, path, infer=columns.infer, read_config=_config_reader(folder))
         if (written := plan.annotations.get("app")) is not None:
             with placed_at(written.position):
                 require_name("application", plan.name)
@@ -144,7 +144,7 @@ class Application:
         if options.worker is None:
             self._refuse_several_workers(options)
         self.keep_columns(options)
-        plans, lock = in_order(self._chosen(options.jobs)), Lock()
+        plans, lock = sort_jobs(self._chosen(options.jobs)), Lock()
         runs = {
             plan.name: JobRun(plan.name, partial(self._job, plan, options), observer or Silent(), lock)
             for plan in plans
@@ -291,7 +291,7 @@ def _config_reader(folder: Path) -> ReadConfig:
     return read
 
 
-def in_order(jobs: tuple[JobPlan, ...]) -> list[JobPlan]:
+def sort_jobs(jobs: tuple[JobPlan, ...]) -> list[JobPlan]:
     """The jobs, each behind those whose output it reads."""
     ordered: list[JobPlan] = []
     waiting = list(jobs)

@@ -139,7 +139,7 @@ def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding
     settings = file_source_settings(builder.source_context())
     positions = {name: FilePosition.from_json(position, settings.names) for name, position in last.positions.items()}
     if any(position.before for position in positions.values()):
-        return ["files of the source were renamed while it was followed: what was read of them cannot be told again"]
+        return ["files of the source were renamed while it was followed: what was read of them cannot be recounted"]
     files = files_read(positions, settings)
     if files is None:
         return ["files of the source were taken away after they were read: their records cannot be counted again"]

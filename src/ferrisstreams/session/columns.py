@@ -45,18 +45,18 @@ class FoundColumns:
 class Columns:
     """Those of one application in `folder`, whose state is below `state_root`.
 
-    `anew`: what was kept does not count. `topics`: topics may be read.
+    `infer_again`: what was kept does not count. `topics`: topics may be read.
     """
 
-    def __init__(self, folder: Path, state_root: Path, anew: bool = False, topics: bool = False) -> None:
+    def __init__(self, folder: Path, state_root: Path, infer_again: bool = False, topics: bool = False) -> None:
         self._topics = topics
         self._folder = folder
         self._state_root = state_root
-        self._kept = {} if anew else _read(state_root / KEPT_FILE)
+        self._kept = {} if infer_again else _read(state_root / KEPT_FILE)
         self._new: dict[str, Schema] = {}
         self.found: list[FoundColumns] = []
 
-    def of(self, source: SourceSpec) -> Schema | None:
+    def infer(self, source: SourceSpec) -> Schema | None:
         """None for a topic that is not to be read now, or holds nothing that tells.
 
         Raises SqlError for other sources than files and topics, FatalConnectorError when a file gives no columns,
@@ -64,9 +64,9 @@ class Columns:
         """
         connector = connector_of(source.properties)
         if connector is not None and connector.messages:
-            return self._of_topic(source, connector)
+            return self._topic_schema(source, connector)
         if connector is not None and connector.files:
-            return self._of_file(source, connector)
+            return self._file_schema(source, connector)
         raise SqlError(
             f"the columns of {source.name} are not declared",
             "E1205",
@@ -74,7 +74,7 @@ class Columns:
             source.position,
         )
 
-    def _of_file(self, source: SourceSpec, connector: Connector) -> Schema | None:
+    def _file_schema(self, source: SourceSpec, connector: Connector) -> Schema | None:
         settings = resolve(source.properties, (Scope.SOURCE,), connector.name)
         given = settings.optional_text("path")
         if given is None:
@@ -105,7 +105,7 @@ class Columns:
         if len(found) == 1:
             self._kept[key] = self._new[key] = self._kept[found[0]]
 
-    def _of_topic(self, source: SourceSpec, connector: Connector) -> Schema | None:
+    def _topic_schema(self, source: SourceSpec, connector: Connector) -> Schema | None:
         settings = resolve(source.properties, (Scope.SOURCE,), connector.name)
         topic = topic_of(settings, source.name)
         servers = settings.optional_text("bootstrap.servers") or ""

@@ -61,7 +61,7 @@ def configurations(application: Application, options: RunOptions, job: str | Non
     """Those of all jobs, or of the job of this name. Nothing is opened. Raises ConfigError for what is wrong."""
     overrides = {name: Property(value, origin="--set") for name, value in options.overrides.items()}
     plans = [*map(_opened, application.plan.jobs), *application.plan.open_jobs]
-    return [_of_job(plan, overrides) for plan in plans if job in (None, plan.name)]
+    return [_job_configuration(plan, overrides) for plan in plans if job in (None, plan.name)]
 
 
 def _opened(plan: JobPlan) -> OpenJob:
@@ -69,16 +69,16 @@ def _opened(plan: JobPlan) -> OpenJob:
     return OpenJob(plan.name, plan.plan.spec, source, plan.annotations, plan.position)
 
 
-def _of_job(job: OpenJob, overrides: Mapping[str, Property]) -> JobConfiguration:
+def _job_configuration(job: OpenJob, overrides: Mapping[str, Property]) -> JobConfiguration:
     settings = settings_of_open(job, overrides)
     of_source = list(_settings(settings.source))
     of_sink = list(_settings(Settings({**settings.job.values, **settings.sink.values})))
     if settings.source_connector.messages:
         with placed_at(job.source.position):
-            of_source += _of_client(settings.source, "consumer", job.source.name)
+            of_source += _client_settings(settings.source, "consumer", job.source.name)
     if settings.sink_connector.messages:
         with placed_at(job.position):
-            of_sink += _of_client(settings.job, "producer", job.name)
+            of_sink += _client_settings(settings.job, "producer", job.name)
     return JobConfiguration(
         job.name,
         SideConfiguration(job.source.name, settings.source_connector.name, tuple(of_source)),
@@ -106,7 +106,7 @@ def _place(prop: Property) -> str:
     return str(prop.position) if prop.position is not None else prop.origin
 
 
-def _of_client(settings: Settings, side: Side, owner: str) -> Iterator[ShownSetting]:
+def _client_settings(settings: Settings, side: Side, owner: str) -> Iterator[ShownSetting]:
     # Imported here: jobs between files do without the client.
     from ferrisstreams.connectors.kafka.settings import all_client_properties
 

@@ -24,7 +24,7 @@ from ferrisstreams.session.dlq_journal import (
     length_and_end,
     settle,
 )
-from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, LetterState, in_chunks, parse_letter
+from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, LetterState, chunked, parse_letter
 from ferrisstreams.session.dlq_topic import TopicJournal
 
 #: Letters, and bytes of them, that are handled in one step: what is in memory, and in the journal, at a time.
@@ -93,11 +93,11 @@ class FileLetters:
         if self._target is None:
             assert self._sent is not None, "a store without a target only reads"
             return self._sent.replay(letters)
-        return sum(self._append(self._target, chunk) for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES))
+        return sum(self._append(self._target, chunk) for chunk in chunked(letters, _CHUNK_LETTERS, _CHUNK_BYTES))
 
     def purge(self, letters: Iterable[Letter]) -> int:
         count = 0
-        for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
+        for chunk in chunked(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
             self._journal.purge([self._purged(letter) for letter in chunk])
             count += len(chunk)
             self._faults.reach("after_purge")
@@ -122,9 +122,9 @@ class FileLetters:
         position = letter.header("ferris.position")
         replays = self._journal.replays(letter_id, position, _digest(letter.value))
         # A record that came back from a topic says itself how often it was there.
-        told = max((_number(value) for name, value in letter.original if name == REPLAYS_HEADER), default=0)
+        counted = max((_number(value) for name, value in letter.original if name == REPLAYS_HEADER), default=0)
         own = tuple(header for header in letter.original if header[0] != REPLAYS_HEADER)
-        return replace(letter, state=state, replays=max(replays, told), original=own)
+        return replace(letter, state=state, replays=max(replays, counted), original=own)
 
     def _purged(self, letter: Letter) -> Purged:
         start = int(letter.id.partition(".")[0])

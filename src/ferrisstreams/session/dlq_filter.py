@@ -11,7 +11,7 @@ from sqlglot.errors import ParseError
 
 from ferrisstreams.duck.engine import BindError, DataError, Engine, EngineSettings, arrow_table, first_line
 from ferrisstreams.errors import ConfigError
-from ferrisstreams.session.dlq_letters import Letter, LetterState, in_chunks
+from ferrisstreams.session.dlq_letters import Letter, LetterState, chunked
 
 #: Letters, and bytes of them, that the engine judges in one statement.
 _CHUNK_LETTERS = 1000
@@ -83,7 +83,7 @@ def _where(condition: str, letters: Iterator[Letter]) -> Iterator[Letter]:
         raise _unusable(condition, "it holds a subquery")
     engine = Engine(EngineSettings())
     try:
-        for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
+        for chunk in chunked(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
             yield from _judge(engine, tree, condition, chunk)
     finally:
         engine.close()

@@ -105,7 +105,7 @@ class LetterStore(Protocol):
         """Give everything back."""
 
 
-def in_chunks(letters: Iterable[Letter], count_max: int, bytes_max: int) -> Iterator[list[Letter]]:
+def chunked(letters: Iterable[Letter], count_max: int, bytes_max: int) -> Iterator[list[Letter]]:
     """Up to so many letters at a time, and no more once their values have so many bytes."""
     chunk: list[Letter] = []
     size = 0
@@ -125,7 +125,7 @@ def time_us(text: str) -> int:
 
 
 def parse_letter(line: bytes, letter_id: str, place: str) -> Letter:
-    """A letter of a line of a file. Raises StateError E5003 where the line is none."""
+    """A letter of a line of a file. Raises StateError E5003 where the line is not one."""
     try:
         match json.loads(line):
             case {"key": key, "value": value, "headers": {**headers}} as found if headers.get("ferris.code"):

@@ -19,7 +19,7 @@ from ferrisstreams.connectors.kafka.records import Record, each_record
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings, Topics
 from ferrisstreams.errors import ConnectorError
 from ferrisstreams.runtime.faults import Faults
-from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, LetterState, in_chunks
+from ferrisstreams.session.dlq_letters import REPLAYS_HEADER, Letter, LetterState, chunked
 
 #: Letters, and bytes of them, of one transaction.
 _CHUNK_LETTERS = 1000
@@ -67,7 +67,7 @@ class TopicJournal:
     def replay(self, letters: Iterable[Letter]) -> int:
         """Send the records of these to the target, each once; how many."""
         count = 0
-        for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
+        for chunk in chunked(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
             headers = [(*letter.original, (REPLAYS_HEADER, str(letter.replays + 1).encode())) for letter in chunk]
             self._commit(chunk, _REPLAYED, headers)
             count += len(chunk)
@@ -76,7 +76,7 @@ class TopicJournal:
     def purge(self, letters: Iterable[Letter]) -> int:
         """From now on these are gone; how many."""
         count = 0
-        for chunk in in_chunks(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
+        for chunk in chunked(letters, _CHUNK_LETTERS, _CHUNK_BYTES):
             self._commit(chunk, _PURGED)
             count += len(chunk)
             self._faults.reach("after_purge")

@@ -16,7 +16,7 @@ MakeJob = Callable[[Observer, int | None], Job]
 
 
 class JobRun(SideBySide):
-    """`result` is there when it has `ended`; `raised` is what kept it from having one. `observer` is shared: it is told
+    """`result` is there when it has `ended`; `raised` is what kept it from having one. `observer` is shared: it hears
     under the `lock`."""
 
     def __init__(self, name: str, make: MakeJob, observer: Observer, lock: Lock) -> None:

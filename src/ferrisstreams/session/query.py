@@ -80,7 +80,7 @@ def query(sql: str, **tables: TableLike) -> QueryResult:
         memory_sinks={_RESULT: sink},
         strict=True,
     )
-    result = Job(_into_memory(job), environment).run()
+    result = Job(_redirect_to_memory(job), environment).run()
     if result.error is not None:
         raise result.error
     return QueryResult(tuple(sink.tables), result.ledger, _empty(job.plan.schema))
@@ -153,7 +153,7 @@ def _only_job(plan: ApplicationPlan) -> JobPlan:
     return plan.jobs[0]
 
 
-def _into_memory(job: JobPlan) -> JobPlan:
+def _redirect_to_memory(job: JobPlan) -> JobPlan:
     """The job with its own settings, and its rows in memory. Raises ConfigError E3003 when it names another place."""
     own = job.plan.spec.properties
     place = next((prop for key, prop in own.items() if key.lower() == "connector"), None)

@@ -138,18 +138,18 @@ class _Replay:
     def run(self, token: Token) -> int:
         """Replay, check, and give the state its identity; how many records were read."""
         plan = self._builder.plan
-        ledger = self._to(the_end=False)
+        ledger = self._read_to(the_end=False)
         expected = count_sink(self._builder, self._last()).records
         if not _depends_on_cuts(plan) and ledger["written"] != expected:
             # The last run has drained: all windows were closed, and so are these.
-            ledger = self._to(the_end=True)
+            ledger = self._read_to(the_end=True)
             if ledger["written"] != expected:
                 what = f"the replay makes {ledger['written']} rows, but the topic holds {expected} of the job"
                 raise _impossible(plan, what)
         self._take_identity(token, expected)
         return ledger["read"]
 
-    def _to(self, the_end: bool) -> dict[str, int]:
+    def _read_to(self, the_end: bool) -> dict[str, int]:
         """The ledger after all records; `the_end` also closes what is open."""
         job = Job(self._builder.plan, self._environment)
         try:

@@ -101,7 +101,7 @@ def builders_of(
         if workers == 1 == whole.parallelism:
             yield [whole]
             return
-        made = [whole.of_worker(worker, workers) for worker in range(workers)]
+        made = [whole.for_worker(worker, workers) for worker in range(workers)]
         for builder in made:
             stack.callback(builder.close)
         yield made

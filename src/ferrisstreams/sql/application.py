@@ -32,7 +32,7 @@ from ferrisstreams.sql.binder import Binder, Names
 from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, InferColumns, ResolveReference, Stream
 from ferrisstreams.sql.config_files import ReadConfig, with_file
 from ferrisstreams.sql.context import Context, did_you_mean
-from ferrisstreams.sql.function_aliases import without_aliases
+from ferrisstreams.sql.function_aliases import resolve_aliases
 from ferrisstreams.sql.functions import load_functions
 from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
@@ -103,7 +103,7 @@ class _Application:
     def _view(self, context: Context, statement: View) -> None:
         """A view is bound once where it stands, so that its errors are seen although nothing reads it. Its reader
         decides how it is emitted."""
-        statement = replace(statement, query=without_aliases(context, statement.query))
+        statement = replace(statement, query=resolve_aliases(context, statement.query))
         final = EmitWritten(Emit.FINAL, statement.span)
         with suppress(ColumnsUnknownError):
             relation = Binder(context, self.catalog, final, {}).query(statement.query, Names())
@@ -112,7 +112,7 @@ class _Application:
         self.catalog.add(context, statement.name, statement)
 
     def _job(self, context: Context, statement: StreamAs) -> None:
-        statement = replace(statement, query=without_aliases(context, statement.query))
+        statement = replace(statement, query=resolve_aliases(context, statement.query))
         binder = Binder(context, self.catalog, statement.emit, statement.properties)
         try:
             relation = binder.query(statement.query, Names())
@@ -259,7 +259,7 @@ def _goes_on(source: SourceSpec) -> bool:
     connector = connector_of(source.properties)
     if connector is None:
         return False
-    # What is no setting of it is refused when the job's settings are read.
+    # What is not a setting of it is refused when the job's settings are read.
     known = {name: prop for name, prop in source.properties.items() if find_key(name, connector.name) is not None}
     return connector.is_endless(resolve(known, (Scope.SOURCE,), connector.name))
 

@@ -83,7 +83,7 @@ def check_call(context: Context, node: exp.Expr) -> None:
             return
 
 
-def without_within_group(context: Context, node: exp.WithinGroup) -> exp.Expression:
+def rewrite_within_group(context: Context, node: exp.WithinGroup) -> exp.Expression:
     """`mode() WITHIN GROUP (ORDER BY x)` as `mode(x)`, and the percentiles as quantiles."""
     call, order = node.this, node.expression
     name = call_name(call)

@@ -21,7 +21,7 @@ from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.calls import call_name, is_aggregate, put_engine_names
 from ferrisstreams.sql.context import Context
-from ferrisstreams.sql.inference import explain_bind_error, over_types
+from ferrisstreams.sql.inference import explain_bind_error, typed_select
 
 #: Nodes that are no operation of their own.
 _SYNTAX = (
@@ -140,7 +140,7 @@ def _take_apart(
     parts: list[exp.Expression],
     constants: list[tuple[exp.Expr, exp.Expr]],
 ) -> bool:
-    """Replace in `made` what a row gives by columns; False when that cannot be told from the rest."""
+    """Replace in `made` what a row gives by columns; False when the two cannot be distinguished."""
     for child, copy in zip(list(written.iter_expressions()), list(made.iter_expressions()), strict=True):
         if isinstance(child, exp.Lambda | exp.Comprehension | exp.Star):
             return False
@@ -190,7 +190,7 @@ def _with_types(context: Context, trials: Sequence[_Trial], schema: Schema) -> l
 
 
 def _types(context: Context, parts: Sequence[exp.Expression], schema: Schema) -> list[str]:
-    return [kind for _, kind in context.connection.types(over_types(parts, schema))] if parts else []
+    return [kind for _, kind in context.connection.types(typed_select(parts, schema))] if parts else []
 
 
 # The trials

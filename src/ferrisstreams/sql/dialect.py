@@ -126,7 +126,7 @@ class FerrisParser(WindowParser):
         create = self._prev
         if self._match_text_seq("OR", "REPLACE"):
             raise RefusedSyntaxError(
-                token_span(create).to(token_span(self._prev)),
+                token_span(create).through(token_span(self._prev)),
                 "OR REPLACE has no meaning in an application: each name is declared once",
                 "E1204",
                 "write CREATE without OR REPLACE",
@@ -145,7 +145,7 @@ class FerrisParser(WindowParser):
         first = self._curr
         if self._match_text_seq("IF", "NOT", "EXISTS"):
             raise RefusedSyntaxError(
-                token_span(first).to(token_span(self._prev)),
+                token_span(first).through(token_span(self._prev)),
                 "IF NOT EXISTS has no meaning in an application: each name is declared once",
                 "E1204",
                 "write CREATE without IF NOT EXISTS",

@@ -50,7 +50,7 @@ def _bare(node: exp.Expr) -> exp.Expr:
 
 
 def written_interval(node: exp.Expr) -> Interval | None:
-    """The interval that a node writes as a constant; None for another one. Raises ValueError for what is none."""
+    """The interval that a node writes as a constant; None for another one. Raises ValueError for anything else."""
     node = _bare(node)
     if isinstance(node, exp.Literal) and node.is_string:
         return read_interval(node.name)

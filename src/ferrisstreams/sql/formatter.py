@@ -18,7 +18,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import InternalError
 from ferrisstreams.sql.context import Context
-from ferrisstreams.sql.function_aliases import without_aliases
+from ferrisstreams.sql.function_aliases import resolve_aliases
 from ferrisstreams.sql.functions import load_functions
 from ferrisstreams.sql.lexer import Comment, annotation_of, comments, tokenize
 from ferrisstreams.sql.printer import print_script, print_statement
@@ -50,7 +50,7 @@ def _check_windows(script: Script) -> None:
         functions = load_functions(engine.work)
         for statement in windowed:
             context = Context(script.source, engine.work, functions, statement.span)
-            check_windows(context, without_aliases(context, statement.query))
+            check_windows(context, resolve_aliases(context, statement.query))
     finally:
         engine.close()
 
@@ -133,7 +133,7 @@ class _Formatter:
     def _place(self, comment: Comment) -> None:
         following = bisect_right(self._starts, comment.span.start)
         before = following - 1
-        if before >= 0 and self._on_one_line(self._tokens[before], comment):
+        if before >= 0 and self._fits_one_line(self._tokens[before], comment):
             self._place_behind(before, comment)
             return
         while following < len(self._tokens) and self._tokens[following].token_type == TokenType.SEMICOLON:
@@ -155,7 +155,7 @@ class _Formatter:
         else:
             _append(self._places[0].head, comment, False)
 
-    def _on_one_line(self, token: Token, comment: Comment) -> bool:
+    def _fits_one_line(self, token: Token, comment: Comment) -> bool:
         """Whether nothing but other comments breaks the line between them."""
         start, text = token.end + 1, self._script.source.text
         first, last = (bisect_left(self._comment_starts, at) for at in (start, comment.span.start))
@@ -198,7 +198,7 @@ def _numbered(tokens: Sequence[Token]) -> tuple[list[int], list[int]]:
 
 def _block(printed: str, written: Sequence[Token], places: _Places) -> str:
     """The statement with its comments."""
-    text = SourceText.of("", printed + ";")
+    text = SourceText.from_text("", printed + ";")
     lines = _Lines(text)
     matched = _matched(written, lines.tokens)
     for number, found in places.above.items():

@@ -40,7 +40,7 @@ FUNCTION_ALIASES: Mapping[str, FunctionAlias] = {
 }
 
 
-def without_aliases(context: Context, query: exp.Expression) -> exp.Expression:
+def resolve_aliases(context: Context, query: exp.Expression) -> exp.Expression:
     """The query with calls of the table replaced by what they are. Raises `SqlError` for wrong arguments."""
     holder = exp.Tuple(expressions=[query.copy()])
     for call in reversed(list(holder.find_all(exp.Anonymous, bfs=False))):
@@ -115,7 +115,7 @@ def _taken_apart(call: exp.Anonymous) -> tuple[list[exp.Expr], bool, list[exp.Ex
 
 
 def _modify(context: Context, call: exp.Anonymous, made: exp.Expr, distinct: bool, orders: list[exp.Expr]) -> None:
-    """Hand DISTINCT and ORDER BY on to the aggregate that a call is. Raises `SqlError` where it is none, or not that
+    """Hand DISTINCT and ORDER BY on to the aggregate that a call is. Raises `SqlError` where it is not one, or not that
     alone."""
     if not isinstance(made, exp.Anonymous) or str(made.name).upper() not in _PLAIN_AGGREGATES:
         what = "ORDER BY" if orders else "DISTINCT"

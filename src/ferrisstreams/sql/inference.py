@@ -27,7 +27,7 @@ def describe(context: Context, expressions: Sequence[exp.Expression], schema: Sc
     if not expressions:
         return []
     try:
-        return context.connection.types(over_types(expressions, schema))
+        return context.connection.types(typed_select(expressions, schema))
     except (BindError, DataError) as error:
         raise _explained(context, expressions, schema, error) from error
 
@@ -42,7 +42,7 @@ def column_names(
     """What DuckDB calls the columns of expressions without an alias. `keys` are those of GROUP BY."""
     if not expressions:
         return []
-    select = over_types(expressions, schema)
+    select = typed_select(expressions, schema)
     bounds = [column(name) for name in (WINDOW_START, WINDOW_END) if schema.get(name) is not None]
     if keys:
         select.set("group", exp.Group(expressions=[key.copy() for key in (*keys, *bounds)]))
@@ -55,7 +55,7 @@ def column_names(
 _QUOTED_NAME = re.compile(r'"(\w+)"\(')
 
 
-def over_types(expressions: Sequence[exp.Expression], schema: Schema) -> exp.Select:
+def typed_select(expressions: Sequence[exp.Expression], schema: Schema) -> exp.Select:
     """The expressions over an empty table with these columns; aggregates are allowed."""
     typed = [exp.alias_(typed_as(exp.null(), item.type), item.name, quoted=True) for item in schema]
     columns = exp.Select(expressions=typed or [exp.alias_(exp.null(), "_nothing", quoted=True)])
@@ -78,7 +78,7 @@ def explain_bind_error(
 ) -> SqlError:
     """DuckDB's refusal as an error at a place of the text; `otherwise` is the hint where the refusal gives none."""
     text = error.message if isinstance(error, BindError) else str(error)
-    message, code, hint = in_our_words(text)
+    message, code, hint = reword(text)
     return context.error(at, message, code, hint or otherwise)
 
 
@@ -133,7 +133,7 @@ def _parts(expression: exp.Expression) -> list[exp.Expr]:
 
 def _failure(context: Context, expression: exp.Expression, schema: Schema) -> BindError | DataError | None:
     try:
-        context.connection.types(over_types([expression], schema))
+        context.connection.types(typed_select([expression], schema))
     except (BindError, DataError) as error:
         return error
     return None
@@ -146,7 +146,7 @@ _NO_KEY = re.compile(r'Could not find key "(.*?)" in struct(?:.*?Candidate Entri
 _KIND = re.compile(r"^(?:\w+: )?(?:[A-Z][A-Za-z ]* Error: )")
 
 
-def in_our_words(text: str) -> tuple[str, str, str | None]:
+def reword(text: str) -> tuple[str, str, str | None]:
     """DuckDB's message as ours: message, code, hint."""
     text = text.replace("INTEGER_LITERAL", "INTEGER").replace("STRING_LITERAL", "VARCHAR")
     if (found := _NO_MATCH.search(text)) is not None:

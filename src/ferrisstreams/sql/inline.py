@@ -85,7 +85,7 @@ def modernised(properties: Mapping[str, Property], owners: Owners, topic: str | 
             f"{owners.sink} is read and written", "E1103", "name the stream that is written otherwise", written.position
         )
     names = [*([owners.sink] if owners.sink else []), *owners.sources]
-    parts = _by_owner(properties, [*names, *_announced(properties, names)], own=owners.sink)
+    parts = _properties_by_owner(properties, [*names, *_announced(properties, names)], own=owners.sink)
     found: dict[str, Property] = {}
     for owner, own in parts.items():
         modern = _modern(own, is_source=owner is not None, inline=inline)
@@ -98,7 +98,7 @@ def modernised(properties: Mapping[str, Property], owners: Owners, topic: str | 
 
 def modernised_declaration(properties: Mapping[str, Property], name: str) -> dict[str, Property]:
     """The properties of a declared source, whether or not they carry its name."""
-    own = _by_owner(properties, [name], own=name).get(None, {})
+    own = _properties_by_owner(properties, [name], own=name).get(None, {})
     return _modern(own, is_source=True, inline=_TYPE in own)
 
 
@@ -130,7 +130,7 @@ def _announced(properties: Mapping[str, Property], known: Sequence[str]) -> list
     return [name for name in dict.fromkeys(prefixes) if name.lower() not in (other.lower() for other in known)]
 
 
-def _by_owner(
+def _properties_by_owner(
     properties: Mapping[str, Property], names: Sequence[str], own: str | None
 ) -> dict[str | None, dict[str, Property]]:
     """Properties without their prefix, by the name that it is. Under None those without one, and those of `own`."""

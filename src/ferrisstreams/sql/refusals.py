@@ -128,7 +128,7 @@ def refused_phrase(tokens: Sequence[Token]) -> RefusedSyntaxError | None:
             continue
         for words, outside, what, hint in _REFUSED_PHRASES:
             if (depth == 0 or not outside) and _follows(tokens, at, words):
-                span = token_span(token).to(token_span(tokens[at + len(words) - 1]))
+                span = token_span(token).through(token_span(tokens[at + len(words) - 1]))
                 return RefusedSyntaxError(span, f"{what} is not supported", "E1201", hint)
     return None
 

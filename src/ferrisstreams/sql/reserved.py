@@ -1,4 +1,4 @@
-"""Words that SQL reads in another way than as a name: where one is lost, the author is told to quote it."""
+"""Words that SQL reads in another way than as a name: where one is lost, the hint says to quote it."""
 
 from __future__ import annotations
 

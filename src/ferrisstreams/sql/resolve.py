@@ -12,7 +12,7 @@ from ferrisstreams.plan.expressions import column, grouped
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.plan.rewrites import VOLATILE, VOLATILE_TYPE
 from ferrisstreams.schema import Column, Schema
-from ferrisstreams.sql.calls import call_name, check_call, without_within_group
+from ferrisstreams.sql.calls import call_name, check_call, rewrite_within_group
 from ferrisstreams.sql.context import Context, did_you_mean, nearest
 from ferrisstreams.sql.dialect import FerrisParser
 from ferrisstreams.sql.header_items import is_header_item, misplaced
@@ -95,7 +95,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
         if not found.meta_get(EDGE):
             found.replace(_column(context, scope, found))
     for ordered in list(holder.find_all(exp.WithinGroup)):
-        ordered.replace(without_within_group(context, ordered))
+        ordered.replace(rewrite_within_group(context, ordered))
     for named in list(holder.find_all(exp.Anonymous)):
         if is_header_item(named):
             raise misplaced(context, named)

@@ -17,7 +17,7 @@ class Span:
     start: int
     stop: int
 
-    def to(self, other: Span) -> Span:
+    def through(self, other: Span) -> Span:
         return Span(min(self.start, other.start), max(self.stop, other.stop))
 
 
@@ -32,7 +32,7 @@ class SourceText:
     secrets: tuple[tuple[int, int], ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, path: str, text: str) -> SourceText:
+    def from_text(cls, path: str, text: str) -> SourceText:
         starts = [0]
         starts.extend(index + 1 for index, char in enumerate(text) if char == "\n")
         return cls(path, text, tuple(starts), tuple(secret_spans(text)))
@@ -57,10 +57,10 @@ class SourceText:
         return Position(self.path, line, column, masked.text, marked, caret + 1)
 
     def error(self, span: Span, message: str, code: str, hint: str | None = None) -> SqlError:
-        shown = self.without_secrets(hint) if hint is not None else None
-        return SqlError(self.without_secrets(message), code, shown, self.position(span))
+        shown = self.mask_secrets(hint) if hint is not None else None
+        return SqlError(self.mask_secrets(message), code, shown, self.position(span))
 
-    def without_secrets(self, message: str) -> str:
+    def mask_secrets(self, message: str) -> str:
         """A message that may quote the text."""
         for start, stop in self.secrets:
             secret = self.text[start:stop]

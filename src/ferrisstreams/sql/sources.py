@@ -128,7 +128,7 @@ def _check_type(context: Context, written: exp.DataType, tree: exp.DataType) -> 
 def with_job_properties(source: SourceSpec, properties: Mapping[str, Property], written_by_job: bool) -> SourceSpec:
     """The source as a job reads it, whose own properties say more about it (see `source_properties`).
 
-    The event time of a stream that a job writes is no declaration: the reader may give it another delay.
+    The event time of a stream that a job writes is not a declaration: the reader may give it another delay.
     """
     given = {k: v for k, v in source_properties(source.name, properties).items() if k != CONFIG_FILE}
     if not given:

@@ -119,7 +119,7 @@ class Script:
 
 def parse_statements(text: str, path: str) -> Script:
     """Parse a whole text. Raises `SqlError` with an exact position."""
-    source = SourceText.of(path, text)
+    source = SourceText.from_text(path, text)
     pieces = split(source)
     if not any(piece.tokens for piece in pieces):
         raise source.error(Span(0, 0), "there is no statement here", "E1001", "write a CREATE STREAM or a SELECT")
@@ -158,7 +158,7 @@ def _first_known(piece: Piece, annotations: Mapping[str, Property]) -> Annotatio
 
 def _statement(source: SourceText, piece: Piece, annotations: Mapping[str, Property]) -> Statement:
     tree = _parse_piece(source, piece)
-    span = token_span(piece.tokens[0]).to(token_span(piece.tokens[-1]))
+    span = token_span(piece.tokens[0]).through(token_span(piece.tokens[-1]))
     match tree:
         case CreateStream() if tree.args.get("query") is None:
             return _declaration(source, tree, span)
@@ -196,7 +196,7 @@ def _parse_piece(source: SourceText, piece: Piece) -> exp.Expression:
     try:
         refuse_lost_words(piece.tokens)
         with _quiet():
-            return _without_comments(parser.parse_one_statement(list(piece.tokens), source.text))
+            return _strip_comments(parser.parse_one_statement(list(piece.tokens), source.text))
     except RefusedSyntaxError as refused:
         raise source.error(refused.span, refused.message, refused.code, refused.hint) from refused
     except LocatedParseError as error:
@@ -219,7 +219,7 @@ def _is_of_parser(error: Exception) -> bool:
     return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).partition(".")[0] == "sqlglot"
 
 
-def _without_comments(tree: exp.Expression) -> exp.Expression:
+def _strip_comments(tree: exp.Expression) -> exp.Expression:
     """The parser hangs comments on nodes, from where they would get into plans and fingerprints."""
     for node in tree.walk():
         node.pop_comments()

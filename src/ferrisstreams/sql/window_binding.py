@@ -29,7 +29,7 @@ _EDGE_NAMES = frozenset({"window_start", "window_end", "_window_start", "_window
 
 def window_and_group(context: Context, node: exp.Select) -> tuple[WrittenWindow | None, list[exp.Expr]]:
     """The window, wherever it is written, and the other expressions of GROUP BY. Raises `SqlError`."""
-    written = _in_clauses(context, node)
+    written = _clause_windows(context, node)
     group = node.args.get("group")
     others: list[exp.Expr] = []
     if group is not None:
@@ -66,7 +66,7 @@ def check_windows(context: Context, query: exp.Expression) -> None:
                     read_bound(context, bound, window)
 
 
-def _in_clauses(context: Context, node: exp.Select) -> list[StreamWindow]:
+def _clause_windows(context: Context, node: exp.Select) -> list[StreamWindow]:
     clauses = node.args.get("windows") or []
     written = [item for item in clauses if isinstance(item, StreamWindow)]
     if len(written) < len(clauses):
@@ -179,11 +179,11 @@ def bind_window(context: Context, written: WrittenWindow, source: Relation, scop
                 "E1208",
                 f"write {time.column}, or leave the column out",
             )
-    return written.over(time.column)
+    return written.timed_by(time.column)
 
 
 def _bare(scope: Scope) -> Scope:
-    """The input's columns alone: a window's time is none of the select list."""
+    """The input's columns alone: a window's time is not part of the select list."""
     return Scope(scope.schema, scope.qualifier, event_time=scope.event_time)
 
 

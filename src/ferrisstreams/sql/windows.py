@@ -57,7 +57,7 @@ class WrittenWindow:
     node: exp.Expression
     grace: Grace | None = None
 
-    def over(self, time: str) -> Window:
+    def timed_by(self, time: str) -> Window:
         return Window(self.kind, time, self.size_us, self.slide_us, self.origin_us)
 
     def same_as(self, other: WrittenWindow) -> bool:

@@ -87,10 +87,10 @@ def samples(event: ProgressEvent) -> Iterator[Sample]:
         yield Sample(BREAKER_STATE, (job, side), _BREAKER_VALUES[BreakerState(state)])
     for side, client in (("source", event.source.client), ("sink", event.sink)):
         if client is not None:
-            yield from _of_client(job, side, client)
+            yield from _client_samples(job, side, client)
 
 
-def _of_client(job: str, side: str, client: ClientFigures) -> Iterator[Sample]:
+def _client_samples(job: str, side: str, client: ClientFigures) -> Iterator[Sample]:
     yield Sample(CLIENT_RECORDS, (job, side), client.waiting_records)
     yield Sample(CLIENT_BYTES, (job, side), client.waiting_bytes)
     for statistic, value_ms in (("mean", client.round_trip_ms), ("p99", client.round_trip_p99_ms)):

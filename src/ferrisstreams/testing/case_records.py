@@ -77,6 +77,6 @@ def _headers(text: str) -> Headers:
 
 
 def _milliseconds(text: str) -> int | None:
-    """None for a text that is no time: the message has none then."""
+    """None for a text that is not a time: the message has none then."""
     moment = moment_of(text)
     return None if moment is None else round(moment.replace(tzinfo=UTC).timestamp() * 1000)

@@ -48,7 +48,7 @@ class Cell:
 
 
 class CellError(Exception):
-    """A line that is no row of cells; `column` is from 1."""
+    """A line that is not a row of cells; `column` is from 1."""
 
     def __init__(self, message: str, column: int) -> None:
         super().__init__(message)

@@ -125,7 +125,7 @@ def execute(prepared: Prepared, schedule: Schedule, first: Records | None = None
         faults: list[Faults] = [*(CrashAt(crash.point, crash.hit) for crash in schedule.crashes), NoFaults()]
         try:
             if first is not None:
-                _to_the_end(prepared.plan, _over(environment, first, schedule, clock), [NoFaults()])
+                _to_the_end(prepared.plan, _with_records(environment, first, schedule, clock), [NoFaults()])
             result = _to_the_end(prepared.plan, environment, faults)
         except FerrisError as error:
             return Ran((), (), {}, (), error)
@@ -146,7 +146,7 @@ def _sinks(schedule: Schedule) -> tuple[CollectingSink, CollectingSink, Transact
     return sink, letters, TransactionLog(sink, letters)
 
 
-def _over(environment: Environment, records: Records, schedule: Schedule, clock: ManualClock) -> Environment:
+def _with_records(environment: Environment, records: Records, schedule: Schedule, clock: ManualClock) -> Environment:
     """The same surroundings with other records."""
     stand_ins = environment.stand_ins
     assert stand_ins is not None

@@ -23,7 +23,7 @@ class Selection:
     seed: int = 0
     every: bool = False
 
-    def of(self, prepared: Prepared) -> list[Schedule]:
+    def schedules_for(self, prepared: Prepared) -> list[Schedule]:
         case = prepared.case
         if case.batch_rows is not None:
             return [fixed(case.batch_rows)]
@@ -89,13 +89,13 @@ def run_path(
     *,
     selection: Selection = Selection(),
     rewrite_files: bool = False,
-    told: Callable[[CaseResult], None] = lambda result: None,
+    report_case: Callable[[CaseResult], None] = lambda result: None,
 ) -> Report:
     """Run a `.test` file, or all below a folder.
 
     `rewrite_files` puts what came out into the files where it differs; cases that disagree between schedules stay as
-    they are. `told` is called after each case. Raises `SqlError` for a file that cannot be read as test file, and
-    `ConfigError` when there is none.
+    they are. `report_case` is called after each case. Raises `SqlError` for a file that cannot be read as test file,
+    and `ConfigError` when there is none.
     """
     results: list[CaseResult] = []
     for file in test_files(path):
@@ -105,7 +105,7 @@ def run_path(
             cases = read(file)
         for case in cases:
             results.append(run_case(case, selection))
-            told(results[-1])
+            report_case(results[-1])
     return Report(tuple(results))
 
 
@@ -124,7 +124,7 @@ def run_case(case: Case, selection: Selection) -> CaseResult:
     except FerrisError as error:
         message = error_disagreement(case.expected.error, error)
         return CaseResult(case, 1, (Failure("any schedule", message),) if message else ())
-    schedules = selection.of(prepared)
+    schedules = selection.schedules_for(prepared)
     failures = (
         Failure(schedule.name, message)
         for schedule in schedules

@@ -53,7 +53,7 @@ def test_caret_stands_at_its_word_behind_a_mask() -> None:
 
 def test_mask_tells_nothing_of_a_secret() -> None:
     """Neither its length nor, where it is short, by what is left of a message."""
-    text = SourceText.of("app.sql", "'sasl.password' = 'a', x")
+    text = SourceText.from_text("app.sql", "'sasl.password' = 'a', x")
     error = text.error(Span(18, 21), "an 'a' and a bad day", "E1001")
     assert error.message == "an '********' and a bad day"
     assert error.position is not None
@@ -64,4 +64,4 @@ def test_mask_tells_nothing_of_a_secret() -> None:
     "line", ["SELECT token FROM t WHERE k = 'open'", "ON a.token = b.token", "'kafka.ssl.key.location' = '/a/b'", "''"]
 )
 def test_what_holds_no_secret_is_shown(line: str) -> None:
-    assert SourceText.of("app.sql", line).position(Span(0, 1)).text == line
+    assert SourceText.from_text("app.sql", line).position(Span(0, 1)).text == line

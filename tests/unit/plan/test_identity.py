@@ -8,7 +8,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from ferrisstreams.plan.identity import Identity, SourceFacts, canonical_text, differences, identity_of, in_order_of
+from ferrisstreams.plan.identity import Identity, SourceFacts, canonical_text, differences, identity_of, reorder_like
 from ferrisstreams.sql.application import parse_application
 
 STREAM = (
@@ -77,7 +77,7 @@ def test_kept_order_of_keys_and_calls_stays() -> None:
     now = identity_of(plan, FACTS)
     assert now != kept
     assert found(kept, now) == []
-    assert identity_of(in_order_of(plan, kept), FACTS) == kept
+    assert identity_of(reorder_like(plan, kept), FACTS) == kept
 
 
 def test_text_that_another_version_printed_is_the_same_expression() -> None:

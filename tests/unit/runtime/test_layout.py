@@ -63,4 +63,4 @@ def test_every_partition_has_one_owner() -> None:
         shares = [Share(worker, workers) for worker in range(workers)]
         for partition in range(13):
             assert [share.worker for share in shares if share.owns(partition)] == [partition % workers]
-        assert sorted(number for share in shares for number in share.of(13)) == list(range(13))
+        assert sorted(number for share in shares for number in share.partitions_of(13)) == list(range(13))

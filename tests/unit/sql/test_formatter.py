@@ -172,7 +172,7 @@ def commented(draw: st.DrawFn) -> str:
         ";\n".join(sql.rstrip(";\n ") for _, sql in chosen if "-- @" not in sql and "--@" not in sql)
         or "SELECT a FROM t"
     )
-    source = SourceText.of("app.sql", text)
+    source = SourceText.from_text("app.sql", text)
     stops = [0, *(token.end + 1 for token in tokenize(source)), len(text)]
     inside = [(c.span.start, c.span.stop) for c in comments(source)]
     for stop in sorted(draw(st.lists(st.sampled_from(stops), max_size=6)), reverse=True):

@@ -57,7 +57,7 @@ class ClientReports:
         self.reason: KafkaError | None = None
         self.all_down = False
 
-    def told(self, error: KafkaError) -> None:
+    def add(self, error: KafkaError) -> None:
         """The client's `error_cb`."""
         if error.code() in _REASONS:
             self.reason = error

@@ -292,7 +292,7 @@ class KafkaProducer:
         if topic is None:
             return [_partition(self._stand_in)]
         count = Topics(self._settings.properties, self._clock).partitions(topic)
-        return [TopicPartition(topic, number) for number in self._settings.share.of(count or 0)]
+        return [TopicPartition(topic, number) for number in self._settings.share.partitions_of(count or 0)]
 
     @property
     def _stand_in(self) -> str:
@@ -322,7 +322,7 @@ class KafkaProducer:
             # The client may hold on to brokers that it no longer has; a new one asks again.
             raise TransientError("Kafka: all brokers were unreachable: the transaction was abandoned", "E4101", _AWAY)
         producer, seconds = self._producer, self._answer_seconds(_SEND_SECONDS)
-        self._in_time(
+        self._call_in_time(
             "add positions to the transaction",
             lambda: producer.send_offsets_to_transaction(offsets, group, seconds),
             seconds * 1.5,
@@ -388,7 +388,7 @@ class KafkaProducer:
                 own["transactional.id"] = self._settings.transactional_id
                 own.setdefault("transaction.timeout.ms", self._settings.transaction_timeout_ms)
             self._statistics = Statistics()
-            reports = {"error_cb": self._reports.told, "stats_cb": self._statistics.told, "logger": QUIET}
+            reports = {"error_cb": self._reports.add, "stats_cb": self._statistics.take, "logger": QUIET}
             self._client = Producer({**own, **reports, "on_delivery": self._delivered})
         return self._client
 
@@ -404,13 +404,13 @@ class KafkaProducer:
                     # A reader of committed offsets would wait for open transactions.
                     "isolation.level": "read_uncommitted",
                     "log_level": "0",
-                    "error_cb": self._reports.told,
+                    "error_cb": self._reports.add,
                     "logger": QUIET,
                 }
             )
         return self._group
 
-    def _in_time(self, doing: str, call: Callable[[], None], seconds: float) -> None:
+    def _call_in_time(self, doing: str, call: Callable[[], None], seconds: float) -> None:
         """Make a call of the client that may never come back, whatever time it was given.
 
         librdkafka (2.16) waits for a group's coordinator without end when that broker has left the cluster. Then the

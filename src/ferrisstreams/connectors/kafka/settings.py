@@ -27,7 +27,7 @@ _SUGGESTIONS: Mapping[str, Mapping[Side, Mapping[str, str]]] = {"low_latency": _
 
 @dataclass(frozen=True, slots=True)
 class _Steered:
-    """A property of the producer that a key of a strategy steers, and the most that the client takes."""
+    """A property of the producer that a key of a strategy sets, and the most that the client takes."""
 
     name: str
     most: int
@@ -57,7 +57,7 @@ def client_properties(settings: Settings, side: Side, owner: str, strict: bool =
     """
     given = {_ALIASES.get(name, name): prop for name, prop in settings.properties_below("kafka.").items()}
     base = source if side == "consumer" else producer
-    by_batches = _of_batches(settings, side)
+    by_batches = _batch_properties(settings, side)
     suggested = {**base.SUGGESTED, **{name: value for name, (value, _) in by_batches.items()}}
     because = {name: by for name, (_, by) in by_batches.items()}
     required = base.REQUIRED if strict else {}
@@ -77,10 +77,10 @@ def all_client_properties(settings: Settings, side: Side, owner: str, strict: bo
     return client_properties(settings, side, owner, strict) | fixed
 
 
-def _of_batches(settings: Settings, side: Side) -> dict[str, tuple[str, str]]:
+def _batch_properties(settings: Settings, side: Side) -> dict[str, tuple[str, str]]:
     """What the batch strategy suggests for a client, and the setting that says so.
 
-    It steers the job's batches first. The producer fills its own by the same keys, where they are given.
+    It sets the job's batches first. The producer fills its own by the same keys, where they are given.
     """
     meant = meant_strategy(settings) if settings.flag("batch.enable") else ("off", "batch.enable=false")
     strategy, by = meant or ("fixed_size", "")
@@ -195,7 +195,7 @@ def _refuse_own(topics: Container[str], source_topic: str | None) -> None:
 
 
 def _same_cluster(source_settings: Settings, sink_servers: str) -> bool:
-    """Clusters are told apart by their addresses."""
+    """Clusters are distinguished by their addresses."""
     servers = source_settings.property("bootstrap.servers")
     return servers is not None and bool(_servers(str(servers.value)) & _servers(sink_servers))
 

@@ -15,7 +15,7 @@ class Share:
     def owns(self, partition: int) -> bool:
         return partition % self.workers == self.worker
 
-    def of(self, partitions: int) -> list[int]:
+    def partitions_of(self, partitions: int) -> list[int]:
         """Those of a topic with so many partitions."""
         return list(range(self.worker, partitions, self.workers))
 

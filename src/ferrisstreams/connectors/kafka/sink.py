@@ -47,7 +47,7 @@ class KafkaSink:
             values = payload.data[:-1].split(b"\n") if payload.rows else []
         refused = self._refused(payload, values)
         if refused:
-            payload, values = _without(payload, values, refused)
+            payload, values = _drop_failed(payload, values, refused)
         self._producer.write(self._topic, values, payload.keys, payload.headers)
         return list(refused.values())
 
@@ -87,14 +87,14 @@ class KafkaSink:
             return refused
         for row, size in enumerate(_sizes(payload, values)):
             if size > rules.surely_taken_bytes and row not in refused:
-                key, headers = _beside(payload, row)
+                key, headers = _message_extras(payload, row)
                 excess = rules.excess(values[row], key, headers)
                 if excess is not None:
                     refused[row] = _rejected(payload, values, row, "E2403", excess)
         return dict(sorted(refused.items()))
 
 
-def _without(
+def _drop_failed(
     payload: Payload, values: Sequence[bytes | None], refused: Container[int]
 ) -> tuple[Payload, Sequence[bytes | None]]:
     kept = [row for row in range(len(values)) if row not in refused]
@@ -116,11 +116,11 @@ def _rejected(payload: Payload, values: Sequence[bytes | None], row: int, code: 
         partition="",
         offset=-1,
         position="output row",
-        key=_beside(payload, row)[0],
+        key=_message_extras(payload, row)[0],
     )
 
 
-def _beside(payload: Payload, row: int) -> tuple[bytes | None, Headers]:
+def _message_extras(payload: Payload, row: int) -> tuple[bytes | None, Headers]:
     """The key and the headers of a row."""
     key = payload.keys[row] if payload.keys is not None else None
     return key, payload.headers[row] if payload.headers is not None else ()

@@ -159,7 +159,7 @@ class KafkaSource:
         count = self._ask_partitions(consumer) or require_topic(topics, self._settings.topic, self._settings.create)
         self._identify(topics.facts(self._settings.topic))
         self._require_partitions(count)
-        own = self._settings.share.of(count)
+        own = self._settings.share.partitions_of(count)
         self._partitions = {number: self._begin(consumer, number, positions) for number in own}
         self._assign(consumer)
         self._discovered_ms = self._heard_ms = self._given_ms = self._clock.monotonic_ms()
@@ -241,9 +241,9 @@ class KafkaSource:
             own = {
                 **OWN,
                 "group.id": self._settings.group,
-                "error_cb": self._reports.told,
+                "error_cb": self._reports.add,
                 "on_commit": self._on_commit,
-                "stats_cb": self._statistics.told,
+                "stats_cb": self._statistics.take,
                 "logger": QUIET,
             }
             self._consumer = Consumer({**self._settings.properties, **own})
@@ -381,14 +381,14 @@ class KafkaSource:
         if any(map(Message.error, messages)):
             events = [message for message in messages if message.error() is not None]
             messages = [message for message in messages if message.error() is None]
-        for number, group in self._by_partition(messages):
+        for number, group in self._split_by_partition(messages):
             self._take(number, group)
         for event in events:
             self._event(consumer, event)
         self._pass_ends(consumer)
         return True
 
-    def _by_partition(self, messages: list[Message]) -> Iterator[tuple[int, list[Message]]]:
+    def _split_by_partition(self, messages: list[Message]) -> Iterator[tuple[int, list[Message]]]:
         """Messages of one partition that came one behind the other, together."""
         found = set(map(Message.partition, messages)) if len(self._partitions) > 1 else set(self._partitions)
         if len(found) > 1:
@@ -516,7 +516,7 @@ class KafkaSource:
             topic = consumer.list_topics(name, timeout=_DISCOVERY_TIMEOUT_SECONDS).topics.get(name)
             facts = topics.facts(name, _DISCOVERY_TIMEOUT_SECONDS)
         except (KafkaException, TransientError):
-            return  # Asked again in a while; brokers that stay away are told of by `_note_silence`.
+            return  # Asked again in a while; brokers that stay away are reported by `_note_silence`.
         self._identify(facts)
         if topic is None or not topic.partitions:
             self._missed += 1

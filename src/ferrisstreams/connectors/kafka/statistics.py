@@ -24,7 +24,7 @@ class Statistics:
         self._read = ""
         self._figures: ClientFigures | None = None
 
-    def told(self, report: str) -> None:
+    def take(self, report: str) -> None:
         """The client's `stats_cb`."""
         self._report = report
 

@@ -26,7 +26,7 @@ SOON = {"reconnect.backoff.ms": "50", "reconnect.backoff.max.ms": "100"}
 
 @pytest.fixture
 def make(kafka: Cluster, topic_name: str) -> Iterator[Make]:
-    """Makes producers of the test's topic, transactional unless told otherwise; all are closed at the end."""
+    """Makes producers of the test's topic, transactional by default; all are closed at the end."""
     made: list[KafkaProducer] = []
 
     def new(**settings: object) -> KafkaProducer:

@@ -46,6 +46,6 @@ def test_last_report_is_the_one_that_counts(told: int) -> None:
     statistics = Statistics()
     assert statistics.figures() is None
     for number in range(told):
-        statistics.told(report("consumer", queued=number, partitions=1))
+        statistics.take(report("consumer", queued=number, partitions=1))
     assert statistics.figures() == read_report(report("consumer", queued=told - 1, partitions=1))
     assert statistics.figures() is statistics.figures()
