@@ -5,9 +5,10 @@ The engine's JSON parser makes a double of a number with a fraction or an expone
 DEL as the mark, before the parser sees them; a mark that the text has itself becomes `␡s`. `ferris_json_unmarked` takes
 the marks from what comes of it.
 
-`ferris_json_text` and `ferris_json_value` are what the operators `->>` and `->` become. Where the value that they find
-may be such a number, or hold one, it is found again in the marked text; not where the member stands in the text exactly
-as the engine writes it, which costs a quarter of that.
+`ferris_json_text` and `ferris_json_value` are what the operators `->>` and `->` become, and the functions that do the
+same; with several paths, or one that finds several values, `ferris_json_texts` and `ferris_json_values`. Where the
+value that they find may be such a number, or hold one, it is found again in the marked text; not where the member
+stands in the text exactly as the engine writes it, which costs a quarter of that.
 """
 
 from __future__ import annotations
@@ -22,10 +23,19 @@ _GROUP_BEGIN, _GROUP_END = f"{MARK}0", f"{MARK}1"
 NUMBER = r"-?(?:[0-9]+[.eE][0-9.eE+-]*|[nN][aA][nN]|[iI][nN][fF][a-zA-Z]*)"
 _STRING = r'"(?:[^"\\]|\\.)*"'
 
+# The escape of the mark, outside of an escaped backslash, is the mark to the parser. Replaced twice, because one may
+# stand right behind another.
+_MARK_ESCAPE = r"((?:^|[^\\])(?:\\\\)*)\\u007[fF]"
+_PLAIN = f"""(t) AS
+    CASE WHEN contains(t, '\\u007')
+         THEN regexp_replace(regexp_replace(replace(t, '{MARK}', '{ITSELF}'),
+                '{_MARK_ESCAPE}', '\\1{ITSELF}', 'g'), '{_MARK_ESCAPE}', '\\1{ITSELF}', 'g')
+         ELSE replace(t, '{MARK}', '{ITSELF}') END"""
+
 # Strings are matched too, to be passed over: behind them two marks stand with nothing between.
 _MARKED = f"""(j) AS
     replace(replace(replace(
-      regexp_replace(replace(CAST(j AS VARCHAR), '{MARK}', '{ITSELF}'),
+      regexp_replace(ferris_json_plain(CAST(j AS VARCHAR)),
         '({_STRING})|({NUMBER})', '\\1{_GROUP_BEGIN}\\2{_GROUP_END}', 'g'),
       '{_GROUP_BEGIN}{_GROUP_END}', ''), '{_GROUP_BEGIN}', '"{BEGIN}'), '{_GROUP_END}', '{END}"')"""
 
@@ -45,50 +55,107 @@ _KEY = r"""(path) AS
     CASE WHEN regexp_full_match(CAST(path AS VARCHAR), '(\$\.)?[A-Za-z0-9_]+')
          THEN concat('"', replace(CAST(path AS VARCHAR), '$.', ''), '":') END"""
 
+_HAS_FRACTION = """(t) AS
+    contains(t, '.') OR regexp_matches(t, '[0-9][eE]')"""
+
+# Of a value that was found: whether it is a number with a fraction or an exponent, or may hold one.
 _MAY_BE_NUMBER = """(t) AS
-    (t < ':' OR t >= '[') AND contains(t, '.')
-    AND (TRY_CAST(t AS DOUBLE) IS NOT NULL OR starts_with(t, '{') OR starts_with(t, '['))"""
+    CASE WHEN starts_with(t, '{') OR starts_with(t, '[') THEN ferris_json_has_fraction(t)
+         ELSE t < ':' AND (contains(t, '.') OR contains(t, 'e')) AND TRY_CAST(t AS DOUBLE) IS NOT NULL END"""
+
+# A macro's argument is copied to wherever it is named: here once, so that calls in calls do not grow.
+_GUARDED = f"""(j) AS
+    list_transform([CAST(j AS VARCHAR)], lambda t:
+      CASE WHEN ferris_json_has_fraction(t) OR contains(t, '{MARK}') OR contains(t, '\\u007')
+           THEN ferris_json_marked(t) ELSE t END)[1]"""
+
+_RESTORED = """(t) AS
+    list_transform([CAST(t AS VARCHAR)], lambda written: ferris_json_unmarked(written))[1]"""
+
+_ESCAPED = f"""(t) AS replace(t, '{MARK}', '{ITSELF}')"""
+
+# Beside a DECIMAL the engine's reader takes all numbers by their digits.
+_READ = {
+    name: f"""(j, shape) AS
+        system.main.{function}('{{"v":' || CAST(j AS VARCHAR) || ',"z":0}}', shape).v"""
+    for name, function in (("ferris_json_read", "from_json"), ("ferris_json_read_strict", "from_json_strict"))
+}
 
 _TEXT = """(j, path) AS
-    CASE WHEN contains(CAST(j AS VARCHAR), '.')
-         THEN list_transform([system.main.json_extract_string(j, path)], lambda found:
-                CASE WHEN ferris_json_may_be_number(found)
-                          AND NOT coalesce(ferris_json_stands(CAST(j AS VARCHAR), ferris_json_key(path), found), false)
-                     THEN ferris_json_unmarked(system.main.json_extract_string(ferris_json_marked(j), path))
-                     ELSE found END)[1]
-         ELSE system.main.json_extract_string(j, path) END"""
+    list_transform([{'t': CAST(j AS VARCHAR), 'found': system.main.json_extract_string(j, path)}], lambda x:
+      CASE WHEN ferris_json_may_be_number(x.found)
+                AND NOT coalesce(ferris_json_stands(x.t, ferris_json_key(path), x.found), false)
+           THEN ferris_json_unmarked(system.main.json_extract_string(ferris_json_marked(x.t), path))
+           ELSE x.found END)[1]"""
 
 _VALUE = """(j, path) AS
-    CASE WHEN contains(CAST(j AS VARCHAR), '.')
-         THEN list_transform([CAST(system.main.json_extract(j, path) AS VARCHAR)], lambda found:
-                CAST(CASE WHEN contains(found, '.')
-                          AND NOT coalesce(ferris_json_stands(CAST(j AS VARCHAR), ferris_json_key(path), found), false)
-                     THEN ferris_json_unmarked(
-                       CAST(system.main.json_extract(ferris_json_marked(j), path) AS VARCHAR))
-                     ELSE found END AS JSON))[1]
-         ELSE system.main.json_extract(j, path) END"""
+    list_transform([{'t': CAST(j AS VARCHAR), 'found': CAST(system.main.json_extract(j, path) AS VARCHAR)}], lambda x:
+      CAST(CASE WHEN ferris_json_may_be_number(x.found)
+                     AND NOT coalesce(ferris_json_stands(x.t, ferris_json_key(path), x.found), false)
+                THEN ferris_json_unmarked(CAST(system.main.json_extract(ferris_json_marked(x.t), path) AS VARCHAR))
+                ELSE x.found END AS JSON))[1]"""
+
+# A list of values, of which there is one for each path or each place that a path finds.
+_TEXTS = """(j, path) AS
+    list_transform(system.main.json_extract_string(ferris_json_guarded(j), path),
+      lambda found: ferris_json_unmarked(found))"""
+
+_VALUES = """(j, path) AS
+    list_transform(system.main.json_extract(ferris_json_guarded(j), path),
+      lambda found: CAST(ferris_json_unmarked(CAST(found AS VARCHAR)) AS JSON))"""
+
+# Of a value that has no parts.
+_SCALAR = """(j, path) AS
+    CASE WHEN system.main.json_value(j, path) IS NULL THEN NULL ELSE ferris_json_text(j, path) END"""
+
+_SCALARS = """(j, path) AS
+    list_transform(system.main.json_value(ferris_json_guarded(j), path), lambda found: ferris_json_unmarked(found))"""
+
+#: The functions that take values out of a document, and what each becomes.
+_FUNCTIONS = {
+    "json_extract": "ferris_json_value", "json_extract_path": "ferris_json_value",
+    "json_extract_string": "ferris_json_text", "json_extract_path_text": "ferris_json_text",
+    "json_value": "ferris_json_scalar",
+}  # fmt: skip
 
 
 def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
-    """The tree, changed in place, with macros where it has arrows; a list of paths stays what it is."""
-    for node in list(tree.find_all(exp.JSONExtract, exp.JSONExtractScalar)):
-        if isinstance(node.expression, exp.Array):
+    """The tree, changed in place, with macros where it has arrows, or functions that do what they do."""
+    for node in list(tree.find_all(exp.JSONExtract, exp.JSONExtractScalar, exp.Anonymous)):
+        match node:
+            case exp.Anonymous():
+                name, parts = _FUNCTIONS.get(str(node.name).lower()), node.expressions
+            case exp.JSONExtractScalar():
+                name, parts = "ferris_json_text", [node.this, node.expression]
+            case _:
+                name, parts = "ferris_json_value", [node.this, node.expression]
+        if name is None or len(parts) != 2:
             continue
-        name = "ferris_json_text" if isinstance(node, exp.JSONExtractScalar) else "ferris_json_value"
-        found = exp.Anonymous(this=name)
+        several = isinstance(parts[1], exp.Array) or (isinstance(parts[1], exp.Literal) and "*" in parts[1].name)
+        found = exp.Anonymous(this=f"{name}s" if several else name)
         if node.parent is None:
             tree = found
         node.replace(found)
-        found.set("expressions", [node.this, node.expression])
+        found.set("expressions", parts)
     return tree
 
 
 JSON_MACROS = {
+    "ferris_json_plain": _PLAIN,
     "ferris_json_marked": _MARKED,
     "ferris_json_unmarked": _UNMARKED,
+    "ferris_json_has_fraction": _HAS_FRACTION,
+    "ferris_json_guarded": _GUARDED,
+    "ferris_json_restored": _RESTORED,
+    "ferris_json_escaped": _ESCAPED,
     "ferris_json_stands": _STANDS,
     "ferris_json_key": _KEY,
     "ferris_json_may_be_number": _MAY_BE_NUMBER,
     "ferris_json_text": _TEXT,
     "ferris_json_value": _VALUE,
+    "ferris_json_texts": _TEXTS,
+    "ferris_json_values": _VALUES,
+    "ferris_json_scalar": _SCALAR,
+    "ferris_json_scalars": _SCALARS,
+    **_READ,
 }

@@ -17,6 +17,8 @@ def strip_hidden_casts(expression: exp.Expression) -> exp.Expression:
     tree = exp.Tuple(expressions=[expression.copy()])
     for node in [node for node in tree.find_all(exp.Cast) if node.meta_get(BY_INSTANT)]:
         node.replace(node.this)
+    for call in [node for node in tree.find_all(exp.Anonymous) if node.meta_get(BY_INSTANT)]:
+        call.replace(call.expressions[1].this.expressions[0])
     written = tree.expressions[0]
     assert isinstance(written, exp.Expression)
     return written

@@ -11,11 +11,11 @@ from sqlglot import exp
 
 from ferrisstreams.formats.expressions import call, data_type, unless_null
 from ferrisstreams.formats.nested import struct_fields
-from ferrisstreams.plan.expressions import columns_in
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.calls import call_name
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import describe
+from ferrisstreams.sql.lambdas import Region
 
 T = exp.DType
 
@@ -42,16 +42,10 @@ _KEEPING = frozenset((
 ))  # fmt: skip
 
 
-def compare_by_entries(context: Context, schema: Schema, holder: exp.Expression) -> None:
-    """Let every comparison of maps in a resolved expression go by their entries; in a lambda types are not known."""
-    if not _may_have_maps(holder, schema):
-        return
-    operands = [
-        operand
-        for node in holder.walk(prune=lambda node: isinstance(node, exp.Lambda | exp.Comprehension))
-        for operand in _operands(node)
-    ]
-    _sort(context, operands, schema)
+def compare_by_entries(context: Context, region: Region) -> None:
+    """Let every comparison of maps in a region of a resolved expression go by their entries."""
+    if _may_have_maps(region.holder, region.schema):
+        _sort(context, [operand for node in region.walk() for operand in _operands(node)], region.schema)
 
 
 def sort_arguments(context: Context, call_: exp.Expression, schema: Schema) -> exp.Expression:
@@ -76,7 +70,7 @@ def sort_key(context: Context, key: exp.Expression, type_: str) -> exp.Expressio
 
 def _may_have_maps(holder: exp.Expression, schema: Schema) -> bool:
     """False where no column and no function can give one, which is nearly always."""
-    names = columns_in(holder)
+    names = {node.name for node in holder.find_all(exp.Identifier)}
     if any(item.name in names and "MAP(" in item.type for item in schema):
         return True
     return any(_makes_map(node) for node in holder.walk())

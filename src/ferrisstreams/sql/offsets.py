@@ -1,7 +1,7 @@
-"""Text that becomes a TIMESTAMP: its offset from UTC is applied, as the columns of a source apply it.
+"""Text that becomes a TIMESTAMP, a DATE or a TIME: its offset from UTC is applied, as columns of TIMESTAMP apply it.
 
-The engine's own cast drops an offset without a word. It does not by way of TIMESTAMPTZ, which the casts of a query go,
-and a text beside a TIMESTAMP, which the engine would cast by itself, is cast here.
+The engine's own cast drops an offset without a word. It does not by way of TIMESTAMPTZ and TIMETZ, which the casts of a
+query go, and a text beside a time, which the engine would cast by itself, is cast here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from ferrisstreams.plan.expressions import BY_INSTANT
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import type_of
+from ferrisstreams.sql.lambdas import Region
 
 T = exp.DType
 
-_TIMESTAMPS = (T.TIMESTAMP, T.TIMESTAMPNTZ, T.DATETIME, T.TIMESTAMP_S, T.TIMESTAMP_MS, T.TIMESTAMP_NS)
+_TIMESTAMPS = (T.TIMESTAMP, T.TIMESTAMPNTZ, T.DATETIME, T.TIMESTAMP_S, T.TIMESTAMP_MS, T.TIMESTAMP_NS, T.DATE)
 _TEXTS = ("VARCHAR", "JSON")
 _ZONED = re.compile(
-    r"\s*\d{4,}-\d{1,2}-\d{1,2}[ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)? *([+-]\d{1,2}(:?\d{2}){0,2}|[A-Za-z_/]{3,})\s*"
+    r"\s*(\d{4,}-\d{1,2}-\d{1,2}[ T])?\d{1,2}:\d{2}(:\d{2}(\.\d+)?)? *"
+    r"([+-]\d{1,2}(:?\d{2}){0,2}|[zZ]|[A-Za-z_/]{3,})\s*"
 )
 #: What makes one type of all its operands.
 _ALIKE = (
@@ -30,18 +32,45 @@ _ALIKE = (
 _ALIKE_CALLS = frozenset(("date_diff", "datediff", "date_sub", "datesub", "age", "ifnull"))
 
 
-def apply_offsets(context: Context, schema: Schema, holder: exp.Expression) -> None:
-    """Let every cast to TIMESTAMP in a resolved expression, written or not, apply an offset in the text."""
-    for literal in list(holder.find_all(exp.Literal)):
-        if literal.is_string and _ZONED.fullmatch(literal.name) and _stands_beside_time(context, schema, literal):
-            cast = exp.Cast(this=literal.copy(), to=exp.DataType(this=T.TIMESTAMP))
-            cast.update_positions(literal)
-            literal.replace(cast)
-    for cast in list(holder.find_all(exp.Cast)):
-        if _has_timestamp(cast.to) and _may_have_offset(schema, cast.this):
+def apply_offsets(context: Context, region: Region) -> None:
+    """Let every cast to a time in a region of a resolved expression, written or not, apply an offset in the text."""
+    schema = region.schema
+    literals = [node for node in region.walk() if isinstance(node, exp.Literal)]
+    for literal in literals:
+        if literal.is_string and _ZONED.fullmatch(literal.name):
+            kind = _time_beside(context, schema, literal)
+            if kind is not None:
+                made = exp.Cast(this=literal.copy(), to=exp.DataType(this=kind))
+                made.update_positions(literal)
+                literal.replace(made)
+    casts = [node for node in region.walk() if isinstance(node, exp.Cast)]
+    for cast in casts:
+        if not _may_have_offset(schema, cast.this):
+            continue
+        if _has_timestamp(cast.to) and (cast.to.this != T.DATE or _is_text(context, schema, cast.this)):
             inner = type(cast)(this=cast.this.copy(), to=_zoned(cast.to))
             inner.meta[BY_INSTANT] = True
             cast.this.replace(inner)
+        elif cast.to.this == T.TIME and _is_text(context, schema, cast.this):
+            cast.this.replace(_time_in_utc(cast))
+
+
+def _is_text(context: Context, schema: Schema, node: exp.Expr) -> bool:
+    if isinstance(node, exp.Literal):
+        return node.is_string
+    if not isinstance(node, exp.Expression):
+        return False
+    return type_of(context, node, schema) in _TEXTS
+
+
+def _time_in_utc(cast: exp.Cast) -> exp.Expression:
+    """The TIMETZ of the text that is cast, in UTC. The engine does not read the `Z` of a time without a date."""
+    without_z = [exp.Literal.string("\\s*[zZ]\\s*$"), exp.Literal.string("+00")]
+    numbered = exp.Anonymous(this="regexp_replace", expressions=[cast.this.copy(), *without_z])
+    read = type(cast)(this=numbered, to=exp.DataType(this=T.TIMETZ))
+    made = exp.Anonymous(this="timezone", expressions=[exp.Literal.string("UTC"), read])
+    made.meta[BY_INSTANT] = True
+    return made
 
 
 def _has_timestamp(kind: exp.DataType) -> bool:
@@ -64,27 +93,30 @@ def _may_have_offset(schema: Schema, node: exp.Expr) -> bool:
     return found is None or any(kind in found.type for kind in _TEXTS)
 
 
-def _stands_beside_time(context: Context, schema: Schema, literal: exp.Literal) -> bool:
-    """Whether the engine would make a TIMESTAMP of the text, because of what stands beside it."""
+def _time_beside(context: Context, schema: Schema, literal: exp.Literal) -> exp.DType | None:
+    """What the engine would make of the text, because of what stands beside it, where that is a time."""
     node: exp.Expr = literal
     while isinstance(node.parent, exp.Paren):
         node = node.parent
     parent = node.parent
     if isinstance(parent, exp.Case | exp.If):
         case = parent.parent if isinstance(parent, exp.If) and isinstance(parent.parent, exp.Case) else parent
-        return _is_time(context, schema, case)
+        compared = case.args.get("this") if isinstance(parent, exp.If) and node.arg_key == "this" else None
+        return _time_type(context, schema, case if compared is None else compared)
     alike = isinstance(parent, _ALIKE) or (isinstance(parent, exp.Anonymous) and parent.name.lower() in _ALIKE_CALLS)
     if parent is None or not alike:
-        return False
-    return any(_is_time(context, schema, other) for other in parent.iter_expressions() if other is not node)
+        return None
+    found = [_time_type(context, schema, other) for other in parent.iter_expressions() if other is not node]
+    return next((kind for kind in (T.TIMESTAMP, T.DATE, T.TIME) if kind in found), None)
 
 
-def _is_time(context: Context, schema: Schema, node: exp.Expr) -> bool:
+def _time_type(context: Context, schema: Schema, node: exp.Expr) -> exp.DType | None:
     if isinstance(node, exp.Literal | exp.Var | exp.Null) or not isinstance(node, exp.Expression):
-        return False
+        return None
     if isinstance(node, exp.Column) and (found := schema.get(node.name)) is not None:
-        return found.type.startswith("TIMESTAMP") and "ZONE" not in found.type
-    if node.find_ancestor(exp.Lambda, exp.Comprehension) is not None:
-        return False
-    kind = type_of(context, node, schema)
-    return kind.startswith("TIMESTAMP") and "ZONE" not in kind
+        kind = found.type
+    else:
+        kind = type_of(context, node, schema)
+    if kind.startswith("TIMESTAMP") and "ZONE" not in kind:
+        return T.TIMESTAMP
+    return {"DATE": T.DATE, "TIME": T.TIME}.get(kind)

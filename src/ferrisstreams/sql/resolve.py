@@ -18,6 +18,8 @@ from ferrisstreams.sql.dialect import FerrisParser
 from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
 from ferrisstreams.sql.intervals import read_intervals
+from ferrisstreams.sql.json_digits import keep_digits
+from ferrisstreams.sql.lambdas import regions
 from ferrisstreams.sql.maps import compare_by_entries
 from ferrisstreams.sql.offsets import apply_offsets
 from ferrisstreams.sql.refusals import FOREIGN_FUNCTIONS, refused_clause, refused_node
@@ -105,8 +107,10 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
     for call in list(holder.find_all(exp.Func)):
         _refuse_hidden_column(context, scope, call)
         check_call(context, call)
-    apply_offsets(context, scope.described, holder)
-    compare_by_entries(context, scope.described, holder)
+    for region in regions(context, scope.described, holder):
+        apply_offsets(context, region)
+        keep_digits(context, region)
+        compare_by_entries(context, region)
     _mark_volatile(context, scope, holder)
     result = holder.expressions[0]
     assert isinstance(result, exp.Expression)

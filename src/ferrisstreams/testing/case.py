@@ -59,7 +59,8 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case. `batch_rows` is set when `schedule fixed N` says that only this cut makes the output.
+    """One case. `batch_rows` is set when `schedule fixed N` says that only this cut makes the output, and
+    `no_batch_answer` says why DuckDB's own answer cannot be compared.
 
     `spans` say where its sections stand, for rewriting; `last_line` is its last line.
     """
@@ -72,6 +73,7 @@ class Case:
     query: str
     expected: Expectation
     batch_rows: int | None = None
+    no_batch_answer: str | None = None
     spans: Mapping[str, Span] = field(default_factory=dict)
     last_line: int = 0
 

@@ -62,6 +62,7 @@ class _Draft:
     letters: Table | None = None
     error: tuple[str, ...] = ()
     batch_rows: int | None = None
+    no_batch_answer: str | None = None
     spans: dict[str, Span] = field(default_factory=dict)
 
 
@@ -162,6 +163,7 @@ class _Reader:
             query=draft.query,
             expected=Expectation(draft.output, draft.ledger, draft.letters, draft.error),
             batch_rows=draft.batch_rows,
+            no_batch_answer=draft.no_batch_answer,
             spans=MappingProxyType(draft.spans),
             last_line=draft.last_line,
         )
@@ -262,6 +264,12 @@ class _Reader:
             raise self._error(section.line, "expected `schedule fixed N`")
         draft.batch_rows = int(found.group(1))
 
+    def oracle(self, draft: _Draft, section: _Section) -> None:
+        found = re.fullmatch(r"none: (.+)", section.head)
+        if found is None:
+            raise self._error(section.line, "expected `oracle none: reason`")
+        draft.no_batch_answer = found.group(1)
+
     def _table(self, body: tuple[str, ...], section: _Section) -> Table:
         first = section.last_line - len(body) + 1
         columns: tuple[str, ...] = ()
@@ -303,6 +311,7 @@ _SECTIONS: Mapping[str, Callable[[_Reader, _Draft, _Section], None]] = {
     "error": _Reader.error,
     "ledger": _Reader.ledger,
     "schedule": _Reader.schedule,
+    "oracle": _Reader.oracle,
 }
 
 
