@@ -146,7 +146,10 @@ class JsonLinesDecoder:
             self._form = Form.SPELLED
         elif not verdict.failed and not verdict.doubtful:
             data = block.read()
-            self._form = Form.SPELLED if b"true" in data or b"false" in data else Form.WIDE
+            if b"true" in data or b"false" in data:
+                self._form = Form.SPELLED
+            elif any(c.large(self._form) is not None for c in self._columns):
+                self._form = Form.WIDE
 
     def _scan(self, path: str, object_bytes: int, form: Form, never_null: frozenset[str]) -> exp.Select:
         alarms = [condition for c in self._columns for condition in _alarms(c, form)]
