@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,11 @@ def test_decision_has_its_five_parts() -> None:
     decisions = [(name, text) for name, text in pages() if name.startswith("docs/decisions/0")]
     assert decisions
     none(f"{name}: lacks {part}" for name, text in decisions for part in parts if f"\n## {part}\n" not in text)
+
+
+def test_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in sorted((ROOT / "docs" / "decisions").glob("0*.md"))]
+    none(f"decision {number} is there twice" for number, next_ in pairwise(numbers) if number == next_)
 
 
 def test_connector_is_asked_and_its_name_is_not_compared() -> None:
