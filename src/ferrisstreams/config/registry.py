@@ -200,10 +200,10 @@ JOB_KEYS = (
         "go elsewhere, on that of the source, whose transactions then decide."),
     Key("dlq.max_ratio", number(0, 1), None, _JOB, "The job fails when more than this part of the rows read has "
         "failed. Default: off."),
-    Key("dlq.max_consecutive", integer(1), 1_000, _JOB, "The job fails when so many rows in a row become dead "
+    Key("dlq.max_consecutive", integer(1), 1_000, _JOB, "The job fails when this many rows in a row become dead "
         "letters."),
-    Key("dlq.max_replays", integer(0), 3, _JOB, "A record that became a dead letter again after so many replays is "
-        "quarantined: ferris dlq replay leaves it."),
+    Key("dlq.max_replays", integer(0), 3, _JOB, "A record that became a dead letter again after this many replays is "
+        "quarantined: ferris dlq replay skips it."),
     Key("parallelism", integer(1, 1024), 1, _JOB, "How many worker processes share the partitions of the job's topic. "
         "`ferris run` starts them."),
     Key("state.dir", TEXT, None, _JOB, "Where state is kept. Default: .ferris beside the application file."),

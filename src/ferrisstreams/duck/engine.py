@@ -16,6 +16,7 @@ import duckdb
 from sqlglot import exp
 
 from ferrisstreams.batch import integer
+from ferrisstreams.duck.field_casts import keep_in_place
 from ferrisstreams.duck.growth import with_short_constants
 from ferrisstreams.duck.json_macros import with_exact_arrows
 from ferrisstreams.duck.macros import definitions, macros_in
@@ -191,7 +192,7 @@ class Connection:
     def types(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[str, str]]:
         """Names and types of a statement's columns, without running it. Raises `BindError`."""
         if isinstance(statement, exp.Expression):
-            statement = render(with_short_constants(statement))
+            statement = _rendered(with_short_constants(statement).copy())  # As it is written: it names columns.
         with _translated(BindError):
             sql, bound = self._bound(statement, parameters)
             described = self._raw.execute(f"DESCRIBE {sql}", bound).fetchall()
@@ -226,10 +227,13 @@ class Connection:
 
 
 def render(tree: exp.Expression, copy: bool = True) -> Rendered:
-    """The text of a tree. Without `copy` the tree is not to be used any more."""
+    """The text of a tree, as the engine is to run it. Without `copy` the tree is not to be used any more."""
+    return _rendered(keep_in_place(with_exact_arrows(tree.copy() if copy else tree)))
+
+
+def _rendered(tree: exp.Expression) -> Rendered:
     names = dict.fromkeys(parameter.name for parameter in tree.find_all(exp.Parameter, exp.Placeholder))
-    exact = with_exact_arrows(tree.copy() if copy else tree)
-    return Rendered(exact.sql("duckdb", copy=False), tuple(names), macros_in(exact))
+    return Rendered(tree.sql("duckdb", copy=False), tuple(names), macros_in(tree))
 
 
 def _execution(prepared: Prepared, parameters: Mapping[str, object]) -> str:

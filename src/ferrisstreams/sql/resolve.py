@@ -22,6 +22,7 @@ from ferrisstreams.sql.json_digits import keep_digits
 from ferrisstreams.sql.lambdas import regions
 from ferrisstreams.sql.maps import compare_by_entries
 from ferrisstreams.sql.offsets import apply_offsets
+from ferrisstreams.sql.quantified import compare_elements
 from ferrisstreams.sql.refusals import FOREIGN_FUNCTIONS, refused_clause, refused_node
 from ferrisstreams.sql.reserved import quote_hint
 from ferrisstreams.sql.source_text import Span
@@ -104,6 +105,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
         if named.name.lower() in HEADER_CALLS:
             named.replace(_header_call(context, scope, named))
     read_intervals(context, scope.described, holder)
+    compare_elements(holder)
     for call in list(holder.find_all(exp.Func)):
         _refuse_hidden_column(context, scope, call)
         check_call(context, call)

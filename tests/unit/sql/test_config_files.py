@@ -43,8 +43,8 @@ def test_variables_come_from_the_environment(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "this is not valid YAML"),
-        ("a:\n\t- b", "this is not valid YAML"),
+        ("a: [1", "not valid YAML"),
+        ("a:\n\t- b", "not valid YAML"),
         ("- a\n- b", "the file is not a mapping"),
         ("a:", "a has no value"),
         ("a: 2024-01-01", "a must be a string, a number or a boolean"),
@@ -54,7 +54,7 @@ def test_variables_come_from_the_environment(tmp_path: Path, monkeypatch: pytest
         ("a: ${FERRIS_TEST_NONE}", "needs the variable FERRIS_TEST_NONE"),
         ("a: ${FERRIS_TEST_NONE:?ask the owner}", "ask the owner"),
         ("a: \x01", "is not valid YAML"),
-        ("!!python/object/apply:os.system ['true']", "this is not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
 def test_file_that_says_nothing_clear_is_refused(
