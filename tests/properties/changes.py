@@ -31,8 +31,8 @@ from ferrisstreams.runtime.job import Job
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.chance import Chance
 from ferrisstreams.testing.doubles import CollectingSink, Cuts, Records, RecordSource
-from tests.properties.catalogue import ROWS, Expressions, catalogue
-from tests.properties.statements import DECLARATION, MINUTE, Oracle, is_holistic
+from tests.properties.catalogue import COLUMNS, ROWS, Expressions, catalogue
+from tests.properties.statements import MINUTE, Oracle, declaration, is_holistic
 
 #: How many aggregates a seed takes from the catalogue.
 CALLS = 12
@@ -72,9 +72,8 @@ class Draw:
     def text(self) -> str:
         bounds = ["TUMBLE(ts, INTERVAL '1' MINUTE)"] if self.window else []
         first = ["window_start", "window_end"] if self.window else []
-        return (
-            f"{DECLARATION}SELECT {self._items(first, self.calls)} FROM s {_grouping(bounds, self.keys)} EMIT CHANGES"
-        )
+        items, groups = self._items(first, self.calls), _grouping(bounds, self.keys)
+        return f"{declaration(COLUMNS)}SELECT {items} FROM s {groups} EMIT CHANGES"
 
     def answer(self, oracle: Oracle, rows: int) -> list[Row]:
         first = [MINUTE, f"{MINUTE} + INTERVAL '1 minute'"] if self.window else []

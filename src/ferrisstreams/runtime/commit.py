@@ -125,13 +125,18 @@ class Commit:
     # --- at start ---------------------------------------------------------------------------------------------------
 
     def recover(
-        self, last: EpochRow | None, adopt: bool = False, moved: Positions | None = None, again: bool = False
+        self,
+        last: EpochRow | None,
+        adopt: bool = False,
+        moved: Positions | None = None,
+        again: bool = False,
+        begun: bool = False,
     ) -> None:
         """Go on from the last final epoch: positions, watermarks, ledger, pipeline; cut the sinks back to their marks.
 
         `adopt`: without state, begin where the positions outside say, when there are some. `moved`: go on from these
         positions, in whatever is there now, instead of the last epoch's. `again`: the last epoch is that of another
-        query, which has read nothing: begin as a new job does.
+        query, which has read nothing: begin as a new job does. `begun`: this job did, and is opened again.
         """
         parts = self._parts
         beginning = self._row()
@@ -166,7 +171,7 @@ class Commit:
             self._progress.positions.clear()
             self._progress.positions.update(moved)
         parts.faults.reach("during_recovery")
-        begins = last is None or last.has_only_begun
+        begins = last is None or (last.has_only_begun and not begun)
         for sink, name in ((parts.sink, "sink"), (parts.dead_letters, "dead_letters")):
             if sink is not None:
                 _open(sink, self._marks.get(name), begins)

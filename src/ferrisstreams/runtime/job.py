@@ -66,6 +66,7 @@ class Job:
         self._commit: Commit | None = None
         self._first_parts: CommitParts | None = None
         self._openings = 0
+        self._begun = False
         self._epoch = OPENING_EPOCH
         self._stopped = False
         self._started_ms = 0.0
@@ -114,7 +115,8 @@ class Job:
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         settings = self._task_settings()
         self._task = Task(self._parts, self._commit, self.progress, builder.strategy(), settings, self._reports)
-        self._task.recover(state.last, moved, state.begins_again)
+        self._task.recover(state.last, moved, state.begins_again, self._begun)
+        self._begun = True
         if self._read_before is None:
             self._read_before = self.progress.ledger.read
         if self._stopped:

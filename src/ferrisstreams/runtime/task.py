@@ -73,10 +73,12 @@ class Task:
         """Rows read in this run."""
         return self._read
 
-    def recover(self, last: EpochRow | None, moved: Positions | None = None, again: bool = False) -> None:
+    def recover(
+        self, last: EpochRow | None, moved: Positions | None = None, again: bool = False, begun: bool = False
+    ) -> None:
         """Go on where the last epoch ended, or at the positions that it is `moved` to; a job that keeps no state may
-        begin at positions that are kept outside. `again`: as in `Commit.recover`."""
-        self._commit.recover(last, self._settings.stateless, moved, again)
+        begin at positions that are kept outside. `again` and `begun`: as in `Commit.recover`."""
+        self._commit.recover(last, self._settings.stateless, moved, again, begun)
         self._progress.watermarks.assign(self._parts.source.partitions(), self._parts.clock.monotonic_ms())
 
     def stop(self) -> None:

@@ -75,6 +75,9 @@ class FerrisParser(WindowParser):
         if name in ("CASE", "MAP", "ANY", "@")
     }
 
+    #: `JSON '…'` is a cast, as with all other types.
+    TYPE_LITERAL_PARSERS: ClassVar = {}
+
     #: To sqlglot `<=>` is an equality.
     EQUALITY: ClassVar = {
         kind: node for kind, node in DuckDBParser.EQUALITY.items() if kind is not TokenType.NULLSAFE_EQ

@@ -24,5 +24,8 @@ def test_header_and_rows_reach_the_stream() -> None:
 def test_reader_that_went_away_is_an_error_without_a_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "wb", buffering=0) as stream, pytest.raises(FatalConnectorError, match="went away"):
+    with (
+        os.fdopen(writing, "wb", buffering=0) as stream,
+        pytest.raises(FatalConnectorError, match="closed by its reader"),
+    ):
         StdoutSink(stream).write(Payload(b"x\n", 1))

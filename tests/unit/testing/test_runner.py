@@ -109,11 +109,11 @@ def test_folder_gives_a_report_of_all_its_files(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.test").write_text(CASE)
     (tmp_path / "b.test").write_text(CASE.replace("a  5", "a  6"))
-    told = []
-    report = run_path(tmp_path, selection=CALM, told=told.append)
+    seen = []
+    report = run_path(tmp_path, selection=CALM, report_case=seen.append)
     assert [result.passed for result in report.results] == [False, True]
     assert report.text().endswith("1 of 2 cases passed, in 4 runs")
-    assert tuple(told) == report.results
+    assert tuple(seen) == report.results
 
 
 def test_folder_without_test_files_is_an_error(tmp_path: Path) -> None:
