@@ -85,6 +85,64 @@ def test_names_that_cannot_be_told_apart_are_refused(ferris: Ferris, name: str, 
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "warning", "column"),
+    [
+        (
+            "in.csv",
+            b"id,name,v\n1,a,2\n2,b\n3,c,4,5\n5,d,6\n",
+            "2 records of the sample cannot be read, the first in "
+            "line 3 (in.csv byte 16): 2 columns, where 3 are expected",
+            "v BIGINT",
+        ),
+        (
+            "in.jsonl",
+            b'{"id":1}\n{"id":2,\n[1]\n{"id":3}\n',
+            "2 records of the sample cannot be read, the first in line 2 (in.jsonl byte 9): malformed JSON",
+            "id BIGINT",
+        ),
+        ("in.csv", b",x\n1,2\n", "left out column number 1, which has no name", "x BIGINT"),
+        ("in.jsonl", b'{"_row":1,"x":2}\n', 'left out column "_row", a name that is reserved', "x BIGINT"),
+    ],
+)
+def test_what_a_declaration_leaves_out_is_said(
+    ferris: Ferris, name: str, content: bytes, warning: str, column: str
+) -> None:
+    (ferris.folder / name).write_bytes(content)
+    declared = ferris("infer", name)
+    assert declared.code == 0, declared.err
+    assert declared.err.startswith(f"warning: {warning}")
+    assert column in declared.out
+    ferris.write(app__sql=declared.out + JOB.format(name='"in"'))
+    ran = ferris("run", "app.sql", "-o", "json", "--overwrite", "--yes")
+    assert ran.code == 0, ran.err
+    assert ran.job["ledger"]["skipped"] == (2 if "2 records" in warning else 0)
+
+
+def test_column_that_a_run_leaves_out_is_logged(ferris: Ferris) -> None:
+    ferris.write(in__csv=",x\n1,2\n", app__sql=JOB.format(name="'in.csv'"))
+    assert '"left_out": "number 1, which has no name"' in ferris("run", "app.sql").err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("in.jsonl", b'{"":1}\n', "left out column number 1, which has no name"),
+        ("in.jsonl", b'{"x":1}\n{"":2}\n', "which has no name"),
+        ("in.jsonl", b'{"_row":1}\n', 'left out column "_row"'),
+        ("in.jsonl", b"[1]\n", "holds no records"),
+        ("in.csv", b"a,b\n", "holds no records"),
+        ("in.csv", b"a,b\n1\n2\n", "2 records of the sample cannot be read, the first in line 2"),
+    ],
+)
+def test_file_without_a_usable_column_says_why(ferris: Ferris, name: str, content: bytes, why: str) -> None:
+    (ferris.folder / name).write_bytes(content)
+    ran = ferris("infer", name)
+    assert ran.code == 1
+    assert "[E4001]" in ran.err
+    assert why in ran.err
+
+
+@pytest.mark.parametrize(
     ("content", "why"),
     [
         (b"", "holds no records"),

@@ -42,7 +42,10 @@ def infer(path: str, form: InferFormat | None) -> None:
     """Print a declaration. Raises FatalConnectorError for a file that gives no columns."""
     from ferrisstreams.session.infer import infer_file
 
-    sys.stdout.write(infer_file(Path(path).absolute(), path, form.value if form else None).ddl())
+    inferred = infer_file(Path(path).absolute(), path, form.value if form else None)
+    for what in inferred.left_out:
+        sys.stderr.write(f"warning: {what}\n")
+    sys.stdout.write(inferred.ddl())
 
 
 def version() -> None:

@@ -93,7 +93,8 @@ def _tell_columns(application: Application, arguments: RunArguments) -> None:
     """Columns that nobody declared are said once, when they are inferred."""
     for found in application.found_columns:
         if not found.kept and not arguments.worker:
-            LogObserver().event("columns_inferred", source=found.source, columns=str(found))
+            left_out = {"left_out": "; ".join(found.unusable)} if found.unusable else {}
+            LogObserver().event("columns_inferred", source=found.source, columns=str(found), **left_out)
 
 
 def run_options(arguments: RunArguments) -> RunOptions:

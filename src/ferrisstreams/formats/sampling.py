@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from ferrisstreams.batch import Fetch
+from ferrisstreams.batch import Fetch, Rejected
+from ferrisstreams.connectors.framing import CsvFraming, LineFraming
 from ferrisstreams.duck.engine import BindError, DataError, Engine
 from ferrisstreams.errors import FatalConnectorError, SqlError
 from ferrisstreams.formats import registry
@@ -36,7 +37,8 @@ class CsvShape:
 
 def csv_shape(engine: Engine, path: str) -> CsvShape | None:
     """The delimiter and whether there is a header, of the file in memory at `path`; None when it is not clear."""
-    sniffed = table_function("sniff_csv", text(path), alias=_SAMPLE, sample_size=number(_ALL_ROWS))
+    options = {"sample_size": number(_ALL_ROWS), "ignore_errors": exp.true()}
+    sniffed = table_function("sniff_csv", text(path), alias=_SAMPLE, **options)
     try:
         found = engine.work.rows(exp.select("Delimiter", "HasHeader").from_(sniffed))
     except (BindError, DataError):
@@ -44,42 +46,85 @@ def csv_shape(engine: Engine, path: str) -> CsvShape | None:
     return CsvShape(str(found[0][0]), bool(found[0][1])) if found else None
 
 
-def sampled_schema(
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a sample of records tells: its columns, the columns that nothing could name, the records that fail."""
+
+    schema: Schema
+    unusable: tuple[str, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def read_sample(
     engine: Engine, fetch: Fetch, settings: DecodeSettings, is_reserved: Callable[[str], bool]
-) -> Schema | None:
+) -> Sample | None:
     """The columns of the fetch's records, of a format that is JSON or CSV; None when there are none to be found.
 
-    Columns without a name, or with one that `is_reserved`, are left out: nothing could name them. Raises
+    What the decoder rejects tells nothing of the columns. Columns without a name, or with one that `is_reserved`, are
+    left out: nothing could name them. The schema is empty where no column or no record is left. Raises
     FatalConnectorError E4005 for names that differ in case only, or not at all.
     """
-    block = fetched_block(fetch)
-    reader = _reader(block.path, settings)
     try:
-        found = engine.work.types(exp.select("*").from_(reader))
-        names = _names(engine, fetch, settings, [name for name, _ in found])
+        names = _names(engine, fetch, settings)
     except (BindError, DataError):
         return None
-    usable = [(name, kind) for name, (_, kind) in zip(names, found, strict=False) if name and not is_reserved(name)]
-    schema = Schema(tuple(Column(name, _plain(kind), True) for name, kind in usable))
-    return _held(engine, fetch, settings, schema) if usable else None
+    usable = [name for name in names if name and not is_reserved(name)]
+    unusable = tuple(_unusable(place, name) for place, name in enumerate(names, 1) if name not in usable)
+    if not usable:
+        return Sample(Schema(()), unusable, ()) if names else None
+    as_text = Schema(tuple(Column(name, "VARCHAR", True) for name in usable))
+    records, (good, rejected) = fetched_block(fetch).read(), _without_rejected(engine, fetch, settings, as_text)
+    if not good:
+        return Sample(Schema(()), unusable, rejected) if rejected else None
+    fetched_block(fetch).write(good)
+    try:
+        found = engine.work.types(exp.select("*").from_(_reader(fetched_block(fetch).path, settings)))
+    except (BindError, DataError):  # such as an empty key, of which the engine's reader makes no column
+        return Sample(Schema(()), unusable, rejected)
+    if settings.format != "csv" or fetch.header is None:
+        names = [name for name, _ in found]
+    kinds = zip(names, (kind for _, kind in found), strict=False)
+    columns = (Column(name, _plain(kind), True) for name, kind in kinds if name in usable)
+    schema = _held(engine, fetch, settings, Schema(tuple(columns)))
+    fetched_block(fetch).write(records)
+    decoded = registry.decoder(engine, schema, settings).diagnose(fetch)
+    return Sample(schema, unusable, tuple(decoded.rejected))
 
 
-def _names(engine: Engine, fetch: Fetch, settings: DecodeSettings, found: list[str]) -> list[str]:
+def _unusable(place: int, name: str) -> str:
+    return f'"{name}", a name that is reserved for the engine' if name else f"number {place}, which has no name"
+
+
+def _without_rejected(
+    engine: Engine, fetch: Fetch, settings: DecodeSettings, schema: Schema
+) -> tuple[bytes, tuple[Rejected, ...]]:
+    """The records that decode, and the others."""
+    rejected = registry.decoder(engine, schema, settings).diagnose(fetch).rejected
+    data = fetched_block(fetch).read()
+    if not rejected:
+        return data, ()
+    framing = CsvFraming(settings.delimiter, settings.quote) if settings.format == "csv" else LineFraming()
+    failed = {row.row for row in rejected}
+    spans = (span for row, span in enumerate(framing.spans(data)) if row not in failed)
+    return b"".join(data[start:end] for start, end in spans), tuple(rejected)
+
+
+def _names(engine: Engine, fetch: Fetch, settings: DecodeSettings) -> list[str]:
     """The names of the columns as the records have them: the engine's reader gives some of them others."""
     if settings.format == "csv":
         if fetch.header is None:
-            return found
+            found = engine.work.types(exp.select("*").from_(_reader(fetched_block(fetch).path, settings)))
+            return [name for name, _ in found]
         header = FieldSplitter(settings.delimiter, settings.quote).split(fetch.header.decode(errors="replace"))
         names = [field.text.strip() for field in header or ()]
-        written = names
     else:
         objects = table_function("read_json_objects", text(fetched_block(fetch).path), alias=_SAMPLE, **_json_options())
         keys = exp.select(
             exp.func("UNNEST", exp.Anonymous(this="json_keys", expressions=[exp.column("json")])).as_("k")
         )
         rows = engine.work.rows(exp.select("k").distinct().from_(keys.from_(objects).subquery("keys")))
-        names, written = found, [str(row[0]) for row in rows]
-    _refuse_ambiguous(fetch.origin, written)
+        names = [str(row[0]) for row in rows]
+    _refuse_ambiguous(fetch.origin, names)
     return names
 
 

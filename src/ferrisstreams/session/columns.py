@@ -18,10 +18,11 @@ from ferrisstreams.connectors.kafka.connector import topic_of
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import SqlError, StateError
+from ferrisstreams.formats.sampling import Sample
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.plan.nodes import SourceSpec
 from ferrisstreams.schema import Column, Schema
-from ferrisstreams.session.infer import infer_columns, infer_topic
+from ferrisstreams.session.infer import infer_topic, sample_files
 
 #: Beside the folders of the jobs, because several may read one source.
 KEPT_FILE = "columns.json"
@@ -32,11 +33,12 @@ _INFERENCE_GROUP = "ferris.infer"
 
 @dataclass(frozen=True, slots=True)
 class FoundColumns:
-    """The columns of a source, and whether they were kept from an earlier run."""
+    """The columns of a source, and whether they were kept from an earlier run. `unusable` are those just left out."""
 
     source: str
     schema: Schema
     kept: bool
+    unusable: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return ", ".join(f"{column.name} {column.type}" for column in self.schema)
@@ -53,7 +55,7 @@ class Columns:
         self._folder = folder
         self._state_root = state_root
         self._kept = {} if infer_again else _read(state_root / KEPT_FILE)
-        self._new: dict[str, Schema] = {}
+        self._new: dict[str, Sample] = {}
         self.found: list[FoundColumns] = []
 
     def infer(self, source: SourceSpec) -> Schema | None:
@@ -82,7 +84,7 @@ class Columns:
         path = str((self._folder / given.removeprefix("file://")).absolute())
         key = f"{settings.text('format').lower()} {self._place(path)}"
         self._carry_over(key, given)
-        return self._found(source, key, lambda: infer_columns(source_files(settings, path), _decode(settings)))
+        return self._found(source, key, lambda: sample_files(source_files(settings, path), _decode(settings)))
 
     def _place(self, path: str) -> str:
         """What a file is called here: relative to the application where the state lies with it and may move with it."""
@@ -103,7 +105,8 @@ class Columns:
         moved = [old for old in former if together or not os.path.exists(old.removeprefix(f"{form} "))]
         found = [here] if here in former else moved
         if len(found) == 1:
-            self._kept[key] = self._new[key] = self._kept[found[0]]
+            self._kept[key] = self._kept[found[0]]
+            self._new[key] = Sample(self._kept[key], (), ())
 
     def _topic_schema(self, source: SourceSpec, connector: Connector) -> Schema | None:
         settings = resolve(source.properties, (Scope.SOURCE,), connector.name)
@@ -115,22 +118,25 @@ class Columns:
         context = SourceContext(source.name, settings, self._folder, group=_INFERENCE_GROUP)
         return self._found(source, key, lambda: infer_topic(context, _decode(settings)))
 
-    def _found(self, source: SourceSpec, key: str, infer: Callable[[], Schema | None]) -> Schema | None:
-        kept = self._kept.get(key)
-        schema = kept or self._new.get(key) or infer()
-        if schema is None:
-            return None
-        if kept is None:
-            self._new[key] = schema
-        self.found.append(FoundColumns(source.name, schema, kept is not None))
-        return schema
+    def _found(self, source: SourceSpec, key: str, infer: Callable[[], Sample | None]) -> Schema | None:
+        if key in self._kept:
+            self.found.append(FoundColumns(source.name, self._kept[key], kept=True))
+            return self._kept[key]
+        if key not in self._new:
+            sample = infer()
+            if sample is None or not sample.schema:
+                return None
+            self._new[key] = sample
+        sample = self._new[key]
+        self.found.append(FoundColumns(source.name, sample.schema, False, sample.unusable))
+        return sample.schema
 
     def keep(self, state_root: Path) -> None:
         """Write down what was inferred, for later runs. Raises StateError E5005."""
         if not self._new:
             return
         path = state_root / KEPT_FILE
-        _write(path, {**_read(path), **self._new})
+        _write(path, {**_read(path), **{key: sample.schema for key, sample in self._new.items()}})
 
     def forget(self, state_root: Path) -> None:
         """What was inferred now is not kept after all: nothing of the jobs that read it is final. Raises StateError."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ferrisstreams.batch import Limit
+from ferrisstreams.batch import Limit, Rejected
 from ferrisstreams.clock import SystemClock
 from ferrisstreams.compile.compiler import is_reserved
 from ferrisstreams.connectors.compression import unpacked_name
@@ -18,7 +18,7 @@ from ferrisstreams.connectors.file_settings import FileSourceSettings, open_cont
 from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import FatalConnectorError
-from ferrisstreams.formats.sampling import csv_shape, sampled_schema
+from ferrisstreams.formats.sampling import Sample, csv_shape, read_sample
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Schema
@@ -38,11 +38,12 @@ _JSON_NAMES = (".jsonl", ".ndjson", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """A stream as it would be declared."""
+    """A stream as it would be declared. `left_out` says what of the file is not in it, or fails when it is read."""
 
     name: str
     schema: Schema
     properties: dict[str, str]
+    left_out: tuple[str, ...]
 
     def ddl(self) -> str:
         """The declaration. What may be the event time is proposed in a comment: that is not for us to decide."""
@@ -76,32 +77,66 @@ def infer_file(path: Path, written: str, form: str | None = None) -> Inferred:
             properties |= {"delimiter": shape.delimiter} if shape.delimiter != "," else {}
             properties |= {} if shape.header else {"header": "false"}
         settings = replace(settings, framing="csv", header=decode.header, delimiter=decode.delimiter)
-    return Inferred(_stream_name(path.name), infer_columns(settings, decode), properties)
+    sample = sample_files(settings, decode)
+    left_out = (*map(_left_out_column, sample.unusable), *_left_out_records(settings, sample.rejected))
+    return Inferred(_stream_name(path.name), sample.schema, properties, left_out)
 
 
-def infer_columns(settings: FileSourceSettings, decode: DecodeSettings) -> Schema:
-    """The columns of the first records of these files. Raises FatalConnectorError, as `infer_file`."""
+def sample_files(settings: FileSourceSettings, decode: DecodeSettings) -> Sample:
+    """What the first records of these files tell. Raises FatalConnectorError, as `infer_file`."""
     with _bench() as (engine, block):
         source = FileSource(replace(settings, watch=False), block, SystemClock())
         try:
             source.open({})
             fetch = source.poll(_SAMPLE)
+            oversized: list[Rejected] = []
             while fetch is not None and fetch.oversized:
+                oversized += fetch.oversized
                 fetch = source.poll(_SAMPLE)
-            schema = sampled_schema(engine, fetch, decode, is_reserved) if fetch is not None else None
+            sample = read_sample(engine, fetch, decode, is_reserved) if fetch is not None else None
         finally:
             source.close()
-    if schema is None:
+    sample = sample or Sample(Schema(()), (), ())
+    sample = replace(sample, rejected=(*oversized, *sample.rejected))
+    if not sample.schema:
+        why = [*map(_left_out_column, sample.unusable), *_left_out_records(settings, sample.rejected)]
         raise FatalConnectorError(
-            f"{settings.path} holds no records that columns could be inferred from",
+            f"{settings.path} holds no records that columns could be inferred from" + "".join(f"; {w}" for w in why),
             "E4001",
             "declare the columns: CREATE STREAM name (columns) WITH (…), or check the format",
         )
-    return schema
+    return sample
 
 
-def infer_topic(context: SourceContext, decode: DecodeSettings) -> Schema | None:
-    """The columns of the first records of a topic, of a partition that has some; None when there are none.
+def _left_out_column(what: str) -> str:
+    return f"left out column {what}"
+
+
+def _left_out_records(settings: FileSourceSettings, rejected: Sequence[Rejected]) -> Iterator[str]:
+    """How many records of the sample do not decode, and where and why the first."""
+    if rejected:
+        first = rejected[0]
+        count = "1 record" if len(rejected) == 1 else f"{len(rejected)} records"
+        line = _line(settings, first)
+        yield f"{count} of the sample cannot be read, the first in line {line} ({first.position}): {first.message}"
+
+
+def _line(settings: FileSourceSettings, record: Rejected) -> int:
+    """The number of the line that a record of the first file with records begins in."""
+    at = record.offset
+    name = record.position.rpartition(" byte ")[0]
+    path = next(path for path in source_paths(settings) if settings.names.name(path) == name)
+    content = open_content(path, settings, RestartPoint())
+    try:
+        return 1 + sum(
+            content.part(start, min(start + _PEEK_BYTES, at)).count(b"\n") for start in range(0, at, _PEEK_BYTES)
+        )
+    finally:
+        content.close()
+
+
+def infer_topic(context: SourceContext, decode: DecodeSettings) -> Sample | None:
+    """What the first records of a topic tell, of a partition that has some; None when there are none.
 
     Nothing is committed. Raises ConnectorError when the topic cannot be read.
     """
@@ -125,7 +160,7 @@ def infer_topic(context: SourceContext, decode: DecodeSettings) -> Schema | None
         # A message is one record whatever newlines it holds, and may have no value.
         lines = [value.replace(b"\n", b" ") for value in fetch.messages.values if value]
         block.write(b"".join(line + b"\n" for line in lines))
-        return sampled_schema(engine, replace(fetch, messages=None), decode, is_reserved)
+        return read_sample(engine, replace(fetch, messages=None), decode, is_reserved)
 
 
 @contextmanager
