@@ -73,7 +73,7 @@ def read_sample(
     if not usable:
         return Sample(Schema(()), unusable, ()) if names else None
     as_text = Schema(tuple(Column(name, "VARCHAR", True) for name in usable))
-    records, (good, rejected) = fetched_block(fetch).read(), _without_rejected(engine, fetch, settings, as_text)
+    records, (good, rejected) = fetched_block(fetch).read(), _decodable(engine, fetch, settings, as_text)
     if not good:
         return Sample(Schema(()), unusable, rejected) if rejected else None
     fetched_block(fetch).write(good)
@@ -95,7 +95,7 @@ def _unusable(place: int, name: str) -> str:
     return f'"{name}", a name that is reserved for the engine' if name else f"number {place}, which has no name"
 
 
-def _without_rejected(
+def _decodable(
     engine: Engine, fetch: Fetch, settings: DecodeSettings, schema: Schema
 ) -> tuple[bytes, tuple[Rejected, ...]]:
     """The records that decode, and the others."""
