@@ -32,6 +32,10 @@ STEPS = (
 ENDS = {"transient": "after_open", "fatal": "dead", "not ours": "dead"}
 
 
+#: A start of a job that has only begun makes one more opening epoch; so many of them, then it reads without.
+OPENINGS_MAX = 2
+
+
 @dataclass(frozen=True)
 class Transaction:
     """An open transaction: which epoch's output it holds, and whether its offsets carry the token.
@@ -48,9 +52,9 @@ class Transaction:
 @dataclass(frozen=True)
 class World:
     """Epochs are numbers from 1. `state` is the last epoch row of the state file and `confirmed` whether that is
-    written there; `topic` has the epochs whose output it holds, in order; `files` those whose output is on disk, and
-    `published` those whose file has its name. `old`: the last prepare is so long ago that the broker may have forgotten
-    offsets."""
+    written there; its first `begun` epochs hold no record and say where the job begins. `topic` has the epochs whose
+    output it holds, in order; `files` those whose output is on disk, and `published` those whose file has its name.
+    `old`: the last prepare is so long ago that the broker may have forgotten offsets."""
 
     decider: str = "broker"
     step: str = "dead"
@@ -58,6 +62,8 @@ class World:
     fenced: bool = False  # the producer of the running process is no longer the broker's
     state: int = 0
     confirmed: bool = True
+    begun: int = 0
+    opens: bool = False  # the running process has not made its opening epoch, and makes one
     files: tuple[int, ...] = ()
     published: tuple[int, ...] = ()
     token: int | None = None
@@ -70,10 +76,10 @@ class RefusedError(Exception):
     """A StateError: state and token do not fit together."""
 
 
-def reconcile(state: int, confirmed: bool, token: int | None, old: bool) -> int:
+def reconcile(state: int, confirmed: bool, token: int | None, old: bool, begun: int = 0) -> int:
     """The last epoch that is final. Raises RefusedError."""
     if token is None:
-        if confirmed:
+        if confirmed or (old and state == begun):
             return state
         if state == 1 and not old:
             return 0
@@ -124,19 +130,25 @@ def _process(world: World, epochs_max: int) -> Iterator[tuple[str, World]]:
         case _ if world.fenced:
             yield "fenced: reconcile", replace(world, step="after_open")
         case "during_recovery" | "during_reclaim":
-            if world.epoch <= epochs_max:
-                opened = Transaction(world.epoch) if by_broker else None
+            opened = Transaction(world.epoch) if by_broker else None
+            if world.opens:
+                yield "begin", replace(world, step="after_write", transaction=opened)
+            elif world.epoch <= epochs_max:
                 yield "read", replace(world, step="after_read", transaction=opened)
         case "after_read":
             yield "produce", _in_transaction(world, "after_write", produced=True)
         case "after_write":
             # What the epoch before owes comes first: the row of this one would make its files unknown.
-            paid = replace(world, published=_named(world.published, world.epoch - 1))
-            yield "flush", replace(paid, step="after_flush", files=(*world.files, world.epoch))
+            paid = replace(world, published=_named(world, world.epoch - 1))
+            files = world.files if world.opens else (*world.files, world.epoch)
+            yield "flush", replace(paid, step="after_flush", files=files)
         case "after_flush":
             # The row of this epoch also says that the one before is confirmed.
-            row = replace(world, step="after_prepare", state=world.epoch, confirmed=not by_broker, old=False)
-            yield "prepare", row if by_broker else replace(row, epoch=world.epoch + 1)
+            begun = world.epoch if world.opens else world.begun
+            row = replace(
+                world, step="after_prepare", state=world.epoch, confirmed=not by_broker, begun=begun, old=False
+            )
+            yield "prepare", row if by_broker else replace(row, epoch=world.epoch + 1, opens=False)
             if not by_broker:
                 yield "COMMIT raises: done", replace(row, step="dead")
                 yield "COMMIT raises: not done", replace(world, step="dead")
@@ -145,7 +157,7 @@ def _process(world: World, epochs_max: int) -> Iterator[tuple[str, World]]:
         case "after_offsets":
             yield from _commits(world)
         case "after_prepare" | "after_transaction":
-            yield "publish", replace(world, step="after_confirm", published=_named(world.published, world.epoch - 1))
+            yield "publish", replace(world, step="after_confirm", published=_named(world, world.epoch - 1))
         case "after_confirm":
             yield "no reclaim", replace(world, step="during_reclaim")
             yield "reclaim", replace(world, step="during_reclaim", confirmed=True)
@@ -157,7 +169,7 @@ def _commits(world: World) -> Iterator[tuple[str, World]]:
         for error, touched in (("no answer", "after_open"), ("not ours", "dead")):
             yield f"commit raises: {error}", replace(asked, step=touched)
             yield f"commit raises: {error}, before it began", replace(world, step=touched)
-    yield "commit", replace(_committed(asked), step="after_transaction", epoch=world.epoch + 1)
+    yield "commit", replace(_committed(asked), step="after_transaction", epoch=world.epoch + 1, opens=False)
 
 
 def _raised(world: World) -> Iterator[tuple[str, World]]:
@@ -181,7 +193,10 @@ def _taken_back(world: World) -> Iterator[tuple[str, World]]:
         return
     aborted = replace(world, transaction=None)
     row = replace(
-        aborted, state=min(world.state, world.epoch - 1), confirmed=world.confirmed or world.state == world.epoch
+        aborted,
+        state=min(world.state, world.epoch - 1),
+        begun=min(world.begun, world.epoch - 1),
+        confirmed=world.confirmed or world.state == world.epoch,
     )
     for done, left in (("row kept", aborted), ("row deleted", row)):
         yield f", {done}", left
@@ -198,7 +213,7 @@ def _guarded(world: World, step: str, act: Callable[[], World]) -> Iterator[tupl
 def _final(world: World) -> int:
     if world.decider == "state":
         return world.state
-    return reconcile(world.state, world.confirmed, world.token, world.old)
+    return reconcile(world.state, world.confirmed, world.token, world.old, world.begun)
 
 
 def _look(world: World) -> World:
@@ -213,12 +228,23 @@ def _settled(world: World) -> World:
     final = _final(world)
     kept = tuple(epoch for epoch in world.files if epoch in world.published or epoch == final)
     given = final or None if world.decider == "broker" else None
-    named = _named(world.published, final)
-    return replace(world, state=final, confirmed=True, files=kept, published=named, epoch=final + 1, token=given)
+    named = _named(world, final)
+    begun = min(world.begun, final)
+    return replace(
+        world,
+        state=final,
+        confirmed=True,
+        begun=begun,
+        opens=final == begun < OPENINGS_MAX,
+        files=kept,
+        published=named,
+        epoch=final + 1,
+        token=given,
+    )
 
 
-def _named(published: tuple[int, ...], epoch: int) -> tuple[int, ...]:
-    return published if epoch in (0, *published) else (*published, epoch)
+def _named(world: World, epoch: int) -> tuple[int, ...]:
+    return world.published if epoch <= world.begun or epoch in world.published else (*world.published, epoch)
 
 
 def _in_transaction(world: World, step: str, **changes: bool) -> World:

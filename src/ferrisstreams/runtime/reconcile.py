@@ -72,6 +72,8 @@ def final_epoch(last: EpochRow | None, state_id: str, token: Token | None, now_u
 def _epoch_without_token(last: EpochRow | None, now_us: int) -> int:
     if last is None or last.confirmed:
         return last.epoch if last is not None else 0
+    if last.has_only_begun and now_us - last.at_us >= TOKEN_SURELY_KEPT_US:
+        return last.epoch  # decided or not, nothing was read or written: it only says where the job begins
     if last.epoch == 1 and now_us - last.at_us < TOKEN_SURELY_KEPT_US:
         return 0
     raise StateError(

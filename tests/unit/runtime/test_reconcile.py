@@ -8,6 +8,7 @@ import pytest
 
 from ferrisstreams.errors import StateError
 from ferrisstreams.runtime.epoch import EpochRow
+from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reconcile import TOKEN_SURELY_KEPT_US, Token, final_epoch, newest
 from tests.model.commit_protocol import RefusedError, reconcile
 
@@ -16,19 +17,20 @@ NOW = 10 * TOKEN_SURELY_KEPT_US
 
 
 @pytest.mark.parametrize(
-    ("state", "confirmed", "token", "old"),
+    ("state", "confirmed", "token", "old", "begun"),
     [
         each
-        for each in itertools.product(range(4), (True, False), (None, 1, 2, 3, 4), (True, False))
+        for each in itertools.product(range(4), (True, False), (None, 1, 2, 3, 4), (True, False), (True, False))
         if each[0] or each[1]  # without a row there is nothing to confirm
     ],
 )
-def test_code_decides_as_the_model_does(state: int, confirmed: bool, token: int | None, old: bool) -> None:
+def test_code_decides_as_the_model_does(state: int, confirmed: bool, token: int | None, old: bool, begun: bool) -> None:
     at = NOW - (2 * TOKEN_SURELY_KEPT_US if old else 1)
-    last = EpochRow(epoch=state, at_us=at, confirmed=confirmed) if state else None
+    ledger = Ledger(read=0 if begun else 1)
+    last = EpochRow(epoch=state, at_us=at, confirmed=confirmed, ledger=ledger) if state else None
     found = Token(STATE, token) if token is not None else None
     try:
-        expected: int | None = reconcile(state, confirmed, token, old)
+        expected: int | None = reconcile(state, confirmed, token, old, state if begun else 0)
     except RefusedError:
         expected = None
     if expected is None:
