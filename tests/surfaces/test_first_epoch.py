@@ -3,8 +3,10 @@ what `--overwrite` replaces is whole again when the start fails."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.broker import Cluster
@@ -183,3 +185,28 @@ def test_state_whose_decider_refuses_to_start_over_is_put_back(ferris: Ferris, k
     (ferris.folder / "in.csv").write_text(ROWS + "c,3\n")
     assert ferris("run", "app.sql", "-o", "json").job["rows"] == 1
     assert len(kafka.read(topic_name)) == 3
+
+
+@pytest.mark.parametrize(("epoch", "days"), [(1, 0), (1, 2), (2, 0)])
+def test_epoch_that_was_prepared_and_not_decided_is_done_again(
+    epoch: int, days: int, ferris: Ferris, kafka: Cluster, topic_name: str
+) -> None:
+    (ferris.folder / "in.csv").write_text(ROWS)
+    (ferris.folder / "app.sql").write_text(
+        f"-- @app: {topic_name}\n"
+        "CREATE STREAM s (k TEXT, v INT) WITH (connector='file', path='in.csv', format='csv');\n"
+        f"CREATE STREAM out WITH (connector='kafka', topic='{topic_name}', 'create.topic'='true',"
+        f" 'bootstrap.servers'='{kafka.bootstrap_servers}') AS SELECT k FROM s;\n"
+    )
+    assert ferris("run", "app.sql", FERRIS_FAULT=f"after_prepare:{epoch}").code == -9
+    (state,) = (ferris.folder / ".ferris").rglob("*.duckdb")
+    with duckdb.connect(str(state)) as connection:
+        rows = connection.sql("SELECT epoch, content, confirmed FROM state.epochs ORDER BY epoch DESC").fetchall()
+        assert [(row[0], row[2]) for row in rows[:1]] == [(epoch, False)]
+        at = {**json.loads(rows[0][1])}
+        at["at_us"] -= days * 24 * 3600 * 1_000_000
+        connection.execute("UPDATE state.epochs SET content = $1 WHERE epoch = $2", [json.dumps(at), epoch])
+    ran = ferris("run", "app.sql", "-o", "json")
+    assert ran.code == 0, ran.err
+    assert ran.job["ledger"]["written"] == 2
+    assert len(kafka.read(topic_name)) == 2
