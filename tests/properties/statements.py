@@ -26,11 +26,11 @@ import duckdb
 import pyarrow as pa
 
 from ferrisstreams.clock import ManualClock
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import FerrisError
 from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.sql.application import bind_script
@@ -429,11 +429,11 @@ def _blamed(error: Exception, count: int) -> int | None:
 
 
 def _meaning(plan: JobPlan) -> object:
-    parts = take_plan_apart(plan.plan)
-    aggregate = parts.aggregate
+    graph = cut(plan.plan)
+    aggregate = graph.aggregate
     calls = (*aggregate.keys, *aggregate.calls) if aggregate is not None else ()
     return (
-        [(named.name, named.expression.sql("duckdb")) for named in (*parts.columns, *calls)],
+        [(named.name, named.expression.sql("duckdb")) for named in (*graph.columns, *calls)],
         plan.plan.schema,
         aggregate.window if aggregate is not None else None,
     )

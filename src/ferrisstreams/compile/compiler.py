@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -30,7 +30,7 @@ from ferrisstreams.compile.stage import Reduce, Retries, RowStage
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import BindError, Connection, DataError, Engine, column
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
-from ferrisstreams.errors import ConfigError, InternalError, SqlError, placed_at
+from ferrisstreams.errors import ConfigError, SqlError, placed_at
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
 from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates, takes_doubles
 from ferrisstreams.operators.calls import replace_arguments
@@ -61,18 +61,12 @@ from ferrisstreams.plan.nodes import (
     WINDOW_END,
     WINDOW_START,
     Aggregate,
-    AssignWindow,
     Emit,
-    Filter,
-    HeaderChange,
     Named,
-    Plan,
-    Project,
-    Scan,
     Sink,
     WindowKind,
 )
-from ferrisstreams.plan.system_columns import used_system_columns
+from ferrisstreams.plan.stages import Operator, StageGraph, cut
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.inference import reword
 
@@ -99,85 +93,41 @@ class CompileSettings:
     sizes: Sizes = USUAL_SIZES
 
 
-@dataclass(frozen=True, slots=True)
-class PlanParts:
-    """A canonical plan taken apart, and how its changes are written."""
-
-    scan: Scan
-    below: tuple[exp.Expression, ...]
-    aggregate: Aggregate | None
-    above: tuple[exp.Expression, ...]
-    project: Project
-    headers: tuple[HeaderChange, ...] = ()
-    system: tuple[Column, ...] = ()
-    changelog: Changelog = field(default_factory=Changelog)
-
-    @property
-    def columns(self) -> tuple[Named, ...]:
-        """Those of the output."""
-        hidden = {change.column for change in self.headers}
-        return tuple(named for named in self.project.columns if named.name not in hidden)
-
-    @property
-    def header_columns(self) -> tuple[Named, ...]:
-        """What the output's headers are set to."""
-        set_to = {change.column for change in self.headers}
-        return tuple(named for named in self.project.columns if named.name in set_to)
-
-    @property
-    def header_form(self) -> HeaderForm:
-        types = {item.name: item.type for item in self.project.schema}
-        return HeaderForm(
-            tuple((change.name, change.column, types[change.column]) for change in self.headers if change.column),
-            frozenset(change.name for change in self.headers),
-        )
-
-
-def take_plan_apart(sink: Sink) -> PlanParts:
-    """The nodes of a canonical plan (see `plan.rewrites`)."""
-    project = sink.input
-    if not isinstance(project, Project):
-        raise InternalError(f"a plan without a projection on top: {type(project).__name__}")
-    above, node = _filter(project.input)
-    if isinstance(node, Scan):
-        return PlanParts(node, (), None, above, project, sink.headers, used_system_columns(sink))
-    if not isinstance(node, Aggregate):
-        raise InternalError(f"a plan that is not canonical: {type(node).__name__}")
-    source = node.input.input if isinstance(node.input, AssignWindow) else node.input
-    below, scan = _filter(source)
-    if not isinstance(scan, Scan):
-        raise InternalError(f"a plan that is not canonical: {type(scan).__name__} below an aggregate")
-    return PlanParts(scan, below, node, above, project, sink.headers, used_system_columns(sink))
-
-
-def _filter(node: Plan) -> tuple[tuple[exp.Expression, ...], Plan]:
-    return (node.conjuncts, node.input) if isinstance(node, Filter) else ((), node)
+def _header_form(graph: StageGraph) -> HeaderForm:
+    types = {item.name: item.type for item in graph.project.schema}
+    headers = graph.sink.headers
+    return HeaderForm(
+        tuple((change.name, change.column, types[change.column]) for change in headers if change.column),
+        frozenset(change.name for change in headers),
+    )
 
 
 def output_schema(sink: Sink, settings: CompileSettings) -> Schema:
     """The columns of the rows that the sink is given."""
-    if not _changelog(sink, take_plan_apart(sink).aggregate, settings).retracts:
+    if not _changelog(cut(sink), settings).retracts:
         return sink.schema
     return Schema((Column("op", "VARCHAR", False), *sink.schema.columns))
 
 
 def message_key(sink: Sink, settings: CompileSettings) -> tuple[str, ...]:
     """The output columns that key the messages, the start of a window among them where they replace one another."""
-    return _changelog(sink, take_plan_apart(sink).aggregate, settings).key
+    return _changelog(cut(sink), settings).key
 
 
-def _changelog(sink: Sink, aggregate: Aggregate | None, settings: CompileSettings) -> Changelog:
-    return changelog_of(sink, aggregate, settings.changelog, settings.late_strategy == "update", settings.messages)
+def _changelog(graph: StageGraph, settings: CompileSettings) -> Changelog:
+    update = settings.late_strategy == "update"
+    return changelog_of(graph.sink, graph.aggregate, settings.changelog, update, settings.messages)
 
 
 def compile_plan(sink: Sink, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
     """The pipeline of a canonical plan. Raises ConfigError where settings and plan contradict."""
-    parts = take_plan_apart(sink)
-    parts = replace(parts, changelog=_changelog(sink, parts.aggregate, settings))
-    _refuse_reserved(parts, parts.changelog.retracts)
-    if parts.aggregate is None:
-        return _compile_stateless(parts, engine, decoder, settings)
-    return _AggregateCompiler(parts, parts.aggregate, engine, decoder, settings).compile()
+    graph = cut(sink)
+    changelog = _changelog(graph, settings)
+    _refuse_reserved(graph, changelog.retracts)
+    if not graph.keeps_state:
+        return _compile_stateless(graph, changelog, engine, decoder, settings)
+    (operator,) = graph.operators
+    return _AggregateCompiler(graph, operator, changelog, engine, decoder, settings).compile()
 
 
 #: Names that the statements of a stage give to their own columns.
@@ -192,16 +142,16 @@ def is_reserved(name: str) -> bool:
     return _RESERVED.fullmatch(name) is not None
 
 
-def _refuse_reserved(parts: PlanParts, retract: bool) -> None:
+def _refuse_reserved(graph: StageGraph, retract: bool) -> None:
     """Raises SqlError for columns of the source or of the result that are named like the engine's own."""
-    source = parts.scan.source
+    source = graph.scan.source
     declared = [(column.name, source.position) for column in source.schema]
-    for name, position in [*declared, *((named.name, named.position) for named in parts.columns)]:
+    for name, position in [*declared, *((named.name, named.position) for named in graph.columns)]:
         if is_reserved(name):
             raise SqlError(
                 f"the column name {name} is reserved for the engine", "E1103", "give the column another name", position
             )
-    if retract and any(named.name.lower() == "op" for named in parts.columns):
+    if retract and any(named.name.lower() == "op" for named in graph.columns):
         raise SqlError(
             "the column op is what a changelog of retractions is written in",
             "E1103",
@@ -210,32 +160,35 @@ def _refuse_reserved(parts: PlanParts, retract: bool) -> None:
         )
 
 
-def _compile_stateless(parts: PlanParts, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
-    columns = parts.columns
-    if parts.changelog.retracts:
+def _compile_stateless(
+    graph: StageGraph, changelog: Changelog, engine: Engine, decoder: Decoder, settings: CompileSettings
+) -> Pipeline:
+    columns = graph.columns
+    if changelog.retracts:
         columns = (Named("op", exp.Literal.string("+I")), *columns)
-    time = parts.scan.source.event_time
+    time = graph.scan.source.event_time
     name = time.column if time else None
-    changes = (Named(OP, exp.Literal.string(INSERTED)),) if parts.changelog.enveloped else ()
-    shape = RowShape(parts.above, (*columns, *parts.header_columns, *changes), parts.scan.computed, name)
-    reduction = _reduction(settings, parts, columns, timed=time is not None)
+    changes = (Named(OP, exp.Literal.string(INSERTED)),) if changelog.enveloped else ()
+    rows = (*columns, *graph.header_columns, *changes)
+    shape = RowShape(graph.output.conjuncts, rows, graph.scan.computed, name)
+    reduction = _reduction(settings, graph, changelog, columns, timed=time is not None)
     stage = _row_stage(engine.work, shape, reduction, settings.retries)
     output = OutputStage(stage, reduction, settings.output_retries)
     carrying = None
     if settings.messages is not None:
-        reduction = _reduction(settings, parts, columns, timed=time is not None, carries=True)
+        reduction = _reduction(settings, graph, changelog, columns, timed=time is not None, carries=True)
         stage = _row_stage(engine.work, shape, reduction, settings.retries)
         carrying = Carrying(
             OutputStage(stage, reduction, settings.output_retries),
-            not parts.changelog.key,
-            TRACE_HEADER not in parts.header_form.changed,
+            not changelog.key,
+            TRACE_HEADER not in _header_form(graph).changed,
         )
-    system = _system_join(engine.work, parts)
+    system = _system_join(engine.work, graph)
     return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us, system), output, carrying)
 
 
-def _system_join(work: Connection, parts: PlanParts) -> SystemJoin | None:
-    return SystemJoin(work, parts.system) if parts.system else None
+def _system_join(work: Connection, graph: StageGraph) -> SystemJoin | None:
+    return SystemJoin(work, graph.system_columns) if graph.system_columns else None
 
 
 def _row_stage(work: Connection, shape: RowShape, reduction: Reduction, retries: Retries) -> RowStage[Written]:
@@ -243,10 +196,15 @@ def _row_stage(work: Connection, shape: RowShape, reduction: Reduction, retries:
 
 
 def _reduction(
-    settings: CompileSettings, parts: PlanParts, columns: tuple[Named, ...], timed: bool, carries: bool = False
+    settings: CompileSettings,
+    graph: StageGraph,
+    changelog: Changelog,
+    columns: tuple[Named, ...],
+    timed: bool,
+    carries: bool = False,
 ) -> Reduction:
     names = tuple(named.name for named in columns)
-    schema = parts.project.schema.visible
+    schema = graph.project.schema.visible
     if settings.encoder is None:
         # Imported here: a job between files does without Arrow and its 25 MB.
         from ferrisstreams.compile.tables import Tables
@@ -257,13 +215,13 @@ def _reduction(
     lines = Lines(_line(settings.encoder, schema, columns), names, timed)
     if settings.messages is None:
         return lines
-    key = key_expression(schema, parts.changelog.key) if parts.changelog.key else None
-    also = Beside(key, parts.header_form, carries)
-    if parts.changelog.enveloped:
+    key = key_expression(schema, changelog.key) if changelog.key else None
+    also = Beside(key, _header_form(graph), carries)
+    if changelog.enveloped:
         if escapes(settings.encoder):
             raise ConfigError("'changelog' = 'debezium' is written as JSON", "E3005", "use 'format' = 'json'")
         return Envelopes(lines, also, escapes=False)
-    return MessageLines(lines, also, escapes(settings.encoder), OP if parts.changelog.deletes else None)
+    return MessageLines(lines, also, escapes(settings.encoder), OP if changelog.deletes else None)
 
 
 def _line(encoder: Encoder, schema: Schema, columns: tuple[Named, ...]) -> exp.Expression:
@@ -281,10 +239,18 @@ class _AggregateCompiler:
     """Puts the parts of one aggregate together."""
 
     def __init__(
-        self, parts: PlanParts, aggregate: Aggregate, engine: Engine, decoder: Decoder, settings: CompileSettings
+        self,
+        graph: StageGraph,
+        operator: Operator,
+        changelog: Changelog,
+        engine: Engine,
+        decoder: Decoder,
+        settings: CompileSettings,
     ) -> None:
-        self._parts = parts
-        self._aggregate = aggregate
+        self._graph = graph
+        self._operator = operator
+        self._changelog = changelog
+        self._aggregate = aggregate = operator.node
         self._engine = engine
         self._decoder = decoder
         self._settings = settings
@@ -292,7 +258,7 @@ class _AggregateCompiler:
         self._keys = tuple(Named(f"_k{index}", key.expression) for index, key in enumerate(aggregate.keys))
         calls = tuple(replace(call, expression=self._lift(call.expression)) for call in aggregate.calls)
         self._plan = plan_aggregates(calls, aggregate.schema)
-        self._time = parts.scan.source.event_time
+        self._time = graph.scan.source.event_time
         self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=self._time is not None)
 
     def compile(self) -> Pipeline:
@@ -313,14 +279,14 @@ class _AggregateCompiler:
 
         parts = AggregateParts(
             work=work,
-            source=Input(work, self._decoder, rows.time, self._settings.max_ahead_us, _system_join(work, self._parts)),
+            source=Input(work, self._decoder, rows.time, self._settings.max_ahead_us, _system_join(work, self._graph)),
             grouping=self._grouping(rows, group, log),
             shape=self._shape,
             group=group,
             exact_group=self._group(self._shape.exactly()),
             log=log,
             output=self._output(),
-            columns=_result_columns(self._aggregate, self._shape, self._parts.changelog.needs_old),
+            columns=_result_columns(self._aggregate, self._shape, self._changelog.needs_old),
             empty=self._empty(columns),
             sizes=sizes,
         )
@@ -376,9 +342,9 @@ class _AggregateCompiler:
             update = self._settings.late_strategy == "update"
             lateness = Lateness(self._time.delay_us, self._settings.allowed_lateness_us, update)
         return RowShape(
-            conjuncts=self._parts.below,
+            conjuncts=self._operator.stage.conjuncts,
             columns=(*self._keys, *self._lifted),
-            computed=self._parts.scan.computed,
+            computed=self._graph.scan.computed,
             time=self._time.column if self._time else None,
             window=window,
             lateness=lateness,
@@ -404,7 +370,7 @@ class _AggregateCompiler:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
         nulls = [
             exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True)
-            for c in (*self._parts.scan.source.schema, *self._parts.system)
+            for c in (*self._graph.scan.source.schema, *self._graph.system_columns)
         ]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
         statement = group.reduce(projected(rows, judged(rows, with_computed(rows, empty), marked=False)))
@@ -414,19 +380,21 @@ class _AggregateCompiler:
 
     def _check_finals(self, columns: list[tuple[str, str]]) -> None:
         """Bind what is made of the merged partial results, before there are any. Raises BindError."""
-        kept = [(ROW, "BIGINT"), *(((OP, "VARCHAR"),) if self._parts.changelog.needs_old else ())]
+        kept = [(ROW, "BIGINT"), *(((OP, "VARCHAR"),) if self._changelog.needs_old else ())]
         bounds = [(name, "BIGINT") for name in (START, STOP) if self._aggregate.window is not None]
         names = {name for name, _ in bounds}
         typed = [*kept, *bounds, *(item for item in columns if item[0] not in names)]
         empty = exp.select(*[exp.alias_(typed_as(exp.null(), type_), name, quoted=True) for name, type_ in typed])
-        final = _result_columns(self._aggregate, self._shape, self._parts.changelog.needs_old).all
+        final = _result_columns(self._aggregate, self._shape, self._changelog.needs_old).all
         self._engine.work.types(final.with_(MERGED, as_=empty), Chunk(0, 0).parameters)
 
     def _refusal(self) -> SqlError | None:
         """What the engine says of the first call that it does not take with the columns that hold its arguments."""
         for call in self._aggregate.calls:
-            alone = replace(self._aggregate, calls=(call,))
-            compiler = _AggregateCompiler(self._parts, alone, self._engine, self._decoder, self._settings)
+            alone = replace(self._operator, node=replace(self._aggregate, calls=(call,)))
+            compiler = _AggregateCompiler(
+                self._graph, alone, self._changelog, self._engine, self._decoder, self._settings
+            )
             try:
                 columns = compiler._delta_types(compiler._row_shape(), compiler._group(compiler._shape))
                 compiler._check_finals([item for item in columns if item[0] not in _DELTA_ONLY])
@@ -436,20 +404,20 @@ class _AggregateCompiler:
         return None
 
     def _output(self) -> OutputStage:
-        columns, above = self._parts.columns, self._parts.above
+        columns, above = self._graph.columns, self._graph.output.conjuncts
         changes: tuple[Named, ...] = ()
-        if self._parts.changelog.retracts:
+        if self._changelog.retracts:
             columns = (Named("op", column(OP)), *columns)
-        elif self._parts.changelog.enveloped:
+        elif self._changelog.enveloped:
             changes = (Named(OP, column(OP)),)
-        elif self._parts.changelog.deletes:
+        elif self._changelog.deletes:
             # What is replaced needs no message of its own; what disappears is one without a value.
             changes = (Named(OP, column(OP)),)
             above = (*above, column(OP).neq(exp.Literal.string(REPLACED)))
-        reduction = _reduction(self._settings, self._parts, columns, timed=False)
+        reduction = _reduction(self._settings, self._graph, self._changelog, columns, timed=False)
         retries = self._settings.output_retries
         written = (*self._aggregate.keys, *self._aggregate.calls)
-        shape = RowShape(above, (*columns, *self._parts.header_columns, *changes), written=written)
+        shape = RowShape(above, (*columns, *self._graph.header_columns, *changes), written=written)
         stage = _row_stage(self._engine.work, shape, reduction, retries)
         return OutputStage(stage, reduction, retries)
 
@@ -461,7 +429,7 @@ class _AggregateCompiler:
             windowed=window is not None,
             allowed_us=self._settings.allowed_lateness_us,
             update=strategy == "update" and window is not None,
-            retract=self._parts.changelog.needs_old,
+            retract=self._changelog.needs_old,
             late_letters=strategy == "dead_letter",
             single=window is None and not self._keys,
         )

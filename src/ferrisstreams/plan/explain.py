@@ -21,6 +21,7 @@ from ferrisstreams.plan.nodes import (
     Sink,
     Window,
     WindowKind,
+    walk,
 )
 from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import Column, Schema
@@ -93,12 +94,7 @@ def _escaped(text: str) -> str:
 
 
 def _steps(plan: Plan, state: Mapping[str, str]) -> list[_Step]:
-    steps: list[_Step] = []
-    while True:
-        steps.append(_step(plan, state))
-        if isinstance(plan, Scan):
-            return steps
-        plan = plan.input
+    return [_step(node, state) for node in walk(plan)]
 
 
 def _step(node: Plan, state: Mapping[str, str]) -> _Step:

@@ -13,7 +13,7 @@ from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 
 from ferrisstreams.plan.expressions import columns_in
-from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Window
+from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Window, walk
 
 _Part: TypeAlias = "str | int | list[_Part] | dict[str, _Part] | None"
 
@@ -27,13 +27,13 @@ def fingerprint(plan: Plan) -> str:
 def _parts(plan: Plan) -> list[_Part]:
     parts: list[_Part] = []
     read: set[str] = set()
-    node = plan
-    while not isinstance(node, Scan):
+    for node in walk(plan):
         if isinstance(node, Aggregate):
             parts.append(_aggregate(node))
             read.update(*(columns_in(named.expression) for named in (*node.keys, *node.calls)))
-        node = node.input
-    return [*parts, _scan(node, read)]
+        elif isinstance(node, Scan):
+            parts.append(_scan(node, read))
+    return parts
 
 
 def _aggregate(node: Aggregate) -> _Part:

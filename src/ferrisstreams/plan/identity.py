@@ -23,7 +23,9 @@ from sqlglot.errors import SqlglotError
 
 from ferrisstreams.batch import JsonValue, integer
 from ferrisstreams.plan.expressions import columns_in, substitute
-from ferrisstreams.plan.nodes import Aggregate, AssignWindow, Filter, Named, Plan, Project, Scan, Sink, Window
+from ferrisstreams.plan.nodes import Named, Plan, Scan, Sink, Window, map_inputs
+from ferrisstreams.plan.stages import Operator as GraphOperator
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.schema import Schema
 
 #: One operator: its `id` and the ids of its `inputs`, its kind (`operator`), and what its state means.
@@ -42,16 +44,15 @@ class SourceFacts:
     reading: Mapping[str, JsonValue]
 
 
-def identity_of(plan: Plan, source: SourceFacts) -> Identity:
-    """The operators of a canonical plan, inputs first."""
-    aggregate = _aggregate_in(plan)
-    scan = _scan_in(plan)
-    definitions = {named.name: named.expression for named in scan.computed}
-    parts = _source(scan, source, aggregate, definitions)
-    below = _identified(parts, [])
-    if aggregate is None:
-        return [below]
-    return [below, _identified(_aggregate(aggregate, definitions), [str(below["id"])])]
+def identity_of(plan: Sink, source: SourceFacts) -> Identity:
+    """The source and the operators of a canonical plan, inputs first."""
+    graph = cut(plan)
+    definitions = {named.name: named.expression for named in graph.scan.computed}
+    below = _identified(_source(graph.scan, source, graph.operators, definitions), [])
+    found = [below]
+    for operator in graph.operators:
+        found.append(_identified(_aggregate(operator, definitions), [str(found[-1]["id"])]))
+    return found
 
 
 def _identified(parts: dict[str, JsonValue], inputs: list[JsonValue]) -> Operator:
@@ -59,56 +60,39 @@ def _identified(parts: dict[str, JsonValue], inputs: list[JsonValue]) -> Operato
     return {"id": hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS], "inputs": inputs, **parts}
 
 
-def _aggregate_in(plan: Plan) -> Aggregate | None:
-    while not isinstance(plan, Scan):
-        if isinstance(plan, Aggregate):
-            return plan
-        plan = plan.input
-    return None
-
-
-def _scan_in(plan: Plan) -> Scan:
-    while not isinstance(plan, Scan):
-        plan = plan.input
-    return plan
-
-
-def _filters(aggregate: Aggregate) -> tuple[exp.Expression, ...]:
-    below = aggregate.input.input if isinstance(aggregate.input, AssignWindow) else aggregate.input
-    return below.conjuncts if isinstance(below, Filter) else ()
-
-
 _Definitions: TypeAlias = Mapping[str, exp.Expression]
 
 
 def _source(
-    scan: Scan, facts: SourceFacts, aggregate: Aggregate | None, definitions: _Definitions
+    scan: Scan, facts: SourceFacts, operators: Sequence[GraphOperator], definitions: _Definitions
 ) -> dict[str, JsonValue]:
     parts: dict[str, JsonValue] = {"operator": "source", "data": dict(facts.data)}
-    if aggregate is None:
+    if not operators:
         return parts  # Of the rows themselves nothing is kept.
-    time, window = scan.source.event_time, aggregate.window
-    read = {name for tree in _expressions(aggregate, definitions) for name in columns_in(tree)}
-    read.update([window.time] if window is not None else [])
+    time = scan.source.event_time
+    read = {name for operator in operators for tree in _expressions(operator, definitions) for name in columns_in(tree)}
+    windows = [operator.node.window for operator in operators if operator.node.window is not None]
+    read.update(window.time for window in windows)
     types = {column.name: column.type for column in scan.schema if column.name in read}
     return {
         **parts,
         "reading": dict(facts.reading),
         "columns": dict(sorted(types.items())),
         "event_time": time.column if time is not None else None,
-        "delay_us": time.delay_us if time is not None and window is not None else None,
+        "delay_us": time.delay_us if time is not None and windows else None,
     }
 
 
-def _expressions(aggregate: Aggregate, definitions: _Definitions) -> list[exp.Expression]:
-    named = [item.expression for item in (*aggregate.keys, *aggregate.calls)]
-    return [_inlined(tree, definitions) for tree in (*named, *_filters(aggregate))]
+def _expressions(operator: GraphOperator, definitions: _Definitions) -> list[exp.Expression]:
+    named = [item.expression for item in (*operator.node.keys, *operator.node.calls)]
+    return [_inlined(tree, definitions) for tree in (*named, *operator.stage.conjuncts)]
 
 
-def _aggregate(node: Aggregate, definitions: _Definitions) -> dict[str, JsonValue]:
+def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, JsonValue]:
+    node = operator.node
     return {
         "operator": "aggregate",
-        "filters": [*sorted({canonical_text(_inlined(tree, definitions)) for tree in _filters(node)})],
+        "filters": [*sorted({canonical_text(_inlined(tree, definitions)) for tree in operator.stage.conjuncts})],
         "window": _window(node.window),
         "keys": _texts(node.keys, definitions),
         "calls": _texts(node.calls, definitions),
@@ -176,10 +160,11 @@ def _reprinted(text: str) -> str | None:
 
 def reorder_like(plan: Sink, kept: Identity) -> Sink:
     """The plan with keys and calls in the order in which the state has them. Both have the same."""
-    aggregate = _aggregate_in(plan)
+    graph = cut(plan)
+    aggregate = graph.aggregate
     if aggregate is None:
         return plan
-    definitions = {named.name: named.expression for named in _scan_in(plan).computed}
+    definitions = {named.name: named.expression for named in graph.scan.computed}
     keys = _ordered(aggregate.keys, _list(kept[-1], "keys"), definitions)
     calls = _ordered(aggregate.calls, _list(kept[-1], "calls"), definitions)
     if (keys, calls) == (aggregate.keys, aggregate.calls):
@@ -187,7 +172,12 @@ def reorder_like(plan: Sink, kept: Identity) -> Sink:
     bounds = aggregate.schema.columns[: len(aggregate.schema) - len(keys) - len(calls)]
     types = {column.name: column for column in aggregate.schema}
     schema = Schema((*bounds, *(types[named.name] for named in (*keys, *calls))))
-    return _with_aggregate(plan, replace(aggregate, keys=keys, calls=calls, schema=schema))
+    ordered = replace(aggregate, keys=keys, calls=calls, schema=schema)
+
+    def with_ordered(node: Plan) -> Plan:
+        return ordered if node is aggregate else map_inputs(node, with_ordered)
+
+    return replace(plan, input=with_ordered(plan.input))
 
 
 def _ordered(named: tuple[Named, ...], kept: Sequence[JsonValue], definitions: _Definitions) -> tuple[Named, ...]:
@@ -197,13 +187,6 @@ def _ordered(named: tuple[Named, ...], kept: Sequence[JsonValue], definitions: _
         at = next(at for at, (_, now) in enumerate(left) if _is_same_text(text, now))
         found.append(left.pop(at)[0])
     return tuple(found)
-
-
-def _with_aggregate(plan: Sink, aggregate: Aggregate) -> Sink:
-    project = plan.input
-    assert isinstance(project, Project)
-    below = replace(project.input, input=aggregate) if isinstance(project.input, Filter) else aggregate
-    return replace(plan, input=replace(project, input=below))
 
 
 # --- differences ------------------------------------------------------------------------------------------------------

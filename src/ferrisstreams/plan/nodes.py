@@ -7,8 +7,8 @@ the statement says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 
@@ -89,6 +89,17 @@ class Facts:
     key: tuple[str, ...] | None = None
 
 
+class _OneInput:
+    """A node over one other."""
+
+    __slots__ = ()
+    input: Plan
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.input,)
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """Rows of a source. `computed` adds columns whose value must be fixed once a row (clock and chance)."""
@@ -98,12 +109,16 @@ class Scan:
     computed: tuple[Named, ...] = ()
 
     @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return ()
+
+    @property
     def facts(self) -> Facts:
         return Facts(event_time=self.source.event_time.column if self.source.event_time else None)
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(_OneInput):
     """Rows for which every conjunct is true. A conjunct that is NULL rejects."""
 
     input: Plan
@@ -119,7 +134,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class Project(_OneInput):
     input: Plan
     columns: tuple[Named, ...]
     schema: Schema
@@ -127,7 +142,7 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class AssignWindow:
+class AssignWindow(_OneInput):
     """Puts each row into its windows: adds `window_start` and `window_end` (TIMESTAMP)."""
 
     input: Plan
@@ -144,7 +159,7 @@ class AssignWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(_OneInput):
     """Groups by the window (when the input is an `AssignWindow`) and `keys`. `calls` are single aggregate calls.
 
     The schema is `window_start`, `window_end` (with a window), then the keys, then the calls.
@@ -181,7 +196,7 @@ class HeaderChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Sink:
+class Sink(_OneInput):
     """The root of a job's plan. `message_key` are the output columns that key its messages, when there are such;
     `key_chosen`: the author named them.
 
@@ -205,6 +220,18 @@ class Sink:
 
 
 Plan: TypeAlias = Scan | Filter | Project | AssignWindow | Aggregate | Sink
+
+
+def walk(plan: Plan) -> Iterator[Plan]:
+    """The nodes of a plan, each before its inputs."""
+    yield plan
+    for node in plan.inputs:
+        yield from walk(node)
+
+
+def map_inputs(plan: Plan, change: Callable[[Plan], Plan]) -> Plan:
+    """The node over what `change` makes of its inputs."""
+    return plan if isinstance(plan, Scan) else replace(plan, input=change(plan.input))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from ferrisstreams.plan.nodes import (
     Project,
     Scan,
     Sink,
+    map_inputs,
+    walk,
 )
 from ferrisstreams.schema import Column, Schema
 
@@ -44,10 +46,6 @@ def canonical(plan: Plan) -> Plan:
 def substitute_projections(plan: Plan) -> Plan:
     """Replace each projection below another operator by its expressions, written into what is above it."""
     match plan:
-        case Scan():
-            return plan
-        case Sink():
-            return replace(plan, input=substitute_projections(plan.input))
         case Project():
             below = substitute_projections(plan.input)
             if not isinstance(below, Project):
@@ -59,11 +57,10 @@ def substitute_projections(plan: Plan) -> Plan:
                 return replace(plan, input=below)
             moved = tuple(substitute(conjunct, _definitions(below)) for conjunct in plan.conjuncts)
             return replace(below, input=Filter(below.input, moved))
-        case AssignWindow():
-            below = substitute_projections(plan.input)
-            return replace(plan, input=below)
         case Aggregate():
             return _aggregate_over_columns(plan)
+        case _:
+            return map_inputs(plan, substitute_projections)
 
 
 def _aggregate_over_columns(plan: Aggregate) -> Aggregate:
@@ -97,22 +94,22 @@ def _as_column(expression: exp.Expression, type_: str) -> exp.Expression:
 
 def merge_filters(plan: Plan) -> Plan:
     """Make one filter of several on top of one another; conjuncts stay in order, repeated ones go."""
-    if isinstance(plan, Scan):
-        return plan
-    below = merge_filters(plan.input)
-    if isinstance(plan, Filter) and isinstance(below, Filter):
-        return Filter(below.input, tuple(dict.fromkeys(below.conjuncts + plan.conjuncts)))
-    return replace(plan, input=below)
+    merged = map_inputs(plan, merge_filters)
+    if isinstance(merged, Filter) and isinstance(below := merged.input, Filter):
+        return Filter(below.input, tuple(dict.fromkeys(below.conjuncts + merged.conjuncts)))
+    return merged
 
 
 def drop_trivial_projections(plan: Plan) -> Plan:
     """Remove projections that give their input's columns unchanged, except the one under the sink."""
-    if isinstance(plan, Scan):
-        return plan
-    below = drop_trivial_projections(plan.input)
-    if not isinstance(plan, Sink) and isinstance(below, Project) and _is_trivial(below):
-        below = below.input
-    return replace(plan, input=below)
+
+    def dropped(node: Plan) -> Plan:
+        below = drop_trivial_projections(node)
+        if not isinstance(plan, Sink) and isinstance(below, Project) and _is_trivial(below):
+            return below.input
+        return below
+
+    return map_inputs(plan, dropped)
 
 
 def _is_trivial(project: Project) -> bool:
@@ -144,8 +141,6 @@ def _lift(plan: Plan, found: dict[object, Named], types: dict[str, str]) -> Plan
         return tuple(replace(item, expression=_lifted(item.expression, found, types)) for item in named)
 
     match plan:
-        case Scan():
-            return plan
         case Project() if not _has_aggregate(plan):
             return replace(plan, input=_lift(plan.input, found, types), columns=moved(plan.columns))
         case Filter() if not _has_aggregate(plan):
@@ -155,7 +150,7 @@ def _lift(plan: Plan, found: dict[object, Named], types: dict[str, str]) -> Plan
             below = _lift(plan.input, found, types)
             return replace(plan, input=below, keys=moved(plan.keys), calls=moved(plan.calls))
         case _:
-            return replace(plan, input=_lift(plan.input, found, types))
+            return map_inputs(plan, lambda node: _lift(node, found, types))
 
 
 def _lifted(expression: exp.Expression, found: dict[object, Named], types: dict[str, str]) -> exp.Expression:
@@ -187,15 +182,11 @@ def _with_computed(plan: Plan, computed: tuple[Named, ...], types: Mapping[str, 
     if isinstance(plan, Scan):
         added = tuple(Column(named.name, types[named.name]) for named in computed)
         return replace(plan, schema=Schema(plan.schema.columns + added), computed=plan.computed + computed)
-    return replace(plan, input=_with_computed(plan.input, computed, types))
+    return map_inputs(plan, lambda node: _with_computed(node, computed, types))
 
 
 def _has_aggregate(plan: Plan) -> bool:
-    while not isinstance(plan, Scan):
-        if isinstance(plan, Aggregate):
-            return True
-        plan = plan.input
-    return False
+    return any(isinstance(node, Aggregate) for node in walk(plan))
 
 
 #: In the order in which they run; each may be run alone.

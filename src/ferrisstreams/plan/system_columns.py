@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
-from ferrisstreams.plan.nodes import Aggregate, Filter, Named, Plan, Project, Scan, Sink
+from ferrisstreams.plan.nodes import Aggregate, Filter, Named, Plan, Project, Scan, Sink, walk
 from ferrisstreams.schema import Column, Schema
 
 #: Keys and headers are shown as text: bytes in them that are not UTF-8 as `\\xff`.
@@ -43,21 +43,19 @@ def has_record_time(schema: Schema) -> bool:
 
 def used_system_columns(plan: Sink) -> tuple[Column, ...]:
     """The system columns that a plan reads, or that are its event time."""
-    read: set[str] = set()
-    node: Plan = plan
-    while not isinstance(node, Scan):
-        read |= {column.name for tree in _trees(node) for column in tree.find_all(exp.Column)}
-        node = node.input
-    read |= {column.name for tree in _named(node.computed) for column in tree.find_all(exp.Column)}
-    if node.source.event_time is not None:
-        read.add(node.source.event_time.column)
-    return tuple(column for column in node.schema if column.hidden and column.name in read)
+    nodes = list(walk(plan))
+    read = {column.name for node in nodes for tree in _trees(node) for column in tree.find_all(exp.Column)}
+    scans = [node for node in nodes if isinstance(node, Scan)]
+    read |= {scan.source.event_time.column for scan in scans if scan.source.event_time is not None}
+    return tuple(column for scan in scans for column in scan.schema if column.hidden and column.name in read)
 
 
 def _trees(node: Plan) -> Iterable[exp.Expression]:
     match node:
         case Filter():
             return node.conjuncts
+        case Scan():
+            return _named(node.computed)
         case Project():
             return _named(node.columns)
         case Aggregate():

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ferrisstreams.batch import JsonValue, Positions
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
 from ferrisstreams.plan.nodes import JobPlan
@@ -243,7 +242,7 @@ class Job:
         return failing and alone and commit.forget_opening()
 
     def _beginning(self) -> Progress:
-        time = take_plan_apart(self.plan.plan).scan.source.event_time
+        time = self._builder.graph.scan.source.event_time
         idle_ms = self._builder.settings.source.optional_number("watermark.idle_timeout")
         return Progress({}, {}, Ledger(), Watermarks(time.delay_us if time else 0, idle_ms))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.connectors.connector import SourceContext
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
 from ferrisstreams.errors import placed_at
 from ferrisstreams.plan.nodes import JobPlan, SourceSpec
-from ferrisstreams.plan.system_columns import RECORD_TIME, used_system_columns
+from ferrisstreams.plan.stages import cut
+from ferrisstreams.plan.system_columns import RECORD_TIME
 from ferrisstreams.runtime.batching import Strategy, choose_strategy
 from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.failures import FailurePolicy
@@ -33,7 +33,8 @@ class JobFacts:
         with placed_at(written.position if written is not None else plan.position):
             require_name("job", plan.name)
         self.identity = JobIdentity(environment.application, plan.name)
-        self.spec: SourceSpec = take_plan_apart(plan.plan).scan.source
+        self.graph = cut(plan.plan)
+        self.spec: SourceSpec = self.graph.scan.source
         self.settings: JobSettings = settings_of(plan, self.spec, environment.overrides)
         # What stands in for a topic has no partitions that could be dealt: one task reads it.
         alone = environment.stand_ins is not None
@@ -46,7 +47,7 @@ class JobFacts:
         """What the connector makes the source of."""
         environment = self.environment
         layout = read_layout(self.job_folder()) if self.share.workers > 1 else None
-        timed = any(column.name == RECORD_TIME for column in used_system_columns(self.plan.plan))
+        timed = any(column.name == RECORD_TIME for column in self.graph.system_columns)
         return SourceContext(
             name=self.spec.name,
             settings=self.settings.source,
@@ -81,13 +82,12 @@ class JobFacts:
     @property
     def stateless(self) -> bool:
         """Whether the plan keeps no state: kept rows are emitted at once."""
-        return take_plan_apart(self.plan.plan).aggregate is None
+        return not self.graph.keeps_state
 
     @property
     def windowed(self) -> bool:
         """Whether results wait for the watermark."""
-        aggregate = take_plan_apart(self.plan.plan).aggregate
-        return aggregate is not None and aggregate.window is not None
+        return self.graph.is_windowed
 
     @property
     def needs_dead_letters(self) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import difflib
 
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.expressions import column_name
 from ferrisstreams.plan.nodes import JobPlan, Scan
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.settings import JobSettings
 
 _PARTITION = "_partition"
@@ -44,12 +44,12 @@ def partitioning_columns(settings: Settings, scan: Scan) -> tuple[str, ...]:
 
 def depends_on_partitions(plan: JobPlan) -> bool:
     """Whether the state of several workers is right only as long as the topic keeps its partitions."""
-    return take_plan_apart(plan.plan).aggregate is not None and _PARTITION not in _grouped(plan)
+    return cut(plan.plan).keeps_state and _PARTITION not in _grouped(plan)
 
 
 def check_parallelism(plan: JobPlan, settings: JobSettings, letters_in_file: bool) -> None:
     """Raises ConfigError E3006 where a job cannot have as many workers as `parallelism` says."""
-    partitioned = partitioning_columns(settings.source, take_plan_apart(plan.plan).scan)
+    partitioned = partitioning_columns(settings.source, cut(plan.plan).scan)
     workers = settings.job.integer("parallelism")
     reason = _outside(settings, letters_in_file) or _state(plan, partitioned)
     if workers == 1 or reason is None:
@@ -86,7 +86,7 @@ def _outside(settings: JobSettings, letters_in_file: bool) -> tuple[str, str] | 
 
 def _state(plan: JobPlan, partitioned: tuple[str, ...]) -> tuple[str, str] | None:
     """Why the plan does not allow it, and what to do."""
-    aggregate = take_plan_apart(plan.plan).aggregate
+    aggregate = cut(plan.plan).aggregate
     grouped = _grouped(plan)
     if aggregate is None or _PARTITION in grouped:
         return None
@@ -108,6 +108,6 @@ def _state(plan: JobPlan, partitioned: tuple[str, ...]) -> tuple[str, str] | Non
 
 def _grouped(plan: JobPlan) -> frozenset[str]:
     """The columns of the source that are keys of the plan's groups, as they are."""
-    aggregate = take_plan_apart(plan.plan).aggregate
+    aggregate = cut(plan.plan).aggregate
     keys = aggregate.keys if aggregate is not None else ()
     return frozenset(name for key in keys if (name := column_name(key.expression)) is not None)

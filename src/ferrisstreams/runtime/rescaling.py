@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.connectors.base import Transactions
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.durable_file import sync_folder
@@ -70,7 +69,7 @@ def settle_layout(builder: JobBuilder, partitions: int | None = None) -> None:
         return
     if builder.environment.overwrite:
         _begin_anew(builder, kept, wanted)
-    elif take_plan_apart(builder.plan.plan).aggregate is not None:
+    elif builder.graph.keeps_state:
         raise _refused(builder, kept.workers, "its state holds results that belong to the old shares")
     else:
         _rescale(builder, kept, wanted)

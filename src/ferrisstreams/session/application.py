@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from ferrisstreams.compile.compiler import message_key, state_kinds, take_plan_apart
+from ferrisstreams.compile.compiler import message_key, state_kinds
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.faults import faults_from
@@ -109,7 +110,7 @@ class Application:
         """The plan of one job or of all: `text`, `json` or `mermaid`."""
         shown = []
         for plan in map(self._keyed, self._chosen((job,) if job else None)):
-            aggregate = take_plan_apart(plan.plan).aggregate
+            aggregate = cut(plan.plan).aggregate
             state = state_kinds(aggregate) if aggregate is not None else {}
             match form:
                 case "json":

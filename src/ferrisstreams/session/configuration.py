@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.kinds import value_text
 from ferrisstreams.config.registry import Key
 from ferrisstreams.config.resolve import Setting, Settings, find_key
@@ -14,6 +13,7 @@ from ferrisstreams.config.secrets import MASK, is_secret
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import placed_at
 from ferrisstreams.plan.nodes import JobPlan, OpenJob
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.settings import settings_of_open
 from ferrisstreams.session.application import Application, RunOptions
 
@@ -65,7 +65,7 @@ def configurations(application: Application, options: RunOptions, job: str | Non
 
 
 def _opened(plan: JobPlan) -> OpenJob:
-    source = take_plan_apart(plan.plan).scan.source
+    source = cut(plan.plan).scan.source
     return OpenJob(plan.name, plan.plan.spec, source, plan.annotations, plan.position)
 
 

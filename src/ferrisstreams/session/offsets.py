@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import JsonValue, Positions, integer
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.connectors.kafka.startup import parse_startup
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.session.application import Application, RunOptions
@@ -76,7 +76,7 @@ def _require_movable(builder: JobBuilder) -> None:
             "E3007",
             "`ferris state reset` lets it start over",
         )
-    if take_plan_apart(plan.plan).aggregate is not None:
+    if cut(plan.plan).keeps_state:
         raise ConfigError(
             f"the positions of {plan.name} cannot be moved: its state holds the results of what it has read",
             "E3007",

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import JsonValue, Positions
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.blackhole import BlackholeSink
 from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.errors import InternalError, StateError
 from ferrisstreams.plan.nodes import Emit, JobPlan
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.epoch import EpochRow
@@ -180,7 +180,7 @@ class _Replay:
 
 def _depends_on_cuts(plan: JobPlan) -> bool:
     """How many changes are written depends on how records came in batches; the state does not."""
-    aggregate = take_plan_apart(plan.plan).aggregate
+    aggregate = cut(plan.plan).aggregate
     return aggregate is not None and aggregate.emit is Emit.CHANGES
 
 

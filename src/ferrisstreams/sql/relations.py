@@ -18,6 +18,7 @@ from ferrisstreams.plan.nodes import (
     Plan,
     Project,
     Scan,
+    walk,
 )
 from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import Schema
@@ -52,17 +53,11 @@ def plan_message_key(relation: Relation) -> tuple[str, ...]:
 
 
 def scan_in(plan: Plan) -> Scan:
-    while not isinstance(plan, Scan):
-        plan = plan.input
-    return plan
+    return next(node for node in walk(plan) if isinstance(node, Scan))
 
 
 def aggregate_in(plan: Plan) -> Aggregate | None:
-    while not isinstance(plan, Scan):
-        if isinstance(plan, Aggregate):
-            return plan
-        plan = plan.input
-    return None
+    return next((node for node in walk(plan) if isinstance(node, Aggregate)), None)
 
 
 def event_time_column(plan: Plan) -> str | None:

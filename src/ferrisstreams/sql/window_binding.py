@@ -11,7 +11,7 @@ from ferrisstreams.config.kinds import parse_duration_ms
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.expressions import column_name
-from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Plan, Scan, Window
+from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Plan, Scan, Window, map_inputs
 from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import EventTime
 from ferrisstreams.sql.aggregation import uses_aggregate
@@ -146,7 +146,7 @@ def with_record_time(context: Context, written: WrittenWindow, plan: Plan, scope
 def _with_event_time(plan: Plan, time: EventTime) -> Plan:
     if isinstance(plan, Scan):
         return replace(plan, source=replace(plan.source, event_time=time))
-    return replace(plan, input=_with_event_time(plan.input, time))
+    return map_inputs(plan, lambda node: _with_event_time(node, time))
 
 
 def bind_window(context: Context, written: WrittenWindow, source: Relation, scope: Scope) -> Window:
@@ -198,7 +198,7 @@ def with_grace(context: Context, written: WrittenWindow, plan: Plan, properties:
     if written.grace is None:
         return plan
     if not isinstance(plan, Scan):
-        return replace(plan, input=with_grace(context, written, plan.input, properties))
+        return map_inputs(plan, lambda node: with_grace(context, written, node, properties))
     source = plan.source
     given = source.properties.get(LATENESS) or properties.get(LATENESS)
     if given is not None and not _same(given, written.grace):

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
 
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.errors import FerrisError
 from ferrisstreams.plan.nodes import Window, WindowKind
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.testing.case import Table
 from ferrisstreams.testing.cells import Cell, agrees, layout
 from ferrisstreams.testing.execute import Letter, Prepared, Ran
@@ -149,12 +149,17 @@ def lost_rows(prepared: Prepared, ran: Ran) -> str | None:
 
     The ledger adds up without them: what a window holds when it is emitted is not counted again.
     """
-    parts = take_plan_apart(prepared.plan.plan)
-    aggregate = parts.aggregate
-    if aggregate is None or parts.above or prepared.case.batch_rows is not None or ran.ledger["output_rejected"]:
+    graph = cut(prepared.plan.plan)
+    aggregate = graph.aggregate
+    if (
+        aggregate is None
+        or graph.output.conjuncts
+        or prepared.case.batch_rows is not None
+        or ran.ledger["output_rejected"]
+    ):
         return None
     counts = {call.name for call in aggregate.calls if call.expression == _COUNT}
-    names = [named.name for named in parts.columns if named.expression.name in counts]
+    names = [named.name for named in graph.columns if named.expression.name in counts]
     windows = _windows_of_a_row(aggregate.window)
     if not names or windows is None:
         return None

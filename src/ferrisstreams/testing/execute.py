@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.clock import ManualClock
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import FerrisError, SqlError
 from ferrisstreams.plan.nodes import Emit, JobPlan
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.faults import Crash, CrashAt, Faults, NoFaults
 from ferrisstreams.runtime.job import Job, JobResult
@@ -83,12 +83,12 @@ class Prepared:
 def prepare(case: Case) -> Prepared:
     """Parse and bind the case's query. Raises FerrisError."""
     plan = _job(case)
-    parts = take_plan_apart(plan.plan)
-    stream = next(stream for stream in case.streams if _same_name(stream.name, parts.scan.source.name))
-    aggregate = parts.aggregate
+    graph = cut(plan.plan)
+    stream = next(stream for stream in case.streams if _same_name(stream.name, graph.scan.source.name))
+    aggregate = graph.aggregate
     update = case.settings.get("late.data.strategy") == "update"
     changes = aggregate is not None and (aggregate.emit is Emit.CHANGES or (update and aggregate.window is not None))
-    records = records_of(stream, parts.scan.source)
+    records = records_of(stream, graph.scan.source)
     return Prepared(
         case=case,
         plan=plan,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ferrisstreams.compile.compiler import take_plan_apart
 from ferrisstreams.connectors.kafka import producer, source
 from ferrisstreams.connectors.kafka.client import ClientProperty
 from ferrisstreams.connectors.kafka.settings import client_properties
 from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.settings import JobSettings, settings_of
 from ferrisstreams.session.application import Application
 from ferrisstreams.sql.application import parse_application
@@ -24,7 +24,7 @@ def declared(of_sink: str = "", of_source: str = "", sink: str = KAFKA) -> str:
 
 def settings(of_sink: str = "", of_source: str = "", sink: str = KAFKA) -> JobSettings:
     job = parse_application(declared(of_sink, of_source, sink), "app.sql").jobs[0]
-    return settings_of(job, take_plan_apart(job.plan).scan.source, {})
+    return settings_of(job, cut(job.plan).scan.source, {})
 
 
 def of_producer(given: str, of_source: str = "") -> dict[str, ClientProperty]:
