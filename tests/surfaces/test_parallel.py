@@ -209,6 +209,21 @@ def test_state_belongs_to_its_workers(app: Application) -> None:
     assert (again.code, again.job["rows"]) == (0, 0), again.err
 
 
+@pytest.mark.parametrize("query", [FILTER, WINDOW], ids=["filter", "window"])
+def test_start_over_with_other_workers_that_kafka_refuses_changes_nothing(app: Application, query: str) -> None:
+    fill(app, 700)
+    app.write(query, columns=COLUMNS, partitioned_by="k")
+    assert with_workers(app, 2).code == 0
+    written = values(app, f"{app.topic}-out")
+    refused = with_workers(app, 1, "--overwrite", "--yes")
+    assert refused.code == 1
+    assert "E5007" in refused.err
+    assert "state reset" in refused.err
+    again = with_workers(app, 2)
+    assert (again.code, again.job["rows"]) == (0, 0), again.err
+    assert values(app, f"{app.topic}-out") == written
+
+
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 

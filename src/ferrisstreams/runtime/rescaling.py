@@ -68,6 +68,9 @@ def settle_layout(builder: JobBuilder, partitions: int | None = None) -> None:
     if kept.workers == wanted.workers:
         return
     if builder.environment.overwrite:
+        with _transactions(builder) as transactions:
+            if transactions is not None:  # what it has decided names the states that would be deleted
+                raise _refused(builder, kept.workers, "Kafka holds the positions of its last epochs")
         _begin_anew(builder, kept, wanted)
     elif builder.graph.keeps_state:
         raise _refused(builder, kept.workers, "its state holds results that belong to the old shares")
