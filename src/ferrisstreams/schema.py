@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,11 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class Schema:
     columns: tuple[Column, ...]
+    _by_name: Mapping[str, Column] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Of columns of one name the first is the one that counts.
+        object.__setattr__(self, "_by_name", {column.name: column for column in reversed(self.columns)})
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -38,7 +43,7 @@ class Schema:
 
     def get(self, name: str) -> Column | None:
         """The column of exactly this name."""
-        return next((column for column in self.columns if column.name == name), None)
+        return self._by_name.get(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,14 @@ _SECRET = re.compile(
 _WORDS = ("password", "passphrase", "secret", "token")
 _LIKENESS = 0.75
 
-_GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-#: A name and the text behind it; a sign between is optional, because a text that does not parse is shown too.
-_NAMED_TEXT = re.compile(
-    rf"(?<![\w.\-])(?P<name>[A-Za-z_][\w.\-]*)['\"]?+{_GAP}(?::?=|=>|:)?{_GAP}(?P<quote>['\"])", re.DOTALL
-)
-#: A quoted name and a bare word behind it, as in `'sasl.password' = hunter2`, or in an annotation.
-_NAMED_WORD = re.compile(rf"['\"@](?P<name>[A-Za-z_][\w.\-]*)['\"]?+{_GAP}(?::?=|=>|:){_GAP}(?P<word>[^\s,();'\"=:>]+)")
+#: A name in front of what may be a value; a setting that is commented out is shown too.
+_CANDIDATE = re.compile(r"(?:(?<![\w.\-])|(?<=--))(?P<name>[A-Za-z_](?:[\w.]|-(?!-))*+)['\"]?+\s*+(?=[:='\"]|--|/\*)")
+#: What may stand between a name, the sign and the value: one piece of it.
+_BLANK = re.compile(r"\s++|--[^\n]*+\n|(?s:/\*.*?\*/)")
+_SIGN = re.compile(r":?=>?|:")
+#: A bare word, as in `'sasl.password' = hunter2`, or in an annotation: only behind a name that is marked as one.
+_WORD = re.compile(r"[^\s,();'\"=:>]+")
+_MARKS, _QUOTES = "'\"@", "'\""
 
 
 def is_secret(name: str) -> bool:
@@ -39,12 +40,38 @@ def secret_spans(text: str) -> Iterator[tuple[int, int]]:
 
     The text may be one that does not parse: that is when it is shown.
     """
-    found = []
-    for match in _NAMED_TEXT.finditer(text):
+    found: list[tuple[int, int]] = []
+    ends: dict[int, int] = {}
+    for match in _CANDIDATE.finditer(text):
+        at = skip_blanks(text, match.end(), ends)
+        sign = _SIGN.match(text, at)
+        at = skip_blanks(text, sign.end(), ends) if sign is not None else at
+        quote = text[at : at + 1]
+        if quote and quote in _QUOTES:
+            span = (at + 1, _close(text, at + 1, quote))
+        elif sign is None or text[match.start() - 1] not in _MARKS or (word := _WORD.match(text, at)) is None:
+            continue
+        else:
+            span = word.span()
         if is_secret(match["name"]):
-            found.append((match.end(), _close(text, match.end(), match["quote"])))
-    found += [match.span("word") for match in _NAMED_WORD.finditer(text) if is_secret(match["name"])]
-    yield from sorted(found)
+            found.append(span)
+    stop = -1
+    for span in sorted(found):
+        if span[1] > stop:
+            yield max(stop, span[0]), span[1]
+            stop = span[1]
+
+
+def skip_blanks(text: str, at: int, ends: dict[int, int]) -> int:
+    """Where the space and comments from `at` on end. `ends` remembers it for every piece of them: each name at the end
+    of a comment is in front of all comments that follow."""
+    passed = []
+    while at not in ends and (blank := _BLANK.match(text, at)) is not None:
+        passed.append(at)
+        at = blank.end()
+    end = ends.get(at, at)
+    ends.update(dict.fromkeys(passed, end))
+    return end
 
 
 def _close(text: str, start: int, quote: str) -> int:

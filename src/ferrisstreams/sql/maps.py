@@ -71,7 +71,7 @@ def sort_key(context: Context, key: exp.Expression, type_: str) -> exp.Expressio
 def _may_have_maps(holder: exp.Expression, schema: Schema) -> bool:
     """False where no column and no function can give one, which is nearly always."""
     names = {node.name for node in holder.find_all(exp.Identifier)}
-    if any(item.name in names and "MAP(" in item.type for item in schema):
+    if any("MAP(" in found.type for name in names if (found := schema.get(name)) is not None):
         return True
     return any(_makes_map(node) for node in holder.walk())
 

@@ -126,13 +126,15 @@ class SelectList:
         unnamed = [item.tree for item in items if item.name is None]
         made = iter(column_names(self.context, unnamed, self.scope.described, [key.expression for key in keys]))
         names: list[str] = []
+        taken: set[str] = set()
         for item in items:
             name = item.name if item.name is not None else next(made)
-            if any(other.lower() == name.lower() for other in names):
+            if name.lower() in taken:
                 raise self.context.error(
                     item.node, f"two columns are named {name}", "E1103", "give one of them an alias: … AS name"
                 )
             names.append(name)
+            taken.add(name.lower())
         return names
 
 

@@ -323,11 +323,13 @@ def _emit(tree: exp.Expression) -> EmitWritten | None:
 
 def _declaration(source: SourceText, tree: CreateStream, span: Span) -> DeclareStream:
     columns: list[ColumnDeclaration] = []
+    declared: set[str] = set()
     for column in tree.args["columns"]:
         assert isinstance(column, StreamColumn)
         name = name_of(column.this)
-        if any(other.name.text.lower() == name.text.lower() for other in columns):
+        if name.text.lower() in declared:
             raise source.error(name.span, f"column {name.text} is declared twice", "E1103", "give it another name")
+        declared.add(name.text.lower())
         place = span_of(column) or name.span
         columns.append(ColumnDeclaration(name, column.args["kind"], bool(column.args.get("not_null")), place))
     watermarks = tree.args["watermarks"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ferrisstreams.config.secrets import secret_spans, skip_blanks
 from ferrisstreams.errors import FerrisError
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.source_text import SourceText, Span
@@ -65,3 +66,38 @@ def test_mask_tells_nothing_of_a_secret() -> None:
 )
 def test_what_holds_no_secret_is_shown(line: str) -> None:
     assert SourceText.from_text("app.sql", line).position(Span(0, 1)).text == line
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("--password = 'hunter2'", "--password = '********'"),
+        ("'s.password'--of u\n= 'hunter2'", "'s.password'--of u"),
+        ("-- @sasl.password: hunter2 x", "-- @sasl.password: ******** x"),
+        ('password => "hunter2"', 'password => "********"'),
+        ("'password' = 'a ''token'' = ''b'", "'password' = '********'"),
+    ],
+)
+def test_secret_is_found_beside_comments_and_signs(line: str, shown: str) -> None:
+    position = SourceText.from_text("app.sql", line).position(Span(0, 1))
+    assert position.text == shown
+    masked = secret_spans(line)
+    assert any("hunter2" in line[start:stop] or "token" in line[start:stop] for start, stop in masked)
+
+
+def test_value_is_found_behind_all_comments() -> None:
+    comments = "".join(f"-- of the user {number}: the token\n" for number in range(3))
+    text = f"'sasl.password'\n{comments}/* 'x' */ = {comments}'hunter2'"
+    assert [text[start:stop] for start, stop in secret_spans(text)] == ["hunter2"]
+
+
+def test_each_comment_is_passed_once() -> None:
+    """A page of comments in front of a statement: each of their last words is in front of all that follow."""
+    line = "-- what this is about\n"
+    text = line * 100 + "SELECT"
+    ends: dict[int, int] = {}
+    assert skip_blanks(text, len(line) - 1, ends) == len(line) * 100
+    passed = len(ends)
+    for number in range(2, 101):
+        assert skip_blanks(text, number * len(line) - 1, ends) == len(line) * 100
+    assert len(ends) <= passed + 99, "one step each, to where another has been"
