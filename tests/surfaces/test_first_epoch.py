@@ -171,7 +171,8 @@ def test_other_columns_under_the_header_of_a_file_are_refused(ferris: Ferris) ->
     assert (ferris.folder / "out.csv").read_text() == "k\na\nb\nc\n"
 
 
-def test_state_whose_decider_refuses_to_start_over_is_put_back(ferris: Ferris, kafka: Cluster, topic_name: str) -> None:
+def write_copy(ferris: Ferris, kafka: Cluster, topic_name: str) -> None:
+    """An application that copies `ROWS` into the topic."""
     (ferris.folder / "in.csv").write_text(ROWS)
     (ferris.folder / "app.sql").write_text(
         f"-- @app: {topic_name}\n"
@@ -179,6 +180,10 @@ def test_state_whose_decider_refuses_to_start_over_is_put_back(ferris: Ferris, k
         f"CREATE STREAM out WITH (connector='kafka', topic='{topic_name}', 'create.topic'='true',"
         f" 'bootstrap.servers'='{kafka.bootstrap_servers}') AS SELECT k FROM s;\n"
     )
+
+
+def test_state_whose_decider_refuses_to_start_over_is_put_back(ferris: Ferris, kafka: Cluster, topic_name: str) -> None:
+    write_copy(ferris, kafka, topic_name)
     assert ferris("run", "app.sql").code == 0
     refused = ferris("run", "app.sql", "--overwrite", "--yes", "-o", "json")
     assert refused.job["error"]["code"] == "E5003"
@@ -191,13 +196,7 @@ def test_state_whose_decider_refuses_to_start_over_is_put_back(ferris: Ferris, k
 def test_epoch_that_was_prepared_and_not_decided_is_done_again(
     epoch: int, days: int, ferris: Ferris, kafka: Cluster, topic_name: str
 ) -> None:
-    (ferris.folder / "in.csv").write_text(ROWS)
-    (ferris.folder / "app.sql").write_text(
-        f"-- @app: {topic_name}\n"
-        "CREATE STREAM s (k TEXT, v INT) WITH (connector='file', path='in.csv', format='csv');\n"
-        f"CREATE STREAM out WITH (connector='kafka', topic='{topic_name}', 'create.topic'='true',"
-        f" 'bootstrap.servers'='{kafka.bootstrap_servers}') AS SELECT k FROM s;\n"
-    )
+    write_copy(ferris, kafka, topic_name)
     assert ferris("run", "app.sql", FERRIS_FAULT=f"after_prepare:{epoch}").code == -9
     (state,) = (ferris.folder / ".ferris").rglob("*.duckdb")
     with duckdb.connect(str(state)) as connection:

@@ -20,8 +20,8 @@ _LIKENESS = 0.75
 
 #: A name in front of what may be a value; a setting that is commented out is shown too.
 _CANDIDATE = re.compile(r"(?:(?<![\w.\-])|(?<=--))(?P<name>[A-Za-z_](?:[\w.]|-(?!-))*+)['\"]?+\s*+(?=[:='\"]|--|/\*)")
-#: What may stand between a name, the sign and the value: one piece of it.
-_BLANK = re.compile(r"\s++|--[^\n]*+\n|(?s:/\*.*?\*/)")
+#: What may stand between a name, the sign and the value, beside comments in brackets: one piece of it.
+_BLANK = re.compile(r"\s++|--[^\n]*+\n")
 _SIGN = re.compile(r":?=>?|:")
 #: A bare word, as in `'sasl.password' = hunter2`, or in an annotation: only behind a name that is marked as one.
 _WORD = re.compile(r"[^\s,();'\"=:>]+")
@@ -49,7 +49,7 @@ def secret_spans(text: str) -> Iterator[tuple[int, int]]:
         quote = text[at : at + 1]
         if quote and quote in _QUOTES:
             span = (at + 1, _close(text, at + 1, quote))
-        elif sign is None or text[match.start() - 1] not in _MARKS or (word := _WORD.match(text, at)) is None:
+        elif sign is None or text[max(match.start() - 1, 0)] not in _MARKS or (word := _WORD.match(text, at)) is None:
             continue
         else:
             span = word.span()
@@ -66,12 +66,21 @@ def skip_blanks(text: str, at: int, ends: dict[int, int]) -> int:
     """Where the space and comments from `at` on end. `ends` remembers it for every piece of them: each name at the end
     of a comment is in front of all comments that follow."""
     passed = []
-    while at not in ends and (blank := _BLANK.match(text, at)) is not None:
+    while at not in ends and (stop := _blank_end(text, at)) is not None:
         passed.append(at)
-        at = blank.end()
+        at = stop
     end = ends.get(at, at)
     ends.update(dict.fromkeys(passed, end))
     return end
+
+
+def _blank_end(text: str, at: int) -> int | None:
+    """Where the space or the comment at `at` ends; None: there is none."""
+    if text.startswith("/*", at):
+        close = text.find("*/", at + 2)
+        return close + 2 if close >= 0 else None
+    blank = _BLANK.match(text, at)
+    return blank.end() if blank is not None else None
 
 
 def _close(text: str, start: int, quote: str) -> int:
