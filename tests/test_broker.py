@@ -54,3 +54,16 @@ def test_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BrokerError, match="java is missing"):
         Broker(tmp_path).start()
+
+
+def test_writing_keeps_the_order_where_the_first_records_of_a_topic_are_refused(
+    kafka: Cluster, topic_name: str
+) -> None:
+    """Otherwise a test that writes to a topic that was just made reads rows in an order that nobody gave them."""
+    for topic in (f"{topic_name}-{n}" for n in range(4)):
+        kafka.create_topic(topic, partitions=60)
+        kafka.write(topic, (Record(b"%d" % n, partition=n % 60) for n in range(20_000)))
+        by_partition: dict[int, list[int]] = {}
+        for record in kafka.read(topic):
+            by_partition.setdefault(record.partition, []).append(int(record.value or b""))
+        assert by_partition == {number: list(range(number, 20_000, 60)) for number in range(60)}

@@ -21,14 +21,16 @@ def read_records(properties: Mapping[str, str], topic: str, committed_only: bool
 
 
 def write_records(properties: Mapping[str, str], topic: str, records: Iterable[Record]) -> None:
-    """Write records; those with a partition go there. Raises ConnectorError when one cannot be delivered."""
+    """Write records, in order; those with a partition go there. Raises ConnectorError when one cannot be delivered."""
     failures: list[KafkaError] = []
 
     def report(error: KafkaError | None, _message: object) -> None:
         if error is not None:
             failures.append(error)
 
-    producer = Producer({**connection_properties(properties), "linger.ms": 5, "acks": "all"})
+    # A topic that was just made may refuse its first records: without idempotence later ones overtake them.
+    idempotent = {"linger.ms": 5, "acks": "all", "enable.idempotence": True}
+    producer = Producer({**connection_properties(properties), **idempotent})
     for record in records:
         while True:
             try:

@@ -124,6 +124,7 @@ def new_producer(bootstrap: str, linger_ms: int = 50) -> Producer:
         {
             "bootstrap.servers": bootstrap,
             "compression.type": "lz4",
+            "enable.idempotence": True,  # Else records overtake those that a new topic refuses at first.
             "linger.ms": linger_ms,
             "queue.buffering.max.messages": 1_000_000,
         }

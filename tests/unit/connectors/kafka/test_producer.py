@@ -75,6 +75,32 @@ def test_transaction_holds_records_positions_and_token(kafka: Cluster, topic_nam
     assert producer.committed() == {}
 
 
+@pytest.mark.parametrize("transactional_id", [None, "own"])
+def test_order_holds_where_the_first_records_of_a_topic_are_refused(
+    transactional_id: str | None, kafka: Cluster, topic_name: str, make: Make
+) -> None:
+    """Partitions that were just made have no leader for a moment: what comes next must not overtake what is retried."""
+    topics = {f"{topic_name}-{n}": NewTopicSettings(60, {"retention.ms": "-1"}) for n in range(3)}
+    producer = make(topics=topics, transactional_id=transactional_id and topic_name)
+    for topic in topics:
+        kafka.topics.create(topic, topics[topic])
+        if transactional_id is not None and topic == f"{topic_name}-0":
+            producer.init()
+        if transactional_id is not None:
+            producer.begin()
+        producer.write(topic, [b"%d" % n for n in range(10_000)], [b"%d" % (n % 400) for n in range(10_000)])
+        producer.flush()
+        if transactional_id is not None:
+            producer.send({}, 1, "token")
+            producer.commit()
+    for topic in topics:
+        found: dict[int, list[int]] = {}
+        for record in kafka.read(topic):
+            found.setdefault(record.partition, []).append(int(record.value or b""))
+        assert sum(map(len, found.values())) == 10_000
+        assert all(numbers == sorted(numbers) for numbers in found.values())
+
+
 def test_epoch_stands_for_positions_of_elsewhere(topic_name: str, make: Make) -> None:
     producer = make()
     producer.init()
