@@ -22,6 +22,8 @@ from ferrisstreams.schema import Schema
 _KEYS = "keys"
 #: Records of a batch that are looked at, and bytes that are read for each.
 _SAMPLES, _SAMPLE_BYTES = 8, 16 * 1024
+#: The text of a batch is searched up to this size: a search of all costs a seventh of decoding for each column.
+_SEARCHED_BYTES_MAX = 64 * 1024
 
 
 class KeyWatch:
@@ -41,7 +43,7 @@ class KeyWatch:
         self._batches += 1
         if not self._nullable:
             return
-        if not self._batches & (self._batches - 1) or any(map(self._is_suspect, _some_records(block))):
+        if not self._batches & (self._batches - 1) or self._is_suspect(block):
             self._look_at_all(lines, line, origin, self._nullable.values())
 
     def let_be_null(self, names: Collection[str], lines: exp.Select, line: str, origin: str) -> None:
@@ -50,7 +52,15 @@ class KeyWatch:
         self.never_null = self.never_null.difference(names)
         self._nullable |= {name.lower(): name for name in names}
 
-    def _is_suspect(self, record: Mapping[str, object]) -> bool:
+    def _is_suspect(self, block: MemoryFile) -> bool:
+        if block.length > _SEARCHED_BYTES_MAX:
+            return any(map(self._lacks_key, _some_records(block)))
+        text = block.read().decode("utf-8", "replace")
+        folded = text.lower()
+        return any(folded.count(f'"{key}"') > text.count(f'"{name}"') for key, name in self._nullable.items())
+
+    def _lacks_key(self, record: Mapping[str, object]) -> bool:
+        """Whether a record has the key of a column in other capitals alone."""
         found = [(key, self._nullable.get(key.lower(), key)) for key in record]
         return any(name != key and name not in record for key, name in found)
 
@@ -66,17 +76,12 @@ class KeyWatch:
 
 
 def _some_records(block: MemoryFile) -> Iterator[Mapping[str, object]]:
-    """Objects from all over the block, the last one among them."""
-    if block.length <= _SAMPLE_BYTES:
-        lines = block.read().splitlines()
-        chosen = [*lines[:: max(1, len(lines) // _SAMPLES)], *lines[-1:]]
-    else:
-        last = block.length - _SAMPLE_BYTES
-        # The first line of what is read from the middle is the end of one.
-        pieces = (block.read(at := last * place // _SAMPLES, at + _SAMPLE_BYTES) for place in range(_SAMPLES))
-        chosen = [line for piece in pieces for line in piece.split(b"\n", 2)[1:2]]
-        chosen += block.read(last).splitlines()[-1:]
-    for line in chosen:
+    """Objects from all over a large block, the last one among them."""
+    last = block.length - _SAMPLE_BYTES
+    # The first line of what is read from the middle is the end of one.
+    pieces = (block.read(at := last * place // _SAMPLES, at + _SAMPLE_BYTES) for place in range(_SAMPLES))
+    chosen = [line for piece in pieces for line in piece.split(b"\n", 2)[1:2]]
+    for line in [*chosen, *block.read(last).splitlines()[-1:]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):

@@ -53,6 +53,17 @@ def test_one_record_in_other_capitals_is_told_where_the_column_was_never_null(be
     assert refusal(bench, unquoted("ID"), *[batch] * 2, batch + b'{"id":1}\n' + batch) is not None
 
 
+@pytest.mark.parametrize("records", [10, 1_000])
+@pytest.mark.parametrize(("name", "key"), [("ID", "Id"), ("Ä", "ä")])
+def test_one_record_in_other_capitals_is_told_in_a_small_batch_where_a_column_may_be_null(
+    name: str, key: str, records: int, bench: Bench
+) -> None:
+    batch = f'{{"{name}":null}}\n{{"{name}":1}}\n'.encode() * records
+    error = refusal(bench, unquoted(name), *[batch] * 2, batch + f'{{"{key}":1}}\n'.encode() + batch)
+    assert error is not None
+    assert f'1 records have only "{key}"' in error.message
+
+
 @pytest.mark.parametrize("records", [1, 100, 5_000])
 def test_records_that_change_their_capitals_are_told_where_a_column_may_be_null(bench: Bench, records: int) -> None:
     batch = b'{"ID":null}\n' * records
