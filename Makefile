@@ -10,7 +10,7 @@ FIRST ?= 1
 LAST ?= 400
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kafka test check lint bench bench-kafka bench-stopped fuzz fuzz-sql chaos docs lock clean
+.PHONY: help setup demo demo-kafka test check lint bench bench-rows bench-kafka bench-stopped fuzz fuzz-sql chaos docs lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,8 +37,11 @@ lint: setup ## style, types and layers alone
 	$(VENV)/python -m mypy
 	$(VENV)/lint-imports
 
-bench: setup ## measure, and write docs/benchmarks.md (about six minutes)
-	$(VENV)/python -m benchmarks
+bench: setup ## measure, and write docs/benchmarks.md (half an hour; make bench QUICK=1: six minutes, without rows that fail)
+	$(VENV)/python -m benchmarks $(if $(QUICK),--quick)
+
+bench-rows: setup ## what rows that fail cost the others, a part of make bench (make bench-rows QUICK=1: once, printed only)
+	$(VENV)/python -m benchmarks.odd_rows $(if $(QUICK),--quick)
 
 bench-kafka: setup ## measure over Kafka beside its rivals, half an hour (make bench-kafka QUICK=1: some minutes)
 	$(VENV)/python -m benchmarks.kafka $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--minutes $(LIMIT))

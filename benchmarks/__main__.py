@@ -1,4 +1,7 @@
-"""`make bench`: run every workload beside plain DuckDB and write `docs/benchmarks.md`."""
+"""`make bench`: run every workload beside plain DuckDB and write `docs/benchmarks.md`.
+
+With `--quick`, rows that fail are not measured, and the page keeps their table.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Figures, ferris, median, plain, run
-from benchmarks.odd_rows import OddRows, compare_odd_rows
+from benchmarks.odd_rows import PAGE, odd_rows_section, say, section_of
 from benchmarks.report import page
 from benchmarks.stations import compare_stations
 from benchmarks.workloads import DECODE, FEW, MANY, MISSING, STRATEGIES, WORKLOADS, Data, Workload
 
 #: Rounds of each pair; the two take turns, so that a slow minute of the machine hits both.
 ROUNDS = 3
-
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 
 def make(data: Data, folder: Path) -> Path:
@@ -52,14 +53,10 @@ def strategies(workload: Workload, path: Path, folder: Path) -> list[tuple[str, 
     return [(title, median(figures)) for title, figures in taken.items()]
 
 
-def say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
 def main(
     measure: Callable[[Workload, Path, Path], tuple[Figures, Figures]] = compare,
     measure_stations: Callable[[Path, int], tuple[Figures, Figures]] = compare_stations,
-    measure_odd_rows: Callable[[Path, int], list[tuple[OddRows, Figures, Figures]]] = compare_odd_rows,
+    measure_odd_rows: Callable[[Path], str] = odd_rows_section,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="ferris-bench-") as name:
         folder = Path(name)
@@ -72,9 +69,8 @@ def main(
         batched = strategies(WORKLOADS[1], files[FEW.name], folder)
         say("stations")
         stations = measure_stations(folder, ROUNDS)
-        say("rows that fail")
-        odd = measure_odd_rows(folder, ROUNDS)
-    text = page(decoded, compared, batched, stations, odd)
+        odd_rows = section_of(PAGE.read_text("utf-8")) if "--quick" in sys.argv[1:] else measure_odd_rows(folder)
+    text = page(decoded, compared, batched, stations, odd_rows)
     PAGE.write_text(text, "utf-8")
     print(text)
 

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.measure import Figures
-from benchmarks.odd_rows import OddRows, odd_rows_section
 from benchmarks.workloads import ROWS, Workload
 
 FIELDS = 6
@@ -53,7 +52,7 @@ def page(
     compared: Sequence[tuple[Workload, Figures, Figures]],
     batched: Sequence[tuple[str, Figures]],
     stations: tuple[Figures, Figures],
-    odd: Sequence[tuple[OddRows, Figures, Figures]],
+    odd_rows: str,
 ) -> str:
     head = HEAD.format(machine=machine(), commit=commit(), duckdb=version("duckdb"), python=platform.python_version())
     return "\n".join(
@@ -63,7 +62,7 @@ def page(
             *_compare_section(compared),
             *stations_section(*stations),
             *_batch_section(batched),
-            *odd_rows_section(odd),
+            odd_rows,
         ]
     )
 
