@@ -6,7 +6,8 @@ over the table with the failing rows marked. Whether a row fails depends on that
 
 - a late row is judged no further;
 - a row fails in WHERE only if no conjunct rejects it (NULL rejects) and one raises;
-- a row fails in the columns only if it passed WHERE.
+- a row fails in the columns only if it passed WHERE;
+- inside an expression, AND is false where an operand is, and OR is true where one is, whatever the others do.
 
 What a statement yields besides the columns: `_row`, `_outcome` (0 kept, 1 late, 2 filtered, 3 failed), `_event_us`
 (event time, when the source has one), and `_closed` (up to where the row's partition was closed at this row).
@@ -16,7 +17,7 @@ The bounds of a batch are parameters, so that the text of a statement is built o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -75,12 +76,56 @@ def parameter(name: str) -> exp.Expression:
     return exp.cast(exp.Parameter(this=exp.var(name)), "BIGINT")
 
 
-def with_computed(shape: RowShape, scan: exp.Select) -> exp.Select:
-    """The scan with `computed` columns and `_event_us`."""
-    extra = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in shape.computed]
+def with_computed(shape: RowShape, scan: exp.Select, uncomputed: str | None = None) -> exp.Select:
+    """The scan with `computed` columns and `_event_us`. `uncomputed`: a table of the rows in which one of them raises
+    (`_row`, and `_which` of them it is); they get NULL there, and a column more says so."""
+    if uncomputed is not None:
+        scan = exp.select("*", *_unsound(shape, uncomputed)).from_(scan.subquery("scanned"))
+    extra = [
+        exp.alias_(
+            named.expression.copy() if uncomputed is None else _unless_unsound(named, named.expression, exp.null()),
+            named.name,
+            quoted=True,
+        )
+        for named in shape.computed
+    ]
     if shape.time is not None:
         extra.append(exp.alias_(_time(shape.time), TIME))
     return exp.select("*", *extra).from_(scan.subquery("scanned")) if extra else scan
+
+
+def _unsound(shape: RowShape, uncomputed: str) -> list[exp.Expr]:
+    """Of each computed column, whether it raises in the row."""
+    return [
+        exp.alias_(
+            column(ROW).isin(query=exp.select(ROW).from_(uncomputed).where(column("_which").eq(which))),
+            f"{_UNSOUND}{named.name}",
+            quoted=True,
+        )
+        for which, named in enumerate(shape.computed)
+    ]
+
+
+_UNSOUND = "_unsound"
+
+
+def _unless_unsound(named: Named, value: exp.Expression, otherwise: exp.Expression) -> exp.Expression:
+    return exp.Case().when(column(f"{_UNSOUND}{named.name}"), otherwise).else_(value.copy())
+
+
+def raising_computed(shape: RowShape) -> RowShape:
+    """The shape over a relation with `uncomputed`: what reads a computed column raises where that raised."""
+    failing_ = function("error", exp.Literal.string("not computed"))
+    computed = {named.name: _unless_unsound(named, column(named.name), failing_.copy()) for named in shape.computed}
+
+    def guarded(tree: exp.Expression) -> exp.Expression:
+        return substitute(tree, {**{name: column(name) for name in columns_in(tree)}, **computed})
+
+    return replace(
+        shape,
+        conjuncts=tuple(map(guarded, shape.conjuncts)),
+        columns=tuple(replace(named, expression=guarded(named.expression)) for named in shape.columns),
+    )
 
 
 def _time(name: str) -> exp.Expression:
@@ -154,6 +199,32 @@ def _if_kept(shape: RowShape, expression: exp.Expression) -> exp.Expression:
 
 
 # --- diagnosis --------------------------------------------------------------------------------------------------------
+
+
+def diagnosed(shape: RowShape) -> RowShape:
+    """The shape with the same values, whatever rows stand beside one."""
+    return replace(
+        shape,
+        conjuncts=tuple(map(_decided, shape.conjuncts)),
+        columns=tuple(replace(named, expression=_decided(named.expression)) for named in shape.columns),
+    )
+
+
+def _decided(expression: exp.Expression) -> exp.Expression:
+    """The expression with every AND and OR decided by one operand, where one does. The engine leaves the others out
+    only if that holds for all rows that it computes at once, so that a row would fail for the sake of another."""
+    holder = exp.Tuple(expressions=[expression.copy()])
+    for node in reversed(list(holder.find_all(exp.And, exp.Or, bfs=False))):
+        if isinstance(node.parent, type(node)) or node.find_ancestor(exp.Lambda, exp.Comprehension) is not None:
+            continue
+        decides = isinstance(node, exp.Or)
+        operands = [part for part in node.flatten() if isinstance(part, exp.Expression)]
+        tried = [function("TRY", exp.cast(_with_failing_casts(operand), "BOOLEAN")) for operand in operands]
+        any_ = exp.or_(*[exp.Is(this=value, expression=exp.Boolean(this=decides)) for value in tried], copy=False)
+        node.replace(exp.Paren(this=exp.Case().when(any_, exp.Boolean(this=decides)).else_(node.copy())))
+    made = holder.expressions[0]
+    assert isinstance(made, exp.Expression)
+    return made
 
 
 def try_expression(expression: exp.Expression) -> exp.Expression:
@@ -233,6 +304,12 @@ def expression_at(shape: RowShape, which: int) -> exp.Expression:
     if which < len(shape.conjuncts):
         return shape.conjuncts[which]
     return shape.columns[which - len(shape.conjuncts)].expression
+
+
+def computed(shape: RowShape, expression: exp.Expression) -> exp.Expression:
+    """The expression with what is computed once for a row in its place."""
+    meant = {name: column(name) for name in columns_in(expression)}
+    return substitute(expression, {**meant, **{named.name: named.expression for named in shape.computed}})
 
 
 def as_written(shape: RowShape, expression: exp.Expression) -> exp.Expression:

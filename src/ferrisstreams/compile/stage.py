@@ -15,13 +15,16 @@ from ferrisstreams.compile.rows import (
     FAILED,
     RowShape,
     as_written,
+    computed,
+    diagnosed,
     expression_at,
     failing,
     judged,
     projected,
+    raising_computed,
     with_computed,
 )
-from ferrisstreams.compile.uncaught import failing_by_halves
+from ferrisstreams.compile.uncaught import failing_by_halves, keep_uncomputed
 from ferrisstreams.duck.engine import Connection, DataError, Prepared, Rendered, Statement, column, render, text
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW
@@ -36,6 +39,9 @@ _SCANS_KEPT = 3
 
 #: The batch that is diagnosed, and which of its rows fail.
 _BATCH, _FOUND = "_batch", "_found"
+
+#: The batch without what is computed once for a row, and in which of its rows that raises.
+_SCANNED, _UNCOMPUTED = "_scanned", "_uncomputed"
 _FAILING_ROWS = exp.select(ROW, "_which").from_(_FOUND).order_by(ROW).sql("duckdb")
 
 Result = TypeVar("Result")
@@ -101,11 +107,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Ran(Generic[Result]):
-    """The reduced result of a batch; `relation` is what it was read from, for questions about single rows."""
+    """The reduced result of a batch; `relation` is what it was read from, for questions about single rows, and `marked`
+    the shape of its diagnosis form, when it took that."""
 
     result: Result
     relation: exp.Select
-    marked: bool
+    marked: RowShape | None
     rejected: tuple[Rejected, ...] = ()
 
 
@@ -155,7 +162,7 @@ class RowStage(Generic[Result]):
         while True:
             try:
                 planned = self._planned(plain) if rows.steady else plain.statement
-                return Ran(self._fetch(planned, parameters), plain.relation, marked=False)
+                return Ran(self._fetch(planned, parameters), plain.relation, marked=None)
             except DataError:
                 if not attempts.again(self._retries):
                     break
@@ -172,7 +179,7 @@ class RowStage(Generic[Result]):
             if forgotten.prepared is not None:
                 self._work.release(forgotten.prepared)
         relation = with_computed(self.shape, scan)
-        reduced = self._reduce(self._projected(relation, marked=False))
+        reduced = self._reduce(self._projected(relation))
         self._kept.append(_Kept(scan, relation, render(reduced, copy=False)))
         return self._kept[-1]
 
@@ -186,10 +193,11 @@ class RowStage(Generic[Result]):
         self, ran: Ran[Result], question: Callable[[exp.Select], exp.Select], parameters: Parameters
     ) -> list[tuple[object, ...]]:
         """Run another reduction over the same rows; for the few that need a second look."""
-        return self._work.rows(question(self._projected(ran.relation, ran.marked)), parameters)
+        rows = self._projected(ran.relation) if ran.marked is None else _marked_rows(ran.marked, ran.relation)
+        return self._work.rows(question(rows), parameters)
 
-    def _projected(self, relation: exp.Select, marked: bool) -> exp.Select:
-        return projected(self.shape, judged(self.shape, relation, marked))
+    def _projected(self, relation: exp.Select) -> exp.Select:
+        return projected(self.shape, judged(self.shape, relation, marked=False))
 
     def _diagnose(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         """What does not decode is left out; where expressions fail all the same, the failing rows are found."""
@@ -197,33 +205,47 @@ class RowStage(Generic[Result]):
         relation, statement = self._settled_statement(settled)
         if rejected:
             try:
-                return Ran(self._fetch(statement, parameters), relation, marked=False, rejected=tuple(rejected))
+                return Ran(self._fetch(statement, parameters), relation, marked=None, rejected=tuple(rejected))
             except DataError:
                 pass
-        self._work.materialize(_BATCH, relation, parameters)
-        self._find_failing(parameters)
+        shape = self._keep(settled, relation, parameters)
+        statements = self._statements if shape is self.shape else self._diagnosis(shape)
+        self._find_failing(statements, parameters)
         failures = self._failures()
-        result = self._marked(parameters)
-        return Ran(result, self._statements.relation, marked=True, rejected=(*rejected, *rows.reject(failures)))
+        result = self._marked(statements, parameters)
+        return Ran(result, statements.relation, marked=statements.shape, rejected=(*rejected, *rows.reject(failures)))
 
-    def _marked(self, parameters: Parameters) -> Result:
+    def _keep(self, settled: exp.Select, relation: exp.Select, parameters: Parameters) -> RowShape:
+        """Keep the batch as a table. What is computed once for a row can raise too: the shape that then reads it."""
+        try:
+            self._work.materialize(_BATCH, relation, parameters)
+            return self.shape
+        except DataError as error:
+            self._work.materialize(_SCANNED, settled, parameters)
+            if not keep_uncomputed(self._work, self.shape.computed, _SCANNED, _UNCOMPUTED, parameters):
+                raise _unattributed(error) from error
+        sound = with_computed(self.shape, exp.select("*").from_(_SCANNED), _UNCOMPUTED)
+        self._work.materialize(_BATCH, sound, parameters)
+        return raising_computed(self.shape)
+
+    def _marked(self, statements: _Statements, parameters: Parameters) -> Result:
         """The result of the batch without the rows that fail."""
         try:
-            return self._fetch(self._statements.marked, parameters)
+            return self._fetch(statements.marked, parameters)
         except DataError as error:
             if self._reduce_apart is None:
                 raise _unattributed(error) from error
-            apart = self._reduce_apart(self._projected(self._statements.relation, marked=True))
+            apart = self._reduce_apart(_marked_rows(statements.shape, statements.relation))
         try:
             return self._fetch(apart, parameters)
         except DataError as error:
             raise _unattributed(error) from error
 
-    def _find_failing(self, parameters: Parameters) -> None:
+    def _find_failing(self, statements: _Statements, parameters: Parameters) -> None:
         try:
-            self._work.materialize(_FOUND, self._statements.failing, parameters)
+            self._work.materialize(_FOUND, statements.failing, parameters)
         except DataError as error:
-            found = failing_by_halves(self._work, self.shape, _BATCH, parameters)
+            found = failing_by_halves(self._work, statements.shape, _BATCH, parameters)
             if found is None:
                 raise _unattributed(error) from error
             try:
@@ -236,25 +258,29 @@ class RowStage(Generic[Result]):
         key = settled.sql("duckdb")
         if self._settled is None or self._settled[0] != key:
             relation = with_computed(self.shape, settled)
-            reduced = render(self._reduce(self._projected(relation, marked=False)), copy=False)
+            reduced = render(self._reduce(self._projected(relation)), copy=False)
             self._settled = key, relation, reduced
         return self._settled[1], self._settled[2]
 
     @cached_property
     def _statements(self) -> _Statements:
+        return self._diagnosis(self.shape)
+
+    def _diagnosis(self, written: RowShape) -> _Statements:
+        shape = diagnosed(written)
         unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_(_BATCH)
-        failing_rows = failing(self.shape, judged(self.shape, unmarked, marked=True))
+        failing_rows = failing(shape, judged(shape, unmarked, marked=True))
         is_found = column(ROW).isin(query=exp.select(ROW).from_(_FOUND))
         relation = exp.select("*", exp.alias_(is_found, FAILED)).from_(_BATCH)
-        marked = render(self._reduce(self._projected(relation, marked=True)))
-        return _Statements(failing_rows, relation, marked)
+        marked = render(self._reduce(_marked_rows(shape, relation)))
+        return _Statements(shape, failing_rows, relation, marked)
 
     def _failures(self) -> list[Failure]:
         """Every row of `_found` with its reason: the engine's own for the first few, its values for all others."""
         found = [(integer(row), integer(which)) for row, which in self._work.rows(_FAILING_ROWS)]
         expressions = {which: expression_at(self.shape, which) for _, which in found}
         texts = {
-            which: text(strip_hidden_casts(as_written(self.shape, expression)))
+            which: text(strip_hidden_casts(as_written(self.shape, computed(self.shape, expression))))
             for which, expression in expressions.items()
         }
         reasons = {row: f"fails: {self._reason(row, expressions[which])}" for row, which in found[:REASONS_MAX]}
@@ -274,7 +300,9 @@ class RowStage(Generic[Result]):
 
     def _reason(self, row: int, expression: exp.Expression) -> str:
         try:
-            self._work.rows(exp.select(expression.copy()).from_(_BATCH).where(column(ROW).eq(row)))
+            # What is computed once for a row has been, or it is what fails.
+            for tree in (expression, computed(self.shape, expression)):
+                self._work.rows(exp.select(tree.copy()).from_(_BATCH).where(column(ROW).eq(row)))
         except DataError as error:
             reason = str(error).splitlines()[0].split(": ", 1)[-1]
             # The engine names a column of ours, which the message shows as it is written.
@@ -295,11 +323,18 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Statements:
-    """Of the diagnosis form: the rows that fail, the batch with these marked, and the stage's statement over it."""
+    """Of the diagnosis form: its shape, the rows that fail, the batch with these marked, and the stage's statement over
+    it."""
 
+    shape: RowShape
     failing: exp.Select
     relation: exp.Select
     marked: Rendered
+
+
+def _marked_rows(shape: RowShape, relation: exp.Select) -> exp.Select:
+    """The projected rows of the diagnosis form."""
+    return projected(shape, judged(shape, relation, marked=True))
 
 
 def _unattributed(error: DataError) -> RowError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sqlglot import exp
 
@@ -13,6 +14,7 @@ from ferrisstreams.compile.rows import FAILED, LATE, RowShape, failing, judged, 
 from ferrisstreams.duck.engine import Connection, DataError, column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.log import OUTCOME
+from ferrisstreams.plan.nodes import Named
 
 _UNCAUGHT, _TRIED = "_uncaught", "_tried"
 
@@ -29,6 +31,24 @@ def failing_by_halves(work: Connection, shape: RowShape, batch: str, parameters:
     return exp.union(exp.select("*").from_(_UNCAUGHT), exp.select("*").from_(others), distinct=False)
 
 
+def keep_uncomputed(
+    work: Connection, computed: Sequence[Named], batch: str, table: str, parameters: Parameters
+) -> bool:
+    """Keep, as a table, `_row` and `_which` of the rows in which one of these raises by itself; False when none does.
+
+    Not by TRY, which the engine refuses around what is of chance.
+    """
+    rows = [integer(row[0]) for row in work.rows(exp.select(ROW).from_(batch).order_by(ROW), parameters)]
+    found = [
+        (row, which)
+        for which, named in enumerate(computed)
+        for row in _halved(rows, partial(_evaluates, work, batch, named.expression))
+    ]
+    if found:
+        work.materialize(table, _table(found))
+    return bool(found)
+
+
 def _find(work: Connection, shape: RowShape, batch: str, parameters: Parameters) -> list[tuple[int, int]]:
     """`_row` and `_which` of the rows. Late ones are not among them: they are judged no further."""
     unmarked = exp.select("*", exp.alias_(exp.false(), FAILED)).from_(batch)
@@ -37,23 +57,30 @@ def _find(work: Connection, shape: RowShape, batch: str, parameters: Parameters)
     rows = [integer(row[0]) for row in work.rows(timely, parameters)]
     found: dict[int, int] = {}
     for which, expression in enumerate([*shape.conjuncts, *(named.expression for named in shape.columns)]):
-        pending = [rows] if rows and not isinstance(expression, exp.Column) else []
-        while pending:
-            part = pending.pop()
-            if _is_caught(work, batch, expression, part):
-                continue
-            middle = len(part) // 2
-            if middle:
-                pending += [part[:middle], part[middle:]]
-            else:
-                found.setdefault(part[0], which)
+        if not isinstance(expression, exp.Column):
+            for row in _halved(rows, partial(_evaluates, work, batch, try_expression(expression))):
+                found.setdefault(row, which)
     return sorted(found.items())
 
 
-def _is_caught(work: Connection, batch: str, expression: exp.Expression, rows: Sequence[int]) -> bool:
+def _halved(rows: Sequence[int], sound: Callable[[Sequence[int]], bool]) -> Iterator[int]:
+    """Those of the rows that are not sound by themselves."""
+    pending = [rows] if rows else []
+    while pending:
+        part = pending.pop()
+        if sound(part):
+            continue
+        middle = len(part) // 2
+        if middle:
+            pending += [part[:middle], part[middle:]]
+        else:
+            yield part[0]
+
+
+def _evaluates(work: Connection, batch: str, expression: exp.Expression, rows: Sequence[int]) -> bool:
     inside = column(ROW).between(rows[0], rows[-1])
     try:
-        work.rows(exp.select(exp.Count(this=try_expression(expression))).from_(batch).where(inside))
+        work.rows(exp.select(exp.Count(this=expression.copy())).from_(batch).where(inside))
     except DataError:
         return False
     return True

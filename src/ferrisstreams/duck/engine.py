@@ -67,7 +67,7 @@ _EITHER_ERRORS = (duckdb.NotImplementedException, duckdb.SyntaxException)
 
 
 #: What the engine says of values of rows in the words of an error of binding.
-_BINDS_WHILE_RUNNING = re.compile("Histogram bin (list|entry) cannot be NULL")
+_BINDS_WHILE_RUNNING = re.compile("Histogram bin (list|entry) cannot be NULL|Unsupported type .* for equi_width_bins")
 
 
 class DataError(Exception):

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-_GROWING = frozenset(
-    {
-        "array_resize", "bar", "bitstring", "generate_series", "list_resize", "lpad", "range", "repeat", "rpad",
-    }
-)  # fmt: skip
+#: Such calls, and which of their arguments is the length; None: any.
+_GROWING = {
+    "array_resize": 1, "bar": 3, "bitstring": 1, "generate_series": None, "list_resize": 1, "lpad": 1, "range": None,
+    "repeat": 1, "rpad": 1,
+}  # fmt: skip
 
 #: What is shorter costs nothing; of what is longer the engine says at once that it cannot.
 _LONG = range(1_000_001, (1 << 32) + 1)
@@ -34,12 +34,25 @@ def with_short_constants(tree: exp.Expression) -> exp.Expression:
 def _lengths(node: exp.Expr) -> list[exp.Expr]:
     if not isinstance(node, exp.Anonymous) or node.name.lower() not in _GROWING:
         return []
-    return [argument for argument in node.expressions if _may_be_long(argument)]
+    place = _GROWING[node.name.lower()]
+    arguments = node.expressions if place is None else node.expressions[place : place + 1]
+    # A range of times has no numbers; one that begins at a column may end at one.
+    of_numbers = all(isinstance(argument, exp.Literal) or _is_computed(argument) for argument in arguments)
+    return [
+        argument
+        for argument in arguments
+        if _may_be_long(argument) and (of_numbers or isinstance(argument, exp.Literal))
+    ]
 
 
 def _may_be_long(argument: exp.Expr) -> bool:
     """Whether this is a large number, or computed of numbers alone."""
     if isinstance(argument, exp.Literal):
         return not argument.is_string and argument.name.isdecimal() and int(argument.name[:20]) in _LONG
+    return _is_computed(argument)
+
+
+def _is_computed(argument: exp.Expr) -> bool:
+    """Whether it is computed of numbers alone."""
     leaves = [node for node in argument.walk() if isinstance(node, exp.Literal | exp.Column)]
     return bool(leaves) and all(isinstance(leaf, exp.Literal) and not leaf.is_string for leaf in leaves)

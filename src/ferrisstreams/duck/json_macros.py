@@ -129,7 +129,7 @@ def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
                 name, parts = "ferris_json_text", [node.this, node.expression]
             case _:
                 name, parts = "ferris_json_value", [node.this, node.expression]
-        if name is None or len(parts) != 2:
+        if name is None or len(parts) != 2 or any(map(_is_null, parts)):
             continue
         several = isinstance(parts[1], exp.Array) or (isinstance(parts[1], exp.Literal) and "*" in parts[1].name)
         found = exp.Anonymous(this=f"{name}s" if several else name)
@@ -138,6 +138,13 @@ def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
         node.replace(found)
         found.set("expressions", parts)
     return tree
+
+
+def _is_null(value: exp.Expr) -> bool:
+    """Whether this is NULL: of such a document, or by such a path, the engine gives NULL whatever the other one is."""
+    while isinstance(value, exp.Paren | exp.Cast):
+        value = value.this
+    return isinstance(value, exp.Null)
 
 
 JSON_MACROS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
@@ -109,6 +109,7 @@ class Grouping:
             Column(key.name, kind, _nullable(key.expression, schema))
             for key, kind in zip(self.keys, kinds, strict=False)
         ]
+        self._check_kept_arguments(schema)
         averages = self._averages(schema)
         calls = [
             Column(call.name, averages.get(call.name, kind), _head(call.expression) != "count")
@@ -122,6 +123,23 @@ class Grouping:
             replace(call, expression=sort_arguments(self.context, call.expression, schema)) for call in self.calls
         )
         return Aggregate(below, groups, made, emit, Schema((*bounds, *keys, *calls)))
+
+    def _check_kept_arguments(self, schema: Schema) -> None:
+        """Refuse a call that takes its arguments only because the engine finds them to be NULL: the state keeps them
+        by their type, which is another."""
+        folded = [call for call in self.calls if call.expression.find(exp.Null) is not None]
+        for call in folded:
+            inner = call.expression.this if isinstance(call.expression, exp.Filter) else call.expression
+            arguments = [part for part in _arguments(inner) if part.find(exp.Column) and part.find(exp.Null)]
+            if not arguments:
+                continue
+            kinds = [kind for _, kind in describe(self.context, arguments, schema)]
+            kept = Schema(tuple(Column(f"_kept{n}", kind, True) for n, kind in enumerate(kinds)))
+            tree = inner.copy()
+            for argument in list(_arguments(tree)):
+                if argument in arguments:
+                    argument.replace(column(f"_kept{arguments.index(argument)}"))
+            describe(self.context, [tree], Schema((*kept, *schema)))
 
     def _averages(self, schema: Schema) -> dict[str, str]:
         """Types of the averages of decimals, which DuckDB would give as DOUBLE."""
@@ -181,6 +199,14 @@ def _argument(tree: exp.Expression) -> exp.Expression:
         argument = argument.expressions[0] if isinstance(argument, exp.Distinct) else argument.this
     assert isinstance(argument, exp.Expression)
     return argument
+
+
+def _arguments(call: exp.Expr) -> Iterator[exp.Expression]:
+    for part in call.iter_expressions():
+        if isinstance(part, exp.Distinct | exp.Order):
+            yield from _arguments(part)
+        elif isinstance(part, exp.Expression) and not isinstance(part, exp.Ordered | exp.Star):
+            yield part
 
 
 def _nullable(tree: exp.Expression, schema: Schema) -> bool:

@@ -52,7 +52,11 @@ def has_aggregate(context: Context, node: exp.Expr) -> bool:
 
 
 #: What is written for a function that gives a TYPE, which no row can hold.
-_INSTEAD = {"get_type": "typeof(…) gives the name of a type", "make_type": "write the type's name in a CAST"}
+_INSTEAD = {
+    "alias": "write the name as a text",
+    "get_type": "typeof(…) gives the name of a type",
+    "make_type": "write the type's name in a CAST",
+}
 
 _RANGE = "the engine asks a table for it, which a stream does not have: write bitstring_agg(x, least, greatest)"
 
@@ -62,7 +66,7 @@ def check_call(context: Context, node: exp.Expr) -> None:
     name = call_name(node)
     if name is None or name == "struct_extract" or isinstance(node, exp.Kwarg | exp.PropertyEQ):
         return
-    if name == "bitstring_agg" and len(node.expressions) == 1:
+    if name == "bitstring_agg" and (len(node.expressions) == 1 or any(p.find(exp.Null) for p in node.expressions[1:])):
         raise context.error(node, "bitstring_agg needs the range of its values", "E1201", _RANGE)
     if name in APPROXIMATE:
         context.note_outside_law(f"{name}()")

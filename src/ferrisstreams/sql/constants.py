@@ -60,6 +60,7 @@ class _Trial:
     tree: exp.Expression
     parts: tuple[exp.Expression, ...]
     constants: tuple[tuple[exp.Expr, exp.Expr], ...]
+    aggregates: bool
 
     @property
     def takes_text(self) -> bool:
@@ -75,9 +76,12 @@ class _Typed:
 def check_constants(context: Context, trees: Sequence[exp.Expression], schema: Schema) -> None:
     """Refuse constants with which no row can be computed. `trees` are bound over `schema`. Raises `SqlError`."""
     trials = {trial.node.sql("duckdb"): trial for tree in trees for trial in _trials(context, tree)}
-    typed = _with_types(context, list(trials.values()), schema)
+    everything = _with_types(context, list(trials.values()), schema)
+    typed = [item for item in everything if not item.trial.aggregates]
     _refuse_first(context, typed, _fails_for_null)
     _refuse_first(context, [item for item in typed if item.types and _is_sampled(item)], _fails_for_samples)
+    aggregates = [item for item in everything if item.trial.aggregates and _is_sampled(item)]
+    _refuse_first(context, aggregates, _fails_as_aggregate)
 
 
 # The operations
@@ -85,6 +89,9 @@ def check_constants(context: Context, trees: Sequence[exp.Expression], schema: S
 
 def _trials(context: Context, tree: exp.Expression) -> Iterator[_Trial]:
     """The operations with constants, inner ones first."""
+    condition = _condition(tree)
+    if condition is not None:
+        yield from _trials(context, condition)
     if _is_guarded(tree):
         return
     for child in tree.iter_expressions():
@@ -94,6 +101,17 @@ def _trials(context: Context, tree: exp.Expression) -> Iterator[_Trial]:
         trial = _trial(context, tree)
         if trial is not None:
             yield trial
+
+
+def _condition(node: exp.Expr) -> exp.Cast | None:
+    """What the engine makes a BOOLEAN of where no operation says so: the condition of FILTER and of `assert_true`."""
+    if isinstance(node, exp.Filter):
+        value = node.expression.this
+    elif call_name(node) == "assert_true" and node.expressions:
+        value = node.expressions[0]
+    else:
+        return None
+    return exp.Cast(this=value.copy(), to=exp.DataType(this=exp.DType.BOOLEAN))
 
 
 def _is_guarded(node: exp.Expr) -> bool:
@@ -124,13 +142,13 @@ def _trial(context: Context, node: exp.Expression) -> _Trial | None:
     if not _take_apart(context, node, holder.expressions[0], parts, constants):
         return None
     telling = [made for _, made in constants if not isinstance(made, exp.Null | exp.Boolean)]
-    if not telling or is_aggregate(context, node):
+    if not telling:
         return None
     put_engine_names(holder)
     tree = holder.expressions[0]
     assert isinstance(tree, exp.Expression)
     tree.pop()
-    return _Trial(node, tree, tuple(parts), tuple(constants))
+    return _Trial(node, tree, tuple(parts), tuple(constants), is_aggregate(context, node))
 
 
 def _take_apart(
@@ -233,6 +251,14 @@ def _fails_for_null(context: Context, typed: Sequence[_Typed]) -> DataError | Bi
     error = _error(context, typed, _row(0))
     # What does not bind here has been bound in its place.
     return error if len(typed) > 1 or isinstance(error, DataError) else None
+
+
+def _fails_as_aggregate(context: Context, typed: Sequence[_Typed]) -> DataError | BindError | None:
+    """What the engine says when an aggregate fails over NULL, and over each of the plain values."""
+    error = _fails_for_null(context, typed)
+    if error is None or len(typed) > 1:
+        return error
+    return _fails_for_samples(context, typed) if typed[0].types else error
 
 
 def _fails_for_samples(context: Context, typed: Sequence[_Typed]) -> DataError | BindError | None:

@@ -360,6 +360,14 @@ class FerrisParser(WindowParser):
             self.raise_error("Expected pairs of hexadecimal digits in x'…'", digits)
         return _typed_literal(re.sub("..", r"\\x\g<0>", digits.text), exp.DType.VARBINARY)
 
+    def _parse_unary(self) -> exp.Expr | None:
+        value = super()._parse_unary()
+        if value is not None and self._curr and self._curr.text == "!" and self._curr.token_type is TokenType.NOT:
+            raise RefusedSyntaxError(
+                token_span(self._curr), "! behind a value is not supported", "E1201", "write factorial(n)"
+            )
+        return value
+
     def _parse_types(
         self,
         check_func: bool = False,
@@ -552,7 +560,7 @@ class Ferris(DuckDB):
         #: No statement swallows the rest of the text as a string.
         COMMANDS: ClassVar[set[TokenType]] = set()
         KEYWORDS: ClassVar[dict[str, TokenType]] = {
-            **{word: kind for word, kind in DuckDB.Tokenizer.KEYWORDS.items() if word != "SESSION"},
+            **{word: kind for word, kind in DuckDB.Tokenizer.KEYWORDS.items() if word not in ("SESSION", "APPLY")},
             "BYTES": TokenType.VARBINARY,
         }
 

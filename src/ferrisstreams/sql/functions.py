@@ -30,7 +30,8 @@ _REFUSED = re.compile(
       | getenv | getvariable | setvariable | set_config | nextval | currval | setval | setseed | sleep_ms | write_log
       | stats | vector_type | txid_current | in_search_path | session_user | user | version | index_key | invoke
       | get_block_size | (col|obj|shobj)_description | map_to_pg_oid | json_(serialize|deserialize|execute)_.*
-      | parse_duckdb_log_message | create_sort_key | icu_sort_key | variant_bytes_to_variant | (get|make)_type""",
+      | alias | parse_duckdb_log_message
+      | create_sort_key | icu_sort_key | variant_bytes_to_variant | (get|make)_type""",
     re.VERBOSE,
 )
 
@@ -102,11 +103,14 @@ def load_functions(connection: Connection) -> Functions:
 
 
 def _load(connection: Connection) -> Functions:
-    rows = connection.rows("SELECT DISTINCT function_name, function_type, stability FROM duckdb_functions()")
+    rows = connection.rows(
+        "SELECT DISTINCT function_name, CASE WHEN contains(macro_definition, '(SELECT ') THEN 'query'"
+        " ELSE function_type END, stability FROM duckdb_functions()"
+    )
     kinds: dict[str, Kind] = dict.fromkeys(_CLOCK, Kind.SCALAR)
     volatile = set(_CLOCK)
-    order = {"pragma": 0, "table": 0, "table_macro": 0, "macro": 1, "scalar": 2, "window": 3, "aggregate": 4}
-    for raw_name, kind, stability in sorted(rows, key=lambda row: order[str(row[1])]):
+    order = {"macro": 1, "scalar": 2, "window": 3, "aggregate": 4}
+    for raw_name, kind, stability in sorted(rows, key=lambda row: order.get(str(row[1]), 0)):
         name = str(raw_name).lower()
         if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
             kinds[name] = _kind(name, str(kind))
