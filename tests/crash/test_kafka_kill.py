@@ -15,10 +15,11 @@ from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
 from tests.broker import Cluster
 from tests.crash.conftest import Ended, some_of
-from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
+from tests.crash.kafka_jobs import CALMLY, KINDS, PARTITIONS, KafkaJob, assert_rows, events
 from tests.crash.reader import CommittedReader
 
-ROWS = 30_000
+#: A hundred epochs.
+ROWS = 20_000
 
 #: How often a point is reached before the process dies there; where it is missing, two to four times.
 HITS = {"after_open": 1, "after_init": 1, "during_recovery": 1, "during_reclaim": 1, "after_reclaim": 1}
@@ -42,7 +43,7 @@ def twins(request: pytest.FixtureRequest, kafka: Cluster, topic_name: str, tmp_p
     for name in ("undisturbed", "killed"):
         made.append(KafkaJob(kafka, tmp_path / name, f"{topic_name}-{name}", KINDS[request.param], topic_name))
         (tmp_path / name / "in.jsonl").write_bytes(b"".join(value + b"\n" for _, value in records))
-    ended = made[0].run()
+    ended = made[0].run(None, *CALMLY)
     assert ended.code == 0, ended.err
     assert made[0].letters() == Counter(value for _, value in records if b"broken" in value)
     return Twins(made[0], ended, made[1])

@@ -11,7 +11,7 @@ import pytest
 from ferrisstreams.connectors.kafka.records import Record
 from tests.broker import Cluster
 from tests.crash.conftest import Ended
-from tests.crash.kafka_jobs import COPY, PARTITIONS, KafkaJob, Kind, assert_rows, events
+from tests.crash.kafka_jobs import CALMLY, COPY, PARTITIONS, KafkaJob, Kind, assert_rows, events
 
 ROWS = 6_000
 
@@ -65,7 +65,7 @@ def twins(request: pytest.FixtureRequest, kafka: Cluster, topic_name: str, tmp_p
         PartitionedJob(kafka, tmp_path / name, f"{topic_name}-{name}", KINDS[request.param], topic_name)
         for name in ("undisturbed", "killed")
     ]
-    ended = made[0].run()
+    ended = made[0].run(None, *CALMLY)
     assert ended.code == 0, ended.err
     assert made[0].letters() == Counter(value for _, value in records if b"broken" in value)
     return Twins(made[0], ended, made[1])

@@ -13,7 +13,7 @@ from tests.properties.laws import check, check_grown, draw_schedules
 #: A calm one and one that crashes.
 SCHEDULES = 2
 #: Of each of eleven shapes; half a second each.
-EXAMPLES = 7
+EXAMPLES = 4
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
@@ -26,7 +26,7 @@ def test_engine_model_and_duckdb_agree_on_answer_and_ledger(shape: Shape, data: 
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-@settings(max_examples=3, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_event_time_of_the_record_obeys_both_laws_too(shape: Shape, data: st.DataObject) -> None:
     draw = HypothesisDraw(data)
@@ -35,7 +35,7 @@ def test_event_time_of_the_record_obeys_both_laws_too(shape: Shape, data: st.Dat
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-@settings(max_examples=4, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_finished_job_goes_on_with_grown_input_as_the_model_does(shape: Shape, data: st.DataObject) -> None:
     draw = HypothesisDraw(data)

@@ -27,6 +27,7 @@ from ferrisstreams.testing.doubles import (
     TransactionLog,
 )
 from tests.failing import Outage, Outages
+from tests.sampling import pairwise
 
 STATELESS = "SELECT k, 10 / CAST(k AS INT) AS share, CASE WHEN v = 66 THEN 'inf'::DOUBLE ELSE v END AS v FROM s"
 GROUPED = """SELECT k, max(v) AS v, CAST(max(k) AS INT) AS whole, max(CASE WHEN v = 66 THEN 'inf'::DOUBLE END) AS odd
@@ -131,13 +132,10 @@ class World:
         return [json.loads(line)["headers"] for line in self.letter_sink.lines]
 
 
-@pytest.mark.parametrize(("mode", "prefix"), [("exactly_once", ""), ("at_least_once", ""), ("exactly_once", "side.")])
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("where", BAD_ROWS)
-def test_failing_row_goes_the_way_of_its_side(
-    where: str, strategy: str, prefix: str, mode: str, tmp_path: Path
-) -> None:
-    """With the prefix the strategy is that side's alone: the other one, which would fail, is not asked."""
+@pytest.mark.parametrize(("where", "strategy", "way"), pairwise(list(BAD_ROWS), list(STRATEGIES), [*MODES, "side"]))
+def test_failing_row_goes_the_way_of_its_side(where: str, strategy: str, way: str, tmp_path: Path) -> None:
+    """By way of the side the strategy is that side's alone: the other one, which would fail, is not asked."""
+    mode, prefix = ("exactly_once", "side.") if way == "side" else (way, "")
     query, bad, side, code = BAD_ROWS[where]
     settings, route = STRATEGIES[strategy]
     given = {f"{side}.{name}" if prefix else name: value for name, value in settings.items()}
@@ -227,16 +225,22 @@ def undisturbed(query: str) -> tuple[list[bytes], JobResult]:
     return calm.rows.lines, result
 
 
+#: A job, and whether a call that fails has done its work.
+JOBS = {
+    "stateless": (STATELESS, False, "exactly_once"),
+    "grouped, answer lost": (GROUPED, True, "exactly_once"),
+    "at least once, answer lost": (STATELESS, True, "at_least_once"),
+}
+
+
 @pytest.mark.parametrize(
-    ("query", "done", "mode"),
-    [(STATELESS, False, "exactly_once"), (GROUPED, True, "exactly_once"), (STATELESS, True, "at_least_once")],
-    ids=["stateless", "grouped, answer lost", "at least once, answer lost"],
+    ("where", "strategy", "job"),
+    pairwise(list(CALLS), [name for name in STRATEGIES if "," not in name], list(JOBS)),
 )
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if "," not in name])
-@pytest.mark.parametrize("where", CALLS)
 def test_outage_that_ends_within_the_retries_changes_nothing(
-    where: str, strategy: str, query: str, done: bool, mode: str, tmp_path: Path
+    where: str, strategy: str, job: str, tmp_path: Path
 ) -> None:
+    query, done, mode = JOBS[job]
     lines, expected = undisturbed(query)
     world = World(tmp_path, GOOD, {"commit.policy": "per_batch", "job.mode": mode, **STRATEGIES[strategy][0]}, query)
     out_of_order(world, where, Outage(CALLS[where][1], BUSY, times=2, after=0 if "open" in where else 2, done=done))
@@ -250,9 +254,7 @@ def test_outage_that_ends_within_the_retries_changes_nothing(
     assert len(world.told.named("follow_up_failed")) == (where == "sink confirm")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("strategy", ["default", "SendToDLQ", "FailBatch"])
-@pytest.mark.parametrize("where", HELD)
+@pytest.mark.parametrize(("where", "strategy", "mode"), pairwise(HELD, ["default", "SendToDLQ", "FailBatch"], MODES))
 def test_outage_that_outlasts_the_retries_fails_the_job_and_loses_nothing(
     where: str, strategy: str, mode: str, tmp_path: Path
 ) -> None:
