@@ -175,7 +175,12 @@ FORMS = (
 )
 
 
-_NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:e[+-]?\d+)?")
+_NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?")
+
+#: Sums that the engine itself gives for infinity as infinity or as no number, by how it comes to its groups.
+_COMPENSATED = frozenset({"fsum", "kahan_sum", "sumkahan"})
+#: The engine takes the bins of the row that comes first, in no order.
+_BINS_OF_ROWS = re.compile(r"^histogram\w*\(\w+, [a-z]\w*\)")
 
 
 def alike(one: Sequence[object], other: Sequence[object]) -> bool:
@@ -246,6 +251,8 @@ class Asking:
         """A call that the engine and we take and whose value the rows decide, in this query; None: none was found."""
         for _ in range(30):
             call = Expressions(chance).call_of(name)
+            if (name in _COMPENSATED and "inf" in call) or _BINS_OF_ROWS.search(call):
+                continue
             if not self._oracle.varies(call) and self._is_answered(replace(draw, calls=(call,))):
                 return call
         return _BY_HAND.get(name)

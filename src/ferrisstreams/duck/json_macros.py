@@ -131,8 +131,7 @@ def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
                 name, parts = "ferris_json_value", [node.this, node.expression]
         if name is None or len(parts) != 2 or any(map(_is_null, parts)):
             continue
-        several = isinstance(parts[1], exp.Array) or (isinstance(parts[1], exp.Literal) and "*" in parts[1].name)
-        found = exp.Anonymous(this=f"{name}s" if several else name)
+        found = exp.Anonymous(this=f"{name}s" if _finds_several(parts[1]) else name)
         if node.parent is None:
             tree = found
         node.replace(found)
@@ -145,6 +144,19 @@ def _is_null(value: exp.Expr) -> bool:
     while isinstance(value, exp.Paren | exp.Cast):
         value = value.this
     return isinstance(value, exp.Null)
+
+
+def _finds_several(path: exp.Expr) -> bool:
+    """Whether a path is a list of paths, or one that finds several places."""
+    while isinstance(path, exp.Paren | exp.Cast | exp.DPipe):
+        path = path.this
+    if isinstance(path, exp.Literal):
+        return "*" in path.name
+    return isinstance(path, exp.Array) or (isinstance(path, exp.Anonymous) and path.name.lower() in _LISTS)
+
+
+#: Functions that give a list of what they are given.
+_LISTS = frozenset({"list_value", "list_pack", "array_value"})
 
 
 JSON_MACROS = {
