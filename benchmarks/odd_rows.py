@@ -263,9 +263,9 @@ class Streams:
         if cell.over == "Kafka":
             assert self._broker is not None
             place = {"connector": "kafka", "bootstrap.servers": self._broker.bootstrap_servers, "topic": name}
-        place["format"] = cell.format.value
-        if cell.format is Format.CSV:
+        elif cell.format is Format.CSV:
             place["header"] = "false"
+        place["format"] = cell.format.value
         application.write_text(_application(job, columns, place, cell.query), "utf-8")
         for letters in self._folder.glob("*.dlq.jsonl"):
             letters.unlink()

@@ -28,10 +28,10 @@ from ferrisstreams.compile.uncaught import failing_by_halves, keep_uncomputed
 from ferrisstreams.duck.engine import Connection, DataError, Prepared, Rendered, Statement, column, render, text
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW
-from ferrisstreams.formats.diagnosis import shortened
+from ferrisstreams.formats.diagnosis import create_table, shortened
 from ferrisstreams.plan.expressions import strip_hidden_casts
 
-#: Failing rows whose reason is asked of the engine one by one; beyond that the message names the values.
+#: Failing rows of a job whose reason is asked of the engine one by one; beyond that the message names the values.
 REASONS_MAX = 10
 
 #: Scans whose statements are kept: a decoder's plain one, one of what was judged, and one that only raises.
@@ -87,7 +87,7 @@ class Rows(Protocol):
         """Whether the scan reads nothing but a file, so that the plan of a statement over it can be kept."""
 
     def scan(self) -> exp.Select:
-        """The rows, with `_row`; reading them may raise DataError."""
+        """The rows, with `_row`; it may raise DataError, and so may reading them."""
 
     def settle(self) -> tuple[exp.Select, Sequence[Rejected]]:
         """After a DataError: the readable rows, and the others as rejected."""
@@ -153,20 +153,23 @@ class RowStage(Generic[Result]):
         self._fetch = fetch
         self._retries = retries
         self._kept: list[_Kept] = []
-        self._settled: tuple[str, exp.Select, Rendered] | None = None
+        self._settled: tuple[str, _Kept] | None = None
+        #: Whether in the last batch that failed all records decoded.
+        self._expects_failures = False
+        self._reasons_asked = 0
 
     def run(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
         """The result of the batch. Raises DataError only when the rows' own relation cannot be settled."""
-        plain = self._plain(rows.scan())
-        attempts = Tried()
+        attempts, plain = Tried(), None
         while True:
             try:
+                plain = self._plain(rows.scan())
                 planned = self._planned(plain) if rows.steady else plain.statement
                 return Ran(self._fetch(planned, parameters), plain.relation, marked=None)
             except DataError:
                 if not attempts.again(self._retries):
                     break
-        ran = self._diagnose(rows, parameters)
+        ran = self._diagnose(rows, plain, parameters)
         return replace(ran, rejected=tuple(attempts.stamp(ran.rejected)))
 
     def _plain(self, scan: exp.Select) -> _Kept:
@@ -199,29 +202,42 @@ class RowStage(Generic[Result]):
     def _projected(self, relation: exp.Select) -> exp.Select:
         return projected(self.shape, judged(self.shape, relation, marked=False))
 
-    def _diagnose(self, rows: Rows, parameters: Parameters) -> Ran[Result]:
+    def _diagnose(self, rows: Rows, plain: _Kept | None, parameters: Parameters) -> Ran[Result]:
         """What does not decode is left out; where expressions fail all the same, the failing rows are found."""
-        settled, rejected = rows.settle()
-        relation, statement = self._settled_statement(settled)
-        if rejected:
-            try:
-                return Ran(self._fetch(statement, parameters), relation, marked=None, rejected=tuple(rejected))
-            except DataError:
-                pass
-        shape = self._keep(settled, relation, parameters)
+        rejected: Sequence[Rejected] = ()
+        shape = self.shape
+        if plain is None or not self._expects_failures or not self._keeps_batch(plain, parameters):
+            settled, rejected = rows.settle()
+            kept = self._kept_settled(settled)
+            if rejected:
+                try:
+                    result = self._fetch(kept.statement, parameters)
+                    return Ran(result, kept.relation, marked=None, rejected=tuple(rejected))
+                except DataError:
+                    pass
+            shape = self._keep(kept, parameters)
+        self._expects_failures = not rejected
         statements = self._statements if shape is self.shape else self._diagnosis(shape)
         self._find_failing(statements, parameters)
         failures = self._failures()
         result = self._marked(statements, parameters)
         return Ran(result, statements.relation, marked=statements.shape, rejected=(*rejected, *rows.reject(failures)))
 
-    def _keep(self, settled: exp.Select, relation: exp.Select, parameters: Parameters) -> RowShape:
+    def _keeps_batch(self, plain: _Kept, parameters: Parameters) -> bool:
+        """Keep the batch as it is scanned; False where some record does not decode."""
+        try:
+            self._work.execute(plain.batch, parameters)
+        except DataError:
+            return False
+        return True
+
+    def _keep(self, kept: _Kept, parameters: Parameters) -> RowShape:
         """Keep the batch as a table. What is computed once for a row can raise too: the shape that then reads it."""
         try:
-            self._work.materialize(_BATCH, relation, parameters)
+            self._work.execute(kept.batch, parameters)
             return self.shape
         except DataError as error:
-            self._work.materialize(_SCANNED, settled, parameters)
+            self._work.materialize(_SCANNED, kept.scan, parameters)
             if not keep_uncomputed(self._work, self.shape.computed, _SCANNED, _UNCOMPUTED, parameters):
                 raise _unattributed(error) from error
         sound = with_computed(self.shape, exp.select("*").from_(_SCANNED), _UNCOMPUTED)
@@ -243,7 +259,7 @@ class RowStage(Generic[Result]):
 
     def _find_failing(self, statements: _Statements, parameters: Parameters) -> None:
         try:
-            self._work.materialize(_FOUND, statements.failing, parameters)
+            self._work.execute(statements.failing, parameters)
         except DataError as error:
             found = failing_by_halves(self._work, statements.shape, _BATCH, parameters)
             if found is None:
@@ -253,14 +269,14 @@ class RowStage(Generic[Result]):
             except DataError as again:
                 raise _unattributed(again) from again
 
-    def _settled_statement(self, settled: exp.Select) -> tuple[exp.Select, Rendered]:
+    def _kept_settled(self, settled: exp.Select) -> _Kept:
         """The same statement over settled rows, whose relation is nearly always the same."""
         key = settled.sql("duckdb")
         if self._settled is None or self._settled[0] != key:
             relation = with_computed(self.shape, settled)
             reduced = render(self._reduce(self._projected(relation)), copy=False)
-            self._settled = key, relation, reduced
-        return self._settled[1], self._settled[2]
+            self._settled = key, _Kept(settled, relation, reduced)
+        return self._settled[1]
 
     @cached_property
     def _statements(self) -> _Statements:
@@ -273,18 +289,21 @@ class RowStage(Generic[Result]):
         is_found = column(ROW).isin(query=exp.select(ROW).from_(_FOUND))
         relation = exp.select("*", exp.alias_(is_found, FAILED)).from_(_BATCH)
         marked = render(self._reduce(_marked_rows(shape, relation)))
-        return _Statements(shape, failing_rows, relation, marked)
+        return _Statements(shape, render(create_table(_FOUND, failing_rows)), relation, marked)
 
     def _failures(self) -> list[Failure]:
-        """Every row of `_found` with its reason: the engine's own for the first few, its values for all others."""
+        """Every row of `_found` with its reason: the engine's own for the first few of the job, and for one of a batch,
+        its values for all others."""
         found = [(integer(row), integer(which)) for row, which in self._work.rows(_FAILING_ROWS)]
         expressions = {which: expression_at(self.shape, which) for _, which in found}
         texts = {
             which: text(strip_hidden_casts(as_written(self.shape, computed(self.shape, expression))))
             for which, expression in expressions.items()
         }
-        reasons = {row: f"fails: {self._reason(row, expressions[which])}" for row, which in found[:REASONS_MAX]}
-        if len(found) > REASONS_MAX:
+        asked = max(1, REASONS_MAX - self._reasons_asked)
+        reasons = {row: f"fails: {self._reason(row, expressions[which])}" for row, which in found[:asked]}
+        self._reasons_asked += len(reasons)
+        if len(found) > asked:
             reasons = {**self._values(expressions), **reasons}
         return [Failure(row, texts[which], f"{texts[which]} {reasons[row]}") for row, which in found]
 
@@ -319,6 +338,14 @@ class _Kept:
     relation: exp.Select
     statement: Rendered
     prepared: Prepared | None = None
+    _batch: Rendered | None = None
+
+    @property
+    def batch(self) -> Rendered:
+        """Keeps the relation as the batch that is diagnosed."""
+        if self._batch is None:
+            self._batch = render(create_table(_BATCH, self.relation))
+        return self._batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +354,7 @@ class _Statements:
     it."""
 
     shape: RowShape
-    failing: exp.Select
+    failing: Rendered
     relation: exp.Select
     marked: Rendered
 

@@ -48,18 +48,17 @@ class LineFraming:
                 yield start, end
             start = end
 
-    def chosen(self, data: bytes, rows: Sequence[int]) -> list[tuple[int, int]]:
+    def chosen(self, data: bytes, rows: Sequence[int]) -> Iterator[tuple[int, int]]:
         """The spans of the records with these ordinals (ascending), without a look at most of the others."""
         if not data[:1].strip(self._SPACE) or self._BLANK_BEGINS.search(data) is not None:
             spans = list(self.spans(data))
-            return [spans[row] for row in rows]
-        found = []
+            yield from (spans[row] for row in rows)
+            return
         start, ordinal = 0, 0
         for row in rows:
             start, ordinal = _skipped(data, start, row - ordinal), row
             end = data.find(b"\n", start) + 1 or len(data)
-            found.append((start, end))
-        return found
+            yield start, end
 
     def blank(self, data: bytes) -> bool:
         return not data.strip(self._SPACE)

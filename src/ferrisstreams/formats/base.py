@@ -28,7 +28,8 @@ class Decoder(Protocol):
     def scan(self, fetch: Fetch) -> exp.Select:
         """A SELECT that yields `_row` (BIGINT) and every declared column with its declared type, checked.
 
-        Running it raises a data error when any record of the fetch does not decode. Its text depends on the fetch only
+        Running it raises DataError when any record of the fetch does not decode; so does this call, where that is known
+        already. Its text depends on the fetch only
         where it must: as long as the same object comes back, the statement built over it can be kept. It must not be
         changed.
         """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from ferrisstreams.batch import Diagnosis, Fetch, RawRecord
-from ferrisstreams.duck.engine import Engine, column
+from ferrisstreams.duck.engine import DataError, Engine, column
 from ferrisstreams.errors import ConfigError, FatalConnectorError
 from ferrisstreams.formats.csv_fields import FieldSplitter
 from ferrisstreams.formats.csv_judge import CsvJudge
@@ -18,7 +18,7 @@ from ferrisstreams.formats.expressions import any_of, call, data_type, text
 from ferrisstreams.formats.json_text import unencodable
 from ferrisstreams.formats.messages import csv_framed
 from ferrisstreams.formats.plain_text import plain_text
-from ferrisstreams.formats.reading import fetched_block, read_columns, scan_nothing
+from ferrisstreams.formats.reading import fetched_block, read_columns
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Schema
@@ -54,12 +54,18 @@ class CsvDecoder:
         self._scans: dict[Block, exp.Select] = {}
         self._judge = CsvJudge(engine.work, columns, self._reader, self._records)
         self._prepared: _Prepared | None = None
+        #: Whether the judge is asked at once: the last batch that it saw had records that fail.
+        self._expects_faults = False
+        self._judged: tuple[Fetch, Diagnosis] | None = None
+        self._good: exp.Select | None = None
 
     def scan(self, fetch: Fetch) -> exp.Select:
         fields = self._fields(fetch)
+        if self._expects_faults:
+            return self._scan_judged(fetch)
         form = self._form(fetch, fields)
         if form is None:
-            return scan_nothing(self._schema)
+            raise DataError("records must be looked at one by one")
         file = fetched_block(fetch)
         block = Block(file.path, fields, record_bytes(file.length), form.newline, form.skip, form.comment)
         if block not in self._scans:
@@ -67,6 +73,20 @@ class CsvDecoder:
         return self._scans[block]
 
     def diagnose(self, fetch: Fetch) -> Diagnosis:
+        if self._judged is None or self._judged[0] is not fetch:
+            self._judged = fetch, self._diagnosed(fetch)
+            self._expects_faults = bool(self._judged[1].rejected)
+        return self._judged[1]
+
+    def _scan_judged(self, fetch: Fetch) -> exp.Select:
+        """A scan of what the judge calls good. Raises DataError where some fail."""
+        found = self.diagnose(fetch)
+        if found.rejected:
+            raise DataError("the judge has found records that fail")
+        self._good = self._good or exp.select("*").from_(found.relation)
+        return self._good
+
+    def _diagnosed(self, fetch: Fetch) -> Diagnosis:
         file, data = fetched_block(fetch), self._data(fetch)
         block = Block(file.path, self._fields(fetch), record_bytes(file.length), skip=1)
         try:

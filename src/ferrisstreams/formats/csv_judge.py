@@ -11,16 +11,17 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from sqlglot import exp
 
 from ferrisstreams.batch import Diagnosis, Fetch
-from ferrisstreams.duck.engine import Connection, DataError, Rendered, arrow_table, column, render
+from ferrisstreams.duck.engine import Connection, DataError, Rendered, column, render
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.csv_reader import SHOWN, WHICH, Block, CsvReader, record_bytes
 from ferrisstreams.formats.csv_records import SKIPPED, CsvRecords, line_count, lined
 from ferrisstreams.formats.diagnosis import Fault, column_fault, create_table, shortened_bytes, undecoded, utf8_fault
-from ferrisstreams.formats.expressions import number, table_function
+from ferrisstreams.formats.expressions import call, table_function
 from ferrisstreams.formats.messages import csv_framed
 from ferrisstreams.formats.reading import ReadColumn
 from ferrisstreams.memory_file import MemoryFile
@@ -30,6 +31,8 @@ _LOST = "UNQUOTED VALUE"
 #: The reader notes every scan in a table, which is dropped when it has so many rows.
 _SCANS_KEPT = 256
 _numbers = itertools.count()
+#: Parameters of the statement that numbers rows.
+_COUNT, _MISSING = "count", "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class CsvJudge:
         self._statements: dict[Block, Rendered] = {}
         self._reported = self._questions()
         self._stale, self._scans, self._has_view = False, 0, False
+        #: Whether records with wrong quotes had to be left out of the last block.
+        self._leaves_out = False
         #: The fetch of the last diagnosis, if each of its records is a line.
         self.of_lines: Fetch | None = None
 
@@ -101,6 +106,7 @@ class CsvJudge:
         """What the reader was given in the end, and what it made of it."""
         for lines in self._readings(fetch, data):
             if (reading := self._reading(lines, file, block)) is not None:
+                self._leaves_out = bool(lines.faults)
                 return lines, reading
         places, records, faults = self._sound(fetch, data, block.fields.count)
         while True:
@@ -114,14 +120,22 @@ class CsvJudge:
             records = [record for at, record in enumerate(records) if at not in refused]
 
     def _readings(self, fetch: Fetch, data: bytes) -> Iterator[_Lines]:
-        """What may do without a look at each record: the block as it is, then its lines with wrong quotes left out."""
+        """What may do without a look at each record: the block as it is, and with its lines of wrong quotes left out.
+
+        First what did for the block before."""
         comment = self._records.comment(data)
         if comment is None or not csv_framed(fetch, self._records):
             return
+        may_leave_out = bool(comment) and fetch.messages is None and b"\r" not in data
+        if may_leave_out and self._leaves_out:
+            yield self._sound_lines(data)
         content = self._records.as_lines(data)
         yield _Lines(content + self._records.stop(content, comment), self._records.count(content), comment=comment)
-        if not comment or fetch.messages is not None or b"\r" in data:
-            return
+        if may_leave_out and not self._leaves_out:
+            yield self._sound_lines(data)
+
+    def _sound_lines(self, data: bytes) -> _Lines:
+        """The lines but those in which quotes stand as they must not."""
         faults, pieces, line, done = {}, [SKIPPED], 0, 0
         for start, end in self._records.unsound(data):
             line += data.count(b"\n", done, start)
@@ -131,7 +145,7 @@ class CsvJudge:
             done = end
         pieces.append(data[done:])
         # Where a record has several lines the sum is wrong, and the records are looked at.
-        yield _Lines(b"".join(pieces), line_count(data) - len(faults), faults)
+        return _Lines(b"".join(pieces), line_count(data) - len(faults), faults)
 
     def _sound(self, fetch: Fetch, data: bytes, count: int) -> tuple[list[int], list[bytes], dict[int, Fault]]:
         """The records that the reader may see, their ordinals, and the faults of the others."""
@@ -215,18 +229,21 @@ class CsvJudge:
 
     def _number_rows(self, kept: int, missing: Sequence[int]) -> None:
         """Give the rows of the table the ordinals that are not missing."""
-        name = f"{self._rejects}_missing"
-        self._connection.register(name, arrow_table({ROW: ("int64", missing)}))
-        try:
-            every = table_function("range", number(kept + len(missing)), alias="_all")
-            left = exp.not_(column("range").isin(query=exp.select(ROW).from_(name)))
-            ordinals = exp.select(column("range").as_(ROW)).from_(every).where(left)
-            others = exp.Column(this=exp.Star(except_=[exp.to_identifier(ROW)]), table=exp.to_identifier("_rows"))
-            read = exp.select(column(ROW, "_ordinals"), others).from_(exp.to_table(self._read).as_("_rows"))
-            read.append("joins", exp.Join(this=ordinals.subquery("_ordinals"), method="POSITIONAL"))
-            self._connection.execute(create_table(self._read, read))
-        finally:
-            self._connection.unregister(name)
+        self._connection.execute(self._numbered, {_COUNT: kept + len(missing), _MISSING: list(missing)})
+
+    @cached_property
+    def _numbered(self) -> Rendered:
+        count, missing = (
+            exp.cast(exp.Parameter(this=exp.var(name)), kind, dialect="duckdb")
+            for name, kind in ((_COUNT, "BIGINT"), (_MISSING, "BIGINT[]"))
+        )
+        every = table_function("range", count, alias="_all")
+        left = exp.not_(column("range").isin(query=exp.select(call("unnest", missing))))
+        ordinals = exp.select(column("range").as_(ROW)).from_(every).where(left)
+        others = exp.Column(this=exp.Star(except_=[exp.to_identifier(ROW)]), table=exp.to_identifier("_rows"))
+        read = exp.select(column(ROW, "_ordinals"), others).from_(exp.to_table(self._read).as_("_rows"))
+        read.append("joins", exp.Join(this=ordinals.subquery("_ordinals"), method="POSITIONAL"))
+        return render(create_table(self._read, read))
 
     def _column_fault(self, which: int, shown: str) -> Fault:
         outcome = self._reader.outcomes[which]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlglot import exp
 
@@ -46,6 +47,7 @@ def shortened_bytes(value: bytes) -> str:
     return shortened(value[: 4 * _TEXT_LENGTH_MAX].decode(errors="backslashreplace"))
 
 
+@lru_cache(maxsize=256)
 def column_fault(name: str, described: str, code: str, value: str) -> Fault:
     """The fault of a column's value, which is given as text; `described` says what it should be."""
     match code:

@@ -12,10 +12,11 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 from sqlglot import exp
 
+from ferrisstreams.batch import integer
 from ferrisstreams.duck.engine import Connection, Rendered, column, render
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.diagnosis import create_table
@@ -74,7 +75,7 @@ class JsonJudge:
         self._statements: dict[tuple[str, int, Form], Rendered] = {}
         self._over_doubtful: Rendered | None = None
         self._outcomes_of: dict[Form, list[_Outcome]] = {}
-        self._failed_of: dict[tuple[str, Form], Rendered] = {}
+        self._failed_of: dict[tuple[str, Form, bool], Rendered] = {}
         self._shown = 0
 
     def judge(self, path: str, object_bytes: int, form: Form) -> Verdict:
@@ -83,9 +84,8 @@ class JsonJudge:
         if key not in self._statements:
             lines = json_lines(path, object_bytes)
             self._statements[key] = render(create_table(self._judged, self._statement(lines, form)))
-        self._connection.execute(self._statements[key])
-        rows, faults, doubtful = self._counts()
-        tables = [(self._judged, form)]
+        rows = integer(self._connection.rows(self._statements[key])[0][0])
+        failed, doubtful = self._failed(self._judged, form)
         if doubtful:
             if self._over_doubtful is None:
                 again = exp.select(column(ROW), column(LINE)).from_(self._judged)
@@ -93,21 +93,9 @@ class JsonJudge:
                 statement = self._statement(again, Form.EXACT)
                 self._over_doubtful = render(create_table(self._exact, statement))
             self._connection.execute(self._over_doubtful)
-            tables.append((self._exact, Form.EXACT))
-        self._show_good(len(tables))
-        failed = [failed for table, read in tables if faults for failed in self._failed(table, read)]
-        return Verdict(self._good, sorted(failed, key=lambda one: one.row), rows, doubtful)
-
-    def _counts(self) -> tuple[int, int, int]:
-        """How many lines there are, how many with a fault or in doubt, and how many in doubt."""
-        rows, faults, in_doubt = self._connection.rows(self._counted)[0]
-        return int(str(rows)), int(str(faults)), int(str(in_doubt))
-
-    @cached_property
-    def _counted(self) -> Rendered:
-        doubtful = exp.Count(this=exp.Case(ifs=[exp.If(this=column(_FAULT).eq(number(_DOUBTFUL)), true=number(1))]))
-        counts = exp.select(exp.Count(this=exp.Star()), exp.Count(this=column(_FAULT)), doubtful)
-        return render(counts.from_(self._judged))
+            failed = sorted([*failed, *self._failed(self._exact, Form.EXACT)[0]], key=lambda one: one.row)
+        self._show_good(2 if doubtful else 1)
+        return Verdict(self._good, failed, rows, doubtful)
 
     def _show_good(self, tables: int) -> None:
         """Make the relation of the good lines; it stays while the tables are replaced by others of the same shape."""
@@ -126,29 +114,44 @@ class JsonJudge:
         view = exp.to_table(self._good)
         return exp.Create(this=view, kind="VIEW", replace=True, expression=query, properties=temporary)
 
-    def _failed(self, table: str, form: Form) -> list[Failed]:
-        key = table, form
-        if key not in self._failed_of:
-            self._failed_of[key] = render(self._failed_query(table, form))
-        found = self._connection.rows(self._failed_of[key])
+    def _failed(self, table: str, form: Form) -> tuple[list[Failed], int]:
+        """The lines of a table that fail, and how many are in doubt."""
+        found = self._connection.rows(self._failed_query(table, form, exact=False))
+        if any(is_inexact for *_, is_inexact in found):
+            found = self._connection.rows(self._failed_query(table, form, exact=True))
+        (doubtful,) = (integer(row) for row, which, *_ in found if which == _DOUBTFUL)
         outcomes = self._outcomes(form)
-        return [self._failure(outcomes, int(str(row)), int(str(which)), *rest) for row, which, *rest in found]
+        return [
+            self._failure(outcomes, integer(row), integer(which), value, keys)
+            for row, which, value, keys, _ in found
+            if which != _DOUBTFUL
+        ], doubtful
 
-    def _failed_query(self, table: str, form: Form) -> exp.Select:
-        """Ordinal, fault, the value that is shown, and the keys where one is duplicated."""
-        outcomes = self._outcomes(form)
+    def _failed_query(self, table: str, form: Form, exact: bool) -> Rendered:
+        """Ordinal, fault, the value that is shown, the keys where one is duplicated, and whether the value may be shown
+        in another way than it was written: only `exact`, which costs several times as much to plan, forbids it. Behind
+        them a row with the number of lines in doubt."""
+        key = table, form, exact
+        if key in self._failed_of:
+            return self._failed_of[key]
         line, fault = column(LINE), column(_FAULT)
-        shown = [
-            exp.If(
-                this=fault.copy().eq(number(i)),
-                true=exp.cast(call("json_extract", line.copy(), text(_pointer(outcome.column.name))), "VARCHAR"),
-            )
-            for i, outcome in enumerate(outcomes)
+        places = [
+            exp.If(this=fault.copy().eq(number(i)), true=text(_pointer(outcome.column.name)))
+            for i, outcome in enumerate(self._outcomes(form))
         ]
+        place = exp.Case(ifs=places)
+        found = call("json_extract" if exact else "system.main.json_extract", line.copy(), place)
+        shown = exp.cast(found, "VARCHAR")
+        kind = call("json_type", line.copy(), place.copy())
+        is_inexact = exp.false() if exact else kind.isin(*map(text, ("DOUBLE", "OBJECT", "ARRAY")))
         keys = exp.If(this=fault.copy().eq(number(_TWICE)), true=call("json_keys", line.copy()))
-        wrong = exp.and_(fault.copy().is_(exp.null()).not_(), fault.copy().neq(number(_DOUBTFUL)))
-        query = exp.select(column(ROW), fault.copy(), exp.Case(ifs=shown), exp.Case(ifs=[keys]))
-        return query.from_(table).where(wrong)
+        in_doubt = fault.copy().eq(number(_DOUBTFUL))
+        wrong = exp.and_(fault.copy().is_(exp.null()).not_(), exp.not_(in_doubt.copy()))
+        query = exp.select(column(ROW), fault.copy(), shown, exp.Case(ifs=[keys]), is_inexact).from_(table).where(wrong)
+        counted = exp.select(exp.Count(this=exp.Star()), number(_DOUBTFUL), exp.null(), exp.null(), exp.false())
+        both = exp.union(query, counted.from_(table).where(in_doubt), distinct=False)
+        self._failed_of[key] = render(both)
+        return self._failed_of[key]
 
     def _failure(self, outcomes: Sequence[_Outcome], row: int, fault: int, value: object, keys: object) -> Failed:
         match fault:
@@ -283,8 +286,9 @@ class JsonJudge:
         return any_of(doubts)
 
 
+@lru_cache(maxsize=8)
 def json_lines(path: str, object_bytes: int) -> exp.Select:
-    """The lines of the file with their ordinals; one that is not JSON is NULL."""
+    """The lines of the file with their ordinals; one that is not JSON is NULL. The same tree each time."""
     reader = table_function(
         "read_ndjson_objects",
         text(path),

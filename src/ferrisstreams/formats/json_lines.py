@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
 from ferrisstreams.batch import Diagnosis, Fetch, RawRecord, Rejected
 from ferrisstreams.connectors.framing import LineFraming
-from ferrisstreams.duck.engine import Engine, column
+from ferrisstreams.duck.engine import DataError, Engine, Rendered, column, render
 from ferrisstreams.errors import InternalError
 from ferrisstreams.formats.diagnosis import Fault, column_fault, shortened_bytes, undecoded, utf8_fault
 from ferrisstreams.formats.expressions import any_of, call, number, table_function, text, type_map
@@ -16,7 +16,7 @@ from ferrisstreams.formats.json_columns import Form, JsonColumn, json_columns
 from ferrisstreams.formats.json_judge import LINE, Failed, JsonJudge, Verdict, json_lines
 from ferrisstreams.formats.json_keys import KeyWatch
 from ferrisstreams.formats.messages import json_block
-from ferrisstreams.formats.reading import RAW, fetched_block, guard, scan_nothing, select_rows
+from ferrisstreams.formats.reading import RAW, fetched_block, guard, select_rows
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Schema
@@ -52,8 +52,8 @@ class JsonLinesDecoder:
         self._judged: tuple[Fetch, Verdict] | None = None
         #: Whether the batch was the first in which some column is NULL.
         self._learned = False
+        self._asked: tuple[list[str], Rendered] | None = None
         self._keys = KeyWatch(engine.work, schema)
-        self._nothing = scan_nothing(schema)
         self._good: tuple[str, exp.Select] | None = None
 
     def scan(self, fetch: Fetch) -> exp.Select:
@@ -80,18 +80,13 @@ class JsonLinesDecoder:
         return Diagnosis(verdict.good, self._rejected(fetch, verdict.failed))
 
     def raw(self, fetch: Fetch, rows: Sequence[int]) -> list[RawRecord]:
-        if fetch.messages is not None:
-            return [fetch.messages.record(row) for row in rows]
-        data = fetched_block(fetch).read()
-        spans = LineFraming().chosen(data, rows)
-        found = ((data[start:end].removesuffix(b"\n"), fetch.offset + start) for start, end in spans)
-        return [RawRecord(record, at, f"{fetch.origin} byte {at}") for record, at in found]
+        return list(_records(fetch, rows))
 
     def _scan_judged(self, fetch: Fetch, block: MemoryFile) -> exp.Select:
-        """A scan of what the judge calls good; one that raises, to be diagnosed, where some fail."""
+        """A scan of what the judge calls good. Raises DataError where some fail."""
         verdict = self._verdict(fetch, block)
         if verdict.failed:
-            return self._nothing
+            raise DataError("the judge has found records that fail")
         if self._good is None or self._good[0] != verdict.good:
             self._good = verdict.good, exp.select("*").from_(verdict.good)
         return self._good[1]
@@ -117,8 +112,10 @@ class JsonLinesDecoder:
         names = sorted(self._keys.never_null)
         if not names:
             return False
-        asked = [exp.func("bool_or", column(name).is_(exp.null())) for name in names]
-        (row,) = self._connection.rows(exp.select(*asked).from_(verdict.good))
+        if self._asked is None or self._asked[0] != names:
+            asked = [exp.func("bool_or", column(name).is_(exp.null())) for name in names]
+            self._asked = names, render(exp.select(*asked).from_(verdict.good))
+        (row,) = self._connection.rows(self._asked[1])
         nulls = [name for name, is_null in zip(names, row, strict=True) if is_null]
         if nulls:
             self._keys.let_be_null(nulls, _lines(block), LINE, fetch.origin)
@@ -182,11 +179,23 @@ class JsonLinesDecoder:
         return [exp.Case(this=found, ifs=[exp.If(this=number(i), true=alarm) for i, (_, alarm) in enumerate(known)])]
 
     def _rejected(self, fetch: Fetch, failed: Sequence[Failed]) -> list[Rejected]:
-        records = self.raw(fetch, [one.row for one in failed])
-        faults = [_fault(fetch, one, record.value) for one, record in zip(failed, records, strict=True)]
+        # One by one: where every record fails, this is what takes memory.
+        records = _records(fetch, [one.row for one in failed])
         return [
-            undecoded(fetch, one.row, fault, record) for one, record, fault in zip(failed, records, faults, strict=True)
+            undecoded(fetch, one.row, _fault(fetch, one, record.value), record)
+            for one, record in zip(failed, records, strict=True)
         ]
+
+
+def _records(fetch: Fetch, rows: Sequence[int]) -> Iterator[RawRecord]:
+    """The original records of these ordinals (ascending)."""
+    if fetch.messages is not None:
+        yield from map(fetch.messages.record, rows)
+        return
+    data = fetched_block(fetch).read()
+    for start, end in LineFraming().chosen(data, rows):
+        at = fetch.offset + start
+        yield RawRecord(data[start:end].removesuffix(b"\n"), at, f"{fetch.origin} byte {at}")
 
 
 def _first_form(columns: Sequence[JsonColumn]) -> Form:

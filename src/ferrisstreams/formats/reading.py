@@ -14,11 +14,10 @@ from ferrisstreams.batch import Fetch
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.errors import InternalError, SqlError
 from ferrisstreams.formats.base import ROW
-from ferrisstreams.formats.expressions import any_of, call, data_type, number, text
+from ferrisstreams.formats.expressions import any_of, call, data_type, number
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.formats.times import TimeFormat, time_formats
 from ferrisstreams.memory_file import MemoryFile
-from ferrisstreams.plan.expressions import typed_as
 from ferrisstreams.schema import Column, Schema
 
 T = exp.DataType.Type
@@ -83,13 +82,6 @@ def select_rows(values: Sequence[tuple[str, exp.Expr]]) -> exp.Select:
     ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
     named = [exp.alias_(value.copy(), name, quoted=True) for name, value in values]
     return exp.select(exp.alias_(ordinal, ROW), *named)
-
-
-def scan_nothing(schema: Schema) -> exp.Select:
-    """A scan that raises: for a block that the engine's reader would take in another way than its records alone."""
-    nulls = [exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True) for c in schema]
-    alarm = exp.cast(call("error", text("a block that must be diagnosed")), "BOOLEAN")
-    return exp.select(exp.alias_(exp.cast(number(0), "BIGINT"), ROW), *nulls).where(alarm)
 
 
 def fetched_block(fetch: Fetch) -> MemoryFile:

@@ -189,6 +189,17 @@ def test_many_failures_above_an_aggregate_show_the_values_of_what_the_query_has(
     assert last.startswith('CAST(MAX("k") AS INT) fails for {"MAX(\\"k\\")":"no ')
 
 
+def test_reasons_of_the_engine_are_asked_for_the_first_rows_of_a_job_and_one_of_a_batch(tmp_path: Path) -> None:
+    records = [b'{"k": "no %d", "v": 1}' % number for number in range(40)]
+    settings = {"failure_strategy": "SendToDLQ", "batch.strategy": "fixed_size", "batch.size": "4"}
+    world = World(tmp_path, records, settings, "SELECT CAST(k AS INT) AS n FROM s")
+    world.run()
+    messages = [letter["__connect.errors.exception.message"] for letter in world.letters]
+    with_reason = [row for row, message in enumerate(messages) if "Could not convert string" in message]
+    assert with_reason == [*range(10), *range(12, 40, 4)]
+    assert all(f'"no {row}"' in message for row, message in enumerate(messages) if row not in with_reason)
+
+
 def test_letter_of_a_row_that_was_tried_again_tells_when_it_first_failed(tmp_path: Path) -> None:
     settings = {"failure_strategy": "retry_with_backoff", "retry_backoff": "10s", "max_retries": "6"}
     world = World(tmp_path, [b"{", *GOOD], settings)
