@@ -29,7 +29,7 @@ from ferrisstreams.duck.engine import Connection, DataError, Prepared, Rendered,
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.diagnosis import create_table, shortened
-from ferrisstreams.plan.expressions import strip_hidden_casts
+from ferrisstreams.plan.expressions import as_written as without_hidden
 
 #: Failing rows of a job whose reason is asked of the engine one by one; beyond that the message names the values.
 REASONS_MAX = 10
@@ -297,7 +297,7 @@ class RowStage(Generic[Result]):
         found = [(integer(row), integer(which)) for row, which in self._work.rows(_FAILING_ROWS)]
         expressions = {which: expression_at(self.shape, which) for _, which in found}
         texts = {
-            which: text(strip_hidden_casts(as_written(self.shape, computed(self.shape, expression))))
+            which: text(without_hidden(as_written(self.shape, computed(self.shape, expression))))
             for which, expression in expressions.items()
         }
         asked = max(1, REASONS_MAX - self._reasons_asked)

@@ -43,6 +43,9 @@ _EXACT_SUM = {
     "ferris_exact_sum": """(number) AS
          ferris_pointed(
            CAST(sum(CAST(replace(number, '.', '') AS BIGNUM)) AS VARCHAR), max(ferris_decimals(number)))""",
+    "ferris_exact_sum_distinct": """(number) AS
+         ferris_pointed(
+           CAST(sum(DISTINCT CAST(replace(number, '.', '') AS BIGNUM)) AS VARCHAR), max(ferris_decimals(number)))""",
 }
 
 #: Whether a text is a number without a fraction, as `1.0` and `1.5e1` are.

@@ -347,16 +347,18 @@ def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: d
 def _holistic(call: Call, fields: dict[str, exp.Expression], type_: str, exact: bool = False) -> exp.Expression:
     """The call over the fields of `_value`; what it needs from a row is added to `fields`.
 
-    `exact`: by sums of any size, except of distinct values.
+    `exact`: by sums of any size.
     """
     condition = _keep(call.condition, fields) if call.condition is not None else None
     summed = call.name == "sum" and type_.startswith(_EXACT)
     if summed or (call.name == "avg" and type_.startswith("DECIMAL")):
         total, count = (_filtered(_call(name, call, fields, []), condition) for name in ("sum", "count"))
-        if exact and not call.distinct:
+        if exact:
             argument = _call_over(call.arguments[0], call, fields)
             given = argument if condition is None else exp.Case().when(condition.copy(), argument)
-            total = function("ferris_exact_sum", exp.cast(given, "VARCHAR"))
+            total = function(
+                "ferris_exact_sum_distinct" if call.distinct else "ferris_exact_sum", exp.cast(given, "VARCHAR")
+            )
         return total if summed else _average(total, count, type_)
     if call.name in _ORDER_SENSITIVE or (call.ordered and not isinstance(call.tree, exp.WithinGroup)):
         return _filtered(_call(call.name, call, fields, _orders(call, fields)), condition)

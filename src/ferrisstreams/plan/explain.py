@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ferrisstreams.plan.expressions import as_written
 from ferrisstreams.plan.nodes import (
     Aggregate,
     AssignWindow,
@@ -109,7 +110,7 @@ def _step(node: Plan, state: Mapping[str, str]) -> _Step:
             shown = [named for named in node.columns if node.schema.visible.get(named.name) is not None]
             return _Step("Project", "", tuple(_definitions(shown, node.schema)), node)
         case Filter():
-            return _Step("Filter", "", tuple(conjunct.sql("duckdb") for conjunct in node.conjuncts), node)
+            return _Step("Filter", "", tuple(as_written(conjunct).sql("duckdb") for conjunct in node.conjuncts), node)
         case Aggregate():
             return _Step("Aggregate", f"{node.emit.name}", tuple(_aggregate_lines(node, state)), node)
         case AssignWindow():
@@ -206,7 +207,7 @@ def _json(step: _Step, state: Mapping[str, str]) -> Json:
         case Project():
             shown["columns"] = _named_json(node.columns)
         case Filter():
-            shown["conjuncts"] = [conjunct.sql("duckdb") for conjunct in node.conjuncts]
+            shown["conjuncts"] = [as_written(conjunct).sql("duckdb") for conjunct in node.conjuncts]
         case Aggregate():
             shown["emit"] = node.emit.value
             shown["keys"] = _named_json(node.keys)
@@ -224,12 +225,12 @@ def _json(step: _Step, state: Mapping[str, str]) -> Json:
 
 def _header_json(change: HeaderChange, node: Plan) -> Json:
     columns = node.columns if isinstance(node, Project) else ()
-    value = next((named.expression.sql("duckdb") for named in columns if named.name == change.column), None)
+    value = next((as_written(named.expression).sql("duckdb") for named in columns if named.name == change.column), None)
     return {"name": change.name, "expression": value}
 
 
 def _named_json(columns: Sequence[Named]) -> Json:
-    return [{"name": named.name, "expression": named.expression.sql("duckdb")} for named in columns]
+    return [{"name": named.name, "expression": as_written(named.expression).sql("duckdb")} for named in columns]
 
 
 def _window_json(window: Window) -> Json:

@@ -11,16 +11,46 @@ from sqlglot.errors import ParseError
 #: In the meta of a cast that nobody wrote: text becomes a TIMESTAMP by way of an instant, which applies its offset.
 BY_INSTANT = "by_instant"
 
+#: In the meta of a comparison with the elements of a list, as the engine gets it: ANY, SOME or ALL.
+QUANTIFIED = "quantified"
 
-def strip_hidden_casts(expression: exp.Expression) -> exp.Expression:
-    """The expression without the casts that nobody wrote, for messages."""
+#: In the meta of a value with its maps sorted, and of the brackets around the value that was written.
+SORTED, UNSORTED = "sorted", "unsorted"
+
+
+def as_written(expression: exp.Expression) -> exp.Expression:
+    """The expression without what nobody wrote, for messages and names."""
     tree = exp.Tuple(expressions=[expression.copy()])
+    while (sorted_ := next((node for node in tree.walk() if node.meta_get(SORTED)), None)) is not None:
+        brackets = next(node for node in sorted_.walk() if node.meta_get(UNSORTED))
+        sorted_.replace(brackets.this)
+    while (node := next((node for node in tree.walk() if node.meta_get(QUANTIFIED)), None)) is not None:
+        node.replace(written_comparison(node))
     for node in [node for node in tree.find_all(exp.Cast) if node.meta_get(BY_INSTANT)]:
         node.replace(node.this)
     for call in [node for node in tree.find_all(exp.Anonymous) if node.meta_get(BY_INSTANT)]:
         call.replace(call.expressions[1].this.expressions[0])
     written = tree.expressions[0]
     assert isinstance(written, exp.Expression)
+    return written
+
+
+def written_comparison(node: exp.Expr) -> exp.Expression:
+    """What was written of a node that is `QUANTIFIED`, a copy."""
+    answers = node.expressions[0].expressions[0]
+    if isinstance(answers, exp.Array):
+        (made,), left = answers.expressions, None
+    else:
+        values, body = answers.expressions
+        made, left = body.this, values.expressions[0]
+    listed, body = made.expressions
+    written: exp.Expression = body.this.copy()
+    if left is not None:
+        written.set("this", left.copy())
+    word = node.meta_get(QUANTIFIED)
+    brackets = exp.Paren(this=listed.copy())
+    quantified = exp.Any(this=brackets) if word != "ALL" else exp.All(this=brackets)
+    written.set("expression", quantified)
     return written
 
 

@@ -125,12 +125,11 @@ class Grouping:
         return Aggregate(below, groups, made, emit, Schema((*bounds, *keys, *calls)))
 
     def _check_kept_arguments(self, schema: Schema) -> None:
-        """Refuse a call that takes its arguments only because the engine finds them to be NULL: the state keeps them
-        by their type, which is another."""
-        folded = [call for call in self.calls if call.expression.find(exp.Null) is not None]
-        for call in folded:
+        """Refuse a call that takes its arguments only because the engine finds them to be NULL, or constant: the state
+        keeps them as values of their type."""
+        for call in self.calls:
             inner = call.expression.this if isinstance(call.expression, exp.Filter) else call.expression
-            arguments = [part for part in _arguments(inner) if part.find(exp.Column) and part.find(exp.Null)]
+            arguments = [part for part in _arguments(inner) if part.find(exp.Column) and _may_be_folded(part)]
             if not arguments:
                 continue
             kinds = [kind for _, kind in describe(self.context, arguments, schema)]
@@ -199,6 +198,10 @@ def _argument(tree: exp.Expression) -> exp.Expression:
         argument = argument.expressions[0] if isinstance(argument, exp.Distinct) else argument.this
     assert isinstance(argument, exp.Expression)
     return argument
+
+
+def _may_be_folded(argument: exp.Expression) -> bool:
+    return any(isinstance(part, exp.Null) or call_name(part) == "typeof" for part in argument.walk())
 
 
 def _arguments(call: exp.Expr) -> Iterator[exp.Expression]:

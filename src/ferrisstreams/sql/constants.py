@@ -22,6 +22,7 @@ from ferrisstreams.schema import Schema
 from ferrisstreams.sql.calls import call_name, is_aggregate, put_engine_names
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import explain_bind_error, typed_select
+from ferrisstreams.sql.quantified import element_comparisons
 
 #: Nodes that are no operation of their own.
 _SYNTAX = (
@@ -92,6 +93,8 @@ def _trials(context: Context, tree: exp.Expression) -> Iterator[_Trial]:
     condition = _condition(tree)
     if condition is not None:
         yield from _trials(context, condition)
+    for comparison in element_comparisons(tree):
+        yield from _trials(context, comparison)
     if _is_guarded(tree):
         return
     for child in tree.iter_expressions():

@@ -69,6 +69,11 @@ class FerrisParser(WindowParser):
     #: `ARRAY[…]` is read below: to sqlglot any call, column or field of these names before a bracket is a constructor.
     ARRAY_CONSTRUCTORS: ClassVar = {}
 
+    #: To sqlglot FOR binds closer than a comparison: `[x = 1 FOR x IN l]` is read below.
+    RANGE_PARSERS: ClassVar = {
+        kind: parse for kind, parse in DuckDBParser.RANGE_PARSERS.items() if kind is not TokenType.FOR
+    }
+
     NO_PAREN_FUNCTION_PARSERS: ClassVar = {
         name: parser
         for name, parser in DuckDBParser.NO_PAREN_FUNCTION_PARSERS.items()
@@ -385,6 +390,21 @@ class FerrisParser(WindowParser):
 
     def _is_list(self) -> bool:
         return bool(self._match(TokenType.L_BRACKET, advance=False))
+
+    def _parse_bracket_key_value(self, is_map: bool = False) -> exp.Expr | None:
+        value = super()._parse_bracket_key_value(is_map)
+        return self._parse_comprehension(value) if value is not None and self._match(TokenType.FOR) else value
+
+    def _parse_comprehension(self, this: exp.Expr | None) -> exp.Comprehension | None:
+        """`[value FOR name IN list IF condition]`, behind FOR. The list is any expression."""
+        variable = self._parse_name("a name after FOR")
+        position = self._parse_name("a name for the position") if self._match(TokenType.COMMA) else None
+        self._expect(TokenType.IN, "IN and a list")
+        values = self._parse_disjunction()
+        condition = self._parse_disjunction() if self._match_text_seq("IF") else None
+        return self.expression(
+            exp.Comprehension(this=this, expression=variable, position=position, iterator=values, condition=condition)
+        )
 
     def _parse_lambda(self, alias: bool = False) -> exp.Expr | None:
         """An argument of a call. DISTINCT stands before the first of several; sqlglot makes one of them all."""

@@ -80,7 +80,8 @@ def _called(context: Context, alias: FunctionAlias, call: exp.Anonymous) -> exp.
             call,
             f"{name} takes {count} argument{'s' if count > 1 else ''}",
             "E1102",
-            f"write {name}({', '.join(alias.arguments)})",
+            _SEVERAL.get(name.lower(), "") * (len(call.expressions) == 2)
+            + f"write {name}({', '.join(alias.arguments)})",
         )
     arguments, distinct, orders = _taken_apart(call)
     holder = exp.Tuple(expressions=[_parsed(alias.call).copy()])
@@ -97,6 +98,12 @@ def _called(context: Context, alias: FunctionAlias, call: exp.Anonymous) -> exp.
     made.pop()
     return exp.Paren(this=made) if isinstance(made, exp.Binary) else made
 
+
+#: For a second argument, which elsewhere says how many values are meant.
+_SEVERAL = {
+    "earliest_by_offset": "for the values of the n earliest rows write arg_min(value, ts, n), for one ",
+    "latest_by_offset": "for the values of the n latest rows write arg_max(value, ts, n), for one ",
+}
 
 _ARGUMENT = "_argument_"
 

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.errors import SqlError
-from ferrisstreams.plan.expressions import column, typed_as
+from ferrisstreams.plan.expressions import QUANTIFIED, SORTED, as_written, column, typed_as
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.calls import put_engine_names
@@ -47,9 +47,20 @@ def column_names(
     if keys:
         select.set("group", exp.Group(expressions=[key.copy() for key in (*keys, *bounds)]))
     try:
-        return [_QUOTED_NAME.sub(r"\1(", name) for name, _ in context.connection.types(select)]
+        names = [_QUOTED_NAME.sub(r"\1(", name) for name, _ in context.connection.types(select)]
+        return [_name_as_written(tree) or name for tree, name in zip(expressions, names, strict=True)]
     except (BindError, DataError) as error:
         raise _explained(context, expressions, schema, error) from error
+
+
+def _name_as_written(expression: exp.Expression) -> str | None:
+    """The text of an expression whose form for the engine is another one; None for all others."""
+    if not any(node.meta_get(QUANTIFIED) or node.meta_get(SORTED) for node in expression.walk()):
+        return None
+    tree = as_written(expression)
+    for name in tree.find_all(exp.Identifier):
+        name.set("quoted", not re.fullmatch("[a-z_][a-z0-9_]*", name.name))
+    return tree.sql("duckdb", normalize_functions=False)
 
 
 _QUOTED_NAME = re.compile(r'"(\w+)"\(')

@@ -12,6 +12,7 @@ from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.calls import call_name
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import type_of
+from ferrisstreams.sql.quantified import check_list
 
 #: A list's type in the engine's words, and that of its elements.
 _LIST = re.compile(r"(.*)\[\d*\]", re.DOTALL)
@@ -32,10 +33,11 @@ class Region:
 
 
 def regions(context: Context, schema: Schema, holder: exp.Expression) -> list[Region]:
-    """The expression and the bodies of its lambdas, inner ones first."""
+    """The expression and the bodies of its lambdas, inner ones first. Raises `SqlError`."""
     outer = Region(holder, schema)
     found: list[Region] = []
     for node in outer.walk():
+        check_list(context, node, schema)
         if isinstance(node, exp.Lambda):
             names = [name.name for name in node.expressions]
             types = _variables(context, schema, node)

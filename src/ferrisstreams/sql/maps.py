@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from ferrisstreams.formats.expressions import call, data_type, unless_null
 from ferrisstreams.formats.nested import struct_fields
+from ferrisstreams.plan.expressions import SORTED, UNSORTED
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.calls import call_name
 from ferrisstreams.sql.context import Context
@@ -109,7 +110,11 @@ def _sort(context: Context, values: Sequence[exp.Expression], schema: Schema) ->
     kinds = [kind for _, kind in describe(context, typed, schema)]
     for value, kind in reversed(list(zip(typed, kinds, strict=True))):
         if "MAP(" in kind:
-            value.replace(_sorted(context, value, value.copy(), kind))
+            brackets = exp.Paren(this=value.copy())
+            brackets.meta[UNSORTED] = True
+            made = _sorted(context, value, brackets, kind)
+            made.meta[SORTED] = True
+            value.replace(made)
 
 
 def _sorted(context: Context, at: exp.Expression, value: exp.Expression, type_: str) -> exp.Expression:
