@@ -138,6 +138,10 @@ class JsonColumn:
         failure = any_leaf(self.kind, self.raw, lambda leaf, raw: _failure(leaf, raw, form, self.time))
         return None if failure is None else self._with_early(form, failure)
 
+    def beyond(self, form: Form) -> exp.Expr | None:
+        """True where a number is so far beyond the bounds of its type that no doubt is left: only the judge asks."""
+        return any_leaf(self.kind, self.raw, lambda leaf, raw: _beyond(leaf, raw, form))
+
     def doubt(self, form: Form) -> exp.Expr | None:
         """True where the form cannot tell whether the value is what was written. The exact form has no doubts."""
         return any_leaf(self.kind, self.raw, lambda leaf, raw: _doubt(leaf, raw, form, self.time))
@@ -318,6 +322,19 @@ def _large(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> e
     if numeric is None or numeric.this not in _INTEGERS or _is_spelled(numeric, form):
         return None
     return exp.GT(this=call("abs", raw.copy()), expression=number(_NEAR_WHOLE_MAX))
+
+
+def _beyond(kind: exp.DataType, raw: exp.Expr, form: Form) -> exp.Expr | None:
+    if kind.this not in _INTEGERS or kind.this in _WIDE_INTEGERS or _is_spelled(kind, form):
+        return None
+    # The numbers next to the bounds are doubles too: what reads as more was written as more.
+    low, high = _bounds(kind)
+    return _there_but_not(
+        raw,
+        exp.or_(
+            exp.LT(this=raw.copy(), expression=number(low - 1)), exp.GT(this=raw.copy(), expression=number(high + 1))
+        ),
+    )
 
 
 def _is_decimal(kind: exp.DataType, raw: exp.Expr) -> exp.Expr:

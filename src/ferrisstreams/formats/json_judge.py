@@ -248,8 +248,9 @@ class JsonJudge:
             result.append(_Outcome(self._unread(c), c, "E2104"))
             if c.missing_code is not None and (missing := c.missing()) is not None:
                 result.append(_Outcome(missing, c, c.missing_code))
-            if (failure := c.failure(form)) is not None:
-                result.append(_Outcome(failure, c, "E2104"))
+            for failure in (c.failure(form), c.beyond(form)):
+                if failure is not None:
+                    result.append(_Outcome(failure, c, "E2104"))
             if c.is_double(form):
                 result.append(_Outcome(_is_boolean(c), c, "E2104"))
         return result

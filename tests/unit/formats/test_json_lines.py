@@ -9,6 +9,8 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import DataError
 from ferrisstreams.errors import SqlError
+from ferrisstreams.formats.json_columns import Form, json_columns
+from ferrisstreams.formats.json_judge import JsonJudge
 from ferrisstreams.formats.settings import DecodeSettings
 from tests.unit.formats.conftest import Bench, schema
 
@@ -284,3 +286,42 @@ def test_valid_records_of_an_odd_kind_seldom_make_the_scan_raise(bench: Bench) -
             raised += 1
             assert not reader.diagnose(fetch).rejected
     assert raised <= 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [
+        ("TINYINT", -128, 127),
+        ("SMALLINT", -(1 << 15), (1 << 15) - 1),
+        ("INTEGER", -(1 << 31), (1 << 31) - 1),
+        ("UTINYINT", 0, 255),
+        ("UINTEGER", 0, (1 << 32) - 1),
+        ("BIGINT", -(1 << 63), (1 << 63) - 1),
+    ],
+)
+def test_whole_number_is_rejected_beyond_the_bounds_of_its_type_with_the_text_that_it_was_written_with(
+    bench: Bench, kind: str, low: int, high: int
+) -> None:
+    reader = bench.decoder(schema(a=kind), JSON)
+    inside = [str(low), f"{high}", f'"{high}"', f"{low}.0"]
+    beyond = [
+        f"{low - 1}",
+        f"{high + 1}",
+        f"{low - 2}",
+        f"{high + 2}",
+        f"{high + 2}.50",
+        f"{high * 1000}",
+        f'"{high + 5}"',
+    ]
+    data = "".join(f'{{"a":{number}}}\n' for number in [*inside, *beyond]).encode()
+    rows, rejected = bench.decode(reader, bench.fetch(data))
+    assert [row["a"] for row in rows] == [low, high, high, low]
+    assert [bad.code for bad in rejected] == ["E2104"] * len(beyond)
+    assert [bad.message for bad in rejected] == [f'column "a": {number} is not of type {kind}' for number in beyond]
+
+
+def test_number_far_beyond_its_type_needs_no_second_reading(bench: Bench) -> None:
+    judge = JsonJudge(bench.engine.work, json_columns(schema(a="INTEGER"), JSON, bench.engine.work))
+    bench.block.write(b'{"a":1}\n{"a":99999999999}\n')
+    verdict = judge.judge(bench.block.path, 1 << 24, Form.WIDE)
+    assert (len(verdict.failed), verdict.doubtful) == (1, 0)
