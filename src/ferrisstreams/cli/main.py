@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,6 +23,7 @@ from ferrisstreams.cli.config_commands import config_app
 from ferrisstreams.cli.dlq_commands import dlq_app
 from ferrisstreams.cli.state_commands import state_app
 from ferrisstreams.cli.streams import hold_standard_streams
+from ferrisstreams.workers.leaving import exit_code, leave
 
 app = typer.Typer(
     name="ferris",
@@ -126,9 +127,13 @@ def version() -> None:
     version()
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The entry point. Ends the process: 0 done, 1 failed, 2 wrong usage; no traceback reaches a user."""
     hold_standard_streams()
+    leave(exit_code(_called))
+
+
+def _called() -> None:
     try:
         app()
     except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from ferrisstreams.cli.workers import Start, Worker, WorkerGroup, worker_command
 from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 from ferrisstreams.runtime.breaker import BreakerState
 from ferrisstreams.runtime.observer import Observer, ProgressEvent, Silent
+from ferrisstreams.workers.fork_server import ForkServer
 
 #: Seconds between two looks at the signals while workers run.
 _LOOK_SECONDS = 0.2
@@ -32,10 +33,10 @@ _WORST_FIRST = (BreakerState.OPEN.value, BreakerState.HALF_OPEN.value, BreakerSt
 class ParallelJob:
     """The workers of one job. `run` once; `stop` from anywhere."""
 
-    def __init__(self, job: str, workers: int) -> None:
+    def __init__(self, job: str, workers: int, server: ForkServer) -> None:
         self._job = job
         self._count = workers
-        self._group = WorkerGroup(Silent())
+        self._group = WorkerGroup(Silent(), server)
 
     def stop(self) -> None:
         """Ask all workers to end after their current batches."""

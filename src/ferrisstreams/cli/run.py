@@ -17,6 +17,7 @@ from ferrisstreams.cli.failure import as_json, report
 from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary, print_json, print_table
+from ferrisstreams.cli.workers import fork_server, run_in_workers
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.connectors.stdout_sink import standard_output
 from ferrisstreams.errors import InternalError, as_ferris_error
@@ -26,12 +27,25 @@ from ferrisstreams.telemetry.logs import LogObserver, log_to_standard_error
 
 if TYPE_CHECKING:
     from ferrisstreams.plan.nodes import JobPlan
+    from ferrisstreams.workers.fork_server import ForkServer
 
 
 def run(arguments: RunArguments) -> int:
     """The exit code: 0 all jobs finished or were stopped in order, 1 one failed or the application is wrong."""
     if arguments.drain and not arguments.once:
         raise typer.BadParameter("it closes what is open when a run ends: give --once too", param_hint="--drain")
+    if arguments.number is not None:
+        return _run(arguments, None)
+    # Forked before anything is opened, of which a fork would have a part only.
+    server = fork_server()
+    try:
+        return _run(arguments, server)
+    finally:
+        server.close()
+
+
+def _run(arguments: RunArguments, server: ForkServer | None) -> int:
+    """`server`: from which workers are forked; a worker of several has none."""
     log_to_standard_error(as_json=arguments.worker or not sys.stderr.isatty())
     text = read_text(arguments.file)
     options = run_options(arguments)
@@ -50,17 +64,18 @@ def run(arguments: RunArguments) -> int:
     try:
         if rows_on_stdout:
             standard_output()
-        if len(jobs) == 1 and arguments.number is None and application.parallelism(jobs[0], options) > 1:
-            summaries = [_run_several_workers(application, jobs[0], arguments, text)]
+        if server is None:
+            summaries = _run_here(application, options, arguments, rows_on_stdout)
+        elif len(jobs) == 1 and application.parallelism(jobs[0], options) > 1:
+            summaries = [_run_several_workers(application, jobs[0], arguments, text, server)]
         elif len(jobs) == 1:
+            server.close()
             summaries = _run_here(application, options, arguments, rows_on_stdout)
         else:
-            from ferrisstreams.cli.workers import run_in_workers
-
             application.check()
             application.keep_columns(options)
             with observing(rows_on_stdout, arguments.output) as observer:
-                summaries = run_in_workers(jobs, arguments, text, observer)
+                summaries = run_in_workers(jobs, arguments, text, observer, server)
             if any(summary.state == "failed" for summary in summaries):
                 application.give_back_columns(options)
     except Exception as error:
@@ -138,14 +153,16 @@ def _run_here(
     return [JobSummary.from_result(job) for job in result.jobs]
 
 
-def _run_several_workers(application: Application, job: JobPlan, arguments: RunArguments, text: str) -> JobSummary:
+def _run_several_workers(
+    application: Application, job: JobPlan, arguments: RunArguments, text: str, server: ForkServer
+) -> JobSummary:
     """One job in several processes. Raises FerrisError for what is refused before they start."""
     from ferrisstreams.cli.parallel import ParallelJob
     from ferrisstreams.session.workers import give_back, prepare_workers
 
     options = run_options(arguments)
     application.keep_columns(options)
-    parallel = ParallelJob(job.name, application.parallelism(job, options))
+    parallel = ParallelJob(job.name, application.parallelism(job, options), server)
     watching: AbstractContextManager[Observer]
     watching = nullcontext(_WorkerObserver(parallel.stop)) if arguments.worker else observing(False, arguments.output)
     with watching as observer:

@@ -1,14 +1,15 @@
 """Several jobs of one application: a worker process each, side by side (`session/side_by_side.py`).
 
-A worker is this command again, with `--job` and `--worker`: it writes its log and progress as JSON lines on standard
-error, and its summary as the last line of standard output.
+A worker is this command again, with `--job` and `--worker`, forked from a server that has what this process had
+imported and that has opened nothing: it writes its log and progress as JSON lines on standard error, and its summary as
+the last line of standard output.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,15 +28,23 @@ from ferrisstreams.errors import FatalConnectorError, FerrisError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.observer import Observer
 from ferrisstreams.session.side_by_side import SideBySide, start_all
+from ferrisstreams.workers.fork_server import ForkedProcess, ForkedServer, ForkServer, Request
 
 #: Asks a worker to stop. One that has not begun dies of it, and says nothing, as Python does of SIGINT.
 _STOP = signal.SIGTERM
 
 
-def run_in_workers(jobs: Sequence[JobPlan], arguments: RunArguments, text: str, observer: Observer) -> list[JobSummary]:
+def fork_server() -> ForkServer:
+    """The server from which workers are forked; to be called before this process opens anything."""
+    return ForkedServer("ferrisstreams.cli.main:main")
+
+
+def run_in_workers(
+    jobs: Sequence[JobPlan], arguments: RunArguments, text: str, observer: Observer, server: ForkServer
+) -> list[JobSummary]:
     """Run every job and give their summaries in the order of `jobs`. Workers are given `text`, the application's SQL,
     when the file is standard input."""
-    group = WorkerGroup(observer)
+    group = WorkerGroup(observer, server)
     given = worker_input(arguments, text)
     workers = {job.name: Worker(job.name, Start(worker_command(arguments, job.name), given), group) for job in jobs}
     start_all(jobs, workers, arguments.once)
@@ -50,8 +59,8 @@ def worker_input(arguments: RunArguments, text: str) -> str:
     return text if arguments.file == STANDARD_INPUT else ""
 
 
-def worker_command(arguments: RunArguments, job: str) -> list[str]:
-    command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", arguments.file, "--worker", "--job", job]
+def worker_command(arguments: RunArguments, job: str) -> list[str | int]:
+    command: list[str | int] = ["ferris", "run", arguments.file, "--worker", "--job", job]
     command += ["--once"] * arguments.once + ["--drain"] * arguments.drain + ["--overwrite"] * arguments.overwrite
     if arguments.max_records is not None:
         command += ["--max-records", str(arguments.max_records)]
@@ -66,19 +75,20 @@ def worker_command(arguments: RunArguments, job: str) -> list[str]:
 class Start:
     """The command of a worker and its input."""
 
-    command: Sequence[str]
+    command: Sequence[str | int]
     text: str
 
 
 class WorkerGroup:
-    """What workers share: the observer, standard output, and whether a stop was asked for."""
+    """What workers share: the observer, standard output, their server, and whether a stop was asked for."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, server: ForkServer) -> None:
         self.lock = Lock()
+        self.server = server
         self.observer = observer
         self.stopping = False
         self.killed = False
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[ForkedProcess] = []
 
     def write(self, lines: bytes) -> None:
         """Whole lines to standard output; through a buffer, because a bare stream may take a part only."""
@@ -97,7 +107,7 @@ class WorkerGroup:
         self.killed = True
         self._signal(signal.SIGKILL)
 
-    def add(self, process: subprocess.Popen[bytes]) -> None:
+    def add(self, process: ForkedProcess) -> None:
         """From now on it hears of a stop; at once when one was asked for already."""
         self.processes.append(process)
         if self.stopping:
@@ -135,26 +145,36 @@ class Worker(SideBySide):
     def run(self, while_open: int | None) -> None:
         if self._group.stopping:
             return
-        pipe, command = subprocess.PIPE, [*self._start.command]
-        command += ["--while-open", str(while_open)] if while_open is not None else []
-        shared = (while_open,) if while_open is not None else ()
-        with subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, pass_fds=shared
-        ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            assert process.stderr is not None
-            self._group.add(process)
-            with suppress(BrokenPipeError):  # a worker that is gone says why by its exit code
-                process.stdin.write(self._start.text.encode())
-                process.stdin.close()
-            log = Thread(target=self._read_log, args=(process.stderr,), daemon=True)
+        command = [*self._start.command]
+        command += ["--while-open", while_open] if while_open is not None else []
+        request = Request(command, os.getcwd(), {**os.environ})
+        (stdin, given), (rows, stdout), (said, stderr) = os.pipe(), os.pipe(), os.pipe()
+        try:
+            process = self._group.server.fork(request, (stdin, stdout, stderr))
+        except FerrisError as error:
+            for descriptor in (given, rows, said):
+                os.close(descriptor)
+            self.refuse(error)
+            return
+        finally:
+            for descriptor in (stdin, stdout, stderr):
+                os.close(descriptor)
+        self._group.add(process)
+        with open(rows, "rb") as out, open(said, "rb") as err:
+            with suppress(BrokenPipeError), open(given, "wb") as text:  # one that is gone says why by its exit code
+                text.write(self._start.text.encode())
+            log = Thread(target=self._read_log, args=(err,), daemon=True)
             log.start()
-            last = self._forward_rows(process.stdout)
+            last = self._forward_rows(out)
             log.join()
+        try:
             code = process.wait()
-        self._group.processes.remove(process)
-        self._conclude(last, code)
+        except FerrisError as error:
+            self.refuse(error)
+        else:
+            self._conclude(last, code)
+        finally:
+            self._group.processes.remove(process)
 
     def _conclude(self, last: bytes, code: int) -> None:
         if last.startswith(b'{"jobs": ['):

@@ -5,14 +5,14 @@
 
 Importing the engine costs most of a short run; a fork pays for none of it, and shares the modules' memory with its
 siblings. The server itself opens no connection, client or thread, so that a fork starts as clean as a new process. A
-forked process is an ordinary one in all that it does: it can be killed, it owns its streams, and before it ends its
-threads are waited for, its exit functions run and its output is flushed. Only its modules are not taken to pieces,
-which would copy all the memory that it shares.
+forked process is an ordinary one in all that it does: it can be killed, it owns its streams, and it leaves nothing
+undone (`leaving.py`).
+
+A server is a new interpreter, or itself a fork of a process that has the modules already and has opened nothing yet.
 """
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import json
@@ -23,40 +23,44 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from threading import Lock
 from typing import NoReturn
 
 from ferrisstreams.errors import FatalConnectorError
+from ferrisstreams.workers.leaving import exit_code, leave
 
 #: A request begins with the length of its text, in this many bytes.
 _LENGTH_BYTES = 4
 
-#: Standard input, output and error of the process, and the socket on which its caller hears of it.
-_DESCRIPTORS = 4
+#: Standard input, output and error of the process, those of its arguments, and the socket on which its caller hears.
+_DESCRIPTORS_MAX = 16
 
 _STREAMS = (0, 1, 2)
-
-#: The interpreter's exit code when its output could not be written.
-_NOT_FLUSHED = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a forked process is to be: its arguments (with the program's name), its folder and its environment."""
+    """What a forked process is to be: its arguments (with the program's name), its folder and its environment.
 
-    arguments: Sequence[str]
+    A number among the arguments is a descriptor of the caller, which the process has under a number of its own.
+    """
+
+    arguments: Sequence[str | int]
     folder: str
     environment: Mapping[str, str]
 
 
 class ForkedProcess:
-    """A process that a fork server has forked. `returncode` is as in `subprocess`: negative for a signal."""
+    """A process that a fork server has forked. `returncode` is as in `subprocess`: negative for a signal. One thread
+    may wait for it while another, or a signal handler, sends it a signal."""
 
     def __init__(self, status: socket.socket) -> None:
+        self._waiting = Lock()
         self._status = status
         self._lines = status.makefile("rb")
         self.returncode: int | None = None
@@ -66,22 +70,30 @@ class ForkedProcess:
         """How it ended; None while it runs. Does not wait."""
         with suppress(subprocess.TimeoutExpired):
             return self.wait(0)
-        return None
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """How it ended. Raises `subprocess.TimeoutExpired` after `timeout` seconds."""
-        if self.returncode is None:
-            if not self._lines.closed and not _readable(self._status, timeout):
-                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-            self.returncode = self._next_number()
-            self._close()
-        return self.returncode
+        expired = subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        if not self._waiting.acquire(timeout=-1 if timeout is None else timeout):
+            raise expired
+        try:
+            if self.returncode is None:
+                if not self._lines.closed and not _readable(self._status, timeout):
+                    raise expired
+                self.returncode = self._next_number()
+                self._close()
+            return self.returncode
+        finally:
+            self._waiting.release()
 
     def send_signal(self, number: int) -> None:
-        """Does nothing to a process that has ended."""
-        if self.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+        """Does nothing to a process that has ended. Reaches one whose server is gone, too, which says so to `wait`."""
+        with suppress(FatalConnectorError):
+            if self.poll() is not None:
+                return
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -110,13 +122,18 @@ def _readable(status: socket.socket, timeout: float | None) -> bool:
 class ForkServer:
     """Starts the server process, and asks it to fork. `entry` is `module:function`, called without arguments in each
     fork. `modules`, and everything inside those that are packages, are imported beforehand. When the server is closed,
-    its forks are asked to end (SIGTERM)."""
+    its forks are asked to end (SIGTERM). Threads may share it."""
 
     def __init__(self, entry: str, modules: Sequence[str]) -> None:
         self._control, theirs = socket.socketpair()
-        command = [sys.executable, "-m", __name__, str(theirs.fileno()), entry, *modules]
-        self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), start_new_session=True)
+        self._asking = Lock()
+        self._end = self._start(theirs, entry, modules)
         theirs.close()
+
+    def _start(self, control: socket.socket, entry: str, modules: Sequence[str]) -> Callable[[], object]:
+        """Start the process; what waits for its end."""
+        command = [sys.executable, "-m", __name__, str(control.fileno()), entry, *modules]
+        return subprocess.Popen(command, pass_fds=(control.fileno(),), start_new_session=True).wait
 
     def fork(self, request: Request, streams: tuple[int, int, int]) -> ForkedProcess:
         """A process that runs the entry point with `streams` as standard input, output and error.
@@ -125,10 +142,11 @@ class ForkServer:
         """
         ours, theirs = socket.socketpair()
         text = json.dumps(asdict(request)).encode()
+        given = [part for part in request.arguments if isinstance(part, int)]
         try:
-            with theirs:
+            with theirs, self._asking:
                 length = len(text).to_bytes(_LENGTH_BYTES, "big")
-                socket.send_fds(self._control, [length], [*streams, theirs.fileno()])
+                socket.send_fds(self._control, [length], [*streams, *given, theirs.fileno()])
                 self._control.sendall(text)
         except OSError as error:
             ours.close()
@@ -136,8 +154,24 @@ class ForkServer:
         return ForkedProcess(ours)
 
     def close(self) -> None:
+        """Can be called again."""
         self._control.close()
-        self._process.wait()
+        self._end()
+
+
+class ForkedServer(ForkServer):
+    """A server that is itself a fork of this process, which must have no connection, client or thread yet."""
+
+    def __init__(self, entry: str) -> None:
+        super().__init__(entry, ())
+
+    def _start(self, control: socket.socket, entry: str, modules: Sequence[str]) -> Callable[[], object]:
+        pid = os.fork()
+        if pid == 0:
+            self._control.close()
+            os.setsid()
+            _serve(control, entry)
+        return cache(lambda: os.waitpid(pid, 0))
 
 
 # --- the server process -----------------------------------------------------------------------------------------------
@@ -170,10 +204,10 @@ class _Server:
                     self._end_forks()
                     return None
                 if self._fork(descriptors):
-                    return message
+                    return _with_own(message, descriptors[len(_STREAMS) :])
 
     def _fork(self, descriptors: list[int]) -> bool:
-        """True in the new process."""
+        """True in the new process, which keeps those that its arguments name."""
         status = socket.socket(fileno=descriptors.pop())
         pid = os.fork()
         if pid == 0:
@@ -182,6 +216,7 @@ class _Server:
             self._selector.close()
             for inherited in (self._control, self._woken, self._wake, status, *self._running.values()):
                 inherited.close()
+            descriptors = descriptors[: len(_STREAMS)]
             for stream, descriptor in zip(_STREAMS, descriptors, strict=True):
                 os.dup2(descriptor, stream)
         else:
@@ -215,13 +250,25 @@ def _send(caller: socket.socket, number: int) -> None:
 
 def _receive(control: socket.socket) -> tuple[Request | None, list[int]]:
     """The next request with its descriptors; None when the caller is gone."""
-    begin, descriptors, _, _ = socket.recv_fds(control, _LENGTH_BYTES, _DESCRIPTORS)
+    begin, descriptors, _, _ = socket.recv_fds(control, _LENGTH_BYTES, _DESCRIPTORS_MAX)
     if not begin:
         return None, []
     text = b""
-    while len(text) < int.from_bytes(begin, "big"):
-        text += control.recv(1 << 16)
+    length = int.from_bytes(begin, "big")
+    while len(text) < length:
+        # What is behind it is the next request, with its descriptors.
+        piece = control.recv(length - len(text))
+        if not piece:
+            return None, []
+        text += piece
     return Request(**json.loads(text)), descriptors
+
+
+def _with_own(request: Request, descriptors: Sequence[int]) -> Request:
+    """The request with the numbers that the descriptors have here."""
+    own = iter(descriptors)
+    arguments = [part if isinstance(part, str) else str(next(own)) for part in request.arguments]
+    return Request(arguments, request.folder, request.environment)
 
 
 def _import_all(modules: Sequence[str]) -> None:
@@ -236,7 +283,7 @@ def _become(request: Request) -> None:
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
-    sys.argv = list(request.arguments)
+    sys.argv = [str(part) for part in request.arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, descriptor, mode in zip(("stdin", "stdout", "stderr"), _STREAMS, "rww", strict=True):
         errors = "backslashreplace" if name == "stderr" else "strict"
@@ -255,45 +302,23 @@ def _entry_point(entry: str) -> Callable[[], object]:
 def main() -> None:
     """The server process: descriptor of the control socket, entry point, modules to import."""
     descriptor, entry, *modules = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
     _import_all(modules)
-    run = _entry_point(entry)
+    _entry_point(entry)
     gc.collect()
+    _serve(socket.socket(fileno=int(descriptor)), entry)
+
+
+def _serve(control: socket.socket, entry: str) -> NoReturn:
+    """Be the server until the caller is gone; in a fork, run the entry point."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()
-    request = _Server(socket.socket(fileno=int(descriptor))).serve()
+    request = _Server(control).serve()
     if request is None:
         os._exit(0)  # The server has nothing to flush, and its frozen modules are not to be taken apart.
     gc.enable()
     _become(request)
-    _leave(_exit_code(run))
-
-
-def _exit_code(run: Callable[[], object]) -> int:
-    """Run the entry point; what the interpreter would exit with."""
-    try:
-        run()
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        sys.stderr.write(f"{end.code}\n")
-        return 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        return 1
-    return 0
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process as the interpreter does, except for its modules."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            code = _NOT_FLUSHED
-    os._exit(code)
+    leave(exit_code(_entry_point(entry)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,12 @@ def end() -> None:
         raise ValueError("its own")
     if said:
         sys.exit(None if said == "None" else int(said) if said.isdigit() else said)
+
+
+def told() -> None:
+    """What stands at the descriptor that is its argument, and its environment."""
+    said = os.read(int(sys.argv[1]), 99).decode()
+    print(json.dumps([said, os.environ["NUMBER"], len(os.environ["LARGE"])]))
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +79,27 @@ def test_fork_has_the_arguments_folder_environment_and_streams_of_its_request(
         "variables": {"A": "1"},
         "input": "hello",
     }
+
+
+def test_threads_that_ask_at_once_get_each_its_own(tmp_path: Path) -> None:
+    """Requests that take many reads, with descriptors among their arguments."""
+    server = ForkServer(f"{__name__}:told", [])
+
+    def ask(number: int) -> tuple[list[object], int]:
+        read, write = os.pipe()
+        os.write(write, b"pipe %d" % number)
+        os.close(write)
+        output, stdout = os.pipe()
+        variables = {"NUMBER": str(number), "LARGE": "x" * (300_000 + number)}
+        process = server.fork(Request(["told", read], str(tmp_path), variables), (0, stdout, 2))
+        os.close(read)
+        os.close(stdout)
+        with os.fdopen(output) as stream:
+            return json.load(stream), process.wait(30)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ask, range(32))) == [([f"pipe {n}", str(n), 300_000 + n], 0) for n in range(32)]
+    server.close()
 
 
 def test_exit_code_of_a_fork_is_told(server: ForkServer, tmp_path: Path) -> None:
@@ -122,6 +150,20 @@ def test_forks_end_with_their_server(tmp_path: Path) -> None:
         assert stream.read() == ""
     with pytest.raises(FatalConnectorError, match="E6004"):
         process.wait(10)
+    os.close(write_input)
+
+
+def test_fork_whose_server_was_killed_still_hears_of_a_stop(tmp_path: Path) -> None:
+    server = ForkServer(f"{__name__}:show", [])
+    process, output, write_input = forked(server, tmp_path, None)
+    parent = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1]
+    os.kill(int(parent), signal.SIGKILL)
+    server.close()
+    with pytest.raises(FatalConnectorError, match="E6004"):
+        process.wait(10)
+    process.terminate()
+    with os.fdopen(output) as stream:
+        assert stream.read() == ""
     os.close(write_input)
 
 
