@@ -203,6 +203,11 @@ class Model:
         """The partition is finished or idle: it leaves the minimum until it speaks again."""
         self.state.away.add(partition)
 
+    def rest(self) -> None:
+        """All partitions are idle: none holds another one back."""
+        furthest = max(self.state.seen.values(), default=NEVER)
+        self.state.watermark = max(self.state.watermark, furthest - self.query.delay)
+
     def end_batch(self) -> None:
         """Emit what this batch made ripe or changed, then forget what nothing can change any more."""
         query, state = self.query, self.state

@@ -90,9 +90,11 @@ def played(combination: Combination, steps: Sequence[Step], idle_ms: int) -> Mod
         if step.partition is not None:
             model.take(step.partition, combination.inputs[step.partition][model.state.positions[step.partition]])
             since[step.partition] = now
-        for name, last in since.items():
-            if now - last >= idle_ms:
-                model.finish(name)
+        idle = [name for name, last in since.items() if now - last >= idle_ms]
+        for name in idle:
+            model.finish(name)
+        if len(idle) == len(since):
+            model.rest()
         model.end_batch()
     model.end()
     return model

@@ -138,7 +138,7 @@ TIME_KEYS = (
     Key("watermark.max_out_of_orderness", DURATION, None, _SOURCE, "How far behind the greatest event time the "
         "watermark stays."),
     Key("watermark.idle_timeout", DURATION, None, _SOURCE, "A partition that is caught up and silent for this long no "
-        "longer holds the watermark back. Default: off."),
+        "longer holds the watermark back; of partitions that are all silent the furthest counts. Default: off."),
     Key("watermark.max_ahead", DURATION, None, _SOURCE, "A row further ahead of the clock than this is a row error. "
         "Default: off."),
     Key("allowed.lateness", DURATION, 0.0, _TIMED, "How long after its end a window still takes rows."),

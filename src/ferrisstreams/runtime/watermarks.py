@@ -53,8 +53,9 @@ class Watermarks:
     """The greatest event time seen by each partition, and the job's watermark: the least of those that count.
 
     A partition that is caught up and has been silent for `idle_ms` does not count until it speaks; one that has given
-    nothing in this run is silent since it was assigned. The job's watermark never goes back. All times are
-    microseconds, clock times milliseconds.
+    nothing in this run is silent since it was assigned. When all of them are silent, the one that is furthest counts:
+    none holds another one back, in whatever order they fell silent. The job's watermark never goes back. All times
+    are microseconds, clock times milliseconds.
     """
 
     def __init__(self, delay_us: int, idle_ms: float | None) -> None:
@@ -89,9 +90,11 @@ class Watermarks:
         """
         unfinished = list(partitions)
         self.assign(unfinished, now_ms)
-        counting = [self.seen_us(name) for name in unfinished or self._seen if not self._idle(name, caught_up, now_ms)]
-        if counting and min(counting) > NEVER_US:
-            self._job = max(self._job, min(counting) - self._delay)
+        names = unfinished or list(self._seen)
+        counting = [self.seen_us(name) for name in names if not self._idle(name, caught_up, now_ms)]
+        through_us = min(counting) if counting else max(map(self.seen_us, names), default=NEVER_US)
+        if through_us > NEVER_US:
+            self._job = max(self._job, through_us - self._delay)
         return self._job
 
     def waits_for(self, partitions: Iterable[str], caught_up: Collection[str], now_ms: float) -> Silence | None:

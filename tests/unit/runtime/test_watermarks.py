@@ -34,9 +34,21 @@ def begun(idle_ms: float | None = 5_000, **seen: int) -> Watermarks:
 def test_partition_that_never_gave_a_record_is_idle_after_the_timeout() -> None:
     marks = begun(a=10)
     assert marks.job_us(BOTH, BOTH, 4_999) == NEVER_US
-    assert marks.job_us(BOTH, BOTH, 5_000) == NEVER_US  # both are silent: nothing moves
-    marks.observe("a", 11 * SECOND, 5_000)
+    marks.observe("a", 11 * SECOND, 4_999)
     assert marks.job_us(BOTH, BOTH, 5_000) == 10 * SECOND
+
+
+def test_partitions_that_are_all_silent_hold_none_of_them_back() -> None:
+    """Whichever fell silent first, also when that was in one moment, as after a restart."""
+    marks = begun(a=10, b=3)
+    assert marks.job_us(BOTH, BOTH, 4_999) == 2 * SECOND
+    assert marks.job_us(BOTH, BOTH, 5_000) == 9 * SECOND
+    again = begun()
+    again.restore(begun(a=10).snapshot())
+    again.assign(BOTH, 100_000)
+    assert again.job_us(BOTH, BOTH, 104_999) == NEVER_US
+    assert again.job_us(BOTH, {"a"}, 105_000) == NEVER_US
+    assert again.job_us(BOTH, BOTH, 105_000) == 9 * SECOND
 
 
 def test_partition_that_is_silent_since_a_restart_is_idle_after_the_timeout() -> None:
