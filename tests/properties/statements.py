@@ -115,7 +115,7 @@ _ODD = re.compile(r"\b(count_?if\(\(?NULL|(kahan_sum|sumkahan|fsum|favg)\(.*'inf
 #: The engine finds that a call with NULL gives NULL, which fits any other call, where an aggregate keeps its arguments
 #: by their type, and where `check` looks at its other constants all the same.
 _UNTYPED = re.compile(r"\bNULL\b|\btypeof\(")
-_UNFIT = re.compile("does not take|must be a constant|could not convert|unimplemented type for cast")
+_UNFIT = re.compile("does not take|must be a constant|could not convert|unimplemented type for cast|out of range")
 
 #: Aggregates whose value depends on the order of their rows.
 _ORDERED = "list|array_agg|string_agg|group_concat|first|last|any_value|arbitrary|arg|max_by|min_by|mode|histogram"

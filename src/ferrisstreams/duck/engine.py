@@ -297,6 +297,8 @@ def _translated(either: type[DataError | BindError] = DataError) -> Iterator[Non
         raise BindError(f"{type(error).__name__}: {error}") from error
     except duckdb.Error as error:
         _raise_out_of_memory(error)
+        if isinstance(error, duckdb.InternalException) and either is BindError:
+            raise BindError(f"the engine cannot read this: {first_line(error)}") from error
         if type(error) is duckdb.Error:  # A parameter that is not allowed: `list_reduce` of an empty list.
             raise either(str(error)) from error
         raise InternalError(f"{type(error).__name__}: {error}") from error

@@ -19,6 +19,10 @@ MARK = "\x7f"
 BEGIN, END, ITSELF = f"{MARK}n", f"{MARK}e", f"{MARK}s"
 _GROUP_BEGIN, _GROUP_END = f"{MARK}0", f"{MARK}1"
 
+#: In the meta of an operator or function by a list of paths that a row gives: the engine takes such only where the
+#: document is NULL, whatever the row.
+OWN = "own"
+
 #: A number that is not whole as it stands, or one of the numbers that are none (`NaN`, `-Infinity`).
 NUMBER = r"-?(?:[0-9]+[.eE][0-9.eE+-]*|[nN][aA][nN]|[iI][nN][fF][a-zA-Z]*)"
 _STRING = r'"(?:[^"\\]|\\.)*"'
@@ -112,7 +116,7 @@ _SCALARS = """(j, path) AS
     list_transform(system.main.json_value(ferris_json_guarded(j), path), lambda found: ferris_json_unmarked(found))"""
 
 #: The functions that take values out of a document, and what each becomes.
-_FUNCTIONS = {
+EXTRACTING = {
     "json_extract": "ferris_json_value", "json_extract_path": "ferris_json_value",
     "json_extract_string": "ferris_json_text", "json_extract_path_text": "ferris_json_text",
     "json_value": "ferris_json_scalar",
@@ -124,12 +128,12 @@ def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
     for node in list(tree.find_all(exp.JSONExtract, exp.JSONExtractScalar, exp.Anonymous)):
         match node:
             case exp.Anonymous():
-                name, parts = _FUNCTIONS.get(str(node.name).lower()), node.expressions
+                name, parts = EXTRACTING.get(str(node.name).lower()), node.expressions
             case exp.JSONExtractScalar():
                 name, parts = "ferris_json_text", [node.this, node.expression]
             case _:
                 name, parts = "ferris_json_value", [node.this, node.expression]
-        if name is None or len(parts) != 2 or any(map(_is_null, parts)):
+        if name is None or len(parts) != 2 or any(map(_is_null, parts)) or node.meta_get(OWN):
             continue
         found = exp.Anonymous(this=f"{name}s" if _finds_several(parts[1]) else name)
         if node.parent is None:

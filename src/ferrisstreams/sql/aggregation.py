@@ -129,7 +129,7 @@ class Grouping:
         keeps them as values of their type."""
         for call in self.calls:
             inner = call.expression.this if isinstance(call.expression, exp.Filter) else call.expression
-            arguments = [part for part in _arguments(inner) if part.find(exp.Column) and _may_be_folded(part)]
+            arguments = [part for part in _arguments(inner) if part.find(exp.Column) and _may_be_folded(inner, part)]
             if not arguments:
                 continue
             kinds = [kind for _, kind in describe(self.context, arguments, schema)]
@@ -200,8 +200,9 @@ def _argument(tree: exp.Expression) -> exp.Expression:
     return argument
 
 
-def _may_be_folded(argument: exp.Expression) -> bool:
-    return any(isinstance(part, exp.Null) or call_name(part) == "typeof" for part in argument.walk())
+def _may_be_folded(call: exp.Expression, argument: exp.Expression) -> bool:
+    joins = call_name(call) in ("string_agg", "listagg", "group_concat")
+    return any(isinstance(part, exp.Null) or (joins and call_name(part) == "typeof") for part in argument.walk())
 
 
 def _arguments(call: exp.Expr) -> Iterator[exp.Expression]:

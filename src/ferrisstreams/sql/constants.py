@@ -191,7 +191,7 @@ def _is_constant(context: Context, node: exp.Expr) -> bool:
     return not any(
         isinstance(part, exp.Column | exp.Lambda | exp.Comprehension | exp.Star)
         or part.meta_get(VOLATILE) is not None
-        or call_name(part) in ("error", "assert_true", "try")
+        or call_name(part) in ("error", "assert_true")
         or grows(part)
         or is_aggregate(context, part)
         for part in node.walk()

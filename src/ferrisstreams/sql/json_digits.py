@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 from sqlglot.expressions.builders import apply_index_offset
 
+from ferrisstreams.duck.json_macros import EXTRACTING, OWN
 from ferrisstreams.formats.expressions import call, data_type, text
 from ferrisstreams.formats.nested import CONTAINERS, each_leaf, with_leaves
 from ferrisstreams.sql.calls import call_name
 from ferrisstreams.sql.context import Context
-from ferrisstreams.sql.inference import describe
+from ferrisstreams.sql.inference import describe, type_of
 from ferrisstreams.sql.lambdas import Region
 
 T = exp.DType
@@ -46,6 +47,7 @@ _VALUES = frozenset((
 
 def keep_digits(context: Context, region: Region) -> None:
     """Let the region's expressions keep the digits of numbers in JSON. Raises `SqlError`."""
+    _leave_lists_of_paths(context, region)
     nodes = [node for node in region.walk() if isinstance(node, exp.Expression) and _is_of_json(node)]
     if not nodes or not _may_have_json(region):
         return
@@ -55,6 +57,19 @@ def keep_digits(context: Context, region: Region) -> None:
     for node, types in reversed(typed):
         # Inner ones first: what stands in their place by now is of the same type.
         _replace(context, node, list(zip(_operands(node), types, strict=True)))
+
+
+def _leave_lists_of_paths(context: Context, region: Region) -> None:
+    for node in region.walk():
+        if isinstance(node, exp.JSONExtract | exp.JSONExtractScalar):
+            path = node.expression
+        elif call_name(node) in EXTRACTING and len(node.expressions) == 2:
+            path = node.expressions[1]
+        else:
+            continue
+        plain = isinstance(path, exp.Literal | exp.Array | exp.Identifier) or not isinstance(path, exp.Expression)
+        if not plain and type_of(context, path, region.schema).endswith("]"):
+            node.meta[OWN] = True
 
 
 def _may_have_json(region: Region) -> bool:

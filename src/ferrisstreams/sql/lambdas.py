@@ -43,9 +43,15 @@ def regions(context: Context, schema: Schema, holder: exp.Expression) -> list[Re
             types = _variables(context, schema, node)
             found += regions(context, _with(schema, names, types), node)
         elif isinstance(node, exp.Comprehension):
-            types = [_element(context, schema, node.args["iterator"])]
-            found += regions(context, _with(schema, [node.expression.name], types), node)
+            types = [_element(context, schema, node.args["iterator"]), "BIGINT"]
+            found += regions(context, _with(schema, variables_of(node), types), node)
     return [*found, outer]
+
+
+def variables_of(node: exp.Comprehension) -> list[str]:
+    """The names of an element and, if it has one, of its position."""
+    position = node.args.get("position")
+    return [node.expression.name, *([position.name] if position is not None else [])]
 
 
 def _is_lambda(node: exp.Expr) -> bool:

@@ -19,7 +19,7 @@ from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
 from ferrisstreams.sql.intervals import read_intervals
 from ferrisstreams.sql.json_digits import keep_digits
-from ferrisstreams.sql.lambdas import regions
+from ferrisstreams.sql.lambdas import regions, variables_of
 from ferrisstreams.sql.maps import compare_by_entries
 from ferrisstreams.sql.offsets import apply_offsets
 from ferrisstreams.sql.quantified import compare_elements
@@ -187,13 +187,13 @@ def _is_unknown(scope: Scope, node: exp.Expr) -> bool:
 
 
 def _name_comprehensions(holder: exp.Expression) -> None:
-    """Turn the variable of `[x + 1 FOR x IN list]` from a column into a name."""
+    """Turn the variables of `[x + i FOR x, i IN list]` from columns into names."""
     for node in holder.find_all(exp.Comprehension):
-        variable = node.expression.name
-        for part in (node.this, node.args.get("condition")):
-            for found in list(part.find_all(exp.Column)) if part is not None else []:
-                if found.name.lower() == variable.lower() and not found.table:
-                    found.replace(exp.to_identifier(variable))
+        for variable in variables_of(node):
+            for part in (node.this, node.args.get("condition")):
+                for found in list(part.find_all(exp.Column)) if part is not None else []:
+                    if found.name.lower() == variable.lower() and not found.table:
+                        found.replace(exp.to_identifier(variable))
 
 
 def _extract_fields(context: Context, holder: exp.Expression) -> None:
