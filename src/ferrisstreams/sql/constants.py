@@ -237,6 +237,11 @@ def _refuse_first(context: Context, typed: Sequence[_Typed], fails: _Fails) -> N
 def _culprit(context: Context, item: _Typed, fails: _Fails, failure: DataError | BindError) -> exp.Expression:
     """The constant without which the operation does not fail, or that the failure names; else the operation."""
     constants = item.trial.constants
+    if item.trial.aggregates:
+        # Not tried with NULL, at which some aggregates bring the engine down.
+        return (
+            constants[0][0] if len(constants) == 1 and isinstance(constants[0][0], exp.Expression) else item.trial.node
+        )
     # What stands behind ESCAPE is to blame for it, and not the pattern before it.
     for written, made in reversed(constants) if isinstance(item.trial.node, exp.Escape) else constants:
         null = exp.null()
