@@ -96,7 +96,8 @@ def _require_beside(name: str, key: str, shapes: Mapping[tuple[str, ...], int], 
     if not alone:
         return
     somewhere = any(name in shape for shape in shapes)
-    whose = f"{alone} records have only" if somewhere else "no record has it, but there is"
+    those = "1 record has" if alone == 1 else f"{alone} records have"
+    whose = f"{those} only" if somewhere else "no record has it, but there is"
     raise FatalConnectorError(
         f'{origin}: the column {name} reads the key "{name}"; {whose} "{key}"',
         "E4009",

@@ -44,7 +44,7 @@ def test_key_that_changes_its_capitals_is_told_in_that_batch(bench: Bench, befor
     columns = Schema((Column("ID", "BIGINT", folds=True), Column("other", "BIGINT", folds=True)))
     error = refusal(bench, columns, *[before] * after, b'{"ID":1,"other":2}\n' + b'{"id":1,"other":2}\n')
     assert error is not None
-    assert '1 records have only "id"' in error.message
+    assert '1 record has only "id"' in error.message
 
 
 @pytest.mark.parametrize("records", [100, 5_000])
@@ -61,7 +61,7 @@ def test_one_record_in_other_capitals_is_told_in_a_small_batch_where_a_column_ma
     batch = f'{{"{name}":null}}\n{{"{name}":1}}\n'.encode() * records
     error = refusal(bench, unquoted(name), *[batch] * 2, batch + f'{{"{key}":1}}\n'.encode() + batch)
     assert error is not None
-    assert f'1 records have only "{key}"' in error.message
+    assert f'1 record has only "{key}"' in error.message
 
 
 @pytest.mark.parametrize("records", [1, 100, 5_000])
