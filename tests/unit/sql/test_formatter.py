@@ -182,7 +182,7 @@ def commented(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(commented())
 def test_comments_between_any_tokens_stay(text: str) -> None:
     try:
@@ -198,7 +198,7 @@ def test_comments_between_any_tokens_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_generated_query_keeps_its_plan(shape: Shape, data: st.DataObject) -> None:
     case = draw_combination(HypothesisDraw(data), shape).case()
