@@ -286,7 +286,7 @@ def test_outage_that_outlasts_the_retries_fails_the_job_and_loses_nothing(
 def test_retry_with_backoff_outlasts_any_outage(where: str, tmp_path: Path) -> None:
     side = CALLS[where][0]
     world = World(tmp_path, GOOD, {f"{side}.failure_strategy": "RetryWithBackoff", "commit.policy": "per_batch"})
-    out_of_order(world, where, Outage(CALLS[where][1], BUSY, times=40, after=0 if "open" in where else 2))
+    out_of_order(world, where, Outage(CALLS[where][1], BUSY, times=15, after=0 if "open" in where else 2))
     assert world.run().state == "finished"
     assert len(world.rows.lines) == 9
     states = [fields["state"] for fields in world.told.named("circuit_breaker") if fields["connector"] == side]
