@@ -14,7 +14,7 @@ BY_INSTANT = "by_instant"
 #: In the meta of a comparison with the elements of a list, as the engine gets it: ANY, SOME or ALL.
 QUANTIFIED = "quantified"
 
-#: In the meta of a value with its maps sorted, and of the brackets around the value that was written.
+#: In the meta of a value with its maps sorted, or its texts read as times, and of the brackets around what was written.
 SORTED, UNSORTED = "sorted", "unsorted"
 
 

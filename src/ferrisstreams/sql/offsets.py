@@ -10,7 +10,7 @@ import re
 
 from sqlglot import exp
 
-from ferrisstreams.plan.expressions import BY_INSTANT
+from ferrisstreams.plan.expressions import BY_INSTANT, SORTED, UNSORTED
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import type_of
@@ -53,6 +53,8 @@ def apply_offsets(context: Context, region: Region) -> None:
             cast.this.replace(inner)
         elif cast.to.this == T.TIME and _is_text(context, schema, cast.this):
             cast.this.replace(_time_in_utc(cast))
+        elif _is_list_of_times(cast.to) and type_of(context, cast.this, schema) == "VARCHAR[]":
+            cast.this.replace(_times_in_utc(cast))
 
 
 def _is_text(context: Context, schema: Schema, node: exp.Expr) -> bool:
@@ -70,6 +72,22 @@ def _time_in_utc(cast: exp.Cast) -> exp.Expression:
     read = type(cast)(this=numbered, to=exp.DataType(this=T.TIMETZ))
     made = exp.Anonymous(this="timezone", expressions=[exp.Literal.string("UTC"), read])
     made.meta[BY_INSTANT] = True
+    return made
+
+
+def _is_list_of_times(kind: exp.DataType) -> bool:
+    return kind.this in (T.ARRAY, T.LIST) and bool(kind.expressions) and kind.expressions[0].this == T.TIME
+
+
+def _times_in_utc(cast: exp.Cast) -> exp.Expression:
+    """The list of texts that is cast, with each of them as a TIME in UTC."""
+    written = exp.Paren(this=cast.this.copy())
+    written.meta[UNSORTED] = True
+    item = exp.to_identifier("_text", quoted=True)
+    one = type(cast)(this=item.copy(), to=exp.DataType(this=T.TIME))
+    one.this.replace(_time_in_utc(one))
+    made = exp.Anonymous(this="list_transform", expressions=[written, exp.Lambda(this=one, expressions=[item])])
+    made.meta[SORTED] = True
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -162,6 +163,9 @@ def _refuse_spellings(context: Context, scope: Scope, holder: exp.Expression) ->
     columns."""
     for node in holder.walk():
         match node:
+            case exp.Literal() if not node.is_string and _loses_digits(node.name):
+                hint = "write it with at most 38 digits and without an exponent, or round it to 17 digits"
+                raise context.error(node, f"{node.name} has more digits than a DOUBLE holds", "E1102", hint)
             case exp.Anonymous() if node.name.lower() in FOREIGN_FUNCTIONS:
                 hint = FOREIGN_FUNCTIONS[node.name.lower()]
                 raise context.error(node, f"there is no function {node.name}", "E1101", hint)
@@ -176,6 +180,25 @@ def _refuse_spellings(context: Context, scope: Scope, holder: exp.Expression) ->
                     "E1101",
                     f"a struct's field stands behind a dot: {value}.{key}; a key of JSON in quotes: {value}->'{key}'",
                 )
+
+
+_NUMBER = re.compile(r"([0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+
+#: Digits that every DOUBLE tells apart, those of a DECIMAL, and the greatest whole number that the engine has.
+_DOUBLE_DIGITS, _DECIMAL_DIGITS, _UHUGEINT_MAX = 17, 38, (1 << 128) - 1
+
+
+def _loses_digits(number: str) -> bool:
+    """Whether the engine makes a DOUBLE of a number, and it has more digits than one holds."""
+    found = _NUMBER.fullmatch(number.replace("_", ""))
+    if found is None:
+        return False
+    whole, fraction, exponent = found[1].lstrip("0"), (found[2] or "").removeprefix("."), found[3]
+    if len((whole + fraction).strip("0")) <= _DOUBLE_DIGITS:
+        return False
+    if exponent is None and found[2] is None:
+        return len(whole) > _DECIMAL_DIGITS + 1 or int(whole) > _UHUGEINT_MAX
+    return exponent is not None or len(whole + fraction) > _DECIMAL_DIGITS
 
 
 def _is_unknown(scope: Scope, node: exp.Expr) -> bool:
