@@ -48,7 +48,7 @@ class Limit:
 #: Headers of a message, in order; a name may occur twice.
 Headers: TypeAlias = "tuple[tuple[str, bytes | None], ...]"
 
-Stage: TypeAlias = Literal["decode", "evaluate", "late", "encode", "write"]
+Stage: TypeAlias = Literal["decode", "evaluate", "late", "derive", "encode", "write"]
 
 
 @dataclass(frozen=True, slots=True)

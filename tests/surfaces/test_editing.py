@@ -315,6 +315,9 @@ def of_format_2(project: Project, hash_: str) -> None:
         " 'COUNT(*) by \"k\"' AS description FROM state.meta",
         {"hash": hash_},
     )
+    for (name,) in engine.state.rows("SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, 'pane_0_')"):
+        engine.state.execute(f"ALTER TABLE state.{name} RENAME COLUMN _t TO _epoch")
+        engine.state.execute(f"ALTER TABLE state.{name} RENAME TO {str(name).replace('pane_0_', 'pane_')}")
     engine.close()
 
 

@@ -1,6 +1,6 @@
-"""States that the version with format 2 wrote go on as if the version of now had written them.
+"""States that the versions with formats 2 and 3 wrote go on as if the version of now had written them.
 
-`states/format_2/*.zip` are projects as that version left them, after 16 rows in two runs: the application, its input,
+`states/format_*/*.zip` are projects as these versions left them, after 16 rows in two runs: the application, its input,
 output and state. In `undecided` the job died between the decision outside and its own note of it.
 """
 
@@ -23,8 +23,10 @@ from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource, TransactionalSink, TransactionLog
 
-STATES = Path(__file__).parent / "states" / "format_2"
-GO_ON = sorted({path.stem for path in STATES.glob("*.zip")} - {"by_offset", "undecided"})
+STATES = Path(__file__).parent / "states"
+GO_ON = sorted(
+    f"{path.parent.name}/{path.stem}" for path in STATES.glob("*/*.zip") if path.stem not in ("by_offset", "undecided")
+)
 STATE = Path(".ferris", "app", "out", "state.duckdb")
 ROWS, MORE = 16, 12
 
@@ -94,7 +96,7 @@ def test_state_of_the_former_format_goes_on(name: str, tmp_path: Path) -> None:
 
 
 def test_rows_of_an_epoch_that_the_former_format_did_not_keep_are_cut(tmp_path: Path) -> None:
-    project = unpacked("changes", tmp_path)
+    project = unpacked("format_2/changes", tmp_path)
     before = output(project)
     with (project / "out.jsonl").open("a") as file:
         file.write('{"k":"z"}\n{"k"')
@@ -103,7 +105,7 @@ def test_rows_of_an_epoch_that_the_former_format_did_not_keep_are_cut(tmp_path: 
 
 
 def test_call_that_means_something_else_now_does_not_go_on(tmp_path: Path) -> None:
-    project = unpacked("by_offset", tmp_path)
+    project = unpacked("format_2/by_offset", tmp_path)
     before = output(project)
     grow(project)
     error = run(project, MORE).error
@@ -129,7 +131,7 @@ def in_memory(project: Path, sink: TransactionalSink, log: TransactionLog) -> Jo
 def test_last_epoch_of_the_former_format_is_as_the_outside_decided(
     decided: int, position: int, written: int, tmp_path: Path
 ) -> None:
-    former = unpacked("undecided", tmp_path / "former")
+    former = unpacked("format_2/undecided", tmp_path / "former")
     engine = Engine(EngineSettings(str(former / STATE)))
     store = StateStore(engine.state)
     store.kept()

@@ -107,6 +107,8 @@ def _table(jobs: Sequence[JobSummary]) -> Table:
     table.add_row("state", *(f"[{colour.get(job.state, 'yellow')}]{job.state}[/]" for job in jobs), end_section=True)
     _add_sum(table, jobs, INPUTS, "read")
     _add_sum(table, jobs, OUTPUTS, "produced")
+    if any(job.ledger.get("derived_rejected") for job in jobs):
+        table.add_row("derived rejected", *(f"{job.ledger.get('derived_rejected', 0):,}" for job in jobs))
     if any(job.ledger.get("late_windows") for job in jobs):
         table.add_row("late windows", *(f"{job.ledger.get('late_windows', 0):,}" for job in jobs))
     if any(job.windows_closed_by_end for job in jobs):

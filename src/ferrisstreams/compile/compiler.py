@@ -1,16 +1,18 @@
-"""Plan to pipeline: the one place that sees both. It cuts the plan at its stateful node and joins the stages."""
+"""Plan to pipeline: the one place that sees both. It cuts the plan at its stateful nodes and joins the stages."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from ferrisstreams.compile.aggregate import AggregateParts, AggregatePipeline, Emission
+from ferrisstreams.compile.aggregate import AggregateOperator, AggregateParts, Emission
 from ferrisstreams.compile.changelog import Changelog, changelog_of
 from ferrisstreams.compile.envelopes import Envelopes
+from ferrisstreams.compile.graph import GraphPipeline
 from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
 from ferrisstreams.compile.message_rows import (
     TRACE_HEADER,
@@ -25,7 +27,7 @@ from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
-from ferrisstreams.compile.sources import MERGED, Chunk, ResultColumns, chunk_rows
+from ferrisstreams.compile.sources import Chunk, ResultColumns, chunk_rows, merged_table
 from ferrisstreams.compile.stage import Reduce, Retries, RowStage
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import BindError, Connection, DataError, Engine, column
@@ -37,7 +39,6 @@ from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
 from ferrisstreams.operators.cumulate_log import CumulateLog
 from ferrisstreams.operators.log import (
-    BATCH_NUMBER,
     FIRST_ROW,
     LAST_ROW,
     LATE_WINDOWS,
@@ -47,12 +48,14 @@ from ferrisstreams.operators.log import (
     ROWS,
     START,
     STOP,
+    TICK_NUMBER,
     GroupLog,
     KeyedLog,
     LogShape,
-    batch_number,
+    tick,
 )
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
+from ferrisstreams.operators.ports import ResultPort
 from ferrisstreams.operators.session_log import SessionLog
 from ferrisstreams.operators.window_log import WindowLog
 from ferrisstreams.operators.windows import Lateness, slice_us
@@ -126,8 +129,7 @@ def compile_plan(sink: Sink, engine: Engine, decoder: Decoder, settings: Compile
     _refuse_reserved(graph, changelog.retracts)
     if not graph.keeps_state:
         return _compile_stateless(graph, changelog, engine, decoder, settings)
-    (operator,) = graph.operators
-    return _AggregateCompiler(graph, operator, changelog, engine, decoder, settings).compile()
+    return _compile_graph(graph, changelog, engine, decoder, settings)
 
 
 #: Names that the statements of a stage give to their own columns.
@@ -187,6 +189,32 @@ def _compile_stateless(
     return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us, system), output, carrying)
 
 
+def _compile_graph(
+    graph: StageGraph, changelog: Changelog, engine: Engine, decoder: Decoder, settings: CompileSettings
+) -> Pipeline:
+    if len(graph.operators) > 1 and settings.late_strategy == "update":
+        raise ConfigError(
+            "'late.data.strategy' = 'update' changes results that an aggregate has already taken",
+            "E3008",
+            "use 'allowed.lateness', which keeps windows open for longer, or another strategy",
+        )
+    compilers = [
+        _AggregateCompiler(graph, place, changelog, engine, decoder, settings) for place in range(len(graph.operators))
+    ]
+    operators = [compiler.compile() for compiler in compilers]
+    ports = [_result_port(operator) for operator in graph.operators[1:]]
+    return GraphPipeline(operators, ports, compilers[-1].output())
+
+
+def _result_port(operator: Operator) -> ResultPort:
+    """Of an operator over the results of another."""
+    source, window = operator.stage.source, operator.node.window
+    assert isinstance(source, Operator)
+    if window is None:
+        return ResultPort(source.node.window)
+    return ResultPort(source.node.window, window.time, window.kind is WindowKind.GIVEN)
+
+
 def _system_join(work: Connection, graph: StageGraph) -> SystemJoin | None:
     return SystemJoin(work, graph.system_columns) if graph.system_columns else None
 
@@ -236,19 +264,24 @@ def _line(encoder: Encoder, schema: Schema, columns: tuple[Named, ...]) -> exp.E
 
 
 class _AggregateCompiler:
-    """Puts the parts of one aggregate together."""
+    """Puts the parts of one aggregate together: that at a place in the graph."""
 
     def __init__(
         self,
         graph: StageGraph,
-        operator: Operator,
+        place: int,
         changelog: Changelog,
         engine: Engine,
         decoder: Decoder,
         settings: CompileSettings,
     ) -> None:
         self._graph = graph
-        self._operator = operator
+        self._place = place
+        self._operator = operator = graph.operators[place]
+        self._below = operator.stage.source.node if isinstance(operator.stage.source, Operator) else None
+        self._is_last = place + 1 == len(graph.operators)
+        self._needs_old = changelog.needs_old and self._is_last
+        self._merged = merged_table(place)
         self._changelog = changelog
         self._aggregate = aggregate = operator.node
         self._engine = engine
@@ -258,41 +291,57 @@ class _AggregateCompiler:
         self._keys = tuple(Named(f"_k{index}", key.expression) for index, key in enumerate(aggregate.keys))
         calls = tuple(replace(call, expression=self._lift(call.expression)) for call in aggregate.calls)
         self._plan = plan_aggregates(calls, aggregate.schema)
-        self._time = graph.scan.source.event_time
+        self._time = self._event_time()
         self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=self._time is not None)
 
-    def compile(self) -> Pipeline:
+    def compile(self) -> AggregateOperator:
         try:
             return self._compile()
         except (BindError, DataError) as error:
             raise self._refusal() or error from error
 
-    def _compile(self) -> Pipeline:
+    def _compile(self) -> AggregateOperator:
         group = self._group(self._shape)
         rows = self._row_shape()
         columns = [(name, type_) for name, type_ in self._delta_types(rows, group) if name not in _DELTA_ONLY]
         self._check_finals(columns)
         changing = self._aggregate.emit is Emit.CHANGES or self._settings.late_strategy == "update"
         sizes = self._settings.sizes
-        log = StateLog(self._engine, columns, self._slices(), sizes.read_often if changing else sizes.read_once)
+        log = StateLog(
+            self._engine, self._place, columns, self._slices(), sizes.read_often if changing else sizes.read_once
+        )
         work = self._engine.work
 
         parts = AggregateParts(
             work=work,
-            source=Input(work, self._decoder, rows.time, self._settings.max_ahead_us, _system_join(work, self._graph)),
+            source=self._input(rows) if self._below is None else None,
             grouping=self._grouping(rows, group, log),
             shape=self._shape,
             group=group,
             exact_group=self._group(self._shape.exactly()),
             log=log,
-            output=self._output(),
-            columns=_result_columns(self._aggregate, self._shape, self._changelog.needs_old),
+            merged=self._merged,
+            columns=self._result_columns(),
             empty=self._empty(columns),
             sizes=sizes,
         )
-        return AggregatePipeline(parts, self._emission())
+        return AggregateOperator(parts, self._emission())
 
     # --- private ----------------------------------------------------------------------------------------------------
+
+    def _event_time(self) -> str | None:
+        """The column of what it reads that holds the event time, when it has one."""
+        if self._below is None:
+            time = self._graph.scan.source.event_time
+            return time.column if time is not None else None
+        return self._aggregate.window.time if self._aggregate.window is not None else None
+
+    def _input(self, rows: RowShape) -> Input:
+        work, ahead_us = self._engine.work, self._settings.max_ahead_us
+        return Input(work, self._decoder, rows.time, ahead_us, _system_join(work, self._graph))
+
+    def _result_columns(self) -> ResultColumns:
+        return _result_columns(self._aggregate, self._shape, self._needs_old, self._merged)
 
     def _grouping(self, rows: RowShape, group: GroupLog, log: StateLog) -> Grouping:
         work = self._engine.work
@@ -305,14 +354,19 @@ class _AggregateCompiler:
             quick = way.in_order and isinstance(group, WindowLog)
             reduce = group.reduce_in_order if quick and isinstance(group, WindowLog) else group.reduce
             returned = RETURNED if way.returning else ()
-            return lambda projected_rows: log.insert(batch_number(), reduce(projected_rows), returned)
+            return lambda projected_rows: log.insert(tick(), reduce(projected_rows), returned)
 
         def stage(way: Way) -> GroupingStage:
             shape = replace(rows, in_order=way.in_order)
             apart = insert(way, self._group(self._shape.rows_apart()))
-            return RowStage(work, shape, insert(way, group), work.rows, self._settings.retries, apart)
+            return RowStage(work, shape, insert(way, group), work.rows, retries, apart)
 
-        return Grouping(work, log, stage, in_order, self._settings.sizes.returned_groups)
+        if self._below is None:
+            retries, returned_groups = self._settings.retries, self._settings.sizes.returned_groups
+        else:
+            # Several chunks of results are one tick: what it has brought so far is more than the groups of one of them.
+            retries, returned_groups = self._settings.output_retries, sys.maxsize
+        return Grouping(work, log, stage, in_order, returned_groups)
 
     def _lift(self, call: exp.Expression) -> exp.Expression:
         """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""
@@ -336,16 +390,22 @@ class _AggregateCompiler:
 
     def _row_shape(self) -> RowShape:
         window = self._aggregate.window
+        columns = (*self._keys, *self._lifted)
+        if self._below is not None:
+            written = (*self._below.keys, *self._below.calls)
+            conjuncts = self._operator.stage.conjuncts
+            return RowShape(conjuncts, columns, time=self._time, window=window, written=written)
         lateness = None
         if window is not None:
-            assert self._time is not None
+            time = self._graph.scan.source.event_time
+            assert time is not None
             update = self._settings.late_strategy == "update"
-            lateness = Lateness(self._time.delay_us, self._settings.allowed_lateness_us, update)
+            lateness = Lateness(time.delay_us, self._settings.allowed_lateness_us, update)
         return RowShape(
             conjuncts=self._operator.stage.conjuncts,
-            columns=(*self._keys, *self._lifted),
+            columns=columns,
             computed=self._graph.scan.computed,
-            time=self._time.column if self._time else None,
+            time=self._time,
             window=window,
             lateness=lateness,
         )
@@ -368,32 +428,34 @@ class _AggregateCompiler:
 
     def _delta_types(self, rows: RowShape, group: GroupLog) -> list[tuple[str, str]]:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
-        nulls = [
-            exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True)
-            for c in (*self._graph.scan.source.schema, *self._graph.system_columns)
-        ]
+        read = (*self._graph.scan.source.schema, *self._graph.system_columns)
+        if self._below is not None:
+            read = self._below.schema.columns
+        nulls = [exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True) for c in read]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
         statement = group.reduce(projected(rows, judged(rows, with_computed(rows, empty), marked=False)))
         return self._engine.work.types(
-            statement, {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0, BATCH_NUMBER: 0}
+            statement, {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0, TICK_NUMBER: 0}
         )
 
     def _check_finals(self, columns: list[tuple[str, str]]) -> None:
         """Bind what is made of the merged partial results, before there are any. Raises BindError."""
-        kept = [(ROW, "BIGINT"), *(((OP, "VARCHAR"),) if self._changelog.needs_old else ())]
+        kept = [(ROW, "BIGINT"), *(((OP, "VARCHAR"),) if self._needs_old else ())]
         bounds = [(name, "BIGINT") for name in (START, STOP) if self._aggregate.window is not None]
         names = {name for name, _ in bounds}
         typed = [*kept, *bounds, *(item for item in columns if item[0] not in names)]
         empty = exp.select(*[exp.alias_(typed_as(exp.null(), type_), name, quoted=True) for name, type_ in typed])
-        final = _result_columns(self._aggregate, self._shape, self._changelog.needs_old).all
-        self._engine.work.types(final.with_(MERGED, as_=empty), Chunk(0, 0).parameters)
+        final = self._result_columns().all
+        self._engine.work.types(final.with_(self._merged, as_=empty), Chunk(0, 0).parameters)
 
     def _refusal(self) -> SqlError | None:
         """What the engine says of the first call that it does not take with the columns that hold its arguments."""
         for call in self._aggregate.calls:
             alone = replace(self._operator, node=replace(self._aggregate, calls=(call,)))
+            operators = self._graph.operators
+            graph = replace(self._graph, operators=(*operators[: self._place], alone, *operators[self._place + 1 :]))
             compiler = _AggregateCompiler(
-                self._graph, alone, self._changelog, self._engine, self._decoder, self._settings
+                graph, self._place, self._changelog, self._engine, self._decoder, self._settings
             )
             try:
                 columns = compiler._delta_types(compiler._row_shape(), compiler._group(compiler._shape))
@@ -403,7 +465,8 @@ class _AggregateCompiler:
                 return SqlError(message, code, hint, call.position)
         return None
 
-    def _output(self) -> OutputStage:
+    def output(self) -> OutputStage:
+        """What makes rows of the output of the last operator's results."""
         columns, above = self._graph.columns, self._graph.output.conjuncts
         changes: tuple[Named, ...] = ()
         if self._changelog.retracts:
@@ -427,11 +490,12 @@ class _AggregateCompiler:
         return Emission(
             emit=self._aggregate.emit,
             windowed=window is not None,
-            allowed_us=self._settings.allowed_lateness_us,
+            allowed_us=self._settings.allowed_lateness_us if self._below is None else 0,
             update=strategy == "update" and window is not None,
-            retract=self._changelog.needs_old,
+            retract=self._needs_old,
             late_letters=strategy == "dead_letter",
             single=window is None and not self._keys,
+            once=window is None and not self._is_last,
         )
 
     def _empty(self, columns: list[tuple[str, str]]) -> exp.Select:
@@ -448,8 +512,8 @@ class _AggregateCompiler:
 _DELTA_ONLY = frozenset({OUTCOME, ROWS, SEEN_COLUMN, LATE_WINDOWS, FIRST_ROW, LAST_ROW, "_piece"})
 
 
-def _result_columns(aggregate: Aggregate, shape: LogShape, with_op: bool) -> ResultColumns:
-    """The aggregate's own columns over the merged results."""
+def _result_columns(aggregate: Aggregate, shape: LogShape, with_op: bool, merged: str) -> ResultColumns:
+    """The aggregate's own columns over the results in the table `merged`."""
     bounds = []
     if aggregate.window is not None:
         bounds = [
@@ -461,26 +525,26 @@ def _result_columns(aggregate: Aggregate, shape: LogShape, with_op: bool) -> Res
         for kept, key in zip(shape.keys, aggregate.keys, strict=True)
     ]
     op = [column(OP)] if with_op else []
-    groups = exp.select(column(ROW), *op, *bounds, *keys).from_(chunk_rows().subquery("chunk"))
+    groups = exp.select(column(ROW), *op, *bounds, *keys).from_(chunk_rows(merged).subquery("chunk"))
     one = aggregate.window is None and not aggregate.keys
 
     def results(plan: AggregatePlan) -> exp.Select:
         finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in plan.finals]
-        return _values_select(groups, finals, one) if plan.holistic else groups.select(*finals)
+        return _values_select(groups, finals, one, merged) if plan.holistic else groups.select(*finals)
 
     names = aggregate.schema.names
     made, exact = results(shape.aggregates), results(shape.aggregates.exactly())
     return ResultColumns(groups, names[: len(names) - len(aggregate.calls)], made, names, exact)
 
 
-def _values_select(groups: exp.Select, finals: Sequence[exp.Expr], one: bool) -> exp.Select:
+def _values_select(groups: exp.Select, finals: Sequence[exp.Expr], one: bool, merged: str) -> exp.Select:
     """The groups with the real aggregates over the values that each has kept.
 
     `one`: there is a single group, which may be without any row. Its aggregates are over no value then, and only a
     SELECT without GROUP BY gives them. It stands first; a second row is the same group after a change.
     """
     unnested = exp.select(column(ROW), exp.alias_(function("unnest", column(VALUES)), VALUE))
-    unnested = unnested.from_(chunk_rows().subquery("chunk"))
+    unnested = unnested.from_(chunk_rows(merged).subquery("chunk"))
     rows = unnested.subquery("unnested")
     values: exp.Query = exp.select(column(ROW), *finals).from_(rows).group_by(column(ROW))
     if one:
@@ -497,6 +561,6 @@ def _typed(value: exp.Expression, schema: Schema, name: str) -> exp.Expression:
     return typed_as(value, found.type)
 
 
-def state_kinds(aggregate: Aggregate) -> dict[str, str]:
+def state_kinds(aggregate: Aggregate) -> Mapping[str, str]:
     """How each call of an aggregate is kept (`decomposable`, `ordered`, `holistic`), for EXPLAIN."""
     return plan_aggregates(aggregate.calls, aggregate.schema).kinds

@@ -14,18 +14,18 @@ from ferrisstreams.compile.pipeline import late_failures
 from ferrisstreams.compile.results import Tally
 from ferrisstreams.compile.rows import CLOSED_THROUGH, FILTERED, LATE, SEEN
 from ferrisstreams.compile.stage import Failure, Ran, Rows, RowStage
-from ferrisstreams.duck.engine import Connection, column, render
-from ferrisstreams.duck.state_log import BATCH, DELTA, SLICE, StateLog
+from ferrisstreams.duck.engine import Connection, Rendered, column, render
+from ferrisstreams.duck.state_log import SLICE, TICK, StateLog
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.log import (
-    BATCH_NUMBER,
     FIRST_ROW,
     LAST_ROW,
     LATE_WINDOWS,
     OUTCOME,
     ROWS,
+    TICK_NUMBER,
     TIME,
-    batch_number,
+    tick,
 )
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
 from ferrisstreams.operators.windows import Span, none_is_late
@@ -40,20 +40,23 @@ RETURNED = (OUTCOME, SLICE, ROWS, LATE_WINDOWS, SEEN_COLUMN, FIRST_ROW, LAST_ROW
 Groups: TypeAlias = list[tuple[object, ...]]
 GroupingStage: TypeAlias = RowStage[Groups]
 
-_COUNTS = render(
-    exp.select(
-        column(OUTCOME),
-        column(SLICE),
-        exp.cast(exp.Sum(this=column(ROWS)), "BIGINT"),
-        exp.cast(exp.Sum(this=column(LATE_WINDOWS)), "BIGINT"),
-        exp.Max(this=column(SEEN_COLUMN)),
-        exp.Min(this=column(FIRST_ROW)),
-        exp.Max(this=column(LAST_ROW)),
+
+def _counts(delta: str) -> Rendered:
+    """The statement that sums up what a tick has brought to the delta."""
+    return render(
+        exp.select(
+            column(OUTCOME),
+            column(SLICE),
+            exp.cast(exp.Sum(this=column(ROWS)), "BIGINT"),
+            exp.cast(exp.Sum(this=column(LATE_WINDOWS)), "BIGINT"),
+            exp.Max(this=column(SEEN_COLUMN)),
+            exp.Min(this=column(FIRST_ROW)),
+            exp.Max(this=column(LAST_ROW)),
+        )
+        .from_(delta)
+        .where(column(TICK).eq(tick()))
+        .group_by(exp.Literal.number(1), exp.Literal.number(2))
     )
-    .from_(DELTA)
-    .where(column(BATCH).eq(batch_number()))
-    .group_by(exp.Literal.number(1), exp.Literal.number(2))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Grouping:
     ) -> None:
         self._work = work
         self._log = log
+        self._sums = _counts(log.delta)
         self._make = make
         self._in_order = in_order
         self._returned_groups = returned_groups
@@ -121,7 +125,7 @@ class Grouping:
             ran, counts = self._group(rows, parameters, in_order=True)
             if self._in_order.holds(counts, parameters):
                 return ran, self._tell(counts, tally)
-            self._log.forget_batch(int(parameters[BATCH_NUMBER]))
+            self._log.forget_tick(int(parameters[TICK_NUMBER]))
             self._exact_left = EXACT_BATCHES
         self._exact_left = max(0, self._exact_left - 1)
         ran, counts = self._group(rows, parameters, in_order=False)
@@ -146,7 +150,7 @@ class Grouping:
         ran = self._stage(Way(in_order, returning)).run(rows, parameters)
         groups = len(ran.result) if returning else integer(ran.result[0][0])
         self._returning = groups <= self._returned_groups
-        return ran, [_count(row) for row in (ran.result if returning else self._work.rows(_COUNTS, parameters))]
+        return ran, [_count(row) for row in (ran.result if returning else self._work.rows(self._sums, parameters))]
 
     def _stage(self, way: Way) -> GroupingStage:
         if way not in self._stages:

@@ -22,18 +22,14 @@ from ferrisstreams.compile.stage import Failure, Ran, Result, Retries, Rows, Row
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW, Decoder
-from ferrisstreams.operators.log import BATCH_NUMBER, OUTCOME, PARTITION, ROW_BASE
+from ferrisstreams.operators.log import OUTCOME, PARTITION, ROW_BASE, TICK_NUMBER
 from ferrisstreams.operators.windows import NEVER_US, TIME_MAX_US
 
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What is known before a batch: its number in its epoch, and of its partition the greatest event time and the rows.
+    """What is known before a batch: the greatest event time and the rows of its partition, and the wall time."""
 
-    `now_us` is the wall time.
-    """
-
-    batch_number: int
     seen_us: int = NEVER_US
     row_base: int = 0
     now_us: int = 0
@@ -105,7 +101,7 @@ class Input:
     def rows(self, fetch: Fetch, context: BatchContext) -> FetchRows:
         return FetchRows(self.work, self.decoder, fetch, self._ahead(context), self.system)
 
-    def parameters(self, fetch: Fetch, context: BatchContext, closed_us: int) -> Parameters:
+    def parameters(self, fetch: Fetch, context: BatchContext, closed_us: int, tick: int) -> Parameters:
         """All parameters that a statement over the fetch may use."""
         ahead = self._ahead(context)
         return {
@@ -113,7 +109,7 @@ class Input:
             CLOSED_THROUGH: closed_us,
             PARTITION: fetch.partition,
             ROW_BASE: context.row_base,
-            BATCH_NUMBER: context.batch_number,
+            TICK_NUMBER: tick,
             AHEAD: ahead.bound_us if ahead is not None else TIME_MAX_US,
         }
 
@@ -194,7 +190,7 @@ class StatelessPipeline:
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         outcome = Outcome()
-        parameters = self._input.parameters(fetch, context, NEVER_US)
+        parameters = self._input.parameters(fetch, context, NEVER_US, tick=0)
         rows = self._input.rows(fetch, context)
         if self._carrying is None or not self._carrying.concerns(fetch):
             outcome.rejected += self._output.run(rows, parameters, outcome).rejected

@@ -47,7 +47,8 @@ class Outcome:
     """Everything that came of a batch: what to write, what failed, and the counts.
 
     `rejected` are input rows that failed, `late_letters` late rows to keep as dead letters (they count as late),
-    `output_rejected` output rows that could not be made or encoded. `produced` counts output rows, those included.
+    `derived_rejected` results of an operator that the one above cannot take, `output_rejected` output rows that could
+    not be made or encoded. `produced` counts output rows, those included.
     `jump` is the row that has made the watermark jump.
     """
 
@@ -55,6 +56,7 @@ class Outcome:
     payloads: list[Payload] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     late_letters: list[Rejected] = field(default_factory=list)
+    derived_rejected: list[Rejected] = field(default_factory=list)
     output_rejected: list[Rejected] = field(default_factory=list)
     produced: int = 0
     jump: Jump | None = None

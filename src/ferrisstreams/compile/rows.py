@@ -38,10 +38,10 @@ KEPT, LATE, FILTERED, FAILING = range(4)
 class RowShape:
     """What is done to each row of a relation.
 
-    `computed` are columns fixed once a row, `time` the event-time column, `window` and `lateness` decide lateness (both
-    or neither), `conjuncts` filter, `columns` are made for the kept rows. `in_order` takes it that no row is late, what
-    whoever runs the statement must check afterwards. `written` says what columns of the relation stand for in the
-    query, when that is not their name: messages show it.
+    `computed` are columns fixed once a row, `time` the event-time column, `window` and `lateness` decide lateness (no
+    `lateness`: only what is closed is late), `conjuncts` filter, `columns` are made for the kept rows. `in_order` takes
+    it that no row is late, what whoever runs the statement must check afterwards. `written` says what columns of the
+    relation stand for in the query, when that is not their name: messages show it.
     """
 
     conjuncts: tuple[exp.Expression, ...]
@@ -167,9 +167,11 @@ def projected(shape: RowShape, rows: exp.Select) -> exp.Select:
 def _closed(shape: RowShape) -> exp.Expression:
     """The partition's watermark at this row less the allowed lateness, or the job's closed bound.
 
-    The frame includes the row itself: its own time never makes its own windows late.
+    The frame includes the row itself: its own time never makes its own windows late. Results of an operator have the
+    bound alone: they come when the watermark has passed them.
     """
-    assert shape.lateness is not None
+    if shape.lateness is None:
+        return parameter(CLOSED_THROUGH)
     frame = exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end="CURRENT ROW")
     seen = exp.Window(this=exp.Max(this=column(TIME)), spec=frame)
     greatest = exp.Greatest(this=seen, expressions=[parameter(SEEN)], ignore_nulls=True)

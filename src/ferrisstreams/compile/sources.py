@@ -105,19 +105,21 @@ class FetchRows:
         ]
 
 
-#: The table of the results that are being emitted, with `_row`.
-MERGED = "_merged"
+def merged_table(operator: int) -> str:
+    """The table of the results that an operator is giving, with `_row`."""
+    return f"_merged{operator}"
+
 
 #: Those of them that could be computed, where one could not.
 _OUTPUTS = "_outputs"
 
-#: Parameters of a statement over `MERGED`: the rows that it takes.
+#: Parameters of a statement over merged results: the rows that it takes.
 _CHUNK_FROM, _CHUNK_TO = "chunk_from", "chunk_to"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The rows of `MERGED` from `start` up to but not including `stop`."""
+    """The rows of merged results from `start` up to but not including `stop`."""
 
     start: int
     stop: int
@@ -131,11 +133,11 @@ class Chunk:
         return Chunk(self.start, middle), Chunk(middle, self.stop)
 
 
-def chunk_rows() -> exp.Select:
-    """The rows of `MERGED` that are in the chunk."""
+def chunk_rows(merged: str) -> exp.Select:
+    """The merged results that are in the chunk."""
     low, high = (exp.cast(exp.Parameter(this=exp.var(name)), "BIGINT") for name in (_CHUNK_FROM, _CHUNK_TO))
     inside = exp.GTE(this=column(ROW), expression=low), exp.LT(this=column(ROW), expression=high)
-    return exp.select("*").from_(MERGED).where(*inside)
+    return exp.select("*").from_(merged).where(*inside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +154,18 @@ class ResultColumns:
 
 
 class MergedRows:
-    """A chunk of merged results."""
+    """A chunk of merged results, before which the operator has given `rows_before`."""
 
-    def __init__(self, work: Connection, columns: ResultColumns, chunk: Chunk) -> None:
+    def __init__(self, work: Connection, columns: ResultColumns, chunk: Chunk, rows_before: int) -> None:
         self._work = work
         self._columns = columns
         self._chunk = chunk
+        self.rows_before = rows_before
+
+    @property
+    def parameters(self) -> Parameters:
+        """Those of statements over these rows."""
+        return self._chunk.parameters
 
     @property
     def steady(self) -> bool:

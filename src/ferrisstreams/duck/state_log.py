@@ -1,8 +1,9 @@
 """The state log of an operator: the delta of the open epoch in memory, and durable panes of all epochs before.
 
-The delta is a table in memory that the work connection fills batch by batch. At the end of the epoch the state
+The delta is a table in memory that the work connection fills tick by tick. At the end of the epoch the state
 connection appends it to the panes, in the transaction of the epoch. What is read is always panes and delta together;
-rolling an epoch back is forgetting the delta.
+rolling an epoch back is forgetting the delta. Each row carries the tick in which it came: ticks are numbered over the
+life of the state, and an epoch is one or several of them. The names of the tables begin with the operator's number.
 
 Panes are tables for disjoint intervals of event time. Rows are only appended. A pane is dropped whole when the last
 slice that it holds is closed: what it holds decides, not where its interval ends. Intervals are as wide as needed: the
@@ -34,18 +35,14 @@ PANE_SLICES_MAX = 64
 #: It is compacted again when it has grown by this factor; by the second one when there was little to merge.
 COMPACT_GROWTH, COMPACT_GROWTH_DISTINCT = 2, 4
 
-#: The delta: a table of the engine's own database, which is in memory.
-DELTA = "memory.main._delta"
-
-#: What the delta holds of a batch besides the kept columns: outcome, rows, greatest event time, late windows, and the
+#: What the delta holds of a tick besides the kept columns: outcome, rows, greatest event time, late windows, and the
 #: ordinals of the first and the last row.
 DELTA_COUNTS = (
     *(("_outcome", "INTEGER"), ("_rows", "BIGINT"), ("_seen", "BIGINT"), ("_late_windows", "BIGINT")),
     *(("_first_row", "BIGINT"), ("_last_row", "BIGINT")),
 )
 
-BATCH = "_batch"
-EPOCH = "_epoch"
+TICK = "_t"
 SLICE = "_slice"
 
 
@@ -114,20 +111,32 @@ def _definition(name: str, type_: str) -> exp.ColumnDef:
     return exp.ColumnDef(this=column(name).this, kind=type_tree(type_))
 
 
-def _name(ordinal: int, pane: Interval) -> str:
+def _name(operator: int, ordinal: int, pane: Interval) -> str:
     """The table of a pane: its name says the interval, so that no other table has to."""
-    return f"pane_{ordinal}_{pane.start}_{pane.stop}".replace("-", "m")
+    return f"pane_{operator}_{ordinal}_{pane.start}_{pane.stop}".replace("-", "m")
 
 
 def _interval(name: str) -> Interval:
-    _, _, start, stop = name.replace("m", "-").split("_")
+    *_, start, stop = name.replace("m", "-").split("_")
     return Interval(int(start), int(stop))
 
 
-def delete_epoch(state: Connection, epoch: int) -> None:
-    """Take the rows of an epoch out of all panes, in the open transaction. None of them may have been compacted."""
+def _ordinal(name: str) -> int:
+    return int(name.split("_")[2])
+
+
+def delete_after(state: Connection, tick: int) -> None:
+    """Take the rows of later ticks out of all panes, in the open transaction. None of them may have been compacted."""
     for name in _pane_names(state):
-        state.execute(exp.delete(exp.table_(name, db=STATE_SCHEMA)).where(column(EPOCH).eq(epoch)))
+        state.execute(exp.delete(exp.table_(name, db=STATE_SCHEMA)).where(column(TICK) > tick))
+
+
+def take_over_panes(state: Connection) -> None:
+    """Make panes of one operator, with an epoch to a tick, those of now, in the open transaction."""
+    for name in _pane_names(state):
+        now = name.replace("pane_", "pane_0_", 1)
+        state.execute(f"ALTER TABLE {STATE_SCHEMA}.{name} RENAME COLUMN _epoch TO {TICK}")
+        state.execute(f"ALTER TABLE {STATE_SCHEMA}.{name} RENAME TO {now}")
 
 
 def count_rows(state: Connection) -> int:
@@ -136,23 +145,36 @@ def count_rows(state: Connection) -> int:
     return sum(integer(state.rows(exp.select("count(*)").from_(table))[0][0]) for table in tables)
 
 
-def _pane_names(state: Connection) -> list[str]:
+def _pane_names(state: Connection, operator: int | None = None) -> list[str]:
+    """The tables of one operator, or of all."""
     found = state.rows(
         f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}'"
-        " AND starts_with(table_name, 'pane_')"
+        f" AND starts_with(table_name, '{_prefix(operator)}')"
     )
     return [str(row[0]) for row in found]
+
+
+def _prefix(operator: int | None) -> str:
+    return "pane_" if operator is None else f"pane_{operator}_"
 
 
 class StateLog:
     """The log of one operator. `columns` are names and types of what is kept, the first of them `_slice` (BIGINT).
 
-    `grid` is that of the slices.
+    `operator` is its number in the job, `grid` that of the slices. `delta` is a table of the engine's own database,
+    which is in memory.
     """
 
     def __init__(
-        self, engine: Engine, columns: Sequence[tuple[str, str]], grid: SliceGrid, sizes: LogSizes = LogSizes()
+        self,
+        engine: Engine,
+        operator: int,
+        columns: Sequence[tuple[str, str]],
+        grid: SliceGrid,
+        sizes: LogSizes = LogSizes(),
     ) -> None:
+        self.delta = f"memory.main._delta{operator}"
+        self._operator = operator
         self._sizes = sizes
         self._work = engine.work
         self._state = engine.state
@@ -170,33 +192,33 @@ class StateLog:
 
     def load(self) -> None:
         """Read which panes there are, and begin with an empty delta: at start."""
-        self._names = {_interval(name): name for name in _pane_names(self._state)}
+        self._names = {_interval(name): name for name in _pane_names(self._state, self._operator)}
         self._widen()
         held = {pane: self._held(pane, name) for pane, name in self._names.items()}
         self._rows = {pane: rows for pane, (rows, _) in held.items()}
         self._newest = {pane: newest for pane, (_, newest) in held.items()}
         self._compact_at = {pane: COMPACT_GROWTH * rows for pane, rows in self._rows.items()}
-        self._next = 1 + max((int(name.split("_")[1]) for name in self._names.values()), default=0)
-        definitions = [_definition(name, type_) for name, type_ in ((BATCH, "BIGINT"), *DELTA_COUNTS, *self._columns)]
-        table = exp.Schema(this=exp.to_table(DELTA), expressions=definitions)
+        self._next = 1 + max(map(_ordinal, self._names.values()), default=0)
+        definitions = [_definition(name, type_) for name, type_ in ((TICK, "BIGINT"), *DELTA_COUNTS, *self._columns)]
+        table = exp.Schema(this=exp.to_table(self.delta), expressions=definitions)
         self._work.execute(exp.Create(this=table, kind="TABLE", replace=True))
         self._forget_delta()
 
-    def insert(self, batch: exp.Expression, rows: exp.Select, returned: Sequence[str] = ()) -> exp.Insert:
-        """The statement that adds a batch's partial results, with their counts, to the delta; it gives the columns
+    def insert(self, tick: exp.Expression, rows: exp.Select, returned: Sequence[str] = ()) -> exp.Insert:
+        """The statement that adds a tick's partial results, with their counts, to the delta; it gives the columns
         `returned` of each, or how many there are."""
         names = [*(name for name, _ in DELTA_COUNTS), *self._names_kept()]
-        target = exp.Schema(this=exp.to_table(DELTA), expressions=[column(name).this for name in (BATCH, *names)])
-        values = exp.select(batch, *[column(name) for name in names]).from_(rows.subquery("partials", copy=False))
+        target = exp.Schema(this=exp.to_table(self.delta), expressions=[column(name).this for name in (TICK, *names)])
+        values = exp.select(tick, *[column(name) for name in names]).from_(rows.subquery("partials", copy=False))
         returning = exp.Returning(expressions=[column(name) for name in returned]) if returned else None
         return exp.Insert(this=target, expression=values, returning=returning)
 
-    def forget_batch(self, number: int) -> None:
-        """Take a batch out of the delta: it is done again."""
-        self._work.execute(exp.delete(DELTA).where(column(BATCH).eq(number)))
+    def forget_tick(self, tick: int) -> None:
+        """Take a tick out of the delta: it is done again."""
+        self._work.execute(exp.delete(self.delta).where(column(TICK).eq(tick)))
 
     def added(self, slices: Iterable[int], rows: int) -> None:
-        """A batch's partial results are in the delta: the slices of its kept rows, and how many rows it took."""
+        """A tick's partial results are in the delta: the slices of its kept rows, and how many rows it took."""
         self._slices.update(slices)
         self._delta_rows += rows
 
@@ -214,26 +236,26 @@ class StateLog:
     ) -> exp.Query:
         """All kept columns of the panes that overlap `[low_us, high_us)` and of the delta.
 
-        With `before`, the delta only up to but not including this batch.
+        With `before`, the delta only up to but not including this tick.
         """
         tables = [
             self._table(name)
             for pane, name in sorted(self._names.items())
             if (low_us is None or pane.stop > low_us) and (high_us is None or pane.start < high_us)
         ]
-        delta = exp.select(*self._references()).from_(DELTA).where(column("_outcome").eq(0))
+        delta = exp.select(*self._references()).from_(self.delta).where(column("_outcome").eq(0))
         if before is not None:
-            delta = delta.where(exp.LT(this=column(BATCH), expression=before.copy()))
+            delta = delta.where(exp.LT(this=column(TICK), expression=before.copy()))
         selects = [*[exp.select(*self._references()).from_(table) for table in tables], delta]
         return delta if len(selects) == 1 else exp.union(*selects, distinct=False, copy=False)
 
-    def batch_rows(self, batch: exp.Expression) -> exp.Select:
-        """The kept rows of one batch of the delta."""
-        return exp.select("*").from_(DELTA).where(column("_outcome").eq(0), column(BATCH).eq(batch.copy()))
+    def tick_rows(self, tick: exp.Expression) -> exp.Select:
+        """The kept rows of one tick of the delta."""
+        return exp.select("*").from_(self.delta).where(column("_outcome").eq(0), column(TICK).eq(tick.copy()))
 
     # --- epochs -----------------------------------------------------------------------------------------------------
 
-    def prepare(self, epoch: int, keep_from_us: int | None) -> None:
+    def prepare(self, keep_from_us: int | None) -> None:
         """Append the delta to the panes, in the open transaction of the state connection.
 
         Rows whose slice starts before `keep_from_us` are left out: nothing will read them again.
@@ -248,7 +270,7 @@ class StateLog:
         before = sum(self._rows.values())
         whole = len(touched) == 1 and len(slices) == len(self._slices)
         for pane in touched:
-            self._append_to(pane, epoch, None if whole else slices[0])
+            self._append_to(pane, None if whole else slices[0])
             self._newest[pane] = max(self._newest[pane], slices[bisect_left(slices, pane.stop) - 1])
         small = len(touched) > 1 and sum(self._rows.values()) - before < PANE_ROWS_MIN * len(touched)
         if small and self._panes.unit_us < self._grid.unit_us * PANE_SLICES_MAX:
@@ -256,7 +278,7 @@ class StateLog:
 
     def confirm(self) -> None:
         """The epoch is durable: the delta starts over."""
-        self._work.execute(f"DELETE FROM {DELTA}")
+        self._work.execute(f"DELETE FROM {self.delta}")
         self._forget_delta()
 
     def _forget_delta(self) -> None:
@@ -298,11 +320,11 @@ class StateLog:
             self._newest[pane] = pane.start
 
     def _create(self, pane: Interval) -> str:
-        name = _name(self._next, pane)
+        name = _name(self._operator, self._next, pane)
         self._next += 1
         self._names[pane] = name
         self._rows[pane] = self._compact_at[pane] = 0
-        definitions = [_definition(n, t) for n, t in ((EPOCH, "BIGINT"), *self._columns)]
+        definitions = [_definition(n, t) for n, t in ((TICK, "BIGINT"), *self._columns)]
         schema = exp.Schema(this=self._table(name), expressions=definitions)
         self._state.execute(exp.Create(this=schema, kind="TABLE"))
         return name
@@ -312,7 +334,7 @@ class StateLog:
         now = dict(self._columns)
         made = self._state.rows(
             f"SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = '{STATE_SCHEMA}'"
-            " AND starts_with(table_name, 'pane_')"
+            f" AND starts_with(table_name, '{_prefix(self._operator)}')"
         )
         for table, name, type_ in made:
             if now.get(str(name), type_) != type_:
@@ -327,13 +349,13 @@ class StateLog:
         return [column(name) for name in self._names_kept()]
 
     def _insert(self, name: str, rows: exp.Select) -> int:
-        names = [column(EPOCH).this, *[reference.this for reference in self._references()]]
+        names = [column(TICK).this, *[reference.this for reference in self._references()]]
         target = exp.Schema(this=self._table(name), expressions=names)
         return integer(self._state.rows(exp.Insert(this=target, expression=rows))[0][0])
 
-    def _append_to(self, pane: Interval, epoch: int, first: int | None) -> None:
+    def _append_to(self, pane: Interval, first: int | None) -> None:
         """Append the delta's rows of a pane, from the slice `first` on; None: the delta as a whole."""
-        rows = exp.select(exp.Literal.number(epoch), *self._references()).from_(DELTA).where(column("_outcome").eq(0))
+        rows = exp.select(column(TICK), *self._references()).from_(self.delta).where(column("_outcome").eq(0))
         if first is not None:
             rows = rows.where(column(SLICE) >= max(pane.start, first), column(SLICE) < pane.stop)
         self._rows[pane] += self._insert(self._names[pane], rows)
@@ -343,8 +365,8 @@ class StateLog:
         log: exp.Select = exp.select("*").from_(self._table(old))
         if keep_from_us is not None:
             log = log.where(column(SLICE) >= keep_from_us)
-        epoch = exp.select(exp.Max(this=column(EPOCH))).from_(self._table(old)).subquery()
-        rows = exp.select(exp.alias_(epoch, EPOCH), *self._references()).from_(
+        newest = exp.select(exp.Max(this=column(TICK))).from_(self._table(old)).subquery()
+        rows = exp.select(exp.alias_(newest, TICK), *self._references()).from_(
             merge.with_("log", as_=log).subquery("m")
         )
         name = self._create(pane)

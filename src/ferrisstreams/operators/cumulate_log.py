@@ -21,10 +21,10 @@ from ferrisstreams.operators.log import (
     STOP,
     TIME,
     LogShape,
-    batch_number,
     grouped,
     merged,
     semi,
+    tick,
     too_large,
 )
 from ferrisstreams.operators.windows import floor_to, floor_us, number
@@ -60,8 +60,8 @@ class CumulateLog:
         return self._merge(self._rows_between(log, low_us, high_us, None))
 
     def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
-        rows = self._rows_between(log, low_us, high_us, batch_number() if before else None)
-        batch = self._with_windows(log.batch_rows(batch_number()), low_us, high_us)
+        rows = self._rows_between(log, low_us, high_us, tick() if before else None)
+        batch = self._with_windows(log.tick_rows(tick()), low_us, high_us)
         return self._merge(semi(rows, batch, (STOP, *self._shape.keys)))
 
     def open_from(self, closed_us: int) -> int:

@@ -13,8 +13,8 @@ from ferrisstreams.duck.state_log import SLICE, StateLog
 from ferrisstreams.operators.aggregates import PLACE, AggregatePlan, struct
 from ferrisstreams.operators.windows import number
 
-#: Parameter: the number of a batch in its epoch.
-BATCH_NUMBER = "batch_number"
+#: Parameter: the number of a tick.
+TICK_NUMBER = "tick"
 
 START, STOP = "_start", "_stop"
 OUTCOME, ROWS, SEEN, LATE_WINDOWS = "_outcome", "_rows", "_seen", "_late_windows"
@@ -52,7 +52,7 @@ class GroupLog(Protocol):
         rows ── reduce ──▶ partial results ──▶ StateLog: delta, panes
                            (slice, keys, …)         │
                      closing(low, high]  ◀──────────┤  windows that the watermark has passed: merged, once each
-                     touched(batch)      ◀──────────┤  groups that a batch changes, with and without it: EMIT CHANGES
+                     touched(tick)       ◀──────────┤  groups that a tick changes, with and without it: EMIT CHANGES
                      reclaim(closed)     ◀──────────┘  panes that nothing will read again go, others are compacted
 
     A kind of window adds a class with these methods: the log is appended to and merged by GROUP BY, never updated in
@@ -73,7 +73,7 @@ class GroupLog(Protocol):
         """The windows that end in `(low, high]`."""
 
     def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
-        """Of those, the groups that the batch (parameter `BATCH_NUMBER`) touches; `before`: without the batch."""
+        """Of those, the groups that the tick (parameter `TICK_NUMBER`) touches; `before`: without the tick."""
 
     def open_from(self, closed_us: int) -> int | None:
         """Slices that begin before this are in windows only that are closed; None: a slice alone does not tell."""
@@ -142,9 +142,9 @@ def _greatest(type_: str) -> float | None:
     return 1e38 if type_ == "HUGEINT" else None
 
 
-def batch_number() -> exp.Expression:
-    """The number of the batch in its epoch, a parameter."""
-    return exp.cast(exp.Parameter(this=exp.var(BATCH_NUMBER)), "BIGINT")
+def tick() -> exp.Expression:
+    """The number of the tick, a parameter."""
+    return exp.cast(exp.Parameter(this=exp.var(TICK_NUMBER)), "BIGINT")
 
 
 def same(names: Sequence[str], left: str, right: str) -> exp.Condition:
@@ -181,8 +181,8 @@ class KeyedLog:
         return self._merge(log.select())
 
     def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
-        rows = exp.select("*").from_(log.select(before=batch_number() if before else None).subquery("rows", copy=False))
-        return self._merge(semi(rows, log.batch_rows(batch_number()), self._shape.keys))
+        rows = exp.select("*").from_(log.select(before=tick() if before else None).subquery("rows", copy=False))
+        return self._merge(semi(rows, log.tick_rows(tick()), self._shape.keys))
 
     def open_from(self, closed_us: int) -> int | None:
         return None

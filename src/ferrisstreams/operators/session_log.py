@@ -20,10 +20,10 @@ from ferrisstreams.operators.log import (
     STOP,
     TIME,
     LogShape,
-    batch_number,
     grouped,
     merged,
     semi,
+    tick,
     too_large,
 )
 from ferrisstreams.operators.windows import NEVER_US, number
@@ -64,8 +64,8 @@ class SessionLog:
         return self._merge(_rows(log, None), low_us, high_us)
 
     def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
-        rows = _rows(log, batch_number() if before else None)
-        return self._merge(semi(rows, log.batch_rows(batch_number()), self._shape.keys), low_us, high_us)
+        rows = _rows(log, tick() if before else None)
+        return self._merge(semi(rows, log.tick_rows(tick()), self._shape.keys), low_us, high_us)
 
     def open_from(self, closed_us: int) -> int | None:
         return None

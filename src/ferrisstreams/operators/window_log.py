@@ -18,10 +18,10 @@ from ferrisstreams.operators.log import (
     STOP,
     TIME,
     LogShape,
-    batch_number,
     grouped,
     merged,
     semi,
+    tick,
     too_large,
 )
 from ferrisstreams.operators.windows import (
@@ -33,7 +33,7 @@ from ferrisstreams.operators.windows import (
     number,
     slice_us,
 )
-from ferrisstreams.plan.nodes import Window
+from ferrisstreams.plan.nodes import Window, WindowKind
 
 #: The first window start that a partial result counts for: a row that was late for earlier windows of its slice.
 FROM = "_from"
@@ -48,7 +48,7 @@ class WindowLog:
     def __init__(self, shape: LogShape, window: Window) -> None:
         self._shape = shape
         self._window = window
-        self.hops = window.size_us != window.slide_us
+        self.hops = window.size_us != window.slide_us and window.kind is not WindowKind.GIVEN
 
     def reduce(self, rows: exp.Select) -> exp.Select:
         window = self._window
@@ -74,8 +74,8 @@ class WindowLog:
         return self._merge(self._rows_between(log, low_us, high_us, None))
 
     def touched(self, log: StateLog, low_us: int, high_us: int, before: bool) -> exp.Select:
-        rows = self._rows_between(log, low_us, high_us, batch_number() if before else None)
-        batch = self._with_starts(log.batch_rows(batch_number()), low_us, high_us)
+        rows = self._rows_between(log, low_us, high_us, tick() if before else None)
+        batch = self._with_starts(log.tick_rows(tick()), low_us, high_us)
         return self._merge(semi(rows, batch, (START, *self._shape.keys)))
 
     def open_from(self, closed_us: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,6 +29,14 @@ from ferrisstreams.schema import Column, Schema
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 
+#: For each call of an aggregate, by its name, what its state holds.
+StateKinds: TypeAlias = Callable[[Aggregate], Mapping[str, str]]
+
+
+def _nothing(_: Aggregate) -> Mapping[str, str]:
+    return {}
+
+
 _UNITS = (
     ("day", 86_400_000_000),
     ("hour", 3_600_000_000),
@@ -49,15 +57,15 @@ class _Step:
     node: Plan
 
 
-def explain(job: JobPlan, state: Mapping[str, str] | None = None) -> str:
-    """The plan as an indented tree, sink first, ending with a newline. `state` says for each aggregate call what its
-    state holds."""
+def explain(job: JobPlan, state: StateKinds = _nothing) -> str:
+    """The plan as an indented tree, sink first, ending with a newline. `state` says for each call of an aggregate
+    what its state holds."""
     lines = [f"job {job.name}"]
     if job.depends_on:
         lines.append(f"  after: {', '.join(job.depends_on)}")
     if job.outside_law:
         lines.append(f"  outside the answer law: {', '.join(job.outside_law)}")
-    for depth, step in enumerate(_steps(job.plan, state or {}), start=1):
+    for depth, step in enumerate(_steps(job.plan, state), start=1):
         pad = "  " * depth
         subject = f" {step.subject}" if step.subject else ""
         lines.append(f"{pad}{step.operator}{subject} [{facts_text(step.node.facts)}]")
@@ -65,20 +73,20 @@ def explain(job: JobPlan, state: Mapping[str, str] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def explain_json(job: JobPlan, state: Mapping[str, str] | None = None) -> str:
+def explain_json(job: JobPlan, state: StateKinds = _nothing) -> str:
     """The plan as one JSON object; `plan` is the list of operators, sink first."""
     document: dict[str, Json] = {
         "job": job.name,
         "depends_on": list(job.depends_on),
         "outside_law": list(job.outside_law),
-        "plan": [_json(step, state or {}) for step in _steps(job.plan, state or {})],
+        "plan": [_json(step, state) for step in _steps(job.plan, state)],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def explain_mermaid(job: JobPlan, state: Mapping[str, str] | None = None) -> str:
+def explain_mermaid(job: JobPlan, state: StateKinds = _nothing) -> str:
     """The plan as a Mermaid flowchart from the scan to the sink."""
-    steps = list(reversed(_steps(job.plan, state or {})))
+    steps = list(reversed(_steps(job.plan, state)))
     lines = ["flowchart TD"]
     for index, step in enumerate(steps):
         text = "<br/>".join(_escaped(line) for line in (f"{step.operator} {step.subject}".strip(), *step.lines))
@@ -94,11 +102,11 @@ def _escaped(text: str) -> str:
     return text
 
 
-def _steps(plan: Plan, state: Mapping[str, str]) -> list[_Step]:
+def _steps(plan: Plan, state: StateKinds) -> list[_Step]:
     return [_step(node, state) for node in walk(plan)]
 
 
-def _step(node: Plan, state: Mapping[str, str]) -> _Step:
+def _step(node: Plan, state: StateKinds) -> _Step:
     match node:
         case Sink():
             lines = [f"emit: {node.emit.name}"] if node.emit is not None else []
@@ -119,10 +127,11 @@ def _step(node: Plan, state: Mapping[str, str]) -> _Step:
             return _Step("Scan", node.source.name, tuple(_scan_lines(node)), node)
 
 
-def _aggregate_lines(node: Aggregate, state: Mapping[str, str]) -> list[str]:
+def _aggregate_lines(node: Aggregate, state: StateKinds) -> list[str]:
     lines = [f"key {line}" for line in _definitions(node.keys, node.schema)]
+    kinds = state(node)
     for call, line in zip(node.calls, _definitions(node.calls, node.schema), strict=True):
-        held = f"  state: {state[call.name]}" if call.name in state else ""
+        held = f"  state: {kinds[call.name]}" if call.name in kinds else ""
         lines.append(f"call {line}{held}")
     return lines
 
@@ -174,6 +183,8 @@ def window_text(window: Window) -> str:
             text = f"hopping {length_text(window.size_us)} every {length_text(window.slide_us)}"
         case WindowKind.CUMULATE:
             text = f"cumulating {length_text(window.size_us)} in steps of {length_text(window.slide_us)}"
+        case WindowKind.GIVEN:
+            text = f"the windows below, of {length_text(window.size_us)}"
         case WindowKind.SESSION:
             text = f"session with a gap of {length_text(window.size_us)}"
     origin = f", from {length_text(window.origin_us)} after the epoch" if window.origin_us else ""
@@ -187,7 +198,7 @@ def length_text(length_us: int) -> str:
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
-def _json(step: _Step, state: Mapping[str, str]) -> Json:
+def _json(step: _Step, state: StateKinds) -> Json:
     node = step.node
     shown: dict[str, Json] = {
         "operator": step.operator,
@@ -212,7 +223,8 @@ def _json(step: _Step, state: Mapping[str, str]) -> Json:
             shown["emit"] = node.emit.value
             shown["keys"] = _named_json(node.keys)
             shown["calls"] = _named_json(node.calls)
-            shown["state"] = {call.name: state[call.name] for call in node.calls if call.name in state}
+            kinds = state(node)
+            shown["state"] = {call.name: kinds[call.name] for call in node.calls if call.name in kinds}
         case AssignWindow():
             shown["window"] = _window_json(node.window)
         case Scan():

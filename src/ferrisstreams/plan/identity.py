@@ -23,7 +23,7 @@ from sqlglot.errors import SqlglotError
 
 from ferrisstreams.batch import JsonValue, integer
 from ferrisstreams.plan.expressions import columns_in, substitute
-from ferrisstreams.plan.nodes import Named, Plan, Scan, Sink, Window, map_inputs
+from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Sink, Window, map_inputs
 from ferrisstreams.plan.stages import Operator as GraphOperator
 from ferrisstreams.plan.stages import cut
 from ferrisstreams.schema import Schema
@@ -52,6 +52,10 @@ def identity_of(plan: Sink, source: SourceFacts) -> Identity:
     found = [below]
     for operator in graph.operators:
         found.append(_identified(_aggregate(operator, definitions), [str(found[-1]["id"])]))
+        # What reads its results knows these by what they are, whatever they are called.
+        definitions = {
+            named.name: _inlined(named.expression, definitions) for named in (*operator.node.keys, *operator.node.calls)
+        }
     return found
 
 
@@ -70,8 +74,9 @@ def _source(
     if not operators:
         return parts  # Of the rows themselves nothing is kept.
     time = scan.source.event_time
-    read = {name for operator in operators for tree in _expressions(operator, definitions) for name in columns_in(tree)}
-    windows = [operator.node.window for operator in operators if operator.node.window is not None]
+    readers = [operator for operator in operators if isinstance(operator.stage.source, Scan)]
+    read = {name for operator in readers for tree in _expressions(operator, definitions) for name in columns_in(tree)}
+    windows = [operator.node.window for operator in readers if operator.node.window is not None]
     read.update(window.time for window in windows)
     types = {column.name: column.type for column in scan.schema if column.name in read}
     return {
@@ -93,7 +98,7 @@ def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, 
     return {
         "operator": "aggregate",
         "filters": [*sorted({canonical_text(_inlined(tree, definitions)) for tree in operator.stage.conjuncts})],
-        "window": _window(node.window),
+        "window": _window(node.window, isinstance(operator.stage.source, GraphOperator)),
         "keys": _texts(node.keys, definitions),
         "calls": _texts(node.calls, definitions),
         "emit": node.emit.value,
@@ -113,10 +118,12 @@ def _inlined(tree: exp.Expression, definitions: _Definitions) -> exp.Expression:
     return substitute(tree, whole)
 
 
-def _window(window: Window | None) -> JsonValue:
+def _window(window: Window | None, of_results: bool) -> JsonValue:
     if window is None:
         return None
+    time: dict[str, JsonValue] = {"time": window.time} if of_results else {}
     return {
+        **time,
         "kind": window.kind.value,
         "size_us": window.size_us,
         "slide_us": window.slide_us,
@@ -161,23 +168,26 @@ def _reprinted(text: str) -> str | None:
 def reorder_like(plan: Sink, kept: Identity) -> Sink:
     """The plan with keys and calls in the order in which the state has them. Both have the same."""
     graph = cut(plan)
-    aggregate = graph.aggregate
-    if aggregate is None:
-        return plan
     definitions = {named.name: named.expression for named in graph.scan.computed}
-    keys = _ordered(aggregate.keys, _list(kept[-1], "keys"), definitions)
-    calls = _ordered(aggregate.calls, _list(kept[-1], "calls"), definitions)
-    if (keys, calls) == (aggregate.keys, aggregate.calls):
-        return plan
+    ordered: dict[int, Aggregate] = {}
+    for operator, before in zip(graph.operators, kept[1:], strict=True):
+        ordered[id(operator.node)] = _reordered(operator.node, before, definitions)
+        named = (*operator.node.keys, *operator.node.calls)
+        definitions = {each.name: _inlined(each.expression, definitions) for each in named}
+
+    def with_ordered(node: Plan) -> Plan:
+        return map_inputs(ordered.get(id(node), node), with_ordered)
+
+    return replace(plan, input=with_ordered(plan.input))
+
+
+def _reordered(aggregate: Aggregate, kept: Operator, definitions: _Definitions) -> Aggregate:
+    keys = _ordered(aggregate.keys, _list(kept, "keys"), definitions)
+    calls = _ordered(aggregate.calls, _list(kept, "calls"), definitions)
     bounds = aggregate.schema.columns[: len(aggregate.schema) - len(keys) - len(calls)]
     types = {column.name: column for column in aggregate.schema}
     schema = Schema((*bounds, *(types[named.name] for named in (*keys, *calls))))
-    ordered = replace(aggregate, keys=keys, calls=calls, schema=schema)
-
-    def with_ordered(node: Plan) -> Plan:
-        return ordered if node is aggregate else map_inputs(node, with_ordered)
-
-    return replace(plan, input=with_ordered(plan.input))
+    return replace(aggregate, keys=keys, calls=calls, schema=schema)
 
 
 def _ordered(named: tuple[Named, ...], kept: Sequence[JsonValue], definitions: _Definitions) -> tuple[Named, ...]:
@@ -212,17 +222,22 @@ def differences(kept: Identity, now: Identity, is_same_data: IsSameData) -> list
     """What keeps a state from being that of the query now; nothing when all that differs carries over."""
     kinds = [[str(operator["operator"]) for operator in identity] for identity in (kept, now)]
     if kinds[0] != kinds[1]:
-        return [Difference("the query", *(_KINDS.get(each[-1], each[-1]) for each in kinds))]
+        return [Difference("the query", *(_kind_text(len(each) - 1) for each in kinds))]
     found = _data_differences(_mapping(kept[0], "data"), _mapping(now[0], "data"), is_same_data)
     if len(kept) == 1:
         return found
     found += _reading_differences(kept[0], now[0])
-    found += _aggregate_differences(kept[-1], now[-1])
-    found += _column_differences(_mapping(kept[0], "columns"), _mapping(now[0], "columns"), now[-1])
+    for level, (before, after) in enumerate(zip(kept[1:], now[1:], strict=True)):
+        below = f" {level} levels above the stream" if level > 1 else " above the results" if level else ""
+        found += [replace(each, part=each.part + below) for each in _aggregate_differences(before, after)]
+    found += _column_differences(_mapping(kept[0], "columns"), _mapping(now[0], "columns"), now[1:])
     return found
 
 
-_KINDS = {"source": "rows that are written as they come", "aggregate": "an aggregate"}
+def _kind_text(aggregates: int) -> str:
+    if aggregates < 2:
+        return "an aggregate" if aggregates else "rows that are written as they come"
+    return f"{aggregates} aggregates, each over the results of the one before"
 
 
 def _data_differences(
@@ -317,14 +332,14 @@ def _shown(value: JsonValue) -> str:
 
 
 def _column_differences(
-    kept: Mapping[str, JsonValue], now: Mapping[str, JsonValue], aggregate: Operator
+    kept: Mapping[str, JsonValue], now: Mapping[str, JsonValue], aggregates: Sequence[Operator]
 ) -> list[Difference]:
     """Columns whose type is another one. Those that only one of both reads show in what reads them."""
     return [
         Difference(f"the column {name}", str(kept[name]), str(now[name]))
         for name in kept
         if name in now and kept[name] != now[name]
-        if not (_is_wider(str(kept[name]), str(now[name])) and _keeps_values(name, aggregate))
+        if not (_is_wider(str(kept[name]), str(now[name])) and _keeps_values(name, aggregates))
     ]
 
 
@@ -340,9 +355,9 @@ _SAME_WHEN_WIDER = (
 _SAME_CALLS = frozenset({"min", "max", "first", "last", "any_value", "arg_min", "arg_max", "list", "array_agg"})
 
 
-def _keeps_values(name: str, aggregate: Operator) -> bool:
+def _keeps_values(name: str, aggregates: Sequence[Operator]) -> bool:
     """Whether what is kept of a column is what it would be if the column had had a wider type from the start."""
-    texts = [*_list(aggregate, "filters"), *_list(aggregate, "keys"), *_list(aggregate, "calls")]
+    texts = [text for each in aggregates for part in ("filters", "keys", "calls") for text in _list(each, part)]
     trees = [sqlglot.parse_one(str(text), dialect="duckdb") for text in texts]
     reading = [tree for tree in trees if name in {column.name for column in tree.find_all(exp.Column)}]
     return all(_is_plain(node) for tree in reading for node in tree.walk())

@@ -53,12 +53,14 @@ class WindowKind(Enum):
     HOP = "hop"
     SESSION = "session"
     CUMULATE = "cumulate"
+    GIVEN = "given"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """`[start, end)` in event time. Tumbling: `size_us` = `slide_us`. A session: `size_us` is the gap. Cumulating: the
-    windows of one `size_us` begin together and end every `slide_us`.
+    windows of one `size_us` begin together and end every `slide_us`. Given: the rows are results of windows of this
+    size and slide, and stay in them.
 
     Boundaries are `origin_us` plus a multiple of `slide_us`, in microseconds since 1970 UTC.
     """
@@ -151,7 +153,7 @@ class AssignWindow(_OneInput):
     @property
     def schema(self) -> Schema:
         bounds = (Column(WINDOW_START, "TIMESTAMP", False), Column(WINDOW_END, "TIMESTAMP", False))
-        return Schema(bounds + self.input.schema.columns)
+        return Schema(bounds + tuple(item for item in self.input.schema if item.name not in (WINDOW_START, WINDOW_END)))
 
     @property
     def facts(self) -> Facts:

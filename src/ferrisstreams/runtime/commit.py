@@ -120,7 +120,6 @@ class Commit:
         self._replaced = False
         self.epoch = OPENING_EPOCH
         self._adopted = False
-        self.batches = 0
 
     # --- at start ---------------------------------------------------------------------------------------------------
 
@@ -273,7 +272,6 @@ class Commit:
     def batch_done(self, rows: int) -> None:
         """A batch has gone through: it belongs to the open epoch."""
         self._rows += rows
-        self.batches += 1
         self._dirty = True
 
     @property
@@ -446,7 +444,6 @@ class Commit:
         self._prepared = self._deciding = self._dirty = False
         self._written = row.confirmed
         self._rows = 0
-        self.batches = 0
         self._since_ms = self._parts.clock.monotonic_ms()
 
     def _confirm(self) -> None:

@@ -163,13 +163,19 @@ def letter_headers(row: Rejected, context: LetterContext, now_us: int) -> dict[s
         "ferris.attempts": str(row.attempts),
         "ferris.first_failed_at": _time(now_us if row.first_failed_us is None else row.first_failed_us),
         "ferris.last_failed_at": _time(now_us),
-        "ferris.kind": "output" if row.row < 0 and row.offset < 0 else "input",
+        "ferris.kind": _kind(row),
     }
     if row.truncated:
         headers["ferris.value.truncated"] = "true"
     if row.timestamp_ms is not None:
         headers["ferris.record.timestamp"] = _time(row.timestamp_ms * 1000)
     return headers
+
+
+def _kind(row: Rejected) -> str:
+    if row.stage == "derive":
+        return "derived"
+    return "output" if row.row < 0 and row.offset < 0 else "input"
 
 
 def _base64(value: bytes | None) -> str | None:

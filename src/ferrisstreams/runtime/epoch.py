@@ -69,7 +69,14 @@ class EpochRow:
             watermarks=SavedWatermarks.from_json(content["watermarks"]),
             finished=bool(content["finished"]),
             identities={name: str(identity) for name, identity in mapping(content.get("identities", {})).items()},
-            pipeline=mapping(content["pipeline"]),
+            pipeline=_pipeline_values(mapping(content["pipeline"]), epoch),
             marks=mapping(content["marks"]),
             confirmed=confirmed,
         )
+
+
+def _pipeline_values(pipeline: Mapping[str, JsonValue], epoch: int) -> Mapping[str, JsonValue]:
+    """What a pipeline keeps, also as it was written when each epoch was a tick and each job had one operator."""
+    if not pipeline or "tick" in pipeline:
+        return pipeline
+    return {"tick": epoch, "decided_tick": epoch - 1, "operators": [dict(pipeline)]}

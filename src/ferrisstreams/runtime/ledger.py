@@ -10,7 +10,8 @@ from ferrisstreams.errors import InternalError
 
 @dataclass(slots=True)
 class Ledger:
-    """Counts since the job's first run, committed with the positions. `late_windows` counts windows, not rows."""
+    """Counts since the job's first run, committed with the positions. `late_windows` counts windows, not rows;
+    `derived_rejected` results of an aggregate that the one above it cannot take, which are no rows of the output."""
 
     read: int = 0
     emitted: int = 0
@@ -24,6 +25,7 @@ class Ledger:
     written: int = 0
     output_rejected: int = 0
     late_windows: int = 0
+    derived_rejected: int = 0
 
     def check(self) -> None:
         """Both sums add up. Raises InternalError."""

@@ -86,9 +86,8 @@ def _outside(settings: JobSettings, letters_in_file: bool) -> tuple[str, str] | 
 
 def _state(plan: JobPlan, partitioned: tuple[str, ...]) -> tuple[str, str] | None:
     """Why the plan does not allow it, and what to do."""
-    aggregate = cut(plan.plan).aggregate
     grouped = _grouped(plan)
-    if aggregate is None or _PARTITION in grouped:
+    if not cut(plan.plan).keeps_state or _PARTITION in grouped:
         return None
     if not partitioned:
         return (
@@ -107,7 +106,9 @@ def _state(plan: JobPlan, partitioned: tuple[str, ...]) -> tuple[str, str] | Non
 
 
 def _grouped(plan: JobPlan) -> frozenset[str]:
-    """The columns of the source that are keys of the plan's groups, as they are."""
-    aggregate = cut(plan.plan).aggregate
-    keys = aggregate.keys if aggregate is not None else ()
-    return frozenset(name for key in keys if (name := column_name(key.expression)) is not None)
+    """The columns of the source that are keys of all groups of the plan, as they are."""
+    given: dict[str, str] = {}
+    for level, operator in enumerate(cut(plan.plan).operators):
+        read = {key.name: column_name(key.expression) for key in operator.node.keys}
+        given = {name: given.get(of, "") if level else of for name, of in read.items() if of is not None}
+    return frozenset(given.values()) - {""}

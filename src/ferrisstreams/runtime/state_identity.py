@@ -54,7 +54,7 @@ def load_state(store: StateStore, builder: JobBuilder, rewrite: bool = True) -> 
             store.begin_again(json.dumps(now))
             return LoadedState(last, plan, begins_again=True)
         now = identity_of(plan, facts)
-    if rewrite and kept.identity != json.dumps(now):
+    if rewrite and (store.is_former or kept.identity != json.dumps(now)):
         store.rewrite(json.dumps(now))
     return LoadedState(last, plan)
 

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 
 from ferrisstreams.batch import integer
 from ferrisstreams.duck.engine import STATE_SCHEMA, Connection
-from ferrisstreams.duck.state_log import delete_epoch
+from ferrisstreams.duck.state_log import delete_after, take_over_panes
 from ferrisstreams.errors import InternalError, StateError
 from ferrisstreams.runtime.epoch import EpochRow
 
 #: Raised whenever the tables of a state file mean something else than before.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
-#: What this version still reads. It had a hash and a description in the place of the identity.
-_FORMER_VERSION = 2
+#: What this version still reads. Both had one operator and an epoch to a tick; the first had a hash and a description
+#: in the place of the identity.
+_HASHED_VERSION, _ONE_OPERATOR_VERSION = 2, 3
+_FORMER_VERSIONS = (_HASHED_VERSION, _ONE_OPERATOR_VERSION)
 
 _META = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}' AND table_name = 'meta'"
 
@@ -41,6 +43,7 @@ class StateStore:
         self._state = state
         self._open = False
         self._next_identity: str | None = None
+        self._version = FORMAT_VERSION
         self.state_id = ""
 
     def kept(self) -> KeptIdentity | None:
@@ -51,25 +54,36 @@ class StateStore:
         if not self._state.rows(_META):
             return None
         version, state_id, *identity = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.meta")[0]
-        if version not in (FORMAT_VERSION, _FORMER_VERSION):
+        if version not in (FORMAT_VERSION, *_FORMER_VERSIONS):
             raise StateError(
                 f"the state has format version {version}, this FerrisStreams reads version {FORMAT_VERSION}",
                 "E5004",
                 "run the version that wrote it, or start over with another --state-dir",
             )
         self.state_id = str(state_id)
-        if version == FORMAT_VERSION:
-            return KeptIdentity(identity=str(identity[0]))
-        return KeptIdentity(former_hash=str(identity[0]), former_description=str(identity[1]))
+        self._version = integer(version)
+        if version == _HASHED_VERSION:
+            return KeptIdentity(former_hash=str(identity[0]), former_description=str(identity[1]))
+        return KeptIdentity(identity=str(identity[0]))
 
     def create(self, identity: str) -> None:
         """Make the file that of an identity, under a new state id."""
         self.state_id = secrets.token_hex(8)
         self._write_meta(identity)
 
+    @property
+    def is_former(self) -> bool:
+        """Whether a version before has written the file."""
+        return self._version != FORMAT_VERSION
+
     def rewrite(self, identity: str) -> None:
-        """The file belongs to this identity now, which means the same; its id stays."""
+        """The file belongs to this identity now, which means the same, and has the format of now; its id stays."""
+        self.begin()
+        if self.is_former:
+            take_over_panes(self._state)
         self._write_meta(identity)
+        self.finish()
+        self._version = FORMAT_VERSION
 
     def begin_again(self, identity: str) -> None:
         """The next epoch is the first one of another query, to which the file belongs with it; its id stays. Nothing
@@ -77,7 +91,6 @@ class StateStore:
         self._next_identity = identity
 
     def _write_meta(self, identity: str) -> None:
-        """In one statement, which is a transaction."""
         self._state.execute(
             f"CREATE OR REPLACE TABLE {STATE_SCHEMA}.meta AS"
             " SELECT CAST($version AS INTEGER) AS format_version, $id AS state_id, $identity AS identity",
@@ -122,9 +135,12 @@ class StateStore:
         self._state.execute(f"UPDATE {STATE_SCHEMA}.epochs SET confirmed = true WHERE epoch = $epoch", {"epoch": epoch})
 
     def delete(self, epoch: int) -> None:
-        """Take an epoch that was prepared and not decided back: its row and its rows in all panes."""
+        """Take the last epoch, which was prepared and not decided, back: its row and its rows in all panes."""
+        last = self.last()
+        if last is None or last.epoch != epoch:
+            raise InternalError(f"epoch {epoch} is not the last one of the state")
         self.begin()
-        delete_epoch(self._state, epoch)
+        delete_after(self._state, integer(last.pipeline.get("decided_tick", 0)))
         self._state.execute(f"DELETE FROM {STATE_SCHEMA}.epochs WHERE epoch = $epoch", {"epoch": epoch})
         self.finish()
 

@@ -132,7 +132,7 @@ class Task:
     def _context(self, fetch: Fetch) -> BatchContext:
         seen_us = self._progress.watermarks.seen_us(fetch.partition)
         rows_read = self._progress.rows_read.get(fetch.partition, 0)
-        return BatchContext(self._commit.batches, seen_us, rows_read, self._parts.clock.now_us())
+        return BatchContext(seen_us, rows_read, self._parts.clock.now_us())
 
     def _account(self, fetch: Fetch, outcome: Outcome) -> int:
         """Every row of the fetch gets its outcome in the ledger."""
@@ -184,13 +184,18 @@ class Task:
             ledger.written += payload.rows - len(refused)
             rejected += refused
         ledger.produced += outcome.produced
+        self._reject_outputs(rejected)
+        ledger.output_rejected += len(rejected)
+        self._reject_outputs(outcome.derived_rejected)
+        ledger.derived_rejected += len(outcome.derived_rejected)
+
+    def _reject_outputs(self, rejected: list[Rejected]) -> None:
         if rejected:
             self._report(rejected)
             if self._settings.output_failures.route == "fail":
                 raise fail_on(rejected)
             if self._settings.output_failures.route == "dlq":
                 self._letters(rejected)
-            ledger.output_rejected += len(rejected)
 
     def _advance(self) -> None:
         """Move the job's watermark and write what closes: at the end of an epoch, because no one sees it before."""

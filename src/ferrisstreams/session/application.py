@@ -15,7 +15,6 @@ from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
-from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.faults import faults_from
@@ -110,15 +109,13 @@ class Application:
         """The plan of one job or of all: `text`, `json` or `mermaid`."""
         shown = []
         for plan in map(self._keyed, self._chosen((job,) if job else None)):
-            aggregate = cut(plan.plan).aggregate
-            state = state_kinds(aggregate) if aggregate is not None else {}
             match form:
                 case "json":
-                    shown.append(explain_json(plan, state))
+                    shown.append(explain_json(plan, state_kinds))
                 case "mermaid":
-                    shown.append(explain_mermaid(plan, state))
+                    shown.append(explain_mermaid(plan, state_kinds))
                 case _:
-                    shown.append(explain(plan, state))
+                    shown.append(explain(plan, state_kinds))
         return "\n".join(shown)
 
     def _keyed(self, plan: JobPlan) -> JobPlan:

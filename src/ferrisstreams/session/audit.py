@@ -210,7 +210,7 @@ def _letters(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Findin
     topic = builder.dead_letter_topic()
     if topic is not None:
         return _letters_in_topic(builder, last, ledger, topic)
-    counts = {"input": 0, "output": 0, "late": 0, **_purged(builder)}
+    counts = {"input": 0, "output": 0, "derived": 0, "late": 0, **_purged(builder)}
     path = builder.dead_letter_path()
     if not path.exists():
         return [lost(str(path), "is gone")]
@@ -242,6 +242,9 @@ def _letter_checks(builder: JobBuilder, ledger: Ledger, counts: Mapping[str, int
     if failure_policy(builder.settings.sink).route == "dlq":
         checks.append(
             Check("letters of output rows = output_rejected", ledger.output_rejected, counts.get("output", 0))
+        )
+        checks.append(
+            Check("letters of derived rows = derived_rejected", ledger.derived_rejected, counts.get("derived", 0))
         )
     if builder.settings.source.text("late.data.strategy") == "dead_letter":
         checks.append(Check("letters of late rows = late", ledger.late, counts.get("late", 0)))

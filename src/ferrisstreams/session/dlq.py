@@ -81,7 +81,7 @@ class DeadLetterQueue:
                 self._left[reason] += 1
 
     def _reason_to_stay(self, letter: Letter, unsure_meant: bool) -> str | None:
-        if letter.kind == "output":
+        if letter.kind in ("output", "derived"):
             return _OUTPUT
         if letter.header("ferris.value.truncated"):
             return _TRUNCATED

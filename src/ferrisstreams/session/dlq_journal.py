@@ -59,7 +59,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """A letter to erase: bytes `start` to `start + length` of the file. `kind` is `input`, `output` or `late`."""
+    """A letter to erase: bytes `start` to `start + length` of the file. `kind` is that of the letter, or `late`."""
 
     letter: str
     kind: str

@@ -25,12 +25,14 @@ _DECIMAL_DIGITS_MAX = 38
 
 @dataclass(slots=True)
 class Grouping:
-    """The keys of a query and the aggregate calls found so far. `windowed` allows the window's bounds."""
+    """The keys of a query and the aggregate calls found so far. `windowed` allows the window's bounds; `bounds` are
+    those that the query reads from results, and stays in."""
 
     context: Context
     keys: tuple[Named, ...]
     windowed: bool
     calls: list[Named] = field(default_factory=list)
+    bounds: tuple[Named, ...] = ()
 
     def above(self, tree: exp.Expression) -> exp.Expression:
         """The expression over the aggregate's output: keys, calls and window bounds become its columns.
@@ -62,7 +64,7 @@ class Grouping:
     def _replacement(self, node: exp.Expr) -> exp.Column | None:
         if isinstance(node, exp.Column) and node.meta_get(EDGE):
             return column(node.name)
-        key = next((key for key in self.keys if key.expression == node), None)
+        key = next((key for key in (*self.keys, *self.bounds) if key.expression == node), None)
         if key is not None:
             return column(key.name)
         inner = node.this if isinstance(node, exp.Filter) else node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -15,8 +15,11 @@ from ferrisstreams.plan.nodes import (
     Filter,
     Named,
     Plan,
+    Project,
     Scan,
+    walk,
 )
+from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.plan.system_columns import system_columns
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.aggregation import Grouping, name_keys, uses_aggregate
@@ -32,7 +35,14 @@ from ferrisstreams.sql.select_list import Item, SelectList
 from ferrisstreams.sql.sources import inline_source, source_properties, with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, MessageKey, span_of
-from ferrisstreams.sql.window_binding import bind_window, window_and_group, with_grace, with_record_time
+from ferrisstreams.sql.window_binding import (
+    bind_result_window,
+    bind_window,
+    given_window,
+    window_and_group,
+    with_grace,
+    with_record_time,
+)
 
 _SELECT = frozenset({"expressions", "from_", "where", "group", "having", "windows", "with_"})
 
@@ -299,19 +309,18 @@ class Binder:
         having: exp.Expression | None,
     ) -> Relation:
         if source.aggregate is not None:
-            raise self.context.error(
-                items[0].node,
-                "an aggregate over an aggregate is not supported: its input would change",
-                "E1201",
-                "write the inner one as a stream of its own (CREATE STREAM … AS SELECT …) and read that",
-            )
-        window = None
-        if scope.window is not None:
+            self._check_results(source, items, keys)
+        window, bounds = given_window(self.context, source, keys) if scope.window is None else (None, ())
+        if scope.window is not None and source.aggregate is not None:
+            window = bind_result_window(self.context, scope.window, source, scope)
+        elif scope.window is not None:
             source = replace(source, plan=with_record_time(self.context, scope.window, source.plan, scope))
             window = bind_window(self.context, scope.window, source, scope)
             source = replace(source, plan=with_grace(self.context, scope.window, source.plan, self.properties))
         emit = self.emit.emit if self.emit is not None else (Emit.FINAL if window is not None else Emit.CHANGES)
-        grouping = Grouping(self.context, keys, window is not None)
+        of_window = [bound.expression for bound in bounds]
+        kept = tuple(key for key in keys if key.expression not in of_window)
+        grouping = Grouping(self.context, kept, window is not None, bounds=bounds)
         above = [replace(item, tree=grouping.above(item.tree)) for item in items]
         names = SelectList(self.context, scope).output_names(items, keys)
         condition = grouping.above(having) if having is not None else None
@@ -320,6 +329,28 @@ class Binder:
             self._check_having(having, condition, plan)
             plan = Filter(plan, conjuncts(condition))
         return self._finished(source, plan, above, names)
+
+    def _check_results(self, source: Relation, items: Sequence[Item], keys: Sequence[Named]) -> None:
+        """Whether the results of an aggregate can be aggregated. Raises `SqlError`."""
+        below = source.aggregate
+        assert below is not None
+        if source.plan.facts.changes:
+            raise self.context.error(
+                items[0].node,
+                "an aggregate over results that change is not supported",
+                "E1201",
+                "leave EMIT CHANGES out: results of windows are final when their windows close"
+                if below.window is not None
+                else "give the query below a window; or write EMIT FINAL: its groups are given at the end of the input",
+            )
+        trees = [*(item.tree for item in items), *(key.expression for key in keys), *_trees_above(source.plan, below)]
+        if any(node.meta_get(VOLATILE) is not None for tree in trees for node in tree.walk()):
+            raise self.context.error(
+                items[0].node,
+                "the clock and chance are not supported in an aggregate over the results of another",
+                "E1201",
+                "write the call in the innermost query, where it has one value for each row of the stream",
+            )
 
     def _check_having(self, having: exp.Expression, condition: exp.Expression, plan: Plan) -> None:
         kind = type_of(self.context, condition, plan.schema)
@@ -351,6 +382,18 @@ class Binder:
     def _position(self, item: Item) -> Position | None:
         span = span_of(item.node)
         return self.context.source.position(span) if span is not None else None
+
+
+def _trees_above(plan: Plan, below: Plan) -> Iterator[exp.Expression]:
+    """The expressions of the nodes above one of the plan."""
+    for node in walk(plan):
+        if node is below:
+            return
+        match node:
+            case Filter():
+                yield from node.conjuncts
+            case Project():
+                yield from (named.expression for named in node.columns)
 
 
 def _flat(group: Sequence[exp.Expr]) -> list[exp.Expr]:

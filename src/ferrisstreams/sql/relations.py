@@ -52,6 +52,16 @@ def plan_message_key(relation: Relation) -> tuple[str, ...]:
     return tuple(traced[key] for key in keys) if all(key in traced for key in keys) else ()
 
 
+def window_bound(plan: Plan, name: str) -> str | None:
+    """`window_start` or `window_end`, when an output column is this bound of the window of the results that it is
+    read from."""
+    aggregate = aggregate_in(plan)
+    if aggregate is None or aggregate.window is None:
+        return None
+    bound = _traced_to(plan, name, aggregate)
+    return bound if bound in (WINDOW_START, WINDOW_END) else None
+
+
 def scan_in(plan: Plan) -> Scan:
     return next(node for node in walk(plan) if isinstance(node, Scan))
 

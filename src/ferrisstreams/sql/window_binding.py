@@ -11,13 +11,13 @@ from ferrisstreams.config.kinds import parse_duration_ms
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.expressions import column_name
-from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Plan, Scan, Window, map_inputs
+from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Named, Plan, Scan, Window, WindowKind, map_inputs
 from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import EventTime
 from ferrisstreams.sql.aggregation import uses_aggregate
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import is_header_item
-from ferrisstreams.sql.relations import Relation, scan_in, traced
+from ferrisstreams.sql.relations import Relation, scan_in, traced, window_bound
 from ferrisstreams.sql.resolve import EVENT_TIME, Scope, refuse_clauses, resolve
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, WindowBound, span_of
 from ferrisstreams.sql.windows import Grace, WrittenWindow, read_bound, read_window
@@ -180,6 +180,63 @@ def bind_window(context: Context, written: WrittenWindow, source: Relation, scop
                 f"write {time.column}, or leave the column out",
             )
     return written.timed_by(time.column)
+
+
+def bind_result_window(context: Context, written: WrittenWindow, source: Relation, scope: Scope) -> Window:
+    """The window over a bound of the windows whose results the query reads. Raises `SqlError`."""
+    below = source.aggregate
+    assert below is not None
+    if written.grace is not None:
+        raise context.error(
+            written.grace.node,
+            "results of windows are never late",
+            "E1208",
+            "write GRACE PERIOD at the window over the stream",
+        )
+    if below.window is None:
+        raise context.error(
+            written.node,
+            "the window needs an event time, and results of groups without a window have none",
+            "E1205",
+            "give the query below a window",
+        )
+    wanted = "window_end" if below.window.kind is WindowKind.SESSION else "window_start or window_end"
+    name = None
+    if written.time is not None:
+        name = column_name(resolve(context, _bare(scope), written.time))
+    bound = window_bound(source.plan, name) if name is not None else None
+    if bound is None or (bound == WINDOW_START and below.window.kind is WindowKind.SESSION):
+        raise context.error(
+            written.time if written.time is not None else written.node,
+            "the window's time is not a bound of the windows below"
+            if bound is None
+            else "sessions are given in the order of their ends",
+            "E1208",
+            f"write the column that is {wanted} of the query below",
+        )
+    return written.timed_by(bound)
+
+
+def given_window(context: Context, source: Relation, keys: Sequence[Named]) -> tuple[Window | None, tuple[Named, ...]]:
+    """The window that a query stays in because it groups by its bounds, and these of its keys under their own names;
+    None: it groups by none. Raises `SqlError`."""
+    below = source.aggregate
+    bounds = tuple(
+        Named(bound, key.expression)
+        for key in keys
+        if (name := column_name(key.expression)) is not None and (bound := window_bound(source.plan, name)) is not None
+    )
+    if below is None or below.window is None or not bounds:
+        return None, ()
+    window = below.window
+    if window.kind in (WindowKind.SESSION, WindowKind.CUMULATE):
+        raise context.error(
+            bounds[0].expression,
+            f"grouping results by the bounds of a {window.kind.value} window is not supported",
+            "E1201",
+            "aggregate them in a window of their own: GROUP BY TUMBLE(window_end, INTERVAL '1' HOUR)",
+        )
+    return Window(WindowKind.GIVEN, WINDOW_START, window.size_us, window.slide_us, window.origin_us), bounds
 
 
 def _bare(scope: Scope) -> Scope:

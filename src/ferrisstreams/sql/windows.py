@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from ferrisstreams.batch import integer
-from ferrisstreams.errors import SqlError
+from ferrisstreams.errors import InternalError, SqlError
 from ferrisstreams.plan.nodes import Window, WindowKind
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.durations import duration_of, is_length, written_interval
@@ -120,6 +120,8 @@ class _Reader:
                 key = arguments.pop(0) if arguments else None
                 self._no_more(arguments)
                 return WrittenWindow(kind, lengths[0], lengths[0], 0, time, key, self.node)
+            case WindowKind.GIVEN:
+                raise InternalError("a window of results is not written")
 
     def _hop_lengths(self, arguments: list[exp.Expression], by_name: dict[str, int], clause: bool) -> tuple[int, int]:
         """Size and slide. As a function the slide stands first, in the clause the size."""

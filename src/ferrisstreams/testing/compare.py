@@ -153,6 +153,7 @@ def lost_rows(prepared: Prepared, ran: Ran) -> str | None:
     aggregate = graph.aggregate
     if (
         aggregate is None
+        or len(graph.operators) > 1
         or graph.output.conjuncts
         or prepared.case.batch_rows is not None
         or ran.ledger["output_rejected"]

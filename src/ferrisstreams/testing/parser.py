@@ -24,6 +24,7 @@ LEDGER_NAMES = (
     "produced",
     "written",
     "output_rejected",
+    "derived_rejected",
 )
 
 _SECTION = re.compile(r"(dead letters|[a-z]+)\b[ \t]*(.*)")

@@ -22,13 +22,13 @@ def engine() -> Iterator[Engine]:
 
 
 def pane(engine: Engine, name: str, *slices: int) -> None:
-    engine.state.execute(f"CREATE TABLE state.{name} (_epoch BIGINT, _slice BIGINT, n BIGINT)")
+    engine.state.execute(f"CREATE TABLE state.{name} (_t BIGINT, _slice BIGINT, n BIGINT)")
     for place in slices:
         engine.state.execute(f"INSERT INTO state.{name} VALUES (1, {place}, 1)")
 
 
 def loaded(engine: Engine, grid: SliceGrid = DAY_FROM_SIX) -> StateLog:
-    log = StateLog(engine, KEPT, grid, LogSizes())
+    log = StateLog(engine, 0, KEPT, grid, LogSizes())
     log.load()
     return log
 
@@ -70,7 +70,7 @@ def test_slices_on_both_sides_of_many_live_panes_open_two() -> None:
 
 
 def test_pane_is_dropped_when_its_last_slice_is_closed(engine: Engine) -> None:
-    pane(engine, "pane_1_6_54", 6, 30)
+    pane(engine, "pane_0_1_6_54", 6, 30)
     log = loaded(engine)
     log.drop_before(30)
     assert log.live == [Interval(6, 54)]
@@ -79,7 +79,7 @@ def test_pane_is_dropped_when_its_last_slice_is_closed(engine: Engine) -> None:
 
 
 def test_pane_of_an_older_state_that_begins_within_a_slice_keeps_its_rows(engine: Engine) -> None:
-    pane(engine, "pane_1_24_48", 30)
+    pane(engine, "pane_0_1_24_48", 30)
     log = loaded(engine)
     log.drop_before(25)
     assert log.live == [Interval(24, 48)]
@@ -88,7 +88,7 @@ def test_pane_of_an_older_state_that_begins_within_a_slice_keeps_its_rows(engine
 
 
 def test_pane_without_rows_is_dropped_with_its_beginning(engine: Engine) -> None:
-    pane(engine, "pane_1_m18_6")
+    pane(engine, "pane_0_1_m18_6")
     log = loaded(engine)
     log.drop_before(-18)
     assert log.live == [Interval(-18, 6)]

@@ -18,14 +18,14 @@ def job() -> JobPlan:
 
 
 def test_text_says_what_each_call_keeps() -> None:
-    text = explain(job(), {"_agg0": "a count"})
+    text = explain(job(), lambda _: {"_agg0": "a count"})
     assert "call _agg0 BIGINT NOT NULL = COUNT(*)  state: a count\n" in text
     assert "outside the answer law: random()" in text
     assert explain(job()) == explain(job())
 
 
 def test_json_holds_the_same() -> None:
-    document = json.loads(explain_json(job(), {"_agg0": "a count"}))
+    document = json.loads(explain_json(job(), lambda _: {"_agg0": "a count"}))
     operators = [step["operator"] for step in document["plan"]]
     assert operators == ["Sink", "Project", "Filter", "Aggregate", "Window", "Filter", "Scan"]
     assert document["plan"][3]["state"] == {"_agg0": "a count"}

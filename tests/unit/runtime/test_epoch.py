@@ -25,7 +25,7 @@ ROW = EpochRow(
     watermarks=SavedWatermarks({"t-1": 9}, -3, {"t-1": Jump("t-1 offset 3", 9, 1, None)}),
     finished=True,
     identities={"t": "x1"},
-    pipeline={"emitted_us": 8, "grown": False},
+    pipeline={"tick": 12, "decided_tick": 9, "operators": [{"emitted_us": 8, "grown": False}]},
     marks={"sink": {"length": 77}, "dead_letters": None},
     confirmed=False,
 )
@@ -47,6 +47,11 @@ FORMER: Mapping[str, JsonValue] = {
 
 def test_row_that_was_written_is_read_again() -> None:
     assert EpochRow.from_json(7, json.loads(json.dumps(ROW.to_json())), confirmed=False) == ROW
+
+
+def test_epoch_of_a_former_format_is_a_tick_of_one_operator() -> None:
+    row = EpochRow.from_json(3, {**FORMER, "pipeline": {"emitted_us": 8}}, confirmed=True)
+    assert row.pipeline == {"tick": 3, "decided_tick": 2, "operators": [{"emitted_us": 8}]}
 
 
 def test_row_of_a_former_format_has_what_it_did_not_know_empty() -> None:
