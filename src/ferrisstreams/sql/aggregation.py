@@ -209,9 +209,9 @@ def _may_be_folded(call: exp.Expression, argument: exp.Expression) -> bool:
 
 def _arguments(call: exp.Expr) -> Iterator[exp.Expression]:
     for part in call.iter_expressions():
-        if isinstance(part, exp.Distinct | exp.Order):
+        if isinstance(part, exp.Distinct | exp.Order | exp.Ordered):
             yield from _arguments(part)
-        elif isinstance(part, exp.Expression) and not isinstance(part, exp.Ordered | exp.Star):
+        elif isinstance(part, exp.Expression) and not isinstance(part, exp.Star):
             yield part
 
 
