@@ -57,6 +57,15 @@ KINDS = {
         "SELECT window_start, window_end, k, count(*) AS n, string_agg(id::VARCHAR, '-' ORDER BY id) AS ids FROM events"
         " WHERE v < 40 GROUP BY k, SESSION(at, INTERVAL '300' MILLISECOND)",
     ),
+    "levels": Kind(
+        "kafka",
+        "kafka",
+        "SELECT window_start, k, count(*) AS sessions, sum(n) AS n, max(ids) AS greatest, last(began) AS last FROM"
+        " (SELECT window_start AS began, window_end AS ended, k, count(*) AS n,"
+        " string_agg(id::VARCHAR, '-' ORDER BY id) AS ids FROM events WHERE v < 40"
+        " GROUP BY k, SESSION(at, INTERVAL '300' MILLISECOND))"
+        " GROUP BY k, TUMBLE(ended, INTERVAL '10' SECOND)",
+    ),
     "kafka to file": Kind(
         "kafka",
         "file",

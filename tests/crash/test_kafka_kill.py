@@ -58,7 +58,7 @@ def assert_same(twins: Twins, ended: Ended) -> None:
     assert audit.code == 0, audit.out + audit.err
 
 
-@pytest.mark.parametrize("twins", some_of(KINDS, {"copy", "sessions"}), indirect=True)
+@pytest.mark.parametrize("twins", some_of(KINDS, {"copy", "levels"}), indirect=True)
 def test_kill_at_points_changes_nothing(twins: Twins, turn: slice) -> None:
     decided_outside = twins.killed.kind.decided_outside
     points = (*TRANSACTION_POINTS, *FAULT_POINTS) if decided_outside else ("after_open", *FAULT_POINTS)

@@ -161,6 +161,7 @@ class MergedRows:
         self._columns = columns
         self._chunk = chunk
         self.rows_before = rows_before
+        self._computed = columns.all
 
     @property
     def parameters(self) -> Parameters:
@@ -180,10 +181,11 @@ class MergedRows:
         self._work.materialize(_OUTPUTS, self._columns.all, none.parameters)
         failed = self._compute(self._chunk)
         rejected = self._letters(self._columns.groups, self._columns.group_names, failed)
-        return exp.select("*").from_(_OUTPUTS), rejected
+        self._computed = exp.select("*").from_(_OUTPUTS)
+        return self._computed.copy(), rejected
 
     def reject(self, failures: Sequence[Failure]) -> list[Rejected]:
-        return self._letters(exp.select("*").from_(_OUTPUTS), self._columns.all_names, failures)
+        return self._letters(self._computed, self._columns.all_names, failures)
 
     def _compute(self, chunk: Chunk) -> list[Failure]:
         """Keep the rows of a chunk, or, where that fails, of its halves; gives those that fail alone."""
