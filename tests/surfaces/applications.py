@@ -55,4 +55,5 @@ LEDGER = {
     "written": 3,
     "output_rejected": 0,
     "late_windows": 0,
+    "derived_rejected": 0,
 }

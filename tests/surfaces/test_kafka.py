@@ -13,7 +13,15 @@ from tests.broker import Cluster, Record
 from tests.surfaces.conftest import Ferris, Ran
 from tests.topic_records import group_lag
 
-LEDGER_ZERO = {"late": 0, "deduplicated": 0, "dead_lettered": 0, "skipped": 0, "output_rejected": 0, "late_windows": 0}
+LEDGER_ZERO = {
+    "late": 0,
+    "deduplicated": 0,
+    "dead_lettered": 0,
+    "skipped": 0,
+    "output_rejected": 0,
+    "late_windows": 0,
+    "derived_rejected": 0,
+}
 
 
 @dataclass(frozen=True)

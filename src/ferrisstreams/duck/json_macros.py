@@ -135,7 +135,7 @@ def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
                 name, parts = "ferris_json_value", [node.this, node.expression]
         if name is None or len(parts) != 2 or any(map(_is_null, parts)) or node.meta_get(OWN):
             continue
-        found = exp.Anonymous(this=f"{name}s" if _finds_several(parts[1]) else name)
+        found = exp.Anonymous(this=f"{name}s" if finds_several(parts[1]) else name)
         if node.parent is None:
             tree = found
         node.replace(found)
@@ -150,7 +150,7 @@ def _is_null(value: exp.Expr) -> bool:
     return isinstance(value, exp.Null)
 
 
-def _finds_several(path: exp.Expr) -> bool:
+def finds_several(path: exp.Expr) -> bool:
     """Whether a path is a list of paths, or one that finds several places."""
     while isinstance(path, exp.Paren | exp.Cast | exp.DPipe):
         path = path.this

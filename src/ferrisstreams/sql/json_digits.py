@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 from sqlglot.expressions.builders import apply_index_offset
 
-from ferrisstreams.duck.json_macros import EXTRACTING, OWN
+from ferrisstreams.duck.json_macros import EXTRACTING, OWN, finds_several
 from ferrisstreams.formats.expressions import call, data_type, text
 from ferrisstreams.formats.nested import CONTAINERS, each_leaf, with_leaves
 from ferrisstreams.sql.calls import call_name
@@ -67,8 +67,8 @@ def _leave_lists_of_paths(context: Context, region: Region) -> None:
             path = node.expressions[1]
         else:
             continue
-        plain = isinstance(path, exp.Literal | exp.Array | exp.Identifier) or not isinstance(path, exp.Expression)
-        if not plain and type_of(context, path, region.schema).endswith("]"):
+        plain = not isinstance(path, exp.Expression) or isinstance(path, exp.Literal | exp.Identifier)
+        if not plain and not finds_several(path) and type_of(context, path, region.schema).endswith("]"):
             node.meta[OWN] = True
 
 
