@@ -19,6 +19,7 @@ from typing import Self
 from ferrisstreams.clock import SystemClock
 from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.connectors.kafka.topics import NewTopicSettings, Topics
+from ferrisstreams.errors import TransientError
 from tests.broker_jars import BrokerError, broker_jars, require
 from tests.topic_records import read_records, write_records
 from tests.wire import Wire
@@ -61,6 +62,9 @@ _PROPERTIES = {
     "controlled.shutdown.enable": "false",
 }
 
+#: How often a topic is asked for: each time the client waits for the controller as long as for any request.
+CREATIONS_MAX = 4
+
 
 class Cluster:
     """A cluster by its address: topics and records, for assertions."""
@@ -79,9 +83,16 @@ class Cluster:
         return Topics(self.properties)
 
     def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
-        """Make a topic that keeps everything, and give its name back."""
-        self.topics.create(name, NewTopicSettings(partitions, {"retention.ms": "-1", **(config or {})}))
-        return name
+        """Make a topic that keeps everything, and give its name back; a broker that was stopped may take a while."""
+        settings = NewTopicSettings(partitions, {"retention.ms": "-1", **(config or {})})
+        for _ in range(CREATIONS_MAX):
+            try:
+                self.topics.create(name, settings)
+            except TransientError as error:
+                failed = error
+            else:
+                return name
+        raise failed
 
     def write(self, topic: str, records: Iterable[Record | bytes | None]) -> None:
         """Write records, or bare values."""

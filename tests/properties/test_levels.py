@@ -115,7 +115,7 @@ def draw_levels(chance: Chance) -> Levels:
     shape = chance.pick(shapes) if first is not None else "keys"
     second = time = None
     shown, grouped, batch = [*key], [*key], [*key]
-    settings = {"failure_strategy": "LogAndContinue"}
+    settings = {"failure_strategy": "LogAndContinue", "allowed.lateness": chance.pick(("0s", "0s", "3s"))}
     emit = ""
     if shape == "window":
         assert first is not None
@@ -223,21 +223,21 @@ def _time(seconds: object) -> datetime:
     return BEGIN + timedelta(seconds=float(str(seconds)))
 
 
-def case(levels: Levels, rows: Sequence[dict[str, object]]) -> Case:
+def case(levels: Levels, rows: Sequence[dict[str, object]], partitions: int) -> Case:
     lines = [json.dumps({**row, "ts": _time(row["ts"]).replace(tzinfo=UTC).isoformat()}).encode() for row in rows]
+    records = {str(place): RawRecords("json", tuple(lines[place::partitions])) for place in range(partitions)}
     watermark = f"WATERMARK FOR ts AS ts - INTERVAL '{DELAY_S}' SECOND"
-    stream = StreamInput(
-        "s", f"s (ts TIMESTAMP, k VARCHAR, v BIGINT, {watermark})", {"0": RawRecords("json", tuple(lines))}
-    )
+    stream = StreamInput("s", f"s (ts TIMESTAMP, k VARCHAR, v BIGINT, {watermark})", records)
     return Case(Path("levels.test"), 1, "levels", (stream,), levels.settings, levels.query, Expectation())
 
 
 def check(seed: int, schedules: int) -> None:
     chance = Chance(seed, "levels")
     levels, rows = draw_levels(chance), draw_rows(chance)
-    prepared = prepare(case(levels, rows))
+    partitions = chance.pick((1, 2))
+    prepared = prepare(case(levels, rows, partitions))
     expected = [tuple(map(plain, row)) for row in batch_answer(levels, rows)]
-    for schedule in chance.sample(all_schedules(1), schedules):
+    for schedule in chance.sample(all_schedules(partitions), schedules):
         assert_alike(levels, rows, expected, prepared, schedule)
 
 
