@@ -47,15 +47,12 @@ class SourceFacts:
 def identity_of(plan: Sink, source: SourceFacts) -> Identity:
     """The source and the operators of a canonical plan, inputs first."""
     graph = cut(plan)
-    definitions = {named.name: named.expression for named in graph.scan.computed}
+    definitions: _Definitions = {named.name: named.expression for named in graph.scan.computed}
     below = _identified(_source(graph.scan, source, graph.operators, definitions), [])
     found = [below]
     for operator in graph.operators:
         found.append(_identified(_aggregate(operator, definitions), [str(found[-1]["id"])]))
-        # What reads its results knows these by what they are, whatever they are called.
-        definitions = {
-            named.name: _inlined(named.expression, definitions) for named in (*operator.node.keys, *operator.node.calls)
-        }
+        definitions = _results(operator.node, definitions)
     return found
 
 
@@ -103,6 +100,11 @@ def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, 
         "calls": _texts(node.calls, definitions),
         "emit": node.emit.value,
     }
+
+
+def _results(node: Aggregate, definitions: _Definitions) -> _Definitions:
+    """What an aggregate's columns are, whatever they are called: whoever reads its results knows them by that."""
+    return {named.name: _inlined(named.expression, definitions) for named in (*node.keys, *node.calls)}
 
 
 def _texts(columns: Sequence[Named], definitions: _Definitions) -> list[JsonValue]:
@@ -168,12 +170,11 @@ def _reprinted(text: str) -> str | None:
 def reorder_like(plan: Sink, kept: Identity) -> Sink:
     """The plan with keys and calls in the order in which the state has them. Both have the same."""
     graph = cut(plan)
-    definitions = {named.name: named.expression for named in graph.scan.computed}
+    definitions: _Definitions = {named.name: named.expression for named in graph.scan.computed}
     ordered: dict[int, Aggregate] = {}
     for operator, before in zip(graph.operators, kept[1:], strict=True):
         ordered[id(operator.node)] = _reordered(operator.node, before, definitions)
-        named = (*operator.node.keys, *operator.node.calls)
-        definitions = {each.name: _inlined(each.expression, definitions) for each in named}
+        definitions = _results(operator.node, definitions)
 
     def with_ordered(node: Plan) -> Plan:
         return map_inputs(ordered.get(id(node), node), with_ordered)
