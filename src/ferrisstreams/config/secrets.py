@@ -75,7 +75,7 @@ def skip_blanks(text: str, at: int, ends: dict[int, int]) -> int:
 
 
 def _blank_end(text: str, at: int) -> int | None:
-    """Where the space or the comment at `at` ends; None: there is none."""
+    """Where the space or comment at `at` ends, or None when there is neither."""
     if text.startswith("/*", at):
         close = text.find("*/", at + 2)
         return close + 2 if close >= 0 else None
