@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from ferrisstreams.compile.aggregate import AggregateOperator, AggregateParts, Emission
 from ferrisstreams.compile.changelog import Changelog, changelog_of
 from ferrisstreams.compile.envelopes import Envelopes
 from ferrisstreams.compile.graph import GraphPipeline
@@ -25,7 +24,8 @@ from ferrisstreams.compile.message_rows import (
 )
 from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
-from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN, RowShape, judged, projected, with_computed
+from ferrisstreams.compile.rows import AHEAD, SEEN, RowShape, judged, projected, with_computed
+from ferrisstreams.compile.runner import Emission, Runner, RunnerParts
 from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
 from ferrisstreams.compile.sources import Chunk, ResultColumns, chunk_rows, merged_table
 from ferrisstreams.compile.stage import Reduce, Retries, RowStage
@@ -34,10 +34,11 @@ from ferrisstreams.duck.engine import BindError, Connection, DataError, Engine, 
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import ConfigError, SqlError, placed_at
 from ferrisstreams.formats.base import ROW, Decoder, Encoder
+from ferrisstreams.operators.aggregate import aggregate
 from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates, takes_doubles
+from ferrisstreams.operators.base import CLOSED_THROUGH, ROWS_IN, TICK_NUMBER, Port, bind, parameter
 from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
-from ferrisstreams.operators.cumulate_log import CumulateLog
 from ferrisstreams.operators.log import (
     FIRST_ROW,
     LAST_ROW,
@@ -48,16 +49,11 @@ from ferrisstreams.operators.log import (
     ROWS,
     START,
     STOP,
-    TICK_NUMBER,
-    GroupLog,
-    KeyedLog,
     LogShape,
-    tick,
+    too_large,
 )
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
 from ferrisstreams.operators.ports import ResultPort
-from ferrisstreams.operators.session_log import SessionLog
-from ferrisstreams.operators.window_log import WindowLog
 from ferrisstreams.operators.windows import Lateness, slice_us
 from ferrisstreams.plan.expressions import typed_as
 from ferrisstreams.plan.nodes import (
@@ -294,16 +290,16 @@ class _AggregateCompiler:
         self._time = self._event_time()
         self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=self._time is not None)
 
-    def compile(self) -> AggregateOperator:
+    def compile(self) -> Runner:
         try:
             return self._compile()
         except (BindError, DataError) as error:
             raise self._refusal() or error from error
 
-    def _compile(self) -> AggregateOperator:
-        group = self._group(self._shape)
+    def _compile(self) -> Runner:
+        operator, exact = (aggregate(shape, self._aggregate.window) for shape in (self._shape, self._shape.exactly()))
         rows = self._row_shape()
-        columns = [(name, type_) for name, type_ in self._delta_types(rows, group) if name not in _DELTA_ONLY]
+        columns = [(name, type_) for name, type_ in self._delta_types(rows, operator.port) if name not in _DELTA_ONLY]
         self._check_finals(columns)
         changing = self._aggregate.emit is Emit.CHANGES or self._settings.late_strategy == "update"
         sizes = self._settings.sizes
@@ -312,20 +308,21 @@ class _AggregateCompiler:
         )
         work = self._engine.work
 
-        parts = AggregateParts(
+        parts = RunnerParts(
             work=work,
             source=self._input(rows) if self._below is None else None,
-            grouping=self._grouping(rows, group, log),
+            grouping=self._grouping(rows, operator.port, log),
             shape=self._shape,
-            group=group,
-            exact_group=self._group(self._shape.exactly()),
+            operator=operator,
+            exact=exact,
             log=log,
+            keep_unless=too_large(self._shape, dict(columns)),
             merged=self._merged,
             columns=self._result_columns(),
             empty=self._empty(columns),
             sizes=sizes,
         )
-        return AggregateOperator(parts, self._emission())
+        return Runner(parts, self._emission())
 
     # --- private ----------------------------------------------------------------------------------------------------
 
@@ -343,23 +340,22 @@ class _AggregateCompiler:
     def _result_columns(self) -> ResultColumns:
         return _result_columns(self._aggregate, self._shape, self._needs_old, self._merged)
 
-    def _grouping(self, rows: RowShape, group: GroupLog, log: StateLog) -> Grouping:
+    def _grouping(self, rows: RowShape, port: Port, log: StateLog) -> Grouping:
         work = self._engine.work
         in_order: InOrder | None = None
         window, lateness = rows.window, rows.lateness
-        if isinstance(group, WindowLog) and window is not None and lateness is not None and not group.hops:
+        if port.in_order is not None and window is not None and lateness is not None:
             in_order = InOrder(window.size_us, lateness.delay_us + lateness.allowed_us)
 
-        def insert(way: Way, group: GroupLog) -> Reduce:
-            quick = way.in_order and isinstance(group, WindowLog)
-            reduce = group.reduce_in_order if quick and isinstance(group, WindowLog) else group.reduce
+        def insert(way: Way, append: exp.Select) -> Reduce:
             returned = RETURNED if way.returning else ()
-            return lambda projected_rows: log.insert(tick(), reduce(projected_rows), returned)
+            number = parameter(TICK_NUMBER)
+            return lambda projected_rows: log.insert(number, bind(append, **{ROWS_IN: projected_rows}), returned)
 
         def stage(way: Way) -> GroupingStage:
             shape = replace(rows, in_order=way.in_order)
-            apart = insert(way, self._group(self._shape.rows_apart()))
-            return RowStage(work, shape, insert(way, group), work.rows, retries, apart)
+            append = port.in_order if way.in_order and port.in_order is not None else port.append
+            return RowStage(work, shape, insert(way, append), work.rows, retries, insert(way, port.append_apart))
 
         if self._below is None:
             retries, returned_groups = self._settings.retries, self._settings.sizes.returned_groups
@@ -410,30 +406,21 @@ class _AggregateCompiler:
             lateness=lateness,
         )
 
-    def _group(self, shape: LogShape) -> GroupLog:
-        window = self._aggregate.window
-        if window is None:
-            return KeyedLog(shape)
-        if window.kind is WindowKind.SESSION:
-            return SessionLog(shape, window.size_us)
-        if window.kind is WindowKind.CUMULATE:
-            return CumulateLog(shape, window)
-        return WindowLog(shape, window)
-
     def _slices(self) -> SliceGrid:
         window = self._aggregate.window
         if window is None or window.kind is WindowKind.SESSION:
             return _UNTIMED
         return SliceGrid(slice_us(window), window.origin_us)
 
-    def _delta_types(self, rows: RowShape, group: GroupLog) -> list[tuple[str, str]]:
+    def _delta_types(self, rows: RowShape, port: Port) -> list[tuple[str, str]]:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
         read = (*self._graph.scan.source.schema, *self._graph.system_columns)
         if self._below is not None:
             read = self._below.schema.columns
         nulls = [exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True) for c in read]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
-        statement = group.reduce(projected(rows, judged(rows, with_computed(rows, empty), marked=False)))
+        read_rows = projected(rows, judged(rows, with_computed(rows, empty), marked=False))
+        statement = bind(port.append, **{ROWS_IN: read_rows})
         return self._engine.work.types(
             statement, {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0, TICK_NUMBER: 0}
         )
@@ -458,7 +445,9 @@ class _AggregateCompiler:
                 graph, self._place, self._changelog, self._engine, self._decoder, self._settings
             )
             try:
-                columns = compiler._delta_types(compiler._row_shape(), compiler._group(compiler._shape))
+                columns = compiler._delta_types(
+                    compiler._row_shape(), aggregate(compiler._shape, self._aggregate.window).port
+                )
                 compiler._check_finals([item for item in columns if item[0] not in _DELTA_ONLY])
             except (BindError, DataError) as error:
                 message, code, hint = reword(str(error))

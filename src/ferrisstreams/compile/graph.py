@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from ferrisstreams.batch import Fetch, JsonValue, integer, mapping
-from ferrisstreams.compile.aggregate import AggregateOperator
 from ferrisstreams.compile.pipeline import BatchContext, OutputStage
 from ferrisstreams.compile.results import Outcome
+from ferrisstreams.compile.runner import Runner
 from ferrisstreams.compile.sources import MergedRows
 from ferrisstreams.operators.ports import ResultPort
 
@@ -24,9 +24,7 @@ class GraphPipeline:
     that take results, from the second on.
     """
 
-    def __init__(
-        self, operators: Sequence[AggregateOperator], ports: Sequence[ResultPort], output: OutputStage
-    ) -> None:
+    def __init__(self, operators: Sequence[Runner], ports: Sequence[ResultPort], output: OutputStage) -> None:
         self._operators = operators
         self._ports = ports
         self._output = output

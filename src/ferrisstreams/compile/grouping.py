@@ -12,20 +12,19 @@ from ferrisstreams.batch import integer
 from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.pipeline import late_failures
 from ferrisstreams.compile.results import Tally
-from ferrisstreams.compile.rows import CLOSED_THROUGH, FILTERED, LATE, SEEN
+from ferrisstreams.compile.rows import FILTERED, LATE, SEEN
 from ferrisstreams.compile.stage import Failure, Ran, Rows, RowStage
 from ferrisstreams.duck.engine import Connection, Rendered, column, render
 from ferrisstreams.duck.state_log import SLICE, TICK, StateLog
 from ferrisstreams.formats.base import ROW
+from ferrisstreams.operators.base import CLOSED_THROUGH, TICK_NUMBER, parameter
 from ferrisstreams.operators.log import (
     FIRST_ROW,
     LAST_ROW,
     LATE_WINDOWS,
     OUTCOME,
     ROWS,
-    TICK_NUMBER,
     TIME,
-    tick,
 )
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
 from ferrisstreams.operators.windows import Span, none_is_late
@@ -54,7 +53,7 @@ def _counts(delta: str) -> Rendered:
             exp.Max(this=column(LAST_ROW)),
         )
         .from_(delta)
-        .where(column(TICK).eq(tick()))
+        .where(column(TICK).eq(parameter(TICK_NUMBER)))
         .group_by(exp.Literal.number(1), exp.Literal.number(2))
     )
 

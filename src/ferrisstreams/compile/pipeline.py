@@ -16,13 +16,14 @@ from ferrisstreams.batch import Fetch, JsonValue, Payload, integer
 from ferrisstreams.compile.message_rows import with_keys, with_traces
 from ferrisstreams.compile.payload import Parameters, Reduction, Written
 from ferrisstreams.compile.results import Outcome
-from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, LATE, SEEN
+from ferrisstreams.compile.rows import AHEAD, LATE, SEEN
 from ferrisstreams.compile.sources import Ahead, FetchRows, output_letter
 from ferrisstreams.compile.stage import Failure, Ran, Result, Retries, Rows, RowStage, Tried
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.formats.base import ROW, Decoder
-from ferrisstreams.operators.log import OUTCOME, PARTITION, ROW_BASE, TICK_NUMBER
+from ferrisstreams.operators.base import CLOSED_THROUGH, TICK_NUMBER
+from ferrisstreams.operators.log import OUTCOME, PARTITION, ROW_BASE
 from ferrisstreams.operators.windows import NEVER_US, TIME_MAX_US
 
 

@@ -24,6 +24,7 @@ from sqlglot import exp
 from ferrisstreams.duck.engine import column
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.aggregates import function
+from ferrisstreams.operators.base import CLOSED_THROUGH, parameter
 from ferrisstreams.operators.log import CLOSED, LAST_START, OUTCOME, TIME
 from ferrisstreams.operators.windows import TIME_MAX_US, Lateness, is_late, last_start, number
 from ferrisstreams.plan.expressions import columns_in, substitute
@@ -63,17 +64,12 @@ class RowShape:
         return not self.conjuncts and not self.judges_lateness
 
 
-#: Parameters of every statement with a window: the greatest event time that the partition has seen before the batch,
-#: and up to where the job's windows are closed (both microseconds).
-SEEN, CLOSED_THROUGH = "seen_us", "closed_us"
+#: Parameter of every statement with a window beside `CLOSED_THROUGH`: the greatest event time that the partition has
+#: seen before the batch (microseconds).
+SEEN = "seen_us"
 
 #: Parameter of a source with event time: the latest event time that is believed (microseconds).
 AHEAD = "ahead_us"
-
-
-def parameter(name: str) -> exp.Expression:
-    """A named parameter of type BIGINT."""
-    return exp.cast(exp.Parameter(this=exp.var(name)), "BIGINT")
 
 
 def with_computed(shape: RowShape, scan: exp.Select, uncomputed: str | None = None) -> exp.Select:

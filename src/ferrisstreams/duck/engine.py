@@ -155,9 +155,7 @@ class Connection:
 
     def materialize(self, name: str, query: exp.Query, parameters: Mapping[str, object] | None = None) -> int:
         """Keep the rows of a query as a temporary table of this connection; how many there are."""
-        temporary = exp.Properties(expressions=[exp.TemporaryProperty()])
-        create = exp.Create(this=exp.to_table(name), kind="TABLE", replace=True, expression=query, properties=temporary)
-        return integer(self.rows(create, parameters)[0][0])
+        return integer(self.rows(creation(name, query), parameters)[0][0])
 
     def table(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """All rows as an Arrow table."""
@@ -224,6 +222,12 @@ class Connection:
             if name not in self._macros:
                 self._raw.execute(definition)
                 self._macros.add(name)
+
+
+def creation(name: str, query: exp.Query) -> exp.Create:
+    """The statement that keeps the rows of a query as a temporary table; it gives how many there are."""
+    temporary = exp.Properties(expressions=[exp.TemporaryProperty()])
+    return exp.Create(this=exp.to_table(name), kind="TABLE", replace=True, expression=query, properties=temporary)
 
 
 def render(tree: exp.Expression, copy: bool = True) -> Rendered:

@@ -14,7 +14,7 @@ width doubles while a batch would open many panes at once or many are live, so t
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -238,16 +238,20 @@ class StateLog:
 
         With `before`, the delta only up to but not including this tick.
         """
-        tables = [
-            self._table(name)
-            for pane, name in sorted(self._names.items())
-            if (low_us is None or pane.stop > low_us) and (high_us is None or pane.start < high_us)
-        ]
+        tables = [self._table(name) for name in self.overlapping(low_us, high_us)]
         delta = exp.select(*self._references()).from_(self.delta).where(column("_outcome").eq(0))
         if before is not None:
             delta = delta.where(exp.LT(this=column(TICK), expression=before.copy()))
         selects = [*[exp.select(*self._references()).from_(table) for table in tables], delta]
         return delta if len(selects) == 1 else exp.union(*selects, distinct=False, copy=False)
+
+    def overlapping(self, low_us: int | None, high_us: int | None) -> list[str]:
+        """The tables of the panes that overlap `[low_us, high_us)`."""
+        return [
+            name
+            for pane, name in sorted(self._names.items())
+            if (low_us is None or pane.stop > low_us) and (high_us is None or pane.start < high_us)
+        ]
 
     def tick_rows(self, tick: exp.Expression) -> exp.Select:
         """The kept rows of one tick of the delta."""
@@ -295,8 +299,15 @@ class StateLog:
             self._drop(self._names.pop(pane))
             del self._rows[pane], self._newest[pane], self._compact_at[pane]
 
-    def compact(self, merge: exp.Select, keep_from_us: int | None, unless: exp.Condition | None = None) -> None:
-        """Rewrite panes that have grown: `merge` is a SELECT over the name `log` that yields the kept columns.
+    def compact(
+        self,
+        merge: exp.Select,
+        keep_from_us: int | None,
+        unless: exp.Condition | None = None,
+        parameters: Mapping[str, object] | None = None,
+    ) -> None:
+        """Rewrite panes that have grown: `merge` is a SELECT over the name `log` that yields the kept columns, with its
+        parameters.
 
         Rows whose slice starts before `keep_from_us` are left out. A pane with a row that is as `unless` says stays as
         it is: the merge could raise, and take the whole transaction with it.
@@ -306,7 +317,7 @@ class StateLog:
             if before < max(self._sizes.compact_rows, self._compact_at[pane]):
                 continue
             if unless is None or not self._has(pane, unless):
-                self._rewrite(pane, merge, keep_from_us)
+                self._rewrite(pane, merge, keep_from_us, parameters)
             after = self._rows[pane]
             self._compact_at[pane] = after * (COMPACT_GROWTH if 4 * after < 3 * before else COMPACT_GROWTH_DISTINCT)
 
@@ -348,10 +359,10 @@ class StateLog:
     def _references(self) -> list[exp.Column]:
         return [column(name) for name in self._names_kept()]
 
-    def _insert(self, name: str, rows: exp.Select) -> int:
+    def _insert(self, name: str, rows: exp.Select, parameters: Mapping[str, object] | None = None) -> int:
         names = [column(TICK).this, *[reference.this for reference in self._references()]]
         target = exp.Schema(this=self._table(name), expressions=names)
-        return integer(self._state.rows(exp.Insert(this=target, expression=rows))[0][0])
+        return integer(self._state.rows(exp.Insert(this=target, expression=rows), parameters)[0][0])
 
     def _append_to(self, pane: Interval, first: int | None) -> None:
         """Append the delta's rows of a pane, from the slice `first` on; None: the delta as a whole."""
@@ -360,7 +371,9 @@ class StateLog:
             rows = rows.where(column(SLICE) >= max(pane.start, first), column(SLICE) < pane.stop)
         self._rows[pane] += self._insert(self._names[pane], rows)
 
-    def _rewrite(self, pane: Interval, merge: exp.Select, keep_from_us: int | None) -> None:
+    def _rewrite(
+        self, pane: Interval, merge: exp.Select, keep_from_us: int | None, parameters: Mapping[str, object] | None
+    ) -> None:
         old = self._names[pane]
         log: exp.Select = exp.select("*").from_(self._table(old))
         if keep_from_us is not None:
@@ -370,7 +383,7 @@ class StateLog:
             merge.with_("log", as_=log).subquery("m")
         )
         name = self._create(pane)
-        self._rows[pane] = self._insert(name, rows)
+        self._rows[pane] = self._insert(name, rows, parameters)
         self._drop(old)
 
     def _has(self, pane: Interval, condition: exp.Condition) -> bool:

@@ -248,9 +248,9 @@ def _ordered(argument: exp.Expression, *orders: exp.Expression) -> exp.Expressio
 # --- moments ----------------------------------------------------------------------------------------------------------
 
 
-def _sql(template: str, **fields: exp.Expression) -> exp.Expression:
+def template(text: str, **fields: exp.Expression) -> exp.Expression:
     """A constant template with its columns replaced."""
-    tree = sqlglot.parse_one(template, dialect="duckdb")
+    tree = sqlglot.parse_one(text, dialect="duckdb")
     assert isinstance(tree, exp.Expression)
     return tree.transform(
         lambda node: fields[node.name].copy() if isinstance(node, exp.Column) and node.name in fields else node
@@ -301,15 +301,15 @@ _MERGE_PAIRS = """list_reduce(list(p) FILTER (WHERE struct_extract(p, 'n') > 0),
 
 def _build_moments(call: Call, prefix: str, final: str) -> tuple[list[Partial], exp.Expression]:
     argument = exp.cast(call.guarded(call.arguments[0]), "DOUBLE")
-    made = _sql("{n: count(x), m: avg(x), s: var_pop(x) * count(x)}", x=argument)
+    made = template("{n: count(x), m: avg(x), s: var_pop(x) * count(x)}", x=argument)
     kept = _column(prefix)
     fields = {name: field(kept.copy(), name) for name in ("n", "m", "s")}
-    return [Partial(prefix, made, _sql(_MERGE_MOMENTS, p=kept))], _sql(final, **fields)
+    return [Partial(prefix, made, template(_MERGE_MOMENTS, p=kept))], template(final, **fields)
 
 
 def _build_pairs(call: Call, prefix: str, final: str) -> tuple[list[Partial], exp.Expression]:
     y, x = (exp.cast(call.guarded(argument), "DOUBLE") for argument in call.arguments)
-    made = _sql(
+    made = template(
         "{n: regr_count(y, x), mx: regr_avgx(y, x), my: regr_avgy(y, x),"
         " sx: regr_sxx(y, x), sy: regr_syy(y, x), c: regr_sxy(y, x)}",
         x=x,
@@ -317,7 +317,7 @@ def _build_pairs(call: Call, prefix: str, final: str) -> tuple[list[Partial], ex
     )
     kept = _column(prefix)
     fields = {name: field(kept.copy(), name) for name in ("n", "mx", "my", "sx", "sy", "c")}
-    return [Partial(prefix, made, _sql(_MERGE_PAIRS, p=kept))], _sql(final, **fields)
+    return [Partial(prefix, made, template(_MERGE_PAIRS, p=kept))], template(final, **fields)
 
 
 # --- holistic ---------------------------------------------------------------------------------------------------------

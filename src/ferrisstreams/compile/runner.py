@@ -1,14 +1,13 @@
-"""The aggregate as an operator: group rows into the delta, and give what closes or changes.
+"""Runs an operator, whatever it is: appends a tick's rows to its log, and gives what changes and what is due.
 
-A tick's rows are one statement that adds their partial results to the delta of the open epoch. What it gives is one
-that merges panes and delta, and one, for each piece of bounded size, by whoever reads it.
+A tick's rows are one statement, which adds what they come to to the delta of the open epoch. What the operator gives is
+one that reads panes and delta, and one, for each piece of bounded size, by whoever takes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from sqlglot import exp
 
@@ -17,16 +16,27 @@ from ferrisstreams.compile.grouping import Grouping
 from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.pipeline import BatchContext, Input
 from ferrisstreams.compile.results import Jump, Outcome, Tally
-from ferrisstreams.compile.rows import AHEAD, CLOSED_THROUGH, SEEN
+from ferrisstreams.compile.rows import AHEAD, SEEN
 from ferrisstreams.compile.sizes import Sizes
 from ferrisstreams.compile.sources import Chunk, FetchRows, MergedRows, ResultColumns
 from ferrisstreams.compile.stage import Failure
-from ferrisstreams.duck.engine import Connection, DataError, column
+from ferrisstreams.duck.engine import Connection, DataError, Rendered, column, creation, render
 from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.errors import InternalError, StateError
 from ferrisstreams.formats.base import ROW
+from ferrisstreams.operators.base import (
+    CLOSED_THROUGH,
+    HIGH,
+    LOG,
+    LOW,
+    TICK_NUMBER,
+    TICK_ROWS,
+    Operator,
+    bind,
+    parameter,
+)
 from ferrisstreams.operators.changes import OP, REPLACED, as_inserts, differences
-from ferrisstreams.operators.log import PARTITION, ROW_BASE, TICK_NUMBER, GroupLog, LogShape
+from ferrisstreams.operators.log import PARTITION, ROW_BASE, LogShape
 from ferrisstreams.operators.windows import NEVER_US, TIME_MAX_US
 from ferrisstreams.plan.nodes import Emit
 
@@ -36,9 +46,10 @@ _CLOSED = "SELECT max(_stop), count(DISTINCT (_start, _stop)), count(*) FROM "
 #: Behind any event time.
 FOREVER_US = 2**61
 
+#: What is asked of the state: what a tick has changed, what the watermark lets go, the result over no rows.
+_CHANGES, _DUE, _EMPTY = "changes", "due", "empty"
 
-#: What is asked of the state, by either way of merging it.
-Question: TypeAlias = Callable[[GroupLog], exp.Select]
+_NONE: Parameters = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +71,35 @@ class Emission:
 
 
 @dataclass(frozen=True, slots=True)
-class AggregateParts:
-    """What the compiler has put together. `columns` makes the aggregate's own columns of the results in the table
-    `merged`, `empty` is the result over no rows. `source` is None for an aggregate over another operator's results.
+class RunnerParts:
+    """What the compiler has put together. `columns` makes the operator's own columns of the results in the table
+    `merged`, `empty` is the result over no rows. `source` is None for an operator over another one's results.
 
-    `exact_group` asks the same of the log as `group` by merges that never raise, and cost more.
+    `exact` is the same operator over the same log by merges that never raise, and cost more. `keep_unless`: a pane
+    with a row that is so is kept as it is, because merging it may raise.
     """
 
     work: Connection
     source: Input | None
     grouping: Grouping
     shape: LogShape
-    group: GroupLog
-    exact_group: GroupLog
+    operator: Operator
+    exact: Operator
     log: StateLog
+    keep_unless: exp.Condition | None
     merged: str
     columns: ResultColumns
     empty: exp.Select
     sizes: Sizes
 
 
-class AggregateOperator:
-    """One aggregate over the rows of a source, or over the results of another operator.
+class Runner:
+    """One operator over the rows of a source, or over the results of another operator.
 
     `closed_us`: windows that end up to it are closed. `emitted_us`: those that do have been given.
     """
 
-    def __init__(self, parts: AggregateParts, emission: Emission) -> None:
+    def __init__(self, parts: RunnerParts, emission: Emission) -> None:
         self._parts = parts
         self._emission = emission
         self.emitted_us = NEVER_US
@@ -96,6 +109,7 @@ class AggregateOperator:
         self._grown = False
         self._touched = False
         self.windows_closed_by_end = 0
+        self._statements: dict[str, tuple[list[str], Rendered]] = {}
 
     # --- rows in ----------------------------------------------------------------------------------------------------
 
@@ -153,16 +167,7 @@ class AggregateOperator:
         low, high = self._changing()
         if not touched or high <= low:
             return
-        parts = self._parts
-
-        def changed(group: GroupLog) -> exp.Select:
-            after = group.touched(parts.log, low, high, before=False)
-            if not self._emission.retract:
-                return after
-            before = group.touched(parts.log, low, high, before=True)
-            return differences(before, after, parts.shape, group.identity)
-
-        yield from self._results(changed, {TICK_NUMBER: tick})
+        yield from self._results(_CHANGES, low, high, {TICK_NUMBER: tick})
 
     def due(self, watermark_us: int) -> Iterator[MergedRows]:
         """The windows that close because the watermark has come to `watermark_us`."""
@@ -171,21 +176,21 @@ class AggregateOperator:
         closed = max(self.closed_us, watermark_us - self._emission.allowed_us)
         bound = max(self.emitted_us, watermark_us if self._emission.update else closed)
         if self._emission.emit is Emit.FINAL and bound > self.emitted_us:
-            yield from self._results(self._closing(bound), {})
+            yield from self._results(_DUE, self.emitted_us, bound)
         self.emitted_us, self.closed_us = bound, closed
 
     def finish(self) -> Iterator[MergedRows]:
         """What closes because the input has ended."""
         # A finished job that is run again and finds nothing new says nothing new.
         if self._emission.emit is Emit.FINAL and self._grown:
-            yield from self._results(self._closing(FOREVER_US), {})
+            yield from self._results(_DUE, self.emitted_us, FOREVER_US)
             if self._emission.windowed:
                 last, windows, sessions = self._parts.work.rows(_CLOSED + self._parts.merged)[0]
-                self.windows_closed_by_end = integer(sessions if self._parts.group.keyed_windows else windows)
+                self.windows_closed_by_end = integer(sessions if self._parts.operator.keyed_windows else windows)
                 self._closed_through(last)
         self._grown = False
         if self._emission.single and not self._any_output:
-            yield from self._results(lambda _: self._inserts(self._parts.empty.copy()), {})
+            yield from self._results(_EMPTY, 0, 0)
 
     def close(self, bound_us: int) -> None:
         """Windows that end up to `bound_us` are closed: nothing above takes them any more."""
@@ -196,7 +201,7 @@ class AggregateOperator:
     def prepare(self) -> None:
         """Append what the epoch brought to the panes, in the epoch's transaction."""
         # What was emitted and closed in this very epoch needs no room on the disk.
-        self._parts.log.prepare(self._parts.group.open_from(self.closed_us))
+        self._parts.log.prepare(self._open_from())
 
     def confirm(self) -> None:
         """The epoch is durable."""
@@ -209,7 +214,11 @@ class AggregateOperator:
 
     def reclaim(self) -> None:
         """Give back what is closed, in a transaction after the epoch's."""
-        self._parts.group.reclaim(self._parts.log, self.closed_us)
+        log, open_us = self._parts.log, self._open_from()
+        if open_us is not None:
+            log.drop_before(open_us)
+        closed = {CLOSED_THROUGH: self.closed_us}
+        log.compact(self._parts.operator.port.keep, open_us, self._parts.keep_unless, closed)
 
     def snapshot(self) -> dict[str, JsonValue]:
         """The values that the epoch row keeps."""
@@ -248,22 +257,21 @@ class AggregateOperator:
             return (self.closed_us, FOREVER_US) if self._emission.windowed else (NEVER_US, FOREVER_US)
         return (self.closed_us, self.emitted_us) if self._emission.update else (0, 0)
 
-    def _closing(self, bound_us: int) -> Question:
-        """The windows that end up to `bound_us` and have not been emitted."""
-        return lambda group: self._inserts(group.closing(self._parts.log, self.emitted_us, bound_us))
+    def _open_from(self) -> int | None:
+        open_from = self._parts.operator.port.open_from
+        return None if open_from is None else open_from(self.closed_us)
 
     def _closed_through(self, stop: object) -> None:
         """The greatest end among the windows that were emitted; None: there were none."""
         if stop is not None:
             self.emitted_us = self.closed_us = max(self.emitted_us, self.closed_us, integer(stop))
 
-    def _inserts(self, query: exp.Select) -> exp.Select:
-        return as_inserts(query) if self._emission.retract else query
-
-    def _results(self, question: Question, parameters: Parameters) -> Iterator[MergedRows]:
+    def _results(
+        self, question: str, low_us: int, high_us: int, parameters: Parameters = _NONE
+    ) -> Iterator[MergedRows]:
         """Merge, and give the results some rows at a time, because as Python objects all of a large window are many
         times larger than in the engine."""
-        count = self._merge(question, parameters)
+        count = self._merge(question, low_us, high_us, {**parameters, LOW: low_us, HIGH: high_us})
         start = 0
         while start < count:
             self._any_output = True
@@ -280,12 +288,41 @@ class AggregateOperator:
         last = exp.select(column(OP)).from_(self._parts.merged).where(column(ROW).eq(stop - 1))
         return stop + 1 if self._parts.work.rows(last)[0][0] == REPLACED else stop
 
-    def _merge(self, question: Question, parameters: Parameters) -> int:
-        work = self._parts.work
+    def _merge(self, question: str, low_us: int, high_us: int, parameters: Parameters) -> int:
+        """Keep the answer as a table; how many rows it has."""
+        work, parts = self._parts.work, self._parts
+        reach_us = parts.operator.port.reach_us
+        bounds = (None, None) if reach_us is None else (low_us - reach_us, high_us)
         try:
-            return work.materialize(self._parts.merged, _numbered(question(self._parts.group)), parameters)
+            return integer(work.rows(self._statement(question, parts.operator, bounds), parameters)[0][0])
         except DataError:
-            return work.materialize(self._parts.merged, _numbered(question(self._parts.exact_group)), parameters)
+            return work.materialize(parts.merged, self._query(question, parts.exact, bounds), parameters)
+
+    def _statement(self, question: str, operator: Operator, bounds: tuple[int | None, int | None]) -> Rendered:
+        """Built once for the panes that there are: as long as these stay, only parameters change."""
+        panes = self._parts.log.overlapping(*bounds)
+        known = self._statements.get(question)
+        if known is None or known[0] != panes:
+            statement = render(creation(self._parts.merged, self._query(question, operator, bounds)), copy=False)
+            self._statements[question] = known = panes, statement
+        return known[1]
+
+    def _query(self, question: str, operator: Operator, bounds: tuple[int | None, int | None]) -> exp.Select:
+        log, retract = self._parts.log, self._emission.retract
+        match question:
+            case "changes":
+                touched = {TICK_ROWS: log.tick_rows(parameter(TICK_NUMBER))}
+                query = bind(operator.changes, **{LOG: log.select(*bounds)}, **touched)
+                if retract:
+                    before = log.select(*bounds, before=parameter(TICK_NUMBER))
+                    before = bind(operator.changes, **{LOG: before}, **touched)
+                    query = differences(before, query, self._parts.shape, operator.identity)
+            case "due":
+                query = bind(operator.due, **{LOG: log.select(*bounds)})
+                query = as_inserts(query) if retract else query
+            case _:
+                query = as_inserts(self._parts.empty.copy()) if retract else self._parts.empty.copy()
+        return _numbered(query)
 
 
 def _numbered(query: exp.Select) -> exp.Select:
