@@ -88,7 +88,7 @@ class RawRecord:
     Of a message also its key, headers and timestamp (None where it has none).
     """
 
-    value: bytes | None
+    value: bytes
     offset: int
     position: str
     key: bytes | None = None
@@ -97,7 +97,7 @@ class RawRecord:
 
 
 class Messages(Protocol):
-    """The records of a fetch of messages one by one, by their ordinal. Valid as long as the fetch.
+    """The records of a fetch of messages one by one, by their ordinal: those with a value. Valid as long as the fetch.
 
     What is not `joined` is made when it is asked for: most batches do without.
     """
@@ -106,13 +106,13 @@ class Messages(Protocol):
         """How many there are."""
 
     @property
-    def values(self) -> Sequence[bytes | None]:
+    def values(self) -> Sequence[bytes]:
         """The value of every message."""
 
     @property
     def joined(self) -> bytes | None:
-        """The values with a newline after each, as the memory file holds them; None when a value is null or larger
-        than `value_bytes_max`: then the memory file is empty."""
+        """The values with a newline after each, as the memory file holds them; None when a value is larger than
+        `value_bytes_max`: then the memory file is empty."""
 
     @property
     def single_lines(self) -> bool:
@@ -163,7 +163,7 @@ class Fetch:
     there at this moment; with `more`, other partitions have records that wait in the source. `drained`: more may be on
     its way, but what was in the source's hands when it last said so has been given. `header` is the header line of a
     CSV file, without its newline. `messages` are the single records, where they are messages: then a value is
-    one record, whatever newlines it holds.
+    one record, whatever newlines it holds. Those without a value are not among them; `tombstones` counts them.
     """
 
     partition: str
@@ -176,7 +176,13 @@ class Fetch:
     header: bytes | None = None
     more: bool = False
     messages: Messages | None = None
+    tombstones: int = 0
     drained: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it brings a position alone, or records without a value."""
+        return self.messages is not None and not len(self.messages)
 
     @property
     def nothing_waits(self) -> bool:

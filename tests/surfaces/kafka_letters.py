@@ -8,7 +8,7 @@ from tests.surfaces.conftest import Ferris
 BAD = (
     Record(b'{"id": "one"}', b"key \xff", (("trace", b"\x00\x01"), ("empty", None), ("trace", b"again"))),
     Record(b"\xff\xfe not json"),
-    Record(None, b"deleted"),
+    Record(b'{"id": 3} {"id": 4}', b"twice"),
 )
 
 

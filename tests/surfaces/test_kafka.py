@@ -163,12 +163,12 @@ def test_records_that_fail_become_letters_with_all_their_bytes(app: Application)
     ran = app.run()
     assert ran.code == 0, ran.err
     assert ran.job["ledger"] == LEDGER_ZERO | {
-        "read": 7, "emitted": 3, "absorbed": 0, "filtered": 0, "produced": 3, "written": 3, "dead_lettered": 4
+        "read": 7, "emitted": 3, "absorbed": 0, "filtered": 1, "produced": 3, "written": 3, "dead_lettered": 3
     }  # fmt: skip
     found = [json.loads(record.value or b"")["id"] for record in app.kafka.read(f"{app.topic}-out")]
     assert found == [1, 2, 5]
     letters = app.kafka.read(f"{app.topic}-dlq")
-    assert [letter.value for letter in letters] == [bad.value, None, b"", b'{"id": 3}\n{"id": 4}']
+    assert [letter.value for letter in letters] == [bad.value, b"", b'{"id": 3}\n{"id": 4}']
     first = letters[0]
     assert first.key == bad.key
     assert first.headers[:2] == bad.headers
@@ -177,7 +177,41 @@ def test_records_that_fail_become_letters_with_all_their_bytes(app: Application)
     assert headers["__connect.errors.partition"] == b"0"
     assert headers["__connect.errors.offset"] == b"1"
     assert headers["ferris.code"] == b"E2104"
-    assert [dict(letter.headers)["ferris.code"] for letter in letters[1:]] == [b"E2111", b"E2101", b"E2101"]
+    assert [dict(letter.headers)["ferris.code"] for letter in letters[1:]] == [b"E2101", b"E2101"]
+
+
+@pytest.mark.parametrize("rows", ["'batch.enable' = 'false'", "'batch.size' = '3'"])
+@pytest.mark.parametrize(("format_", "value"), [("json", b'{"id": %d}'), ("csv", b"%d")])
+def test_records_without_a_value_are_filtered(app: Application, rows: str, format_: str, value: bytes) -> None:
+    gone = Record(None, b"k")
+    app.kafka.create_topic(app.topic)
+    app.kafka.write(app.topic, [gone] * 4)
+    app.write(
+        OUT.replace(") AS", f", {rows}) AS") + "SELECT id, _offset AS at, _key AS key FROM given WHERE id <> 2;",
+        columns="id BIGINT",
+        format=format_,
+    )
+    only_gone = app.run()
+    assert only_gone.code == 0, only_gone.err
+    assert (only_gone.job["ledger"]["read"], only_gone.job["ledger"]["filtered"]) == (4, 4)
+    app.kafka.write(app.topic, [Record(value % 1, b"a"), gone, Record(value % 2), gone, gone, Record(value % 3, b"b")])
+    ran = app.run()
+    assert ran.code == 0, ran.err
+    ledger = ran.job["ledger"]
+    assert (ledger["read"], ledger["filtered"], ledger["emitted"]) == (10, 8, 2)
+    found = [(record.key, json.loads(record.value or b"")) for record in app.kafka.read(f"{app.topic}-out")]
+    assert found == [(b"a", {"id": 1, "at": 4, "key": "a"}), (b"b", {"id": 3, "at": 9, "key": "b"})]
+
+
+def test_columns_are_inferred_behind_records_without_a_value(app: Application) -> None:
+    app.kafka.create_topic(app.topic)
+    app.kafka.write(app.topic, [Record(None, b"k")] * 1500 + [b'{"id": 1, "at": "2024-01-01T00:00:00Z"}'])
+    app.write(OUT + "SELECT id FROM given;")
+    path = app.ferris.folder / "app.sql"
+    path.write_text(path.read_text().replace("given (id BIGINT, name TEXT)", "given"))
+    ran = app.run()
+    assert ran.code == 0, ran.err
+    assert [record.value for record in app.kafka.read(f"{app.topic}-out")] == [b'{"id":1}']
 
 
 def test_trace_travels_from_input_to_output(app: Application) -> None:

@@ -97,7 +97,7 @@ class CsvJudge:
         failed = sorted({*missing, *faults})
         records = self._records.raw(fetch, data, failed, are_lines)
         letters = [
-            undecoded(fetch, row, faults.get(row) or self._shape_fault(record.value or b"", block.fields.count), record)
+            undecoded(fetch, row, faults.get(row) or self._shape_fault(record.value, block.fields.count), record)
             for row, record in zip(failed, records, strict=True)
         ]
         return Diagnosis(self._good, letters)
@@ -150,13 +150,13 @@ class CsvJudge:
     def _sound(self, fetch: Fetch, data: bytes, count: int) -> tuple[list[int], list[bytes], dict[int, Fault]]:
         """The records that the reader may see, their ordinals, and the faults of the others."""
         if fetch.messages is None:
-            values: Sequence[bytes | None] = self._records.bare(data)
+            values: Sequence[bytes] = self._records.bare(data)
             most = len(data)
         else:
             values, most = fetch.messages.values, fetch.messages.value_bytes_max
         places, records, faults = [], [], {}
         for row, value in enumerate(values):
-            record = (value or b"").rstrip(b"\r\n")
+            record = value.rstrip(b"\r\n")
             fault = self._fault(value, record, most, count)
             if fault is None:
                 places.append(row)
@@ -166,9 +166,7 @@ class CsvJudge:
                 faults[row] = fault
         return places, records, faults
 
-    def _fault(self, value: bytes | None, record: bytes, most: int, count: int) -> Fault | None:
-        if value is None:
-            return Fault("E2111", "the record has no value; a stream has no deletions (a table has)")
+    def _fault(self, value: bytes, record: bytes, most: int, count: int) -> Fault | None:
         if len(value) > most:
             return Fault("E2108", f"the record has {len(value)} bytes, more than max.record.bytes = {most}")
         if not record and count > 1:

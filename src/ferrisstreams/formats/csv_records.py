@@ -43,9 +43,9 @@ class CsvRecords:
         """The fields of a record; None where a quote, a carriage return or a newline stands as it must not."""
         return self._splitter.split(record.decode(errors="replace"))
 
-    def are_sound(self, joined: bytes, values: Iterable[bytes | None]) -> bool:
+    def are_sound(self, joined: bytes, values: Iterable[bytes]) -> bool:
         """Whether each of the values, which are lines of `joined`, is one record as far as quotes tell."""
-        return self._quote not in joined or all(value and self._sound.fullmatch(value) for value in values)
+        return self._quote not in joined or all(self._sound.fullmatch(value) for value in values)
 
     def is_suspect(self, record: bytes) -> bool:
         """Whether `split` might give None."""

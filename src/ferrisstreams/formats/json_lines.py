@@ -213,9 +213,7 @@ def _alarms(c: JsonColumn, form: Form) -> list[exp.Expr]:
     return [alarm for alarm in (c.missing(), c.failure(form), c.doubt(form)) if alarm is not None]
 
 
-def _fault(fetch: Fetch, failed: Failed, value: bytes | None) -> Fault:
-    if value is None:
-        return Fault("E2111", "the record has no value; a stream has no deletions (a table has)")
+def _fault(fetch: Fetch, failed: Failed, value: bytes) -> Fault:
     if fetch.messages is not None and len(value) > (most := fetch.messages.value_bytes_max):
         return Fault("E2108", f"the record has {len(value)} bytes, more than max.record.bytes = {most}")
     if failed.column is not None:

@@ -27,7 +27,7 @@ def json_block(messages: Messages, block: MemoryFile) -> None:
     most = messages.value_bytes_max
     lines = [
         value.replace(b"\n", b"\t")
-        if value is not None and len(value) <= most and value.strip() and not value.startswith(_BOM)
+        if len(value) <= most and value.strip() and not value.startswith(_BOM)
         else _NO_RECORD
         for value in messages.values
     ]

@@ -24,12 +24,12 @@ class Reencoded:
 
     def diagnose(self, fetch: Fetch) -> Diagnosis:
         found = self._decoder.diagnose(fetch)
-        rejected = [replace(row, value=self._original(row.value)) for row in found.rejected]
+        rejected = [
+            row if row.value is None else replace(row, value=original(row.value, self._encoding))
+            for row in found.rejected
+        ]
         return replace(found, rejected=rejected)
 
     def raw(self, fetch: Fetch, rows: Sequence[int]) -> list[RawRecord]:
         found = self._decoder.raw(fetch, rows)
-        return [replace(record, value=self._original(record.value)) for record in found]
-
-    def _original(self, value: bytes | None) -> bytes | None:
-        return None if value is None else original(value, self._encoding)
+        return [replace(record, value=original(record.value, self._encoding)) for record in found]

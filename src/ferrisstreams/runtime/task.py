@@ -104,7 +104,7 @@ class Task:
         parts.faults.reach("after_read")
         if fetch is None:
             return self._nothing()
-        outcome = parts.pipeline.process(fetch, self._context(fetch))
+        outcome = Outcome() if fetch.is_empty else parts.pipeline.process(fetch, self._context(fetch))
         parts.faults.reach("after_process")
         rows = self._account(fetch, outcome)
         self._write((outcome,))
@@ -138,11 +138,12 @@ class Task:
         """Every row of the fetch gets its outcome in the ledger."""
         progress, tally, ledger = self._progress, outcome.tally, self._progress.ledger
         rejected = [*fetch.oversized, *outcome.rejected]
-        rows = tally.kept + tally.late + tally.filtered + len(rejected)
+        filtered = tally.filtered + fetch.tombstones
+        rows = tally.kept + tally.late + filtered + len(rejected)
         ledger.read += rows
         ledger.late += tally.late
         ledger.late_windows += tally.late_windows
-        ledger.filtered += tally.filtered
+        ledger.filtered += filtered
         if self._settings.stateless:
             ledger.emitted += tally.kept
         else:

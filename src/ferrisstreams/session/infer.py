@@ -151,13 +151,13 @@ def infer_topic(context: SourceContext, decode: DecodeSettings) -> Sample | None
         try:
             source.open({})
             fetch = source.poll(_TOPIC_SAMPLE)
-            while fetch is None and not source.ended:
+            while (fetch is None or fetch.is_empty) and not source.ended:
                 fetch = source.poll(_TOPIC_SAMPLE)
         finally:
             source.close()
         if fetch is None or fetch.messages is None:
             return None
-        # A message is one record whatever newlines it holds, and may have no value.
+        # A message is one record whatever newlines it holds.
         lines = [value.replace(b"\n", b" ") for value in fetch.messages.values if value]
         block.write(b"".join(line + b"\n" for line in lines))
         return read_sample(engine, replace(fetch, messages=None), decode, is_reserved)

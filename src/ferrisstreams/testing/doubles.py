@@ -35,7 +35,7 @@ class RecordMessages:
     def __init__(self, records: Sequence[RawRecord]) -> None:
         self._records = records
         self.values = [record.value for record in records]
-        self.joined = b"".join(value + b"\n" for value in self.values if value is not None)
+        self.joined = b"".join(value + b"\n" for value in self.values)
 
     def __len__(self) -> int:
         return len(self._records)

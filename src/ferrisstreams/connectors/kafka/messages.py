@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import cast
+from typing import TypeVar, cast
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 from confluent_kafka._types import HeadersType
@@ -16,6 +16,9 @@ from ferrisstreams.batch import Headers, RawRecord
 
 #: The time of a record that has none, as in the protocol.
 _NO_TIME = -1
+
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,21 @@ class Chunk:
         assert self.joined is not None
         return self.joined[:-1].split(b"\n")
 
+    def without_tombstones(self) -> Chunk:
+        """The messages that have a value."""
+        if self.joined is not None:
+            return self
+        kept = [place for place, value in enumerate(self.values) if value is not None]
+        joined, held = _joined([self.values[place] for place in kept])
+        return Chunk(
+            [self.offsets[place] for place in kept],
+            joined,
+            held,
+            _some([self.keys[place] for place in kept]) if self.keys is not None else None,
+            _some([self.headers[place] for place in kept]) if self.headers is not None else None,
+            [self.times_ms[place] for place in kept] if self.times_ms is not None else None,
+        )
+
     def cut(self, start: int, stop: int) -> Chunk:
         """The messages from the ordinal `start` to `stop` (not included)."""
         if (start, stop) == (0, len(self)):
@@ -56,8 +74,8 @@ class Chunk:
             self.offsets[part],
             joined,
             held,
-            self.keys[part] if self.keys is not None else None,
-            self.headers[part] if self.headers is not None else None,
+            _some(self.keys[part]) if self.keys is not None else None,
+            _some(self.headers[part]) if self.headers is not None else None,
             self.times_ms[part] if self.times_ms is not None else None,
         )
 
@@ -65,16 +83,19 @@ class Chunk:
 def chunk_of(messages: Sequence[Message], times: bool) -> Chunk:
     """Messages of one partition, at least one, as columns; with `times`, their timestamps too."""
     joined, held = _joined(list(map(Message.value, messages)))
-    keys = list(map(Message.key, messages))
-    headers = list(map(Message.headers, messages))
     return Chunk(
         _offsets(messages),
         joined,
         held,
-        keys if keys.count(None) < len(keys) else None,
-        headers if any(headers) else None,
+        _some(list(map(Message.key, messages))),
+        _some(list(map(Message.headers, messages))),
         array("q", [_kept(message.timestamp()) for message in messages]) if times else None,
     )
+
+
+def _some(given: Sequence[Given | None]) -> Sequence[Given | None] | None:
+    """What was given; None where nothing was."""
+    return given if given.count(None) < len(given) else None
 
 
 def _offsets(messages: Sequence[Message]) -> Sequence[int]:
@@ -96,12 +117,14 @@ def _joined(values: Sequence[bytes | None]) -> tuple[bytes | None, Sequence[byte
 
 
 class KafkaMessages:
-    """Messages of the partition `name` (`topic-0`), in order. What is not `joined` is made on demand."""
+    """Messages of the partition `name` (`topic-0`) that have a value, in order; `tombstones` is how many of the chunks
+    have none. What is not `joined` is made on demand."""
 
     def __init__(self, name: str, chunks: Sequence[Chunk], value_bytes_max: int) -> None:
         self._name = name
-        self._chunks = chunks
-        self._count = sum(map(len, chunks))
+        self._chunks = [valued for chunk in chunks if len(valued := chunk.without_tombstones())]
+        self._count = sum(map(len, self._chunks))
+        self.tombstones = sum(map(len, chunks)) - self._count
         self.value_bytes_max = value_bytes_max
 
     def __len__(self) -> int:
@@ -109,27 +132,17 @@ class KafkaMessages:
 
     @cached_property
     def joined(self) -> bytes | None:
-        parts = [chunk.joined for chunk in self._chunks if chunk.joined is not None]
-        if len(parts) < len(self._chunks):
-            return None
-        joined = b"".join(parts)
-        oversized = len(joined) > self.value_bytes_max and any(
-            value is not None and len(value) > self.value_bytes_max for value in self.values
-        )
-        return None if oversized else joined
+        joined = b"".join(chunk.joined for chunk in self._chunks if chunk.joined is not None)
+        too_long = (len(value) > self.value_bytes_max for value in self.values)
+        return None if len(joined) > self.value_bytes_max and any(too_long) else joined
 
     @property
     def single_lines(self) -> bool:
         return all(chunk.held is None for chunk in self._chunks) and self.joined is not None
 
     @cached_property
-    def values(self) -> Sequence[bytes | None]:
-        return list(chain.from_iterable(chunk.values for chunk in self._chunks))
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """The first and the last offset."""
-        return self._chunks[0].offsets[0], self._chunks[-1].offsets[-1]
+    def values(self) -> Sequence[bytes]:
+        return list(chain.from_iterable(cast("Sequence[bytes]", chunk.values) for chunk in self._chunks))
 
     def record(self, row: int) -> RawRecord:
         chunk, place = self._place(row)

@@ -446,7 +446,7 @@ class KafkaSource:
         partition = self._partitions[number]
         chunks = self._buffer.take(number, rows, now_ms)
         messages = KafkaMessages(self._name(number), chunks, self._settings.record_bytes_max)
-        first, last = messages.span
+        first, last = chunks[0].offsets[0], chunks[-1].offsets[-1]
         left = self._buffer.waiting(number)
         partition.gave(last, left)
         partition.at_end = partition.at_end or (not left and partition.is_near(self._high(number)))
@@ -461,6 +461,7 @@ class KafkaSource:
             caught_up=partition.at_end and not left,
             more=bool(self._buffer.records - left) or not all(p.at_end for p in self._partitions.values()),
             messages=messages,
+            tombstones=messages.tombstones,
             drained=drained,
         )
 
@@ -475,7 +476,7 @@ class KafkaSource:
     def _write(self, messages: KafkaMessages) -> None:
         joined = messages.joined
         self._block.write(joined or b"")
-        if joined is not None:
+        if joined:
             self._message_bytes = max(1.0, len(joined) / len(messages))
 
     def _high(self, number: int) -> int:
