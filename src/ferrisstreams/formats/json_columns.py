@@ -21,7 +21,7 @@ from ferrisstreams.formats.json_marks import is_non_finite, unmarked, unmarked_n
 from ferrisstreams.formats.nested import CONTAINERS, any_leaf, each_leaf, inner_types, with_leaves
 from ferrisstreams.formats.reading import RAW, require_leaf
 from ferrisstreams.formats.settings import DecodeSettings
-from ferrisstreams.formats.times import TimeFormat, time_formats
+from ferrisstreams.formats.times import TimeFormat, date_of, time_formats, time_in_utc
 from ferrisstreams.schema import Column, Schema
 
 T = exp.DataType.Type
@@ -208,7 +208,9 @@ def _raw_type(kind: exp.DataType, form: Form, time: TimeFormat) -> exp.DataType:
         return numeric if numeric.this == T.FLOAT else data_type("DOUBLE")
     if kind.this in _TIMES:
         return data_type(time.raw_type)
-    return data_type("VARCHAR") if kind.this in (T.VARBINARY, T.BOOLEAN) else kind
+    if kind.this == T.DATE:
+        return data_type("TIMESTAMPTZ")
+    return data_type("VARCHAR") if kind.this in (T.VARBINARY, T.BOOLEAN, T.TIME) else kind
 
 
 def _value(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> exp.Expr:
@@ -229,6 +231,10 @@ def _value(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> e
             return content
         case T.JSON:
             return exp.cast(content, kind.copy()) if form is Form.EXACT else content
+        case T.DATE:
+            return date_of(raw.copy())
+        case T.TIME:
+            return time_in_utc(raw.copy())
     return raw.copy()
 
 
@@ -254,6 +260,8 @@ def _failure(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) ->
     match kind.this:
         case T.DATE:
             return exp.not_(call("isfinite", raw.copy()))
+        case T.TIME:
+            return _there_but_not(raw, time_in_utc(raw.copy()).is_(exp.null()))
         case T.VARBINARY:
             content = unmarked(raw) if form is Form.EXACT else raw.copy()
             return _there_but_not(raw, exp.Try(this=call("from_base64", content)).is_(exp.null()))

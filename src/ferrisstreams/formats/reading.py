@@ -16,7 +16,7 @@ from ferrisstreams.errors import InternalError, SqlError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.expressions import any_of, call, data_type, number
 from ferrisstreams.formats.settings import DecodeSettings
-from ferrisstreams.formats.times import TimeFormat, time_formats
+from ferrisstreams.formats.times import TimeFormat, date_of, time_formats, time_in_utc
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.schema import Column, Schema
 
@@ -126,12 +126,18 @@ def _read_column(declared: Column, settings: DecodeSettings, time: TimeFormat) -
 def _raw_type(kind: exp.DataType, time: TimeFormat) -> exp.DataType:
     if kind.this in _TIMES:
         return data_type(time.raw_type)
-    return data_type("VARCHAR") if kind.this == T.VARBINARY else kind
+    if kind.this == T.DATE:
+        return data_type("TIMESTAMPTZ")
+    return data_type("VARCHAR") if kind.this in (T.VARBINARY, T.TIME) else kind
 
 
 def _value(kind: exp.DataType, raw: exp.Expr, time: TimeFormat) -> exp.Expr:
     if kind.this == T.VARBINARY:
         return call("from_base64", raw.copy())
+    if kind.this == T.DATE:
+        return date_of(raw.copy())
+    if kind.this == T.TIME:
+        return time_in_utc(raw.copy())
     value = time.value(raw.copy())
     return exp.cast(value, "TIMESTAMPTZ", dialect="duckdb") if kind.this == T.TIMESTAMPTZ else value
 
@@ -142,7 +148,8 @@ def _failure(kind: exp.DataType, raw: exp.Expr, time: TimeFormat) -> exp.Expr | 
         return time.failure(raw.copy())
     if kind.this in _NON_FINITE:
         return exp.not_(call("isfinite", raw.copy()))
-    if kind.this == T.VARBINARY:
-        undone = exp.Try(this=call("from_base64", raw.copy())).is_(exp.null())
+    if kind.this in (T.VARBINARY, T.TIME):
+        made = time_in_utc(raw.copy()) if kind.this == T.TIME else exp.Try(this=call("from_base64", raw.copy()))
+        undone = made.is_(exp.null())
         return exp.and_(exp.not_(raw.copy().is_(exp.null())), undone)
     return None

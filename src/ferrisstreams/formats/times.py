@@ -1,7 +1,8 @@
-"""Timestamps in records: ISO 8601 text, numbers since 1970, or text after a pattern.
+"""Times in records: ISO 8601 text, numbers since 1970, or text after a pattern.
 
 A format says which type the engine's reader takes the value as, how that becomes a TIMESTAMP (UTC, microseconds), and
-when it cannot. Text is read as TIMESTAMPTZ and never as TIMESTAMP, which would drop an offset without a word.
+when it cannot. Text is read as TIMESTAMPTZ or TIMETZ and never as TIMESTAMP, DATE or TIME, which would drop an offset
+without a word.
 """
 
 from __future__ import annotations
@@ -98,6 +99,18 @@ class TimeFormat:
                 return exp.not_(exp.Between(this=raw, low=number(-limit), high=number(limit)))
         unread = call("try_strptime", raw.copy(), text(self.name)).is_(exp.null())
         return exp.and_(exp.not_(raw.is_(exp.null())), unread)
+
+
+def date_of(moment: exp.Expr) -> exp.Expr:
+    """The DATE in UTC of a TIMESTAMPTZ."""
+    return exp.cast(_from_us(call("epoch_us", moment)), "DATE")
+
+
+def time_in_utc(value: exp.Expr, cast: type[exp.Cast] = exp.TryCast) -> exp.Cast:
+    """The TIME in UTC of a text. The engine does not read the `Z` of a time without a date."""
+    numbered = call("regexp_replace", value, text(r"\s*[zZ]\s*$"), text("+00"))
+    read = cast(this=numbered, to=exp.DataType(this=exp.DType.TIMETZ))
+    return cast(this=call("timezone", text("UTC"), read), to=exp.DataType(this=exp.DType.TIME))
 
 
 def time_formats(settings: DecodeSettings, connection: Connection) -> tuple[TimeFormat, TimeFormat]:

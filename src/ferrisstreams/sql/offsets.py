@@ -10,6 +10,7 @@ import re
 
 from sqlglot import exp
 
+from ferrisstreams.formats.times import time_in_utc
 from ferrisstreams.plan.expressions import BY_INSTANT, SORTED, UNSORTED
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.context import Context
@@ -65,12 +66,9 @@ def _is_text(context: Context, schema: Schema, node: exp.Expr) -> bool:
     return type_of(context, node, schema) in _TEXTS
 
 
-def _time_in_utc(cast: exp.Cast) -> exp.Expression:
-    """The TIMETZ of the text that is cast, in UTC. The engine does not read the `Z` of a time without a date."""
-    without_z = [exp.Literal.string("\\s*[zZ]\\s*$"), exp.Literal.string("+00")]
-    numbered = exp.Anonymous(this="regexp_replace", expressions=[cast.this.copy(), *without_z])
-    read = type(cast)(this=numbered, to=exp.DataType(this=T.TIMETZ))
-    made = exp.Anonymous(this="timezone", expressions=[exp.Literal.string("UTC"), read])
+def _time_in_utc(cast: exp.Cast) -> exp.Expr:
+    """The TIMETZ of the text that is cast, in UTC."""
+    made: exp.Expr = time_in_utc(cast.this.copy(), type(cast)).this
     made.meta[BY_INSTANT] = True
     return made
 

@@ -476,7 +476,9 @@ def test_committed_positions_are_the_groups(kafka: Cluster, topic_name: str, mak
     reader.close()
 
 
-def test_nulls_are_counted_and_oversized_values_leave_the_block_empty(kafka: Cluster, topic_name: str, make: Make) -> None:
+def test_nulls_are_counted_and_oversized_values_leave_the_block_empty(
+    kafka: Cluster, topic_name: str, make: Make
+) -> None:
     kafka.create_topic(topic_name)
     kafka.write(topic_name, [b"1", None])
     source = make(bounded=True)
