@@ -49,7 +49,7 @@ class Chunk:
         assert self.joined is not None
         return self.joined[:-1].split(b"\n")
 
-    def without_tombstones(self) -> Chunk:
+    def valued(self) -> Chunk:
         """The messages that have a value."""
         if self.joined is not None:
             return self
@@ -122,7 +122,7 @@ class KafkaMessages:
 
     def __init__(self, name: str, chunks: Sequence[Chunk], value_bytes_max: int) -> None:
         self._name = name
-        self._chunks = [valued for chunk in chunks if len(valued := chunk.without_tombstones())]
+        self._chunks = [found for chunk in chunks if len(found := chunk.valued())]
         self._count = sum(map(len, self._chunks))
         self.tombstones = sum(map(len, chunks)) - self._count
         self.value_bytes_max = value_bytes_max
