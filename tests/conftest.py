@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from ferrisstreams.duck.scratch import keep_scratch
 from tests.broker import Cluster
 from tests.kafka_broker import begin_run, end_run, run_cluster
 
@@ -75,6 +77,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(f"{seconds.total():.0f} s in {len(seconds)} modules; the slowest")
         for module, duration in seconds.most_common(SLOWEST_SHOWN):
             terminalreporter.write_line(f"{duration:7.1f} s  {module}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_scratch_engine() -> Iterator[None]:
+    """Applications are bound by one engine, as those of `ferris test` are."""
+    with keep_scratch():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ appends and merges finished results. See `docs/architecture.md`, section 3.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,9 @@ class Engine:
     """Two connections of one DuckDB. The only thing in the house that runs statements."""
 
     def __init__(self, settings: EngineSettings) -> None:
+        #: Whether the state may hold tables of operators. In a new one there is nothing to look for, and the first look
+        #: at the catalog costs as much as opening the engine.
+        self.holds_tables = settings.state_path is not None and os.path.exists(settings.state_path)
         with _translated():
             self._root = duckdb.connect(":memory:")
             self._configure(settings)
@@ -124,6 +128,14 @@ class Engine:
             self._root.execute(f"ATTACH {target} AS {STATE_SCHEMA}")
         except duckdb.Error as error:
             raise _state_error(path or ":memory:", error) from error
+
+    def works(self) -> bool:
+        """Whether it still answers: an internal error of the engine ends all that it can do."""
+        try:
+            self._root.execute("SELECT 1").fetchall()
+        except duckdb.Error:
+            return False
+        return True
 
     def close(self) -> None:
         """Close both connections; an open transaction is rolled back."""

@@ -145,17 +145,13 @@ def count_rows(state: Connection) -> int:
     return sum(integer(state.rows(exp.select("count(*)").from_(table))[0][0]) for table in tables)
 
 
-def _pane_names(state: Connection, operator: int | None = None) -> list[str]:
-    """The tables of one operator, or of all."""
+def _pane_names(state: Connection) -> list[str]:
+    """The tables of all operators."""
     found = state.rows(
         f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}'"
-        f" AND starts_with(table_name, '{_prefix(operator)}')"
+        " AND starts_with(table_name, 'pane_')"
     )
     return [str(row[0]) for row in found]
-
-
-def _prefix(operator: int | None) -> str:
-    return "pane_" if operator is None else f"pane_{operator}_"
 
 
 class StateLog:
@@ -176,6 +172,7 @@ class StateLog:
         self.delta = f"memory.main._delta{operator}"
         self._operator = operator
         self._sizes = sizes
+        self._engine = engine
         self._work = engine.work
         self._state = engine.state
         self._columns = columns
@@ -192,8 +189,9 @@ class StateLog:
 
     def load(self) -> None:
         """Read which panes there are, and begin with an empty delta: at start."""
-        self._names = {_interval(name): name for name in _pane_names(self._state, self._operator)}
-        self._widen()
+        found = self._found() if self._engine.holds_tables else []
+        self._names = {_interval(name): name for name, _, _ in found}
+        self._widen(found)
         held = {pane: self._held(pane, name) for pane, name in self._names.items()}
         self._rows = {pane: rows for pane, (rows, _) in held.items()}
         self._newest = {pane: newest for pane, (_, newest) in held.items()}
@@ -338,20 +336,24 @@ class StateLog:
         definitions = [_definition(n, t) for n, t in ((TICK, "BIGINT"), *self._columns)]
         schema = exp.Schema(this=self._table(name), expressions=definitions)
         self._state.execute(exp.Create(this=schema, kind="TABLE"))
+        self._engine.holds_tables = True
         return name
 
-    def _widen(self) -> None:
+    def _found(self) -> list[tuple[str, str, str]]:
+        """The panes that there are, with names and types of their columns."""
+        rows = self._state.rows(
+            f"SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = '{STATE_SCHEMA}'"
+            f" AND starts_with(table_name, 'pane_{self._operator}_')"
+        )
+        return [(str(table), str(name), str(type_)) for table, name, type_ in rows]
+
+    def _widen(self, found: Iterable[tuple[str, str, str]]) -> None:
         """Give the panes the types of now: a column of the source may be wider than when they were made."""
         now = dict(self._columns)
-        made = self._state.rows(
-            f"SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = '{STATE_SCHEMA}'"
-            f" AND starts_with(table_name, '{_prefix(self._operator)}')"
-        )
-        for table, name, type_ in made:
-            if now.get(str(name), type_) != type_:
-                kind = type_tree(now[str(name)])
-                wider = exp.AlterColumn(this=column(str(name)).this, dtype=kind)
-                self._state.execute(exp.Alter(this=self._table(str(table)), kind="TABLE", actions=[wider]))
+        for table, name, type_ in found:
+            if now.get(name, type_) != type_:
+                wider = exp.AlterColumn(this=column(name).this, dtype=type_tree(now[name]))
+                self._state.execute(exp.Alter(this=self._table(table), kind="TABLE", actions=[wider]))
 
     def _names_kept(self) -> list[str]:
         return [name for name, _ in self._columns]

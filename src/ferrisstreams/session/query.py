@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.memory import MemorySink, MemorySource
-from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.duck.scratch import keep_scratch, scratch_engine
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan, SinkSpec
 from ferrisstreams.runtime.environment import Environment
@@ -69,9 +69,10 @@ def query(sql: str, **tables: TableLike) -> QueryResult:
     an error (RowError), unless the query's WITH names a `failure_strategy`.
     """
     given = {name: as_table(name, value) for name, value in tables.items()}
-    schemas = {name: schema_of(table) for name, table in given.items()}
-    plan = parse_application(sql, "<query>", tables=schemas)
-    job = _only_job(plan)
+    with keep_scratch():
+        schemas = {name: schema_of(table) for name, table in given.items()}
+        job = _only_job(parse_application(sql, "<query>", tables=schemas))
+        empty = _empty(job.plan.schema)
     sink = MemorySink()
     environment = Environment(
         application="query",
@@ -83,27 +84,24 @@ def query(sql: str, **tables: TableLike) -> QueryResult:
     result = Job(_redirect_to_memory(job), environment).run()
     if result.error is not None:
         raise result.error
-    return QueryResult(tuple(sink.tables), result.ledger, _empty(job.plan.schema))
+    return QueryResult(tuple(sink.tables), result.ledger, empty)
 
 
 def _empty(schema: Schema) -> pa.Table:
     """No rows of these columns."""
     columns = [exp.alias_(exp.cast(exp.null(), each.type, dialect="duckdb"), each.name, quoted=True) for each in schema]
-    engine = Engine(EngineSettings())
-    try:
+    with scratch_engine() as engine:
         return engine.work.table(exp.select(*columns).limit(0))
-    finally:
-        engine.close()
 
 
 def schema_of(table: pa.Table) -> Schema:
     """The columns of a table with their SQL types, asked of the engine; every time is UTC in microseconds."""
-    engine = Engine(EngineSettings())
-    try:
+    with scratch_engine() as engine:
         engine.work.register("given", table.slice(0, 0))
-        types = engine.work.types("SELECT * FROM given")
-    finally:
-        engine.close()
+        try:
+            types = engine.work.types("SELECT * FROM given")
+        finally:
+            engine.work.unregister("given")
     return Schema(tuple(Column(name, "TIMESTAMP" if type_.startswith("TIMESTAMP") else type_) for name, type_ in types))
 
 

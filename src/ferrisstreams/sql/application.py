@@ -11,7 +11,8 @@ from ferrisstreams.config.registry import Scope
 from ferrisstreams.config.resolve import find_key, resolve
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
-from ferrisstreams.duck.engine import Connection, Engine, EngineSettings
+from ferrisstreams.duck.engine import Connection
+from ferrisstreams.duck.scratch import scratch_engine
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import (
     WINDOW_END,
@@ -60,13 +61,10 @@ def parse_application(
     configuration file. Raises `SqlError` with an exact place.
     """
     script = parse_statements(text, path)
-    engine = Engine(EngineSettings())
-    try:
+    with scratch_engine() as engine:
         catalog = Catalog(resolve_reference, infer, read_config)
         catalog.add_tables(tables or {})
         return bind_script(script, engine.work, catalog)
-    finally:
-        engine.close()
 
 
 def bind_script(script: Script, connection: Connection, catalog: Catalog) -> ApplicationPlan:

@@ -15,7 +15,7 @@ from difflib import SequenceMatcher
 
 from sqlglot.tokenizer_core import Token, TokenType
 
-from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.duck.scratch import scratch_engine
 from ferrisstreams.errors import InternalError
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.function_aliases import resolve_aliases
@@ -45,14 +45,11 @@ def _check_windows(script: Script) -> None:
     windowed = [each for each in statements if each.query.find(StreamWindow, WindowBound) is not None]
     if not windowed:
         return
-    engine = Engine(EngineSettings())
-    try:
+    with scratch_engine() as engine:
         functions = load_functions(engine.work)
         for statement in windowed:
             context = Context(script.source, engine.work, functions, statement.span)
             check_windows(context, resolve_aliases(context, statement.query))
-    finally:
-        engine.close()
 
 
 def _check(script: Script, formatted: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ferrisstreams.duck.scratch import keep_scratch
 from ferrisstreams.errors import ConfigError, FerrisError
 from ferrisstreams.testing.case import Case
 from ferrisstreams.testing.compare import disagreement, error_disagreement, final_rows
@@ -98,14 +99,15 @@ def run_path(
     and `ConfigError` when there is none.
     """
     results: list[CaseResult] = []
-    for file in test_files(path):
-        cases = read(file)
-        if rewrite_files:
-            rewrite(file, {case.line: found for case in cases if (found := _found(case))}, cases)
+    with keep_scratch():
+        for file in test_files(path):
             cases = read(file)
-        for case in cases:
-            results.append(run_case(case, selection))
-            report_case(results[-1])
+            if rewrite_files:
+                rewrite(file, {case.line: found for case in cases if (found := _found(case))}, cases)
+                cases = read(file)
+            for case in cases:
+                results.append(run_case(case, selection))
+                report_case(results[-1])
     return Report(tuple(results))
 
 

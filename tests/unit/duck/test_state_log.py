@@ -22,6 +22,7 @@ def engine() -> Iterator[Engine]:
 
 
 def pane(engine: Engine, name: str, *slices: int) -> None:
+    engine.holds_tables = True
     engine.state.execute(f"CREATE TABLE state.{name} (_t BIGINT, _slice BIGINT, n BIGINT)")
     for place in slices:
         engine.state.execute(f"INSERT INTO state.{name} VALUES (1, {place}, 1)")
