@@ -87,6 +87,7 @@ CODES: Mapping[str, str] = {
     "E5006": "state that another instance of the job has left behind",
     "E5007": "state of another parallelism",
     "E5008": "more input for results that were final",
+    "E5009": "a read that a running job did not answer",
     # Failures of a job.
     "E6001": "a row failed under FailBatch",
     "E6002": "too many dead letters",

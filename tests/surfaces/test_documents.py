@@ -26,6 +26,7 @@ PAGES = (
     "docs/configuration.md",
     "docs/testing.md",
     "docs/failures.md",
+    "docs/reading.md",
 )
 
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.M | re.S)

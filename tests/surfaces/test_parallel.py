@@ -316,6 +316,23 @@ def test_second_instance_is_refused(app: Application) -> None:
     assert process.returncode == 0, out + err
 
 
+def test_workers_are_read_as_one_job_while_they_run(app: Application) -> None:
+    fill(app, 700)
+    app.write(OUT + "SELECT k, v FROM given;", columns=COLUMNS)
+    process = running(app, 686)
+    job = app.ferris("status", "app.sql", "-o", "json", "--set", "parallelism=2").job
+    assert (job["state"], job["workers"], len(set(job["run"]["pids"]))) == ("running", 2, 2)
+    assert (job["ledger"]["read"], job["run"]["lag"]) == (700, 0)
+    audited = app.ferris("audit", "app.sql", "--set", "parallelism=2")
+    assert audited.code == 0, audited.out + audited.err
+    offsets = app.ferris("offsets", "app.sql", "-o", "json", "--set", "parallelism=2").summary["jobs"]
+    assert [sum(each["lag"] for each in partitions) for partitions in offsets.values()] == [0]
+    os.kill(job["run"]["pids"][0], signal.SIGKILL)
+    process.communicate(timeout=60)
+    stopped = app.ferris("status", "app.sql", "-o", "json").job
+    assert (stopped["state"], stopped["run"], stopped["ledger"]["read"]) == ("stopped", None, 700)
+
+
 def test_partition_that_appears_goes_to_its_worker(app: Application) -> None:
     fill(app, 700)
     app.write(OUT + "SELECT k, v, _partition AS p FROM given;", columns=COLUMNS)

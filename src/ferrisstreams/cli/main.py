@@ -83,6 +83,15 @@ def test(arguments: TestArguments) -> None:
     raise typer.Exit(run_tests(arguments))
 
 
+@app.command(epilog="Example:  ferris status app.sql -o json")
+@takes(JobsArguments)
+def status(arguments: JobsArguments) -> None:
+    """Show how each job is doing, also while it runs: state, rate, lag, watermark and ledger."""
+    from ferrisstreams.cli.status import run_status
+
+    raise typer.Exit(run_status(arguments))
+
+
 @app.command(epilog="Example:  ferris audit app.sql")
 @takes(JobsArguments)
 def audit(arguments: JobsArguments) -> None:

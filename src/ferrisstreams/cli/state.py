@@ -72,14 +72,14 @@ def _chosen(arguments: JobsArguments | ResetArguments) -> tuple[Application, Run
 
 
 def _lines(report: StateReport) -> Iterator[str]:
-    confirmed = "" if report.confirmed else " (not yet confirmed)"
+    prepared = "" if report.prepared is None else f" (epoch {report.prepared} is prepared; the next start settles it)"
     rows: list[tuple[str, object]] = [
         ("job", report.job if report.worker is None else f"{report.job}, worker {report.worker}"),
         ("state", report.path),
         ("state id", report.state_id),
         ("bytes", f"{report.bytes:,}"),
         ("rows", f"{report.rows:,}"),
-        ("epoch", f"{report.epoch}{confirmed}"),
+        ("epoch", f"{report.epoch}{prepared}"),
         ("committed at", report.committed_at or "never"),
         ("watermark", report.watermark or "none yet"),
     ]

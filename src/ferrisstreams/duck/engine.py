@@ -75,6 +75,10 @@ class DataError(Exception):
     """A statement failed because of the data that it read. Never reaches a user: the caller diagnoses which rows."""
 
 
+class CutError(Exception):
+    """A read took longer than its connection may. Never reaches a user as it is."""
+
+
 class BindError(InternalError):
     """A statement names or combines what DuckDB does not know. Where the text is the author's, `sql` translates it;
     anywhere else it is our bug."""
@@ -82,22 +86,30 @@ class BindError(InternalError):
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """`memory_limit_bytes` None leaves DuckDB's own default; `temp_directory` None keeps it from spilling."""
+    """`memory_limit_bytes` None leaves DuckDB's own default; `temp_directory` None keeps it from spilling.
+
+    `read_only`: the state is looked at, which several processes can do at a time. `reader_ms`: there is a connection
+    for reads beside the job, of which each is cut after so long.
+    """
 
     state_path: str | None = None
     threads: int = 1
     memory_limit_bytes: int | None = None
     temp_directory: str | None = None
     allowed_paths: tuple[str, ...] = ()
+    read_only: bool = False
+    reader_ms: int | None = None
 
 
 class Engine:
-    """Two connections of one DuckDB. The only thing in the house that runs statements."""
+    """Two connections of one DuckDB, and a third one for reads of another thread where it is asked for. The only thing
+    in the house that runs statements."""
 
     def __init__(self, settings: EngineSettings) -> None:
         #: Whether the state may hold tables of operators. In a new one there is nothing to look for, and the first look
         #: at the catalog costs as much as opening the engine.
         self.holds_tables = settings.state_path is not None and os.path.exists(settings.state_path)
+        self.reader: Connection | None = None
         with _translated():
             self._root = duckdb.connect(":memory:")
             self._configure(settings)
@@ -117,15 +129,19 @@ class Engine:
         run("SET temp_directory = $path", {"path": settings.temp_directory or ""})
         if settings.memory_limit_bytes is not None:
             run("SET memory_limit = $limit", {"limit": f"{settings.memory_limit_bytes}B"})
-        self._attach(settings.state_path)
+        self._attach(settings.state_path, settings.read_only)
+        if settings.reader_ms is not None:
+            cursor = self._root.cursor()
+            cursor.execute("SET SESSION max_execution_time = $limit", {"limit": settings.reader_ms})
+            self.reader = Connection(cursor)
         run("SET allowed_paths = $paths", {"paths": list(settings.allowed_paths)})
         run("SET enable_external_access = false")
         run("SET lock_configuration = true")
 
-    def _attach(self, path: str | None) -> None:
+    def _attach(self, path: str | None, read_only: bool) -> None:
         target = exp.Literal.string(path or ":memory:").sql("duckdb")
         try:
-            self._root.execute(f"ATTACH {target} AS {STATE_SCHEMA}")
+            self._root.execute(f"ATTACH {target} AS {STATE_SCHEMA}{' (READ_ONLY)' if read_only else ''}")
         except duckdb.Error as error:
             raise _state_error(path or ":memory:", error) from error
 
@@ -138,7 +154,9 @@ class Engine:
         return True
 
     def close(self) -> None:
-        """Close both connections; an open transaction is rolled back."""
+        """Close all connections; an open transaction is rolled back."""
+        if self.reader is not None:
+            self.reader.close()
         self.state.close()
         self.work.close()
 
@@ -159,6 +177,19 @@ class Connection:
         """Take the open transaction back, and with it the macros that were defined in it."""
         self._macros.clear()
         self.execute("ROLLBACK")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is read inside is of one moment, and cannot be a change."""
+        self.execute("BEGIN TRANSACTION READ ONLY")
+        try:
+            yield
+        finally:
+            self.execute("ROLLBACK")
+
+    def interrupt(self) -> None:
+        """Cut what another thread runs here: it raises CutError there."""
+        self._raw.interrupt()
 
     def rows(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         """All rows as Python values; for small results."""
@@ -307,6 +338,8 @@ def _translated(either: type[DataError | BindError] = DataError) -> Iterator[Non
         raise StateError(
             first_line(error), "E5005", "check the disk and the permissions of the state folder"
         ) from error
+    except duckdb.InterruptException as error:
+        raise CutError(first_line(error)) from error
     except _BIND_ERRORS as error:
         if _BINDS_WHILE_RUNNING.search(str(error)):
             raise DataError(str(error)) from error

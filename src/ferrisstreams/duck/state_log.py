@@ -43,6 +43,10 @@ DELTA_COUNTS = (
 )
 
 TICK = "_t"
+
+#: What it was called when each epoch was a tick.
+FORMER_TICK = "_epoch"
+
 SLICE = "_slice"
 
 
@@ -135,14 +139,31 @@ def take_over_panes(state: Connection) -> None:
     """Make panes of one operator, with an epoch to a tick, those of now, in the open transaction."""
     for name in _pane_names(state):
         now = name.replace("pane_", "pane_0_", 1)
-        state.execute(f"ALTER TABLE {STATE_SCHEMA}.{name} RENAME COLUMN _epoch TO {TICK}")
+        state.execute(f"ALTER TABLE {STATE_SCHEMA}.{name} RENAME COLUMN {FORMER_TICK} TO {TICK}")
         state.execute(f"ALTER TABLE {STATE_SCHEMA}.{name} RENAME TO {now}")
 
 
-def count_rows(state: Connection) -> int:
-    """Rows of all panes."""
-    tables = [exp.table_(name, db=STATE_SCHEMA) for name in _pane_names(state)]
-    return sum(integer(state.rows(exp.select("count(*)").from_(table))[0][0]) for table in tables)
+def count_rows(state: Connection, tick: int, is_former: bool = False) -> list[int]:
+    """Rows of each operator's panes up to a tick; of the only one of a format before (`is_former`). One statement,
+    however many panes there are."""
+    names: dict[int, list[str]] = {}
+    for name in sorted(_pane_names(state)):
+        names.setdefault(0 if is_former else int(name.split("_")[1]), []).append(name)
+    if not names:
+        return []
+    until = column(FORMER_TICK if is_former else TICK) <= tick
+    counts = [
+        exp.select(exp.Literal.number(operator).as_("operator"), exp.Count(this=exp.Star()).as_("n"))
+        .from_(exp.table_(name, db=STATE_SCHEMA))
+        .where(until)
+        for operator, panes in names.items()
+        for name in panes
+    ]
+    each = counts[0] if len(counts) == 1 else exp.union(*counts, distinct=False, copy=False)
+    total = exp.cast(exp.Sum(this=column("n")), "BIGINT")
+    rows = state.rows(exp.select("operator", total).from_(each.subquery("counts")).group_by("operator"))
+    found = {integer(operator): integer(count) for operator, count in rows}
+    return [found.get(operator, 0) for operator in range(max(found) + 1)]
 
 
 def _pane_names(state: Connection) -> list[str]:

@@ -263,6 +263,11 @@ class Commit:
         progress.identities = dict(row.identities)
 
     @property
+    def decided(self) -> EpochRow | None:
+        """The last epoch that is final. Any thread may ask."""
+        return self._last
+
+    @property
     def since_ms(self) -> float:
         """When the last epoch became final, or the job began, by the monotonic clock."""
         return self._since_ms

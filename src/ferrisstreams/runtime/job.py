@@ -10,10 +10,13 @@ from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
 from ferrisstreams.plan.nodes import JobPlan
+from ferrisstreams.runtime.answers import Answers, file_number
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.commit import OPENING_EPOCH, Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
+from ferrisstreams.runtime.door import Door
 from ferrisstreams.runtime.environment import Environment
+from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.follow_ups import FollowUps
 from ferrisstreams.runtime.guard import guards_of
 from ferrisstreams.runtime.iso_time import iso_time
@@ -72,6 +75,8 @@ class Job:
         self._read_before: int | None = None
         self.progress = self._beginning()
         self.guards = guards_of(plan.name, self._builder.settings, environment.clock, environment.observer)
+        self._door: Door | None = None
+        self._decided_by: Commit | None = None
         self._reports = JobReports(environment.observer, self.guards, environment.clock, self._rows_read)
 
     def check(self) -> None:
@@ -115,6 +120,7 @@ class Job:
         settings = self._task_settings()
         self._task = Task(self._parts, self._commit, self.progress, builder.strategy(), settings, self._reports)
         self._task.recover(state.last, moved, state.begins_again, self._begun)
+        self._decided_by = self._commit
         self._begun = True
         if self._read_before is None:
             self._read_before = self.progress.ledger.read
@@ -153,6 +159,7 @@ class Job:
             try:
                 self.open()
                 if not opened:
+                    self._open_door()
                     self._started_ms = clock.monotonic_ms()
                 opened = True
                 return self.task.run()
@@ -197,9 +204,42 @@ class Job:
             if engine is not None and self._environment.engine is None:
                 stack.callback(engine.close)
                 stack.callback(self._give_back_start, failed, engine)
+                stack.callback(self._close_door)
             self._close_parts()
 
     # --- private ----------------------------------------------------------------------------------------------------
+
+    def _open_door(self) -> None:
+        """Answer reads from now on. Nothing of the job depends on that."""
+        engine, folder = self._engine, self._folder
+        if folder is None or engine is None or engine.reader is None:
+            return
+        try:
+            answers = Answers(file_number(folder.path), engine.reader, self._decided, self._reports)
+            self._door = Door(folder.path, answers.answer, engine.reader.interrupt, self._tell_no_door)
+            self._door.start()
+        except OSError as error:
+            self._tell_no_door(str(error))
+
+    def _close_door(self) -> None:
+        door, self._door = self._door, None
+        if door is not None:
+            try:
+                door.close()
+            except OSError as error:
+                self._tell_no_door(str(error))
+
+    def _decided(self) -> EpochRow | None:
+        """Also while the job is opened again."""
+        return self._decided_by.decided if self._decided_by is not None else None
+
+    def _tell_no_door(self, why: str) -> None:
+        self._reports.event(
+            "reads_unavailable",
+            job=self.plan.name,
+            reason=why,
+            hint="`ferris status` and other reads of this job do not work until it is started again",
+        )
 
     def _close_parts(self) -> None:
         """Give everything outside back; the engine with its state stays."""

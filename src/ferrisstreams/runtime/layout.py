@@ -15,6 +15,7 @@ from pathlib import Path
 from ferrisstreams.connectors.kafka.share import Share
 from ferrisstreams.durable_file import replace_text
 from ferrisstreams.errors import StateError
+from ferrisstreams.runtime.door_name import DOOR_FILE
 from ferrisstreams.runtime.identity import STATE_FILE
 
 LAYOUT_FILE = "workers.json"
@@ -85,7 +86,7 @@ def others(folder: Path, layout: Layout) -> list[Path]:
     own = workers_folder(folder, layout.workers)
     found = [path for path in folder.glob("workers-*") if path != own]
     if layout.workers > 1 or own.exists():
-        found += [folder / name for name in (STATE_FILE, f"{STATE_FILE}.wal", "spill")]
+        found += [folder / name for name in (STATE_FILE, f"{STATE_FILE}.wal", "spill", DOOR_FILE)]
     return [path for path in found if path.exists()]
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ferrisstreams.clock import SystemClock
 from ferrisstreams.connectors.set_aside import SetAside
 from ferrisstreams.duck.engine import STATE_SCHEMA, Engine, EngineSettings
 from ferrisstreams.errors import FerrisError, StateError
+from ferrisstreams.runtime.door import READ_MS
+from ferrisstreams.runtime.door_name import is_answered
 from ferrisstreams.runtime.identity import STATE_FILE
+
+#: How long a start waits for those who read a state that no job holds, and the nap between two attempts.
+_READERS_MS, _NAP_MS = 1_000, 20
 
 
 class StateFolder:
     """Remembers what of it was not there before."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.path = folder
         self._file = folder / STATE_FILE
         self._files = (self._file, self._file.with_name(self._file.name + ".wal"))
         self._aside = SetAside(str(self._file))
@@ -27,9 +33,10 @@ class StateFolder:
         StateError."""
         self._make()
         self.is_new = not self._file.exists()
-        settings = EngineSettings(str(self._file), 1, memory_limit_bytes, str(self._folder / "spill"), allowed_paths)
+        spill = str(self.path / "spill")
+        settings = EngineSettings(str(self._file), 1, memory_limit_bytes, spill, allowed_paths, reader_ms=READ_MS)
         try:
-            engine = Engine(settings)
+            engine = self._opened(settings)
             if overwrite:
                 # Opened first: a state in use by another process is not moved away under it.
                 engine.close()
@@ -44,6 +51,18 @@ class StateFolder:
                 self._take_back()
             raise
         return engine
+
+    def _opened(self, settings: EngineSettings) -> Engine:
+        """Whoever only reads the state of a job that does not run is waited for."""
+        clock = SystemClock()
+        for _ in range(int(_READERS_MS / _NAP_MS)):
+            try:
+                return Engine(settings)
+            except StateError as error:
+                if error.code != "E5001" or is_answered(self.path):
+                    raise
+            clock.sleep_ms(_NAP_MS)
+        return Engine(settings)
 
     def give_back(self, engine: Engine) -> None:
         """Delete what `open` has made, when `is_new`: nothing of the state is wanted. Closes the engine."""
@@ -77,12 +96,12 @@ class StateFolder:
                 return  # Someone else keeps something there by now.
 
     def _make(self) -> None:
-        self._made = [each for each in (*reversed(self._folder.parents), self._folder) if not each.exists()]
+        self._made = [each for each in (*reversed(self.path.parents), self.path) if not each.exists()]
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StateError(
-                f"the state folder {self._folder} cannot be created: {error.strerror}",
+                f"the state folder {self.path} cannot be created: {error.strerror}",
                 "E5005",
                 "give --state-dir a folder",
             ) from error

@@ -19,6 +19,7 @@ from ferrisstreams.plan.identity import Identity, SourceFacts, differences, iden
 from ferrisstreams.plan.nodes import Sink
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow
+from ferrisstreams.runtime.state_reading import AtEpoch
 from ferrisstreams.runtime.state_store import KeptIdentity, StateStore
 
 
@@ -57,6 +58,12 @@ def load_state(store: StateStore, builder: JobBuilder, rewrite: bool = True) -> 
     if rewrite and (store.is_former or kept.identity != json.dumps(now)):
         store.rewrite(json.dumps(now))
     return LoadedState(last, plan)
+
+
+def require_same_query(builder: JobBuilder, kept: KeptIdentity, last: AtEpoch | None) -> None:
+    """What `load_state` refuses of a state that is only looked at."""
+    if last is not None and not last.row.has_only_begun:
+        _reconciled(builder, kept, last.row, identity_of(builder.plan.plan, source_facts(builder)))
 
 
 def _reconciled(builder: JobBuilder, kept: KeptIdentity, last: EpochRow, now: Identity) -> Sink:

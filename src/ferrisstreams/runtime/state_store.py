@@ -40,6 +40,56 @@ class KeptIdentity:
     former_description: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a state file says of itself."""
+
+    state_id: str
+    version: int
+    kept: KeptIdentity
+
+    @property
+    def had_one_operator(self) -> bool:
+        """Whether it is of a version whose states had one operator and an epoch to a tick."""
+        return self.version in _FORMER_VERSIONS
+
+
+def has_tables(state: Connection) -> bool:
+    """Whether the file's first start came as far as its tables, without which nothing can be read."""
+    names = [table.partition(" ")[0] for table in _TABLES]
+    found = state.rows(f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{STATE_SCHEMA}'")
+    return {(name,) for name in names} <= set(found)
+
+
+def read_meta(state: Connection) -> Meta | None:
+    """None where the file belongs to no job yet. Raises StateError E5004."""
+    found = state.rows(f"SELECT * FROM {STATE_SCHEMA}.meta")
+    if not found:
+        return None
+    version, state_id, *identity = integer(found[0][0]), *found[0][1:]
+    if version not in (FORMAT_VERSION, *_FORMER_VERSIONS):
+        raise StateError(
+            f"the state has format version {version}, this FerrisStreams reads version {FORMAT_VERSION}",
+            "E5004",
+            "run the version that wrote it, or start over with another --state-dir",
+        )
+    if version == _HASHED_VERSION:
+        return Meta(str(state_id), version, KeptIdentity(None, str(identity[0]), str(identity[1])))
+    return Meta(str(state_id), version, KeptIdentity(str(identity[0])))
+
+
+def read_epochs(state: Connection, most: int, through: int | None = None) -> list[EpochRow]:
+    """The last rows, the last one first; those `through` an epoch."""
+    rows = state.rows(
+        f"SELECT * FROM {STATE_SCHEMA}.epochs WHERE epoch <= coalesce($through, epoch) ORDER BY epoch DESC LIMIT $most",
+        {"through": through, "most": most},
+    )
+    return [
+        EpochRow.from_json(integer(epoch), json.loads(str(content)), bool(confirmed))
+        for epoch, content, confirmed in rows
+    ]
+
+
 class StateStore:
     """Transactions and epochs on the state connection."""
 
@@ -54,21 +104,11 @@ class StateStore:
         """What the file belongs to; None when it is new: then `create` it. Raises StateError E5004."""
         for table in _TABLES:
             self._state.execute(f"CREATE TABLE IF NOT EXISTS {STATE_SCHEMA}.{table}")
-        found = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.meta")
-        if not found:
+        found = read_meta(self._state)
+        if found is None:
             return None
-        version, state_id, *identity = found[0]
-        if version not in (FORMAT_VERSION, *_FORMER_VERSIONS):
-            raise StateError(
-                f"the state has format version {version}, this FerrisStreams reads version {FORMAT_VERSION}",
-                "E5004",
-                "run the version that wrote it, or start over with another --state-dir",
-            )
-        self.state_id = str(state_id)
-        self._version = integer(version)
-        if version == _HASHED_VERSION:
-            return KeptIdentity(former_hash=str(identity[0]), former_description=str(identity[1]))
-        return KeptIdentity(identity=str(identity[0]))
+        self.state_id, self._version = found.state_id, found.version
+        return found.kept
 
     def create(self, identity: str) -> None:
         """Make the file that of an identity, under a new state id."""
@@ -102,11 +142,7 @@ class StateStore:
         )
 
     def last(self) -> EpochRow | None:
-        rows = self._state.rows(f"SELECT * FROM {STATE_SCHEMA}.epochs ORDER BY epoch DESC LIMIT 1")
-        if not rows:
-            return None
-        epoch, content, confirmed = rows[0]
-        return EpochRow.from_json(integer(epoch), json.loads(str(content)), bool(confirmed))
+        return next(iter(read_epochs(self._state, 1)), None)
 
     def begin(self) -> None:
         """Open the epoch's transaction, once."""

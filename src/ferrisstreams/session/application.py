@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from ferrisstreams.compile.compiler import message_key, state_kinds
 from ferrisstreams.config.values import Property
@@ -28,6 +29,9 @@ from ferrisstreams.session.side_by_side import endless, not_started, start_all
 from ferrisstreams.session.writers import refuse_shared_outputs
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.config_files import ReadConfig
+
+if TYPE_CHECKING:
+    from ferrisstreams.session.status import JobStatus
 
 __all__ = ["Application", "JobResult", "Result", "RunOptions"]
 
@@ -187,6 +191,13 @@ class Application:
         if self._stopped:
             job.stop()
         return job
+
+    def status(self, options: RunOptions | None = None) -> list[JobStatus]:
+        """How each job is doing that keeps a state, whether it runs, here or in another process, or not. Raises
+        StateError for a state that cannot be read."""
+        from ferrisstreams.session.status import status  # it asks applications itself
+
+        return status(self, options or RunOptions())
 
     def refuse_shared_outputs(self, options: RunOptions) -> None:
         """Raises ConfigError where two jobs would write one file, whichever of them is run now."""

@@ -14,7 +14,8 @@ from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.job import Job
 from ferrisstreams.session.application import Application, RunOptions
-from ferrisstreams.session.state import committed, open_state
+from ferrisstreams.session.outside import committed
+from ferrisstreams.session.reading import final_row
 from ferrisstreams.session.workers import builders_of
 
 
@@ -42,10 +43,9 @@ def show(application: Application, options: RunOptions, plan: JobPlan) -> list[P
 
 def _partitions(builder: JobBuilder) -> list[PartitionOffsets]:
     """Those of one worker."""
-    with open_state(builder) as state:
-        epoch = state.last.epoch if state.last is not None else 0
-        known: Positions = state.last.positions if state.last is not None else {}
-    outside = committed(builder, epoch)
+    row, _ = final_row(builder)
+    known: Positions = row.positions if row is not None else {}
+    outside = committed(builder, row.epoch if row is not None else 0)
     ends = _positions_at(builder, "latest") if builder.settings.source_connector.messages else {}
     return [
         PartitionOffsets(name, position, outside[name].offset if name in outside else None, ends.get(name))

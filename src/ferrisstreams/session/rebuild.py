@@ -28,7 +28,8 @@ from ferrisstreams.runtime.observer import Observer
 from ferrisstreams.runtime.reconcile import Token, newest
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.audit_topics import count_sink
-from ferrisstreams.session.state import builder_of, committed, open_state
+from ferrisstreams.session.outside import committed
+from ferrisstreams.session.state import builder_of, open_state
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,13 +57,18 @@ def files_read(
     return files if all(os.path.exists(path) for path, _ in files) else None
 
 
-def files_written(mark: RotationMark, names: OutputNames) -> list[str]:
-    """The files of a rotated output, the one that is still open among them."""
-    return [path for path in names.existing() if not path.endswith(".pending") or _is_open(mark, path)]
+def files_written(mark: RotationMark, names: OutputNames) -> dict[str, int | None]:
+    """The files of a rotated output, the one that is still open among them; how much of that one counts (None: all)."""
+    found = [path for path in names.existing() if not path.endswith(".pending") or _is_open(mark, path)]
+    return {path: _length_of(mark, path) for path in found}
 
 
 def size_of(paths: list[str]) -> int:
     return sum(Path(path).stat().st_size for path in paths)
+
+
+def _length_of(mark: RotationMark, path: str) -> int | None:
+    return mark.open.extent.length if mark.open is not None and path == f"{mark.open.path}.pending" else None
 
 
 def _is_open(mark: RotationMark, path: str) -> bool:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ferrisstreams.batch import JsonValue
-from ferrisstreams.connectors.base import CommittedOffset
 from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.duck.state_log import count_rows
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
@@ -21,29 +19,36 @@ from ferrisstreams.runtime.iso_time import iso_time
 from ferrisstreams.runtime.layout import LAYOUT_FILE, holds_state, read_layout
 from ferrisstreams.runtime.observer import Silent
 from ferrisstreams.runtime.reconcile import Token, newest
-from ferrisstreams.runtime.state_identity import load_state
+from ferrisstreams.runtime.state_identity import load_state, require_same_query
 from ferrisstreams.runtime.state_store import StateStore
 from ferrisstreams.session.application import Application, RunOptions
+from ferrisstreams.session.outside import committed
+from ferrisstreams.session.reading import no_state, read_final
 from ferrisstreams.session.workers import builders_of
 
 
 @dataclass(frozen=True, slots=True)
 class StateReport:
-    """The state of a job: where it is, how large, and what its last epoch says. `epoch` 0: nothing is committed.
+    """The state of a job: where it is, how large, and what its last final epoch says. `epoch` 0: nothing is committed.
 
-    `token` is the last epoch that the decider outside knows, None where the state file decides or there is none.
+    `running`: a worker has answered. `prepared` is an epoch behind the last one of which it is not known yet whether it
+    is final; without one the last epoch is `confirmed`. `token` is the last epoch that the decider outside knows, None
+    where the state file decides or there is none.
     `worker`: which of several workers' it is.
     """
 
     job: str
     worker: int | None
     path: str
+    running: bool
     bytes: int
     state_id: str
     epoch: int
     confirmed: bool
+    prepared: int | None
     committed_at: str | None
     rows: int
+    rows_by_operator: tuple[int, ...]
     watermark: str | None
     positions: Mapping[str, JsonValue]
     ledger: Mapping[str, JsonValue]
@@ -75,9 +80,7 @@ def open_state(builder: JobBuilder) -> Iterator[OpenState]:
     """Raises StateError: there is none (E5003), another process holds it (E5001), it is another plan's (E5002)."""
     path = state_file(builder)
     if not path.exists():
-        raise StateError(
-            f"job {builder.plan.name} has no state at {path}", "E5003", "run it first, or give --state-dir"
-        )
+        raise no_state(builder)
     engine = Engine(EngineSettings(str(path)))
     try:
         store = StateStore(engine.state)
@@ -107,49 +110,41 @@ def show(application: Application, options: RunOptions, plan: JobPlan) -> list[S
 
 
 def _report(builder: JobBuilder) -> StateReport:
-    with open_state(builder) as state:
-        last = state.last
-        epoch = last.epoch if last is not None else 0
-        token = newest(found.metadata for found in committed(builder, epoch).values())
-        return StateReport(
-            job=builder.plan.name,
-            worker=builder.share.worker if builder.share.workers > 1 else None,
-            path=str(state_file(builder)),
-            bytes=sum(file.stat().st_size for file in state_file(builder).parent.glob("**/*") if file.is_file()),
-            state_id=state.store.state_id,
-            epoch=epoch,
-            confirmed=last is None or last.confirmed,
-            committed_at=iso_time(last.at_us) if last is not None else None,
-            rows=count_rows(state.engine.state),
-            watermark=iso_time(last.watermarks.current_us) if last is not None else None,
-            positions=last.positions if last is not None else {},
-            ledger=last.ledger.as_dict() if last is not None else {},
-            token=token.epoch if isinstance(token, Token) else None,
-        )
+    reading = read_final(builder, count=True)
+    state = reading.state
+    last = state.last if state is not None else None
+    if state is not None:
+        require_same_query(builder, state.kept, (last or state.prepared))
+    row = last.row if last is not None else None
+    token = newest(found.metadata for found in committed(builder, row.epoch if row is not None else 0).values())
+    prepared = state.prepared if state is not None else None
+    return StateReport(
+        job=builder.plan.name,
+        worker=builder.share.worker if builder.share.workers > 1 else None,
+        path=str(state_file(builder)),
+        running=reading.is_running,
+        bytes=_bytes_in(builder.state_folder()),
+        state_id=state.state_id if state is not None else "",
+        epoch=row.epoch if row is not None else 0,
+        confirmed=prepared is None,
+        prepared=prepared.row.epoch if prepared is not None else None,
+        committed_at=iso_time(row.at_us) if row is not None else None,
+        rows=sum(last.rows) if last is not None else 0,
+        rows_by_operator=last.rows if last is not None else (),
+        watermark=iso_time(row.watermarks.current_us) if row is not None else None,
+        positions=row.positions if row is not None else {},
+        ledger=row.ledger.as_dict() if row is not None else {},
+        token=token.epoch if isinstance(token, Token) else None,
+    )
 
 
-#: How long the offsets of the last transaction may take to show, and the nap between two looks.
-_SHOWS_MS, _NAP_MS = 5_000, 100
-
-
-def committed(builder: JobBuilder, epoch: int = 0) -> Mapping[str, CommittedOffset]:
-    """What the decider outside knows of the job; nothing where the state file decides.
-
-    An epoch that has just been committed takes a moment to show: it is waited for.
-    """
-    transactions = builder.transactions()
-    if transactions is None:
-        return {}
-    try:
-        for _ in range(_SHOWS_MS // _NAP_MS):
-            found = transactions.committed()
-            token = newest(each.metadata for each in found.values())
-            if token is None or token.epoch >= epoch:
-                break
-            builder.environment.clock.sleep_ms(_NAP_MS)
-        return found
-    finally:
-        transactions.close()
+def _bytes_in(folder: Path) -> int:
+    """A file that a running job takes away meanwhile has none."""
+    found = 0
+    for file in folder.glob("**/*"):
+        with suppress(FileNotFoundError):
+            found += file.stat().st_size if file.is_file() else 0
+    return found
 
 
 def reset(application: Application, options: RunOptions, plan: JobPlan) -> list[str]:

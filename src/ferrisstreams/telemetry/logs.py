@@ -21,6 +21,9 @@ LOGGER = logging.getLogger("ferrisstreams")
 #: Seconds between two progress lines of a job where no live line can be drawn.
 PROGRESS_SECONDS = 10.0
 
+#: Events of a job that goes on without a part of what was asked of it.
+_WARNINGS = frozenset({"reads_unavailable"})
+
 
 class LogObserver:
     """Writes events as log lines, and progress as a line now and then; `metrics`: with the values of all metrics."""
@@ -40,7 +43,7 @@ class LogObserver:
         self.event("progress", **progress_fields(event, rate), **found)
 
     def event(self, name: str, **fields: object) -> None:
-        LOGGER.info(name, extra={"fields": fields})
+        LOGGER.log(logging.WARNING if name in _WARNINGS else logging.INFO, name, extra={"fields": fields})
 
 
 def progress_fields(event: ProgressEvent, rate: int) -> dict[str, object]:

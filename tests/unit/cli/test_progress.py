@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ferrisstreams.cli.progress import LiveView, duration_text, state_text
+from ferrisstreams.cli.durations import duration_text
+from ferrisstreams.cli.progress import LiveView, state_text
 from ferrisstreams.connectors.base import SourceProgress
 from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.runtime.watermarks import Silence
