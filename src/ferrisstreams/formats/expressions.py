@@ -36,7 +36,8 @@ def each(function: str, values: exp.Expr, body: Callable[[exp.Expr], exp.Expr]) 
     """A list function with a lambda: `list_transform(values, x -> body(x))`. Nested ones get names of their own."""
     depth = sum(1 for _ in body(exp.column("x")).find_all(exp.Lambda))
     name = exp.to_identifier(f"x{depth}")
-    return call(function, values, exp.Lambda(this=body(exp.column(name.copy())), expressions=[name]))
+    # An identifier, as the parser makes of variables: a column would be looked for in the query.
+    return call(function, values, exp.Lambda(this=body(name.copy()), expressions=[name]))
 
 
 def unless_null(value: exp.Expr, result: exp.Expr) -> exp.Case:

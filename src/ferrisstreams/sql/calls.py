@@ -47,6 +47,13 @@ def is_aggregate(context: Context, node: exp.Expr) -> bool:
     return name is not None and context.functions.kind(name) is Kind.AGGREGATE
 
 
+def is_null(node: exp.Expr) -> bool:
+    """Whether this is written as NULL, of any type."""
+    while isinstance(node, exp.Paren | exp.Cast):
+        node = node.this
+    return isinstance(node, exp.Null)
+
+
 def has_aggregate(context: Context, node: exp.Expr) -> bool:
     return any(is_aggregate(context, part) for part in node.walk())
 
@@ -61,6 +68,9 @@ _INSTEAD = {
 _RANGE = "the engine asks a table for it, which a stream does not have: write bitstring_agg(x, least, greatest)"
 
 
+_BINNED = ("histogram", "histogram_exact")
+
+
 def check_call(context: Context, node: exp.Expr) -> None:
     """Refuse what may not be called. Raises `SqlError`."""
     name = call_name(node)
@@ -68,6 +78,10 @@ def check_call(context: Context, node: exp.Expr) -> None:
         return
     if name == "bitstring_agg" and (len(node.expressions) == 1 or any(p.find(exp.Null) for p in node.expressions[1:])):
         raise context.error(node, "bitstring_agg needs the range of its values", "E1201", _RANGE)
+    if name in _BINNED and len(node.expressions) == 2 and is_null(node.expressions[1]):
+        raise context.error(
+            node.expressions[1], f"the bins of {name} cannot be NULL", "E1102", "name them: [0, 10, 100]"
+        )
     if name in APPROXIMATE:
         context.note_outside_law(f"{name}()")
     if name == "columns":

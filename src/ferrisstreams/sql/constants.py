@@ -19,7 +19,7 @@ from ferrisstreams.duck.growth import grows
 from ferrisstreams.plan.expressions import column, typed_as
 from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.schema import Schema
-from ferrisstreams.sql.calls import call_name, is_aggregate, put_engine_names
+from ferrisstreams.sql.calls import call_name, is_aggregate, is_null, put_engine_names
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import explain_bind_error, typed_select
 from ferrisstreams.sql.quantified import element_comparisons
@@ -120,7 +120,7 @@ def _condition(node: exp.Expr) -> exp.Cast | None:
 def _is_guarded(node: exp.Expr) -> bool:
     """Whether what fails inside is meant to, or cannot be tried."""
     if isinstance(node, exp.Binary) and not isinstance(node, _TAKES_NULL):
-        return any(map(_is_null, node.iter_expressions()))
+        return any(map(is_null, node.iter_expressions()))
     kinds = (exp.Lambda, exp.Comprehension)
     return call_name(node) in _GUARDS or isinstance(node, kinds) or grows(node)
 
@@ -130,12 +130,6 @@ _GUARDS = frozenset({"try", "error", "assert_true", "struct_extract"})
 
 #: Operators that give something for NULL; of all others the engine does not compute the other side.
 _TAKES_NULL = (exp.Connector, exp.Is, exp.NullSafeEQ, exp.NullSafeNEQ)
-
-
-def _is_null(node: exp.Expr) -> bool:
-    while isinstance(node, exp.Paren | exp.Cast):
-        node = node.this
-    return isinstance(node, exp.Null)
 
 
 def _trial(context: Context, node: exp.Expression) -> _Trial | None:

@@ -1,8 +1,8 @@
 """Numbers inside JSON keep their digits, whatever a query makes of the document.
 
-The engine's JSON functions make doubles of numbers with a fraction or an exponent. What takes a value out of a document
+The engine's JSON functions make doubles of numbers with a fraction or an exponent, and of decimals. What takes a value out of a document
 by a path is exact by itself (`duck.json_macros`). Here, where types are known: casts of JSON go by its text, documents
-are read with numbers as text, and functions that make JSON of JSON get it with its numbers marked.
+are read with numbers as text, and functions that make JSON of JSON or decimals get their numbers marked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 from sqlglot.expressions.builders import apply_index_offset
 
-from ferrisstreams.duck.json_macros import EXTRACTING, OWN, finds_several
+from ferrisstreams.duck.json_macros import BEGIN, END, EXTRACTING, OWN, finds_several
 from ferrisstreams.formats.expressions import call, data_type, text
 from ferrisstreams.formats.nested import CONTAINERS, each_leaf, with_leaves
 from ferrisstreams.sql.calls import call_name
@@ -43,6 +43,10 @@ _VALUES = frozenset((
     "to_json", "json_quote", "row_to_json", "array_to_json", "json_array", "json_object", "json_group_array",
     "json_group_object",
 ))  # fmt: skip
+
+
+#: Of these every other argument is a key.
+_KEYED = frozenset(("json_object", "json_group_object"))
 
 
 def keep_digits(context: Context, region: Region) -> None:
@@ -112,7 +116,7 @@ def _replace(context: Context, node: exp.Expression, parts: Sequence[tuple[exp.E
         ((operand, kind),) = parts
         if kind == "JSON":
             _replace_cast(context, node, operand)
-        elif node.to.this == T.JSON and "JSON" in kind:
+        elif node.to.this == T.JSON and _is_inexact(kind):
             node.set("this", call("ferris_json_restored", call("to_json", _marked_inside(operand, kind))))
     elif isinstance(node, exp.Bracket):
         if parts[0][1] == "JSON" and len(node.expressions) == 1 and not isinstance(node.expressions[0], exp.Slice):
@@ -126,13 +130,22 @@ def _replace(context: Context, node: exp.Expression, parts: Sequence[tuple[exp.E
         places = _DOCUMENTS[name]
         for place, (argument, kind) in enumerate(parts):
             if places is None or place in places:
-                document = argument.copy() if kind in ("VARCHAR", "JSON") else call("to_json", argument.copy())
-                argument.replace(exp.cast(call("ferris_json_guarded", document), "JSON", dialect="duckdb"))
+                if kind in ("VARCHAR", "JSON"):
+                    made = call("ferris_json_guarded", argument.copy())
+                else:
+                    made = call("to_json", _marked_inside(argument, kind))
+                argument.replace(exp.cast(made, "JSON", dialect="duckdb"))
         _unmark(node, "VARCHAR" if name in ("json_pretty", "json_normalize") else "JSON")
-    elif any("JSON" in kind for _, kind in parts):
-        for argument, kind in parts:
-            argument.replace(_marked_inside(argument, kind))
+    elif any(_is_inexact(kind) for _, kind in parts):
+        for place, (argument, kind) in enumerate(parts):
+            if not (name in _KEYED and place % 2 == 0):
+                argument.replace(_marked_inside(argument, kind))
         _unmark(node, "JSON")
+
+
+def _is_inexact(kind: str) -> bool:
+    """Whether the engine does not write all digits of a value of this type into JSON."""
+    return "JSON" in kind or "DECIMAL" in kind
 
 
 def _replace_cast(context: Context, node: exp.Cast, operand: exp.Expression) -> None:
@@ -170,15 +183,22 @@ def _read(macro: str, document: exp.Expression, kind: exp.DataType) -> exp.Expre
 
 
 def _marked_inside(value: exp.Expression, kind: str) -> exp.Expression:
-    """The value with numbers marked in the documents that it is or holds, and marks of its texts kept from being taken
-    for such."""
+    """The value with its decimals marked, and the numbers in the documents that it is or holds, and with marks of its
+    texts kept from being taken for such."""
 
     def leaf(inner: exp.DataType, part: exp.Expr) -> exp.Expr:
         if inner.this == T.JSON:
             return exp.cast(call("ferris_json_guarded", part.copy()), "JSON", dialect="duckdb")
+        if inner.this == T.DECIMAL:
+            marked = exp.DPipe(this=text(BEGIN), expression=exp.cast(part.copy(), "VARCHAR"), safe=False)
+            return exp.paren(exp.DPipe(this=marked, expression=text(END), safe=False))
         return call("ferris_json_escaped", part.copy()) if inner.this in _TEXTS else part.copy()
 
-    made = each_leaf(data_type(kind), value.copy(), leaf)
+    shape = data_type(kind).copy()
+    for array in shape.find_all(exp.DataType):
+        if array.this in (T.ARRAY, T.LIST):
+            array.set("values", None)  # Of any length: JSON has but one form for them.
+    made = each_leaf(shape, value.copy(), leaf)
     assert isinstance(made, exp.Expression)
     return made
 

@@ -20,7 +20,7 @@ from ferrisstreams.sql.header_items import is_header_item, misplaced
 from ferrisstreams.sql.inference import type_of
 from ferrisstreams.sql.intervals import read_intervals
 from ferrisstreams.sql.json_digits import keep_digits
-from ferrisstreams.sql.lambdas import regions, variables_of
+from ferrisstreams.sql.lambdas import Region, regions, variables_of
 from ferrisstreams.sql.maps import compare_by_entries
 from ferrisstreams.sql.offsets import apply_offsets
 from ferrisstreams.sql.quantified import compare_elements
@@ -45,6 +45,7 @@ _SYSTEM_COLUMNS = frozenset({"_topic", "_partition", "_offset", "_key", "_timest
 EVENT_TIME = "_event_time"
 
 _HEADERS = "_headers"
+_FIXED_ARRAY = re.compile(r"\[\d+\]")
 
 
 @dataclass(slots=True)
@@ -111,6 +112,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
         _refuse_hidden_column(context, scope, call)
         check_call(context, call)
     for region in regions(context, scope.described, holder):
+        _refuse_arrays_in_rows(context, region)
         apply_offsets(context, region)
         keep_digits(context, region)
         compare_by_entries(context, region)
@@ -131,6 +133,18 @@ def _refuse_hidden_column(context: Context, scope: Scope, call: exp.Func) -> Non
         raise context.error(
             call, f"{name} is a value of SQL, and there is a column {column_}", "E1001", quote_hint(column_)
         )
+
+
+def _refuse_arrays_in_rows(context: Context, region: Region) -> None:
+    """The engine crashes where it groups, sorts or compares rows without names that hold arrays of a fixed length."""
+    for node in region.walk():
+        is_row = isinstance(node, exp.Tuple) or call_name(node) == "row"
+        for part in node.iter_expressions() if is_row else ():
+            if isinstance(part, exp.Expression) and _FIXED_ARRAY.search(type_of(context, part, region.schema)):
+                what = "an array of a fixed length in a row without names is not supported"
+                raise context.error(
+                    part, what, "E1201", "name the fields ({'a': x, 'b': y}), or cast the array to a list"
+                )
 
 
 def refuse_clauses(context: Context, node: exp.Expr, allowed: frozenset[str]) -> None:
