@@ -139,9 +139,9 @@ def judged(shape: RowShape, relation: exp.Select, marked: bool) -> exp.Select:
         if shape.window.kind is not WindowKind.SESSION:
             bounds.append(exp.alias_(last_start(shape.window, column(TIME)), LAST_START))
         timed = exp.select("*", *bounds).from_(relation.subquery("timed"))
-    return exp.select("*", exp.alias_(_outcome(shape, marked), OUTCOME)).from_(
-        timed.subquery("judged", copy=timed is relation)
-    )
+    outcome = exp.alias_(_outcome(shape, marked), OUTCOME, copy=False)
+    over = timed.subquery("judged", copy=timed is relation)
+    return exp.select("*", outcome, copy=False).from_(over, copy=False)
 
 
 def projected(shape: RowShape, rows: exp.Select) -> exp.Select:
@@ -154,10 +154,9 @@ def projected(shape: RowShape, rows: exp.Select) -> exp.Select:
             system.append(CLOSED)
         if shape.window.kind is not WindowKind.SESSION:
             system.append(LAST_START)
-    return exp.select(
-        *[column(name) for name in system],
-        *[exp.alias_(_if_kept(shape, named.expression), named.name, quoted=True) for named in shape.columns],
-    ).from_(rows.subquery("projected", copy=False))
+    names = [column(name) for name in system]
+    kept = [exp.alias_(_if_kept(shape, c.expression), c.name, quoted=True, copy=False) for c in shape.columns]
+    return exp.select(*names, *kept, copy=False).from_(rows.subquery("projected", copy=False), copy=False)
 
 
 def _closed(shape: RowShape) -> exp.Expression:
@@ -186,14 +185,14 @@ def _outcome(shape: RowShape, marked: bool) -> exp.Expression:
     if not shape.conjuncts:
         return case.else_(number(KEPT))
     conjuncts = [try_true(c) if marked else c.copy() for c in shape.conjuncts]
-    return case.when(exp.and_(*conjuncts), number(KEPT)).else_(number(FILTERED))
+    return case.when(exp.and_(*conjuncts, copy=False), number(KEPT), copy=False).else_(number(FILTERED), copy=False)
 
 
 def _if_kept(shape: RowShape, expression: exp.Expression) -> exp.Expression:
     # A plain column cannot raise, and a shape that keeps every row has nothing to protect.
     if isinstance(expression, exp.Column):
         return expression.copy()
-    return exp.Case().when(column(OUTCOME).eq(KEPT), expression.copy())
+    return exp.Case().when(column(OUTCOME).eq(KEPT), expression.copy(), copy=False)
 
 
 # --- diagnosis --------------------------------------------------------------------------------------------------------
@@ -240,7 +239,7 @@ def _with_failing_casts(expression: exp.Expression) -> exp.Expression:
                 call.replace(_failing_cast(call.expressions[0]))
             case "assert_true":
                 failing_cast = _failing_cast(exp.Literal.string(""))
-                call.replace(exp.Case().when(call.expressions[0], exp.null()).else_(failing_cast))
+                call.replace(exp.Case().when(call.expressions[0], exp.null()).else_(failing_cast, copy=False))
     made = holder.expressions[0]
     assert isinstance(made, exp.Expression)
     return made
@@ -269,17 +268,17 @@ def try_true(conjunct: exp.Expression) -> exp.Expression:
 def failing(shape: RowShape, rows: exp.Select) -> exp.Select:
     """Of judged rows (`marked`) that have not `_failed` yet, those that fail: `_row` and `_which`, the ordinal of the
     expression that raises, counted over the conjuncts and then the columns."""
-    rejects = [exp.and_(exp.Not(this=raises(c)), exp.Not(this=try_true(c))) for c in shape.conjuncts]
+    rejects = [exp.and_(exp.Not(this=raises(c)), exp.Not(this=try_true(c)), copy=False) for c in shape.conjuncts]
     which = exp.Case()
     for index, conjunct in enumerate(shape.conjuncts):
-        which = which.when(raises(conjunct), number(index))
+        which = which.when(raises(conjunct), number(index), copy=False)
     if shape.conjuncts:
-        rejected = exp.or_(*rejects)
-        which = exp.Case().when(rejected, exp.Null()).when(_any_raises(shape.conjuncts), which)
-    found = exp.select(ROW, exp.alias_(_which(shape, which), "_which")).from_(rows.subquery("tried"))
-    found = found.where(exp.not_(column(FAILED)))
+        rejected = exp.or_(*rejects, copy=False)
+        which = exp.Case().when(rejected, exp.Null(), copy=False).when(_any_raises(shape.conjuncts), which, copy=False)
+    found = exp.select(ROW, exp.alias_(_which(shape, which), "_which", copy=False), copy=False)
+    found = found.from_(rows.subquery("tried", copy=False), copy=False).where(exp.not_(column(FAILED)), copy=False)
     if shape.window is not None:
-        found = found.where(column(OUTCOME).neq(LATE))
+        found = found.where(column(OUTCOME).neq(LATE), copy=False)
     # Kept before it is filtered: the engine would put the expressions into the filter too, and raise each error twice.
     kept = exp.select("*").from_("found").where("_which IS NOT NULL").order_by(ROW)
     return kept.with_("found", as_=found, materialized=True, copy=False)
@@ -289,12 +288,12 @@ def _which(shape: RowShape, conjuncts: exp.Case) -> exp.Expression:
     case = conjuncts if shape.conjuncts else exp.Case()
     for index, named in enumerate(shape.columns, start=len(shape.conjuncts)):
         if not isinstance(named.expression, exp.Column):
-            case = case.when(raises(named.expression), number(index))
-    return case.else_(exp.Null()) if case.args.get("ifs") else exp.Null()
+            case = case.when(raises(named.expression), number(index), copy=False)
+    return case.else_(exp.Null(), copy=False) if case.args.get("ifs") else exp.Null()
 
 
 def _any_raises(expressions: Sequence[exp.Expression]) -> exp.Condition:
-    return exp.or_(*[raises(expression) for expression in expressions])
+    return exp.or_(*[raises(expression) for expression in expressions], copy=False)
 
 
 def expression_at(shape: RowShape, which: int) -> exp.Expression:

@@ -45,10 +45,30 @@ def unless_null(value: exp.Expr, result: exp.Expr) -> exp.Case:
     return exp.Case(ifs=[exp.If(this=exp.not_(value.copy().is_(exp.null())), true=result)])
 
 
+def both(*conditions: exp.Expr) -> exp.Expr:
+    """AND of conditions, which stand nowhere else: they are not copied."""
+    return exp.and_(*conditions, copy=False)
+
+
+def either(*conditions: exp.Expr) -> exp.Expr:
+    """OR of conditions, which stand nowhere else: they are not copied."""
+    return exp.or_(*conditions, copy=False)
+
+
 def any_of(conditions: Iterable[exp.Expr]) -> exp.Expr | None:
-    """OR of conditions; None when there are none."""
+    """The same; None when there are none."""
     given = list(conditions)
-    return exp.or_(*given) if given else None
+    return either(*given) if given else None
+
+
+def alias(value: exp.Expr, name: str) -> exp.Alias:
+    """The value under a name; it is not copied."""
+    return exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
+
+
+def select_from(relation: exp.Query, name: str, *items: exp.Expr) -> exp.Select:
+    """The items over a relation that is called `name` there; nothing is copied."""
+    return exp.select(*items, copy=False).from_(relation.subquery(name, copy=False), copy=False)
 
 
 def table_function(name: str, *arguments: exp.Expr, alias: str, **options: exp.Expr) -> exp.Table:

@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.errors import SqlError
-from ferrisstreams.formats.expressions import call, data_type, number, text
+from ferrisstreams.formats.expressions import both, call, data_type, either, number, text
 from ferrisstreams.formats.json_marks import is_non_finite, unmarked, unmarked_number
 from ferrisstreams.formats.nested import CONTAINERS, any_leaf, each_leaf, inner_types, with_leaves
 from ferrisstreams.formats.reading import RAW, require_leaf
@@ -269,7 +269,7 @@ def _failure(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) ->
             as_boolean = exp.TryCast(this=unmarked(raw), to=kind.copy())
             as_number = exp.TryCast(this=unmarked(raw), to=data_type("DOUBLE"))
             is_number = exp.not_(as_number.is_(exp.null()))
-            return _there_but_not(raw, exp.or_(as_boolean.is_(exp.null()), is_number))
+            return _there_but_not(raw, either(as_boolean.is_(exp.null()), is_number))
         case T.TEXT | T.VARCHAR | T.JSON if form is Form.EXACT:
             return is_non_finite(raw)
     return None
@@ -289,7 +289,7 @@ def _number_failure(
         conditions.append(exp.not_(call("isfinite", value.copy())))
     if numeric is not kind:
         conditions.append(time.failure(value.copy()))
-    return _there_but_not(raw, exp.or_(*conditions))
+    return _there_but_not(raw, either(*conditions))
 
 
 def _doubt(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> exp.Expr | None:
@@ -301,12 +301,12 @@ def _doubt(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> e
         doubt = _spelled_doubt(numeric, raw) if spelled else _double_doubt(numeric, raw.copy())
         as_double = exp.TryCast(this=raw.copy(), to=data_type("DOUBLE")) if spelled else raw
         of_time = None if numeric is kind else time.doubt(as_double)
-        return doubt if of_time is None else _there_but_not(raw, exp.or_(doubt, of_time))
+        return doubt if of_time is None else _there_but_not(raw, either(doubt, of_time))
     match kind.this:
         case T.BOOLEAN:
             return exp.not_(raw.copy().isin(text("true"), text("false")))
         case T.TEXT | T.VARCHAR:
-            odd = exp.or_(_may_be_number(raw), exp.and_(_has_parts(raw), _may_hold_number(raw)))
+            odd = either(_may_be_number(raw), both(_has_parts(raw), _may_hold_number(raw)))
             # A case, because the engine would try the parts of a conjunction in other orders.
             return exp.Case(ifs=[exp.If(this=_begins_like_number_or_parts(raw), true=odd)], default=exp.false())
         case T.JSON:
@@ -322,7 +322,7 @@ def _double_doubt(kind: exp.DataType, raw: exp.Expr) -> exp.Expr:
         return exp.not_(_is_decimal(kind, raw))
     low, high = _bounds(kind)
     whole = raw.copy().eq(call("trunc", raw.copy()))
-    return exp.not_(exp.and_(whole, exp.Between(this=raw.copy(), low=number(low), high=number(high))))
+    return exp.not_(both(whole, exp.Between(this=raw.copy(), low=number(low), high=number(high))))
 
 
 def _large(kind: exp.DataType, raw: exp.Expr, form: Form, time: TimeFormat) -> exp.Expr | None:
@@ -339,7 +339,7 @@ def _beyond(kind: exp.DataType, raw: exp.Expr, form: Form) -> exp.Expr | None:
     low, high = _bounds(kind)
     return _there_but_not(
         raw,
-        exp.or_(
+        either(
             exp.LT(this=raw.copy(), expression=number(low - 1)), exp.GT(this=raw.copy(), expression=number(high + 1))
         ),
     )
@@ -355,7 +355,7 @@ def _is_decimal(kind: exp.DataType, raw: exp.Expr) -> exp.Expr:
     narrow = data_type(f"DECIMAL({digits}, {min(scale, digits)})")
     limit = exp.cast(text(f"1e{digits - scale}"), "DOUBLE")
     back = exp.cast(exp.TryCast(this=raw.copy(), to=narrow), "DOUBLE")
-    return exp.and_(
+    return both(
         exp.LT(this=call("abs", raw.copy()), expression=limit), exp.NullSafeEQ(this=back, expression=raw.copy())
     )
 
@@ -367,7 +367,7 @@ def _spelled_doubt(kind: exp.DataType, raw: exp.Expr) -> exp.Expr:
         back = exp.cast(exp.TryCast(this=raw.copy(), to=kind.copy()), "VARCHAR")
         return _there_but_not(raw, exp.NullSafeNEQ(this=back, expression=raw.copy()))
     as_double = exp.TryCast(this=raw.copy(), to=data_type("DOUBLE"))
-    doubt = exp.or_(as_double.is_(exp.null()), _double_doubt(kind, as_double))
+    doubt = either(as_double.is_(exp.null()), _double_doubt(kind, as_double))
     return _there_but_not(raw, doubt)
 
 
@@ -379,33 +379,33 @@ def _begins_like_number_or_parts(raw: exp.Expr) -> exp.Expr:
     ranges: list[exp.Expr] = [exp.LT(this=raw.copy(), expression=text(":"))]
     for sign in "IN[in{":
         after = exp.LT(this=raw.copy(), expression=text(chr(ord(sign) + 1)))
-        ranges.append(exp.and_(exp.GTE(this=raw.copy(), expression=text(sign)), after))
-    return exp.or_(*ranges)
+        ranges.append(both(exp.GTE(this=raw.copy(), expression=text(sign)), after))
+    return either(*ranges)
 
 
 def _may_be_number(raw: exp.Expr) -> exp.Expr:
     """Whether a text may be what the engine writes for a number with a fraction or an exponent, or no number at all."""
     digits_first = exp.LT(this=raw.copy(), expression=text(":"))
-    marked = exp.or_(call("contains", raw.copy(), text(".")), call("contains", raw.copy(), text("e")))
+    marked = either(call("contains", raw.copy(), text(".")), call("contains", raw.copy(), text("e")))
     reads = exp.not_(exp.TryCast(this=raw.copy(), to=data_type("DOUBLE")).is_(exp.null()))
     short = exp.LT(this=call("strlen", raw.copy()), expression=number(len("-Infinity") + 1))
-    none = exp.and_(short, call("regexp_full_match", raw.copy(), text("-?(nan|inf|infinity)"), text("i")))
-    return exp.or_(exp.and_(digits_first, marked, reads), none)
+    none = both(short, call("regexp_full_match", raw.copy(), text("-?(nan|inf|infinity)"), text("i")))
+    return either(both(digits_first, marked, reads), none)
 
 
 def _has_parts(raw: exp.Expr) -> exp.Expr:
-    return exp.or_(call("starts_with", raw.copy(), text("{")), call("starts_with", raw.copy(), text("[")))
+    return either(call("starts_with", raw.copy(), text("{")), call("starts_with", raw.copy(), text("[")))
 
 
 def _may_hold_number(raw: exp.Expr) -> exp.Expr:
     """Whether a JSON text may hold a number with a fraction or an exponent, or one that is not a number."""
     fractions = [call("contains", raw.copy(), text(mark)) for mark in (".", *(f"{digit}e" for digit in range(10)))]
     none = [call("contains", exp.func("LOWER", raw.copy()), text(name)) for name in ("nan", "inf")]
-    return exp.or_(*fractions, *none)
+    return either(*fractions, *none)
 
 
 def _there_but_not(raw: exp.Expr, condition: exp.Expr) -> exp.Expr:
-    return exp.and_(exp.not_(raw.copy().is_(exp.null())), condition)
+    return both(exp.not_(raw.copy().is_(exp.null())), condition)
 
 
 def _bounds(kind: exp.DataType) -> tuple[int, int]:

@@ -20,7 +20,18 @@ from ferrisstreams.batch import integer
 from ferrisstreams.duck.engine import Connection, Rendered, column, render
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.diagnosis import create_table
-from ferrisstreams.formats.expressions import any_of, call, each, number, table_function, text
+from ferrisstreams.formats.expressions import (
+    alias,
+    any_of,
+    both,
+    call,
+    each,
+    either,
+    number,
+    select_from,
+    table_function,
+    text,
+)
 from ferrisstreams.formats.json_columns import Form, JsonColumn
 from ferrisstreams.formats.json_marks import marked, marked_members
 from ferrisstreams.formats.nested import Node, nodes
@@ -83,7 +94,7 @@ class JsonJudge:
         key = path, object_bytes, form
         if key not in self._statements:
             lines = json_lines(path, object_bytes)
-            self._statements[key] = render(create_table(self._judged, self._statement(lines, form)))
+            self._statements[key] = render(create_table(self._judged, self._statement(lines, form)), copy=False)
         rows = integer(self._connection.rows(self._statements[key])[0][0])
         failed, doubtful = self._failed(self._judged, form)
         if doubtful:
@@ -146,11 +157,15 @@ class JsonJudge:
         is_inexact = exp.false() if exact else kind.isin(*map(text, ("DOUBLE", "OBJECT", "ARRAY")))
         keys = exp.If(this=fault.copy().eq(number(_TWICE)), true=call("json_keys", line.copy()))
         in_doubt = fault.copy().eq(number(_DOUBTFUL))
-        wrong = exp.and_(fault.copy().is_(exp.null()).not_(), exp.not_(in_doubt.copy()))
-        query = exp.select(column(ROW), fault.copy(), shown, exp.Case(ifs=[keys]), is_inexact).from_(table).where(wrong)
+        wrong = both(fault.copy().is_(exp.null()).not_(), exp.not_(in_doubt.copy()))
+        query = (
+            exp.select(column(ROW), fault.copy(), shown, exp.Case(ifs=[keys]), is_inexact)
+            .from_(table)
+            .where(wrong, copy=False)
+        )
         counted = exp.select(exp.Count(this=exp.Star()), number(_DOUBTFUL), exp.null(), exp.null(), exp.false())
-        both = exp.union(query, counted.from_(table).where(in_doubt), distinct=False)
-        self._failed_of[key] = render(both)
+        query, counted = query.where(wrong, copy=False), counted.from_(table).where(in_doubt, copy=False)
+        self._failed_of[key] = render(exp.union(query, counted, distinct=False, copy=False), copy=False)
         return self._failed_of[key]
 
     def _failure(self, outcomes: Sequence[_Outcome], row: int, fault: int, value: object, keys: object) -> Failed:
@@ -171,14 +186,10 @@ class JsonJudge:
     def _statement(self, lines: exp.Select, form: Form) -> exp.Select:
         """`_row`, the columns of a good line, its fault, and of a line with a fault the text."""
         fine = column(_FAULT).is_(exp.null())
-        values = [
-            exp.Case(ifs=[exp.If(this=fine.copy(), true=c.value(form))]).as_(c.name, quoted=True) for c in self._columns
-        ]
-        line = exp.Case(ifs=[exp.If(this=exp.not_(fine), true=column(LINE))]).as_(LINE, quoted=True)
-        judged = exp.select("*", self._fault(form).as_(_FAULT, quoted=True)).from_(
-            self._raws(lines, form).subquery(RAW)
-        )
-        return exp.select(column(ROW), column(_FAULT), line, *values).from_(judged.subquery(RAW))
+        values = [alias(exp.Case(ifs=[exp.If(this=fine.copy(), true=c.value(form))]), c.name) for c in self._columns]
+        line = alias(exp.Case(ifs=[exp.If(this=exp.not_(fine), true=column(LINE))]), LINE)
+        judged = select_from(self._raws(lines, form), RAW, exp.Star(), alias(self._fault(form), _FAULT))
+        return select_from(judged, RAW, column(ROW), column(_FAULT), line, *values)
 
     def _raws(self, lines: exp.Select, form: Form) -> exp.Select:
         """The raw columns beside the line; for columns with structs also their objects as maps."""
@@ -186,36 +197,36 @@ class JsonJudge:
         if form is Form.EXACT:
             only_members = not any(c.holds_json for c in self._columns)
             tried = marked_members(content) if only_members else marked(content)
-            lines = exp.select("*", tried.as_(_MARKED, quoted=True)).from_(lines.subquery("plain"))
+            lines = select_from(lines.copy(), "plain", exp.Star(), alias(tried, _MARKED))
             content = column(_MARKED)
             if only_members:
                 valid = exp.If(this=call("json_valid", content.copy()), true=content.copy())
                 content = exp.Case(ifs=[valid], default=marked(column(LINE)))
         shape = {c.name: c.raw_type(form) for c in self._columns}
-        read = [call("from_json", content, _shape(shape)).as_(_READ, quoted=True)]
+        read = [alias(call("from_json", content, _shape(shape)), _READ)]
         for place, (c, node) in enumerate(self._structs):
             as_map = call("from_json", column(LINE), _shape({c.name: node.as_map.sql("duckdb")}))
-            read.append(as_map.as_(_map_name(place), quoted=True))
-        inner = exp.select(column(ROW), column(LINE), *read).from_(lines.subquery("lines"))
-        raws = [_field(column(_READ), c.name).as_(c.name, quoted=True) for c in self._columns]
+            read.append(alias(as_map, _map_name(place)))
+        inner = select_from(lines.copy(), "lines", column(ROW), column(LINE), *read)
+        raws = [alias(_field(column(_READ), c.name), c.name) for c in self._columns]
         maps = [
-            _field(column(_map_name(place)), c.name).as_(_map_name(place), quoted=True)
+            alias(_field(column(_map_name(place)), c.name), _map_name(place))
             for place, (c, _) in enumerate(self._structs)
         ]
-        read_raws = exp.select(column(ROW), column(LINE), *raws, *maps).from_(inner.subquery("parsed"))
+        read_raws = select_from(inner, "parsed", column(ROW), column(LINE), *raws, *maps)
         early = [(c, value) for c in self._columns if (value := c.early(form)) is not None]
         if not early:
             return read_raws
-        values = [value.as_(c.early_name, quoted=True) for c, value in early]
-        return exp.select("*", *values).from_(read_raws.subquery(RAW))
+        values = [alias(value, c.early_name) for c, value in early]
+        return select_from(read_raws, RAW, exp.Star(), *values)
 
     def _fault(self, form: Form) -> exp.Expr:
         line = column(LINE, RAW)
         is_object = call("json_type", line.copy()).eq(text("OBJECT"))
-        nothing_read = exp.and_(*(c.raw.is_(exp.null()) for c in self._columns))
+        nothing_read = both(*(c.raw.is_(exp.null()) for c in self._columns))
         cases: list[tuple[exp.Expr, int]] = [
             (line.copy().is_(exp.null()), _MALFORMED),
-            (exp.and_(nothing_read, exp.not_(is_object)), _NO_OBJECT),
+            (both(nothing_read, exp.not_(is_object)), _NO_OBJECT),
             (self._twice(), _TWICE),
         ]
         cases += [(outcome.condition.copy(), i) for i, outcome in enumerate(self._outcomes(form))]
@@ -234,7 +245,7 @@ class JsonJudge:
         names = [text(c.name) for c in self._columns]
         declared = each("list_filter", keys.copy(), lambda x: x.copy().isin(*(name.copy() for name in names)))
         mine = call("len", call("list_distinct", declared)).neq(call("len", declared.copy()))
-        return exp.and_(others, repeated, mine)
+        return both(others, repeated, mine)
 
     def _outcomes(self, form: Form) -> list[_Outcome]:
         """What can be wrong with a line's columns, in their order."""
@@ -260,7 +271,7 @@ class JsonJudge:
         if not c.has_parts:
             kind = call("json_type", column(LINE, RAW), text(_pointer(c.name)))
             there = exp.func("COALESCE", kind.neq(text("NULL")), exp.false())
-            return exp.and_(c.raw.is_(exp.null()), there)
+            return both(c.raw.is_(exp.null()), there)
         conditions = [_differs(node, node.values(c.raw)) for node in nodes(c.name, c.kind)]
         for place, (owner, node) in enumerate(self._structs):
             if owner is c:
@@ -276,12 +287,12 @@ class JsonJudge:
                 continue
             if c.is_text:
                 quoted = call("json_type", line.copy(), text(_pointer(c.name))).eq(text("VARCHAR"))
-                doubt = exp.and_(doubt, exp.not_(quoted))
+                doubt = both(doubt, exp.not_(quoted))
             doubts.append(doubt)
         signs = [sign for c in self._columns for sign in c.near_whole(form, line)]
         doubts += list(dict.fromkeys(signs))
         if (large := any_of(found for c in self._columns if (found := c.large(form)) is not None)) is not None:
-            doubts.append(exp.and_(call("contains", line.copy(), text(".")), large))
+            doubts.append(both(call("contains", line.copy(), text(".")), large))
         if form is not Form.EXACT and any(c.has_parts and c.has_numbers for c in self._columns):
             doubts.append(_has_boolean(line))
         return any_of(doubts)
@@ -304,7 +315,7 @@ def json_lines(path: str, object_bytes: int) -> exp.Select:
 
 def _has_boolean(line: exp.Expr) -> exp.Expr:
     """Whether the line may hold a boolean, which the engine's parser takes for a number."""
-    return exp.or_(call("contains", line.copy(), text("true")), call("contains", line.copy(), text("false")))
+    return either(call("contains", line.copy(), text("true")), call("contains", line.copy(), text("false")))
 
 
 def _is_boolean(c: JsonColumn) -> exp.Expr:
@@ -312,7 +323,7 @@ def _is_boolean(c: JsonColumn) -> exp.Expr:
     line = column(LINE, RAW)
     none_or_one = c.raw.isin(number(0), number(1))
     kind = call("json_type", line.copy(), text(_pointer(c.name))).eq(text("BOOLEAN"))
-    return exp.and_(none_or_one, _has_boolean(line), kind)
+    return both(none_or_one, _has_boolean(line), kind)
 
 
 def _differs(node: Node, values: exp.Expr) -> exp.Expr:
@@ -325,7 +336,7 @@ def _differs(node: Node, values: exp.Expr) -> exp.Expr:
     if node.kind.this != T.STRUCT:
         return differs
     others = each("list_filter", kinds.copy(), lambda x: exp.not_(x.copy().isin(text("NULL"), text("OBJECT"))))
-    return exp.or_(differs, exp.GT(this=call("len", others), expression=number(0)))
+    return either(differs, exp.GT(this=call("len", others), expression=number(0)))
 
 
 def _shape(types: dict[str, str]) -> exp.Expr:

@@ -154,7 +154,8 @@ class JsonLinesDecoder:
         alarms += self._text_alarm(path, form)
         watched = guard(alarms, [c.raw for c in self._columns])
         values = [(c.name, c.value(form)) for c in self._columns]
-        return select_rows(values).from_(_reader(self._columns, path, object_bytes, form)).where(watched)
+        rows = select_rows(values).from_(_reader(self._columns, path, object_bytes, form), copy=False)
+        return rows.where(watched, copy=False)
 
     def _text_alarm(self, path: str, form: Form) -> list[exp.Expr]:
         """What the reader passes over and only the text of the block tells: booleans where numbers are declared,

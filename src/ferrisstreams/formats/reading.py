@@ -14,7 +14,7 @@ from ferrisstreams.batch import Fetch
 from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.errors import InternalError, SqlError
 from ferrisstreams.formats.base import ROW
-from ferrisstreams.formats.expressions import any_of, call, data_type, number
+from ferrisstreams.formats.expressions import alias, any_of, call, data_type, number
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.formats.times import TimeFormat, date_of, time_formats, time_in_utc
 from ferrisstreams.memory_file import MemoryFile
@@ -80,8 +80,8 @@ def guard(conditions: Sequence[exp.Expr], mentioned: Sequence[exp.Expr]) -> exp.
 def select_rows(values: Sequence[tuple[str, exp.Expr]]) -> exp.Select:
     """`_row` and the values of columns under their names; over what, the caller says."""
     ordinal = exp.Sub(this=exp.Window(this=exp.RowNumber()), expression=number(1))
-    named = [exp.alias_(value.copy(), name, quoted=True) for name, value in values]
-    return exp.select(exp.alias_(ordinal, ROW), *named)
+    named = [alias(value.copy(), name) for name, value in values]
+    return exp.select(exp.alias_(ordinal, ROW, copy=False), *named, copy=False)
 
 
 def fetched_block(fetch: Fetch) -> MemoryFile:
