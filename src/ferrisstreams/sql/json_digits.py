@@ -1,8 +1,8 @@
 """Numbers inside JSON keep their digits, whatever a query makes of the document.
 
 The engine's JSON functions make doubles of numbers with a fraction or an exponent, and of decimals. What takes a value
-out of a document by a path is exact by itself (`duck.json_macros`). Here, where types are known: casts of JSON go by its
-text, documents are read with numbers as text, and functions that make JSON of JSON or decimals get their numbers
+out of a document by a path is exact by itself (`duck.json_macros`). Here, where types are known: casts of JSON go by
+its text, documents are read with numbers as text, and functions that make JSON of JSON or decimals get their numbers
 marked.
 """
 
