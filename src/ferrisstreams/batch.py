@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 from ferrisstreams.errors import CODES, InternalError
 from ferrisstreams.memory_file import MemoryFile
@@ -29,6 +29,31 @@ def integer(value: object) -> int:
     if not isinstance(value, int):
         raise InternalError(f"{value!r} was found where a whole number belongs")
     return value
+
+
+_Value = TypeVar("_Value")
+
+
+def partition_key(source: str, partition: str) -> str:
+    """The name of a partition among those of several sources; `source` is empty where a job has one."""
+    return f"{_escaped(source)}/{partition}" if source else partition
+
+
+def is_partition_of(source: str, key: str) -> bool:
+    """Whether a partition among those of several sources is one of `source`."""
+    return key.startswith(partition_key(source, ""))
+
+
+def partitions_of(source: str, by_key: Mapping[str, _Value]) -> dict[str, _Value]:
+    """The part of one source, under the names that it has for its partitions."""
+    if not source:
+        return dict(by_key)
+    start = len(partition_key(source, ""))
+    return {key[start:]: value for key, value in by_key.items() if is_partition_of(source, key)}
+
+
+def _escaped(source: str) -> str:
+    return source.replace("%", "%25").replace("/", "%2F")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +83,8 @@ class Rejected:
     `value` is the record's original bytes (for an output row: the row as JSON; None: a message without a value),
     `position` where it stands in words (`trades.jsonl byte 1024`), `row` its ordinal in the fetch (-1 for an output
     row), `partition` and `offset` where to read it again. Of a message also its key, headers and timestamp.
-    `attempts` says how often it was tried, `first_failed_us` when it first failed (wall time; None: just now).
+    `attempts` says how often it was tried, `first_failed_us` when it first failed (wall time; None: just now). `source`
+    is the name of its source, where a job has several.
     """
 
     value: bytes | None
@@ -76,6 +102,7 @@ class Rejected:
     timestamp_ms: int | None = None
     attempts: int = 1
     first_failed_us: int | None = None
+    source: str = ""
 
     def __post_init__(self) -> None:
         assert self.code in CODES
@@ -164,6 +191,7 @@ class Fetch:
     its way, but what was in the source's hands when it last said so has been given. `header` is the header line of a
     CSV file, without its newline. `messages` are the single records, where they are messages: then a value is
     one record, whatever newlines it holds. Those without a value are not among them; `tombstones` counts them.
+    `source` is the name of the source, where a job has several.
     """
 
     partition: str
@@ -178,6 +206,12 @@ class Fetch:
     messages: Messages | None = None
     tombstones: int = 0
     drained: bool = False
+    source: str = ""
+
+    @property
+    def key(self) -> str:
+        """The partition among those of all sources of a job."""
+        return partition_key(self.source, self.partition)
 
     @property
     def is_empty(self) -> bool:

@@ -292,7 +292,7 @@ class Asking:
         """Every payload with the rows that had been read."""
         sink, clock = _Watched(), ManualClock(1_709_251_200_000_000)
 
-        def source(block: object) -> RecordSource:
+        def source(_: str, block: object) -> RecordSource:
             sink.source = RecordSource(self._records, Cuts(), block, clock)  # type: ignore[arg-type]
             return sink.source
 

@@ -66,7 +66,7 @@ def prepared_on_record_time(combination: Combination) -> Prepared:
         )
         for name, rows in combination.inputs.items()
     }
-    return replace(prepared, records=replace(prepared.records, messages=messages))
+    return replace(prepared, streams={stream.name: replace(prepared.records, messages=messages)})
 
 
 def _milliseconds(row: Row | None) -> int | None:

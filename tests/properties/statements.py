@@ -265,7 +265,7 @@ class Streams:
         )
         named = replace(plan, plan=replace(plan.plan, spec=replace(spec, properties=properties, anonymous=False)))
         clock = ManualClock(1_704_067_200_000_000)
-        stand_ins = StandIns(lambda block: RecordSource(self._records, Cuts(), block, clock), sink, letters)
+        stand_ins = StandIns(lambda _, block: RecordSource(self._records, Cuts(), block, clock), sink, letters)
         overrides = {"failure_strategy": Property("SendToDLQ", origin="with")}
         return Job(named, Environment("test", Path(), overrides=overrides, clock=clock, stand_ins=stand_ins))
 

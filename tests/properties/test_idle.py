@@ -114,7 +114,7 @@ def ran(prepared: Prepared, steps: Sequence[Step], idle_ms: int, folder: Path) -
         overrides={name: Property(value, origin="with") for name, value in given.items()},
         clock=clock,
         sizes=ONE_ROW.sizes,
-        stand_ins=StandIns(lambda block: StepSource(prepared.records, steps, block, clock), sink, letters),
+        stand_ins=StandIns(lambda _, block: StepSource(prepared.records, steps, block, clock), sink, letters),
     )
     result = Job(prepared.plan, environment).run()
     names = tuple(sink.tables[0].column_names) if sink.tables else prepared.plan.plan.schema.names

@@ -119,7 +119,7 @@ def in_memory(project: Path, sink: TransactionalSink, log: TransactionLog) -> Jo
     clock = ManualClock(1_700_000_010_000_000)
     records = Records({"0": [line.encode() for line in LINES]})
     stand_ins = StandIns(
-        source=lambda block: RecordSource(records, Cuts(seed=1), block, clock),
+        source=lambda _, block: RecordSource(records, Cuts(seed=1), block, clock),
         sink=sink,
         dead_letters=TransactionalSink(),
         transactions=log,

@@ -29,8 +29,11 @@ def run_show(arguments: ConfigArguments) -> int:
 def _lines(job: JobConfiguration, origin: bool) -> list[str]:
     return [
         f"job {job.name}",
-        f"  source {job.source.stream} ({job.source.connector})",
-        *_settings(job.source, origin),
+        *(
+            line
+            for source in job.sources
+            for line in (f"  source {source.stream} ({source.connector})", *_settings(source, origin))
+        ),
         f"  sink {job.sink.stream} ({job.sink.connector})",
         *_settings(job.sink, origin),
     ]

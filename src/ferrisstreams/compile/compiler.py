@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -17,23 +17,22 @@ from ferrisstreams.compile.message_rows import (
     TRACE_HEADER,
     Beside,
     HeaderForm,
-    MessageForm,
     MessageLines,
     escapes,
     key_expression,
 )
 from ferrisstreams.compile.payload import Lines, Reduction, Written
-from ferrisstreams.compile.pipeline import Carrying, Input, OutputStage, Pipeline, StatelessPipeline
+from ferrisstreams.compile.pipeline import Branch, Carrying, Input, OutputStage, Pipeline, StatelessPipeline
 from ferrisstreams.compile.rows import AHEAD, SEEN, RowShape, judged, projected, with_computed
-from ferrisstreams.compile.runner import Emission, Runner, RunnerParts
-from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
+from ferrisstreams.compile.runner import Emission, Runner, RunnerParts, RunnerPort
+from ferrisstreams.compile.settings import CompileSettings, Inputs
 from ferrisstreams.compile.sources import Chunk, ResultColumns, chunk_rows, merged_table
 from ferrisstreams.compile.stage import Reduce, Retries, RowStage
 from ferrisstreams.compile.system_join import SystemJoin
 from ferrisstreams.duck.engine import BindError, Connection, DataError, Engine, column
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
-from ferrisstreams.errors import ConfigError, SqlError, placed_at
-from ferrisstreams.formats.base import ROW, Decoder, Encoder
+from ferrisstreams.errors import ConfigError, InternalError, SqlError, placed_at
+from ferrisstreams.formats.base import ROW, Encoder
 from ferrisstreams.operators.aggregate import aggregate
 from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates, takes_doubles
 from ferrisstreams.operators.base import CLOSED_THROUGH, ROWS_IN, TICK_NUMBER, Port, bind, parameter
@@ -62,10 +61,12 @@ from ferrisstreams.plan.nodes import (
     Aggregate,
     Emit,
     Named,
+    Scan,
     Sink,
     WindowKind,
 )
 from ferrisstreams.plan.stages import Operator, StageGraph, cut
+from ferrisstreams.plan.stages import Stage as Edge
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.inference import reword
 
@@ -73,27 +74,8 @@ from ferrisstreams.sql.inference import reword
 _UNTIMED = SliceGrid(1)
 
 
-@dataclass(frozen=True, slots=True)
-class CompileSettings:
-    """What settings decide about a plan. `changelog` is None (choose), `append` or `retract`; `encoder` None: Arrow.
-
-    `retries` are those of input rows, `output_retries` those of output rows. `messages` says how rows become messages;
-    None: they are lines.
-    """
-
-    encoder: Encoder | None
-    allowed_lateness_us: int = 0
-    late_strategy: str = "drop"
-    changelog: str | None = None
-    retries: Retries = lambda: iter(())
-    output_retries: Retries = lambda: iter(())
-    max_ahead_us: int | None = None
-    messages: MessageForm | None = None
-    sizes: Sizes = USUAL_SIZES
-
-
 def _header_form(graph: StageGraph) -> HeaderForm:
-    types = {item.name: item.type for item in graph.project.schema}
+    types = {item.name: item.type for item in graph.schema}
     headers = graph.sink.headers
     return HeaderForm(
         tuple((change.name, change.column, types[change.column]) for change in headers if change.column),
@@ -118,14 +100,14 @@ def _changelog(graph: StageGraph, settings: CompileSettings) -> Changelog:
     return changelog_of(graph.sink, graph.aggregate, settings.changelog, update, settings.messages)
 
 
-def compile_plan(sink: Sink, engine: Engine, decoder: Decoder, settings: CompileSettings) -> Pipeline:
+def compile_plan(sink: Sink, engine: Engine, inputs: Inputs, settings: CompileSettings) -> Pipeline:
     """The pipeline of a canonical plan. Raises ConfigError where settings and plan contradict."""
     graph = cut(sink)
     changelog = _changelog(graph, settings)
     _refuse_reserved(graph, changelog.retracts)
     if not graph.keeps_state:
-        return _compile_stateless(graph, changelog, engine, decoder, settings)
-    return _compile_graph(graph, changelog, engine, decoder, settings)
+        return _compile_stateless(graph, changelog, engine, inputs, settings)
+    return _compile_graph(graph, changelog, engine, inputs, settings)
 
 
 #: Names that the statements of a stage give to their own columns.
@@ -142,51 +124,80 @@ def is_reserved(name: str) -> bool:
 
 def _refuse_reserved(graph: StageGraph, retract: bool) -> None:
     """Raises SqlError for columns of the source or of the result that are named like the engine's own."""
-    source = graph.scan.source
-    declared = [(column.name, source.position) for column in source.schema]
-    for name, position in [*declared, *((named.name, named.position) for named in graph.columns)]:
+    declared = [(column.name, source.position) for source in graph.sources for column in source.schema]
+    made = [named for output in graph.outputs for named in graph.columns(output)]
+    for name, position in [*declared, *((named.name, named.position) for named in made)]:
         if is_reserved(name):
             raise SqlError(
                 f"the column name {name} is reserved for the engine", "E1103", "give the column another name", position
             )
-    if retract and any(named.name.lower() == "op" for named in graph.columns):
+    if retract and any(named.name.lower() == "op" for named in made):
         raise SqlError(
             "the column op is what a changelog of retractions is written in",
             "E1103",
             "give the column another name, or write 'changelog' = 'append'",
-            source.position,
+            graph.sources[0].position,
         )
 
 
 def _compile_stateless(
-    graph: StageGraph, changelog: Changelog, engine: Engine, decoder: Decoder, settings: CompileSettings
+    graph: StageGraph, changelog: Changelog, engine: Engine, inputs: Inputs, settings: CompileSettings
 ) -> Pipeline:
-    columns = graph.columns
+    return StatelessPipeline(
+        [_compile_branch(graph, output, changelog, engine, inputs, settings) for output in graph.outputs]
+    )
+
+
+def _compile_branch(
+    graph: StageGraph,
+    output: Edge,
+    changelog: Changelog,
+    engine: Engine,
+    inputs: Inputs,
+    settings: CompileSettings,
+) -> Branch:
+    scan = output.source
+    assert isinstance(scan, Scan)
+    columns = graph.columns(output)
     if changelog.retracts:
         columns = (Named("op", exp.Literal.string("+I")), *columns)
-    time = graph.scan.source.event_time
-    name = time.column if time else None
+    name = _event_time(scan)
     changes = (Named(OP, exp.Literal.string(INSERTED)),) if changelog.enveloped else ()
-    rows = (*columns, *graph.header_columns, *changes)
-    shape = RowShape(graph.output.conjuncts, rows, graph.scan.computed, name)
-    reduction = _reduction(settings, graph, changelog, columns, timed=time is not None)
-    stage = _row_stage(engine.work, shape, reduction, settings.retries)
-    output = OutputStage(stage, reduction, settings.output_retries)
+    rows = (*columns, *graph.header_columns(output), *changes)
+    shape = RowShape(output.conjuncts, rows, scan.computed, name)
+    retries = inputs[scan.source.name].retries
+    reduction = _reduction(settings, graph, changelog, columns, timed=name is not None)
+    stage = _row_stage(engine.work, shape, reduction, retries)
+    written = OutputStage(stage, reduction, settings.output_retries)
     carrying = None
     if settings.messages is not None:
-        reduction = _reduction(settings, graph, changelog, columns, timed=time is not None, carries=True)
-        stage = _row_stage(engine.work, shape, reduction, settings.retries)
+        reduction = _reduction(settings, graph, changelog, columns, timed=name is not None, carries=True)
+        stage = _row_stage(engine.work, shape, reduction, retries)
         carrying = Carrying(
             OutputStage(stage, reduction, settings.output_retries),
             not changelog.key,
             TRACE_HEADER not in _header_form(graph).changed,
         )
-    system = _system_join(engine.work, graph)
-    return StatelessPipeline(Input(engine.work, decoder, name, settings.max_ahead_us, system), output, carrying)
+    return Branch(_input(graph, scan, engine, inputs), written, carrying)
+
+
+def _event_time(scan: Scan) -> str | None:
+    return scan.source.event_time.column if scan.source.event_time is not None else None
+
+
+def _input(graph: StageGraph, scan: Scan, engine: Engine, inputs: Inputs) -> Input:
+    own = inputs[scan.source.name]
+    system = _system_columns(graph, scan)
+    joined = SystemJoin(engine.work, system) if system else None
+    return Input(engine.work, own.decoder, _event_time(scan), own.max_ahead_us, joined)
+
+
+def _system_columns(graph: StageGraph, scan: Scan) -> tuple[Column, ...]:
+    return next(own for each, own in zip(graph.scans, graph.system_columns, strict=True) if each is scan)
 
 
 def _compile_graph(
-    graph: StageGraph, changelog: Changelog, engine: Engine, decoder: Decoder, settings: CompileSettings
+    graph: StageGraph, changelog: Changelog, engine: Engine, inputs: Inputs, settings: CompileSettings
 ) -> Pipeline:
     if len(graph.operators) > 1 and settings.late_strategy == "update":
         raise ConfigError(
@@ -195,7 +206,7 @@ def _compile_graph(
             "use 'allowed.lateness', which keeps windows open for longer, or another strategy",
         )
     compilers = [
-        _AggregateCompiler(graph, place, changelog, engine, decoder, settings) for place in range(len(graph.operators))
+        _AggregateCompiler(graph, place, changelog, engine, inputs, settings) for place in range(len(graph.operators))
     ]
     operators = [compiler.compile() for compiler in compilers]
     ports = [_result_port(operator) for operator in graph.operators[1:]]
@@ -211,10 +222,6 @@ def _result_port(operator: Operator) -> ResultPort:
     return ResultPort(source.node.window, window.time, window.kind is WindowKind.GIVEN)
 
 
-def _system_join(work: Connection, graph: StageGraph) -> SystemJoin | None:
-    return SystemJoin(work, graph.system_columns) if graph.system_columns else None
-
-
 def _row_stage(work: Connection, shape: RowShape, reduction: Reduction, retries: Retries) -> RowStage[Written]:
     return RowStage(work, shape, reduction.reduce, lambda text, bound: reduction.run(work, text, bound), retries)
 
@@ -228,7 +235,7 @@ def _reduction(
     carries: bool = False,
 ) -> Reduction:
     names = tuple(named.name for named in columns)
-    schema = graph.project.schema.visible
+    schema = graph.schema.visible
     if settings.encoder is None:
         # Imported here: a job between files does without Arrow and its 25 MB.
         from ferrisstreams.compile.tables import Tables
@@ -268,27 +275,28 @@ class _AggregateCompiler:
         place: int,
         changelog: Changelog,
         engine: Engine,
-        decoder: Decoder,
+        inputs: Inputs,
         settings: CompileSettings,
     ) -> None:
         self._graph = graph
         self._place = place
         self._operator = operator = graph.operators[place]
-        self._below = operator.stage.source.node if isinstance(operator.stage.source, Operator) else None
+        below = operator.ports[0].source
+        self._below = below.node if isinstance(below, Operator) else None
         self._is_last = place + 1 == len(graph.operators)
         self._needs_old = changelog.needs_old and self._is_last
         self._merged = merged_table(place)
         self._changelog = changelog
         self._aggregate = aggregate = operator.node
         self._engine = engine
-        self._decoder = decoder
+        self._inputs = inputs
         self._settings = settings
         self._lifted: list[Named] = []
         self._keys = tuple(Named(f"_k{index}", key.expression) for index, key in enumerate(aggregate.keys))
         calls = tuple(replace(call, expression=self._lift(call.expression)) for call in aggregate.calls)
         self._plan = plan_aggregates(calls, aggregate.schema)
-        self._time = self._event_time()
-        self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=self._time is not None)
+        timed = all(self._event_time(edge) is not None for edge in operator.ports)
+        self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=timed)
 
     def compile(self) -> Runner:
         try:
@@ -298,8 +306,7 @@ class _AggregateCompiler:
 
     def _compile(self) -> Runner:
         operator, exact = (aggregate(shape, self._aggregate.window) for shape in (self._shape, self._shape.exactly()))
-        rows = self._row_shape()
-        columns = [(name, type_) for name, type_ in self._delta_types(rows, operator.port) if name not in _DELTA_ONLY]
+        columns = self._columns(operator.port)
         self._check_finals(columns)
         changing = self._aggregate.emit is Emit.CHANGES or self._settings.late_strategy == "update"
         sizes = self._settings.sizes
@@ -310,8 +317,7 @@ class _AggregateCompiler:
 
         parts = RunnerParts(
             work=work,
-            source=self._input(rows) if self._below is None else None,
-            grouping=self._grouping(rows, operator.port, log),
+            ports=tuple(self._port(each, operator.port, log) for each in self._operator.ports),
             shape=self._shape,
             operator=operator,
             exact=exact,
@@ -326,22 +332,32 @@ class _AggregateCompiler:
 
     # --- private ----------------------------------------------------------------------------------------------------
 
-    def _event_time(self) -> str | None:
+    def _event_time(self, edge: Edge) -> str | None:
         """The column of what it reads that holds the event time, when it has one."""
-        if self._below is None:
-            time = self._graph.scan.source.event_time
-            return time.column if time is not None else None
+        if isinstance(edge.source, Scan):
+            return _event_time(edge.source)
         return self._aggregate.window.time if self._aggregate.window is not None else None
 
-    def _input(self, rows: RowShape) -> Input:
-        work, ahead_us = self._engine.work, self._settings.max_ahead_us
-        return Input(work, self._decoder, rows.time, ahead_us, _system_join(work, self._graph))
+    def _port(self, edge: Edge, port: Port, log: StateLog) -> RunnerPort:
+        scan = edge.source
+        source = _input(self._graph, scan, self._engine, self._inputs) if isinstance(scan, Scan) else None
+        return RunnerPort(source, self._grouping(edge, port, log))
+
+    def _columns(self, port: Port) -> list[tuple[str, str]]:
+        """Names and types of the partial results that the log keeps, which are the same of every port."""
+        found = [
+            [item for item in self._delta_types(edge, port) if item[0] not in _DELTA_ONLY]
+            for edge in self._operator.ports
+        ]
+        if any(columns != found[0] for columns in found):
+            raise InternalError(f"the queries of a union have different partial results: {found}")
+        return found[0]
 
     def _result_columns(self) -> ResultColumns:
         return _result_columns(self._aggregate, self._shape, self._needs_old, self._merged)
 
-    def _grouping(self, rows: RowShape, port: Port, log: StateLog) -> Grouping:
-        work = self._engine.work
+    def _grouping(self, edge: Edge, port: Port, log: StateLog) -> Grouping:
+        work, rows = self._engine.work, self._row_shape(edge)
         in_order: InOrder | None = None
         window, lateness = rows.window, rows.lateness
         if port.in_order is not None and window is not None and lateness is not None:
@@ -357,8 +373,9 @@ class _AggregateCompiler:
             append = port.in_order if way.in_order and port.in_order is not None else port.append
             return RowStage(work, shape, insert(way, append), work.rows, retries, insert(way, port.append_apart))
 
-        if self._below is None:
-            retries, returned_groups = self._settings.retries, self._settings.sizes.returned_groups
+        if isinstance(edge.source, Scan):
+            retries = self._inputs[edge.source.source.name].retries
+            returned_groups = self._settings.sizes.returned_groups
         else:
             # Several chunks of results are one tick: what it has brought so far is more than the groups of one of them.
             retries, returned_groups = self._settings.output_retries, sys.maxsize
@@ -384,27 +401,23 @@ class _AggregateCompiler:
 
         return replace_arguments(call, lift)
 
-    def _row_shape(self) -> RowShape:
-        window = self._aggregate.window
-        columns = (*self._keys, *self._lifted)
-        if self._below is not None:
-            written = (*self._below.keys, *self._below.calls)
-            conjuncts = self._operator.stage.conjuncts
-            return RowShape(conjuncts, columns, time=self._time, window=window, written=written)
+    def _row_shape(self, edge: Edge) -> RowShape:
+        window, scan = self._aggregate.window, edge.source
+        columns = tuple(
+            replace(named, expression=edge.source_expression(named.expression))
+            for named in (*self._keys, *self._lifted)
+        )
+        if not isinstance(scan, Scan):
+            written = (*scan.node.keys, *scan.node.calls)
+            return RowShape(edge.conjuncts, columns, time=self._event_time(edge), window=window, written=written)
         lateness = None
         if window is not None:
-            time = self._graph.scan.source.event_time
+            window = replace(window, time=edge.source_column(window.time))
+            time = scan.source.event_time
             assert time is not None
             update = self._settings.late_strategy == "update"
-            lateness = Lateness(time.delay_us, self._settings.allowed_lateness_us, update)
-        return RowShape(
-            conjuncts=self._operator.stage.conjuncts,
-            columns=columns,
-            computed=self._graph.scan.computed,
-            time=self._time,
-            window=window,
-            lateness=lateness,
-        )
+            lateness = Lateness(time.delay_us, self._inputs[scan.source.name].allowed_lateness_us, update)
+        return RowShape(edge.conjuncts, columns, scan.computed, _event_time(scan), window, lateness)
 
     def _slices(self) -> SliceGrid:
         window = self._aggregate.window
@@ -412,11 +425,14 @@ class _AggregateCompiler:
             return _UNTIMED
         return SliceGrid(slice_us(window), window.origin_us)
 
-    def _delta_types(self, rows: RowShape, port: Port) -> list[tuple[str, str]]:
+    def _delta_types(self, edge: Edge, port: Port) -> list[tuple[str, str]]:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
-        read = (*self._graph.scan.source.schema, *self._graph.system_columns)
-        if self._below is not None:
-            read = self._below.schema.columns
+        rows, source = self._row_shape(edge), edge.source
+        read: tuple[Column, ...] = (
+            (*source.source.schema, *_system_columns(self._graph, source))
+            if isinstance(source, Scan)
+            else source.node.schema.columns
+        )
         nulls = [exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True) for c in read]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
         read_rows = projected(rows, judged(rows, with_computed(rows, empty), marked=False))
@@ -442,13 +458,10 @@ class _AggregateCompiler:
             operators = self._graph.operators
             graph = replace(self._graph, operators=(*operators[: self._place], alone, *operators[self._place + 1 :]))
             compiler = _AggregateCompiler(
-                graph, self._place, self._changelog, self._engine, self._decoder, self._settings
+                graph, self._place, self._changelog, self._engine, self._inputs, self._settings
             )
             try:
-                columns = compiler._delta_types(
-                    compiler._row_shape(), aggregate(compiler._shape, self._aggregate.window).port
-                )
-                compiler._check_finals([item for item in columns if item[0] not in _DELTA_ONLY])
+                compiler._check_finals(compiler._columns(aggregate(compiler._shape, self._aggregate.window).port))
             except (BindError, DataError) as error:
                 message, code, hint = reword(str(error))
                 return SqlError(message, code, hint, call.position)
@@ -456,7 +469,8 @@ class _AggregateCompiler:
 
     def output(self) -> OutputStage:
         """What makes rows of the output of the last operator's results."""
-        columns, above = self._graph.columns, self._graph.output.conjuncts
+        written_as = self._graph.output
+        columns, above = self._graph.columns(written_as), written_as.conjuncts
         changes: tuple[Named, ...] = ()
         if self._changelog.retracts:
             columns = (Named("op", column(OP)), *columns)
@@ -469,7 +483,7 @@ class _AggregateCompiler:
         reduction = _reduction(self._settings, self._graph, self._changelog, columns, timed=False)
         retries = self._settings.output_retries
         written = (*self._aggregate.keys, *self._aggregate.calls)
-        shape = RowShape(above, (*columns, *self._graph.header_columns, *changes), written=written)
+        shape = RowShape(above, (*columns, *self._graph.header_columns(written_as), *changes), written=written)
         stage = _row_stage(self._engine.work, shape, reduction, retries)
         return OutputStage(stage, reduction, retries)
 
@@ -479,13 +493,18 @@ class _AggregateCompiler:
         return Emission(
             emit=self._aggregate.emit,
             windowed=window is not None,
-            allowed_us=self._settings.allowed_lateness_us if self._below is None else 0,
+            allowed_us=self._allowed_us(),
             update=strategy == "update" and window is not None,
             retract=self._needs_old,
             late_letters=strategy == "dead_letter",
             single=window is None and not self._keys,
             once=window is None and not self._is_last,
         )
+
+    def _allowed_us(self) -> int:
+        """How long windows wait for late rows: as long as the source with the most of them may be late."""
+        scans = [port.source for port in self._operator.ports if isinstance(port.source, Scan)]
+        return max((self._inputs[scan.source.name].allowed_lateness_us for scan in scans), default=0)
 
     def _empty(self, columns: list[tuple[str, str]]) -> exp.Select:
         """The merged result over no rows: one row of empty partials."""

@@ -30,9 +30,9 @@ class GraphPipeline:
         self._output = output
         self._tick = self._decided_tick = 0
 
-    def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
+    def process(self, fetch: Fetch, context: BatchContext, scan: int = 0) -> Outcome:
         self._tick += 1
-        outcome = self._operators[0].read(fetch, context, self._tick)
+        outcome = self._operators[0].read(fetch, context, self._tick, scan)
         for made in self._hand_on(0, self._operators[0].changes(self._tick)):
             outcome.payloads += made.payloads
             outcome.derived_rejected += made.derived_rejected

@@ -56,8 +56,8 @@ class Pipeline(Protocol):
     the epoch.
     """
 
-    def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
-        """Everything that comes of a fetch by itself."""
+    def process(self, fetch: Fetch, context: BatchContext, scan: int = 0) -> Outcome:
+        """Everything that comes of a fetch by itself. `scan` says by which of the plan's scans it is read."""
 
     def prepare(self, epoch: int) -> None:
         """Append what the epoch brought to the state, in the epoch's transaction."""
@@ -108,7 +108,7 @@ class Input:
         return {
             SEEN: context.seen_us,
             CLOSED_THROUGH: closed_us,
-            PARTITION: fetch.partition,
+            PARTITION: fetch.key,
             ROW_BASE: context.row_base,
             TICK_NUMBER: tick,
             AHEAD: ahead.bound_us if ahead is not None else TIME_MAX_US,
@@ -181,27 +181,38 @@ class Carrying:
         return with_traces(payload, fetch.messages, lines) if self.trace else payload
 
 
-class StatelessPipeline:
-    """Filter and projection. `carrying` does it where something must be handed on: that costs more."""
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """From a scan to the sink: filter and projection. `carrying` does it where something must be handed on: that costs
+    more."""
 
-    def __init__(self, source: Input, output: OutputStage, carrying: Carrying | None = None) -> None:
-        self._input = source
-        self._output = output
-        self._carrying = carrying
+    source: Input
+    output: OutputStage
+    carrying: Carrying | None = None
 
     def process(self, fetch: Fetch, context: BatchContext) -> Outcome:
         outcome = Outcome()
-        parameters = self._input.parameters(fetch, context, NEVER_US, tick=0)
-        rows = self._input.rows(fetch, context)
-        if self._carrying is None or not self._carrying.concerns(fetch):
-            outcome.rejected += self._output.run(rows, parameters, outcome).rejected
+        parameters = self.source.parameters(fetch, context, NEVER_US, tick=0)
+        rows = self.source.rows(fetch, context)
+        if self.carrying is None or not self.carrying.concerns(fetch):
+            outcome.rejected += self.output.run(rows, parameters, outcome).rejected
             return outcome
-        ran = self._carrying.output.run(rows, parameters, outcome)
+        ran = self.carrying.output.run(rows, parameters, outcome)
         outcome.rejected += ran.rejected
         lines = ran.result.lines
         if lines is not None:
-            outcome.payloads[-1] = self._carrying.hand_on(outcome.payloads[-1], fetch, lines)
+            outcome.payloads[-1] = self.carrying.hand_on(outcome.payloads[-1], fetch, lines)
         return outcome
+
+
+class StatelessPipeline:
+    """A branch for each scan."""
+
+    def __init__(self, branches: Sequence[Branch]) -> None:
+        self._branches = branches
+
+    def process(self, fetch: Fetch, context: BatchContext, scan: int = 0) -> Outcome:
+        return self._branches[scan].process(fetch, context)
 
     def prepare(self, epoch: int) -> None:
         pass

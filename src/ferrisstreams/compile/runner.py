@@ -71,17 +71,24 @@ class Emission:
 
 
 @dataclass(frozen=True, slots=True)
+class RunnerPort:
+    """Where an operator takes rows. `source` is None for the results of another operator."""
+
+    source: Input | None
+    grouping: Grouping
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerParts:
     """What the compiler has put together. `columns` makes the operator's own columns of the results in the table
-    `merged`, `empty` is the result over no rows. `source` is None for an operator over another one's results.
+    `merged`, `empty` is the result over no rows. There are several `ports` where the rows of several scans meet.
 
     `exact` is the same operator over the same log by merges that never raise, and cost more. `keep_unless`: a pane
     with a row that is so is kept as it is, because merging it may raise.
     """
 
     work: Connection
-    source: Input | None
-    grouping: Grouping
+    ports: tuple[RunnerPort, ...]
     shape: LogShape
     operator: Operator
     exact: Operator
@@ -113,19 +120,19 @@ class Runner:
 
     # --- rows in ----------------------------------------------------------------------------------------------------
 
-    def read(self, fetch: Fetch, context: BatchContext, tick: int) -> Outcome:
-        """Take the records of a fetch."""
-        source = self._parts.source
+    def read(self, fetch: Fetch, context: BatchContext, tick: int, port: int) -> Outcome:
+        """Take the records of a fetch, by one of its ports."""
+        source, grouping = self._parts.ports[port].source, self._parts.ports[port].grouping
         assert source is not None
         outcome = Outcome()
         rows = source.rows(fetch, context)
         parameters = source.parameters(fetch, context, self.closed_us, tick)
-        ran, slices = self._parts.grouping.run(rows, parameters, outcome.tally)
+        ran, slices = grouping.run(rows, parameters, outcome.tally)
         outcome.rejected += ran.rejected
         if self._emission.windowed and source.jumps(outcome.tally.seen_us, context):
-            outcome.jump = self._jump(rows, self._parts.grouping.newest(ran, parameters), context)
+            outcome.jump = self._jump(rows, grouping.newest(ran, parameters), context)
         if outcome.tally.late and self._emission.late_letters:
-            outcome.late_letters += rows.letters(self._parts.grouping.late(ran, parameters), "E2301", "late")
+            outcome.late_letters += rows.letters(grouping.late(ran, parameters), "E2301", "late")
         self._take(slices)
         return outcome
 
@@ -142,7 +149,8 @@ class Runner:
             AHEAD: TIME_MAX_US,
         }
         tally = Tally()
-        ran, slices = self._parts.grouping.run(results, parameters, tally)
+        (port,) = self._parts.ports
+        ran, slices = port.grouping.run(results, parameters, tally)
         if tally.late:
             raise InternalError(f"{tally.late} results of an operator came after the window above them had closed")
         self._take(slices)

@@ -100,6 +100,7 @@ class FetchRows:
                 key=record.key,
                 headers=record.headers,
                 timestamp_ms=record.timestamp_ms,
+                source=self._fetch.source,
             )
             for failure, record in zip(failures, records, strict=True)
         ]

@@ -20,9 +20,9 @@ from ferrisstreams.plan.nodes import (
     Project,
     Scan,
     Sink,
+    UnionAll,
     Window,
     WindowKind,
-    walk,
 )
 from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import Column, Schema
@@ -65,7 +65,7 @@ def explain(job: JobPlan, state: StateKinds = _nothing) -> str:
         lines.append(f"  after: {', '.join(job.depends_on)}")
     if job.outside_law:
         lines.append(f"  outside the answer law: {', '.join(job.outside_law)}")
-    for depth, step in enumerate(_steps(job.plan, state), start=1):
+    for depth, step in _steps(job.plan, state):
         pad = "  " * depth
         subject = f" {step.subject}" if step.subject else ""
         lines.append(f"{pad}{step.operator}{subject} [{facts_text(step.node.facts)}]")
@@ -79,7 +79,7 @@ def explain_json(job: JobPlan, state: StateKinds = _nothing) -> str:
         "job": job.name,
         "depends_on": list(job.depends_on),
         "outside_law": list(job.outside_law),
-        "plan": [_json(step, state) for step in _steps(job.plan, state)],
+        "plan": [_json(step, state) for _, step in _steps(job.plan, state)],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -88,10 +88,13 @@ def explain_mermaid(job: JobPlan, state: StateKinds = _nothing) -> str:
     """The plan as a Mermaid flowchart from the scan to the sink."""
     steps = list(reversed(_steps(job.plan, state)))
     lines = ["flowchart TD"]
-    for index, step in enumerate(steps):
+    for index, (_, step) in enumerate(steps):
         text = "<br/>".join(_escaped(line) for line in (f"{step.operator} {step.subject}".strip(), *step.lines))
         lines.append(f'  n{index}["{text}"]')
-    lines.extend(f"  n{index} --> n{index + 1}" for index in range(len(steps) - 1))
+    depths = [depth for depth, _ in steps]
+    for index, depth in enumerate(depths[:-1]):
+        above = depths.index(depth - 1, index + 1)
+        lines.append(f"  n{index} --> n{above}")
     return "\n".join(lines) + "\n"
 
 
@@ -102,8 +105,10 @@ def _escaped(text: str) -> str:
     return text
 
 
-def _steps(plan: Plan, state: StateKinds) -> list[_Step]:
-    return [_step(node, state) for node in walk(plan)]
+def _steps(plan: Plan, state: StateKinds, depth: int = 1) -> list[tuple[int, _Step]]:
+    """The nodes, each before its inputs, with how deep it stands."""
+    below = [step for node in plan.inputs for step in _steps(node, state, depth + 1)]
+    return [(depth, _step(plan, state)), *below]
 
 
 def _step(node: Plan, state: StateKinds) -> _Step:
@@ -123,6 +128,8 @@ def _step(node: Plan, state: StateKinds) -> _Step:
             return _Step("Aggregate", f"{node.emit.name}", tuple(_aggregate_lines(node, state)), node)
         case AssignWindow():
             return _Step("Window", window_text(node.window), (), node)
+        case UnionAll():
+            return _Step("UnionAll", "", (), node)
         case Scan():
             return _Step("Scan", node.source.name, tuple(_scan_lines(node)), node)
 

@@ -1,8 +1,9 @@
 """What a query's state means, as JSON: each operator that keeps something, with its inputs.
 
     source     which data the positions are in; below an aggregate also the columns that are read, how they are read,
-               and the event time with the delay of its watermark
-    aggregate  the rows that it takes (filters), its window, keys and calls, and when it emits
+               and the event time with the delay of its watermark; one of several has its name, as positions have
+    aggregate  the rows that it takes (filters), its window, keys and calls, and when it emits; over a union also its
+               ports: the source of each, the rows that it takes of it, and what it makes the union's columns of
 
 Two queries with equal identities can share a state. Not part of one: where the rows go, the select list and HAVING
 above the groups, names of streams and aliases, the order of conditions, keys and calls, and every setting that only
@@ -25,7 +26,7 @@ from ferrisstreams.batch import JsonValue, integer
 from ferrisstreams.plan.expressions import columns_in, substitute
 from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Sink, Window, map_inputs
 from ferrisstreams.plan.stages import Operator as GraphOperator
-from ferrisstreams.plan.stages import cut
+from ferrisstreams.plan.stages import Stage, StageGraph, cut
 from ferrisstreams.schema import Schema
 
 #: One operator: its `id` and the ids of its `inputs`, its kind (`operator`), and what its state means.
@@ -44,16 +45,26 @@ class SourceFacts:
     reading: Mapping[str, JsonValue]
 
 
-def identity_of(plan: Sink, source: SourceFacts) -> Identity:
-    """The source and the operators of a canonical plan, inputs first."""
+def identity_of(plan: Sink, sources: Mapping[str, SourceFacts]) -> Identity:
+    """The sources, by name, and the operators of a canonical plan, inputs first."""
     graph = cut(plan)
-    definitions: _Definitions = {named.name: named.expression for named in graph.scan.computed}
-    below = _identified(_source(graph.scan, source, graph.operators, definitions), [])
-    found = [below]
+    definitions = _computed(graph)
+    several = len(graph.sources) > 1
+    found = []
+    for source in sorted(graph.sources, key=lambda each: each.name):
+        name: dict[str, JsonValue] = {"name": source.name} if several else {}
+        scans = [scan for scan in graph.scans if scan.source.name == source.name]
+        found.append(_identified({**name, **_source(scans, sources[source.name], graph.operators, definitions)}, []))
+    below: list[JsonValue] = [str(source["id"]) for source in found]
     for operator in graph.operators:
-        found.append(_identified(_aggregate(operator, definitions), [str(found[-1]["id"])]))
+        found.append(_identified(_aggregate(operator, definitions), below))
+        below = [str(found[-1]["id"])]
         definitions = _results(operator.node, definitions)
     return found
+
+
+def _computed(graph: StageGraph) -> _Definitions:
+    return {named.name: named.expression for scan in graph.scans for named in scan.computed}
 
 
 def _identified(parts: dict[str, JsonValue], inputs: list[JsonValue]) -> Operator:
@@ -65,17 +76,22 @@ _Definitions: TypeAlias = Mapping[str, exp.Expression]
 
 
 def _source(
-    scan: Scan, facts: SourceFacts, operators: Sequence[GraphOperator], definitions: _Definitions
+    scans: Sequence[Scan], facts: SourceFacts, operators: Sequence[GraphOperator], definitions: _Definitions
 ) -> dict[str, JsonValue]:
     parts: dict[str, JsonValue] = {"operator": "source", "data": dict(facts.data)}
     if not operators:
         return parts  # Of the rows themselves nothing is kept.
-    time = scan.source.event_time
-    readers = [operator for operator in operators if isinstance(operator.stage.source, Scan)]
-    read = {name for operator in readers for tree in _expressions(operator, definitions) for name in columns_in(tree)}
-    windows = [operator.node.window for operator in readers if operator.node.window is not None]
-    read.update(window.time for window in windows)
-    types = {column.name: column.type for column in scan.schema if column.name in read}
+    time = scans[0].source.event_time
+    edges = [
+        (operator.node, port)
+        for operator in operators
+        for port in operator.ports
+        if any(port.source is scan for scan in scans)
+    ]
+    read = {name for node, port in edges for tree in _expressions(node, port, definitions) for name in columns_in(tree)}
+    windows = [node.window for node, _ in edges if node.window is not None]
+    read.update(port.source_column(node.window.time) for node, port in edges if node.window is not None)
+    types = {column.name: column.type for scan in scans for column in scan.schema if column.name in read}
     return {
         **parts,
         "reading": dict(facts.reading),
@@ -85,21 +101,46 @@ def _source(
     }
 
 
-def _expressions(operator: GraphOperator, definitions: _Definitions) -> list[exp.Expression]:
-    named = [item.expression for item in (*operator.node.keys, *operator.node.calls)]
-    return [_inlined(tree, definitions) for tree in (*named, *operator.stage.conjuncts)]
+def _expressions(node: Aggregate, port: Stage, definitions: _Definitions) -> list[exp.Expression]:
+    named = [port.source_expression(item.expression) for item in (*node.keys, *node.calls)]
+    return [_inlined(tree, definitions) for tree in (*named, *port.conjuncts)]
 
 
 def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, JsonValue]:
     node = operator.node
+    of_union = operator.ports[0].columns is not None
+    ports: dict[str, JsonValue] = {"ports": _ports(operator, definitions)} if of_union else {}
     return {
         "operator": "aggregate",
-        "filters": [*sorted({canonical_text(_inlined(tree, definitions)) for tree in operator.stage.conjuncts})],
-        "window": _window(node.window, isinstance(operator.stage.source, GraphOperator)),
+        "filters": [] if of_union else _filters(operator.stage, definitions),
+        "window": _window(node.window, of_union or isinstance(operator.stage.source, GraphOperator)),
         "keys": _texts(node.keys, definitions),
         "calls": _texts(node.calls, definitions),
         "emit": node.emit.value,
+        **ports,
     }
+
+
+def _filters(port: Stage, definitions: _Definitions) -> list[JsonValue]:
+    return [*sorted({canonical_text(_inlined(tree, definitions)) for tree in port.conjuncts})]
+
+
+def _ports(operator: GraphOperator, definitions: _Definitions) -> list[JsonValue]:
+    """Those of an operator over a union, in an order that says nothing: the rows of all are one stream."""
+    node = operator.node
+    read = {name for item in (*node.keys, *node.calls) for name in columns_in(item.expression)}
+    if node.window is not None:
+        read.add(node.window.time)
+    found: list[JsonValue] = []
+    for port in operator.ports:
+        assert isinstance(port.source, Scan)
+        assert port.columns is not None
+        made = {item.name: item.expression for item in port.columns if item.name in read}
+        texts: dict[str, JsonValue] = {
+            name: canonical_text(_inlined(tree, definitions)) for name, tree in sorted(made.items())
+        }
+        found.append({"source": port.source.source.name, "filters": _filters(port, definitions), "columns": texts})
+    return sorted(found, key=lambda port: json.dumps(port))
 
 
 def _results(node: Aggregate, definitions: _Definitions) -> _Definitions:
@@ -170,9 +211,9 @@ def _reprinted(text: str) -> str | None:
 def reorder_like(plan: Sink, kept: Identity) -> Sink:
     """The plan with keys and calls in the order in which the state has them. Both have the same."""
     graph = cut(plan)
-    definitions: _Definitions = {named.name: named.expression for named in graph.scan.computed}
+    definitions = _computed(graph)
     ordered: dict[int, Aggregate] = {}
-    for operator, before in zip(graph.operators, kept[1:], strict=True):
+    for operator, before in zip(graph.operators, _aggregates(kept), strict=True):
         ordered[id(operator.node)] = _reordered(operator.node, before, definitions)
         definitions = _results(operator.node, definitions)
 
@@ -221,18 +262,32 @@ IsSameData: TypeAlias = Callable[[Mapping[str, JsonValue], Mapping[str, JsonValu
 
 def differences(kept: Identity, now: Identity, is_same_data: IsSameData) -> list[Difference]:
     """What keeps a state from being that of the query now; nothing when all that differs carries over."""
-    kinds = [[str(operator["operator"]) for operator in identity] for identity in (kept, now)]
-    if kinds[0] != kinds[1]:
-        return [Difference("the query", *(_kind_text(len(each) - 1) for each in kinds))]
-    found = _data_differences(_mapping(kept[0], "data"), _mapping(now[0], "data"), is_same_data)
-    if len(kept) == 1:
-        return found
-    found += _reading_differences(kept[0], now[0])
-    for level, (before, after) in enumerate(zip(kept[1:], now[1:], strict=True)):
+    names = [[str(source.get("name", "")) for source in _sources(each)] for each in (kept, now)]
+    if names[0] != names[1]:
+        return [Difference("the streams that are read", *(", ".join(filter(None, each)) or "one" for each in names))]
+    levels = [len(_aggregates(each)) for each in (kept, now)]
+    if levels[0] != levels[1]:
+        return [Difference("the query", *map(_kind_text, levels))]
+    found: list[Difference] = []
+    for before, after in zip(_sources(kept), _sources(now), strict=True):
+        own = _data_differences(_mapping(before, "data"), _mapping(after, "data"), is_same_data)
+        if levels[0]:
+            own += _reading_differences(before, after)
+            own += _column_differences(_mapping(before, "columns"), _mapping(after, "columns"), _aggregates(now))
+        of = f" of {after['name']}" if "name" in after else ""
+        found += [replace(each, part=each.part + of) for each in own]
+    for level, (before, after) in enumerate(zip(_aggregates(kept), _aggregates(now), strict=True)):
         below = f" {level} levels above the stream" if level > 1 else " above the results" if level else ""
         found += [replace(each, part=each.part + below) for each in _aggregate_differences(before, after)]
-    found += _column_differences(_mapping(kept[0], "columns"), _mapping(now[0], "columns"), now[1:])
     return found
+
+
+def _sources(identity: Identity) -> list[Operator]:
+    return [operator for operator in identity if operator["operator"] == "source"]
+
+
+def _aggregates(identity: Identity) -> list[Operator]:
+    return [operator for operator in identity if operator["operator"] != "source"]
 
 
 def _kind_text(aggregates: int) -> str:
@@ -279,6 +334,8 @@ def _aggregate_differences(kept: Operator, now: Operator) -> list[Difference]:
             found.append(Difference(part, *(texts(map(str, each)) or empty for each in (before, after))))
     if kept["window"] != now["window"]:
         found.append(Difference("the window", *(_window_text(each["window"]) for each in (kept, now))))
+    if kept.get("ports") != now.get("ports"):
+        found.append(Difference("the queries of the UNION ALL", _shown(kept.get("ports")), _shown(now.get("ports"))))
     if kept["emit"] != now["emit"]:
         found.append(Difference("EMIT", *(str(each["emit"]).upper() for each in (kept, now))))
     return found

@@ -188,6 +188,23 @@ class Aggregate(_OneInput):
 
 
 @dataclass(frozen=True, slots=True)
+class UnionAll:
+    """The rows of several inputs, each once. Every branch has the columns of `schema`: their names and types."""
+
+    branches: tuple[Plan, ...]
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return self.branches
+
+    @property
+    def facts(self) -> Facts:
+        times = {branch.facts.event_time for branch in self.branches}
+        return Facts(event_time=times.pop() if len(times) == 1 else None)
+
+
+@dataclass(frozen=True, slots=True)
 class HeaderChange:
     """What becomes of a header of the output's messages: it holds the value of the input's hidden `column`, or (None)
     it is removed."""
@@ -221,7 +238,7 @@ class Sink(_OneInput):
         return self.input.facts
 
 
-Plan: TypeAlias = Scan | Filter | Project | AssignWindow | Aggregate | Sink
+Plan: TypeAlias = Scan | Filter | Project | AssignWindow | Aggregate | UnionAll | Sink
 
 
 def walk(plan: Plan) -> Iterator[Plan]:
@@ -233,7 +250,13 @@ def walk(plan: Plan) -> Iterator[Plan]:
 
 def map_inputs(plan: Plan, change: Callable[[Plan], Plan]) -> Plan:
     """The node over what `change` makes of its inputs."""
-    return plan if isinstance(plan, Scan) else replace(plan, input=change(plan.input))
+    match plan:
+        case Scan():
+            return plan
+        case UnionAll():
+            return replace(plan, branches=tuple(map(change, plan.branches)))
+        case _:
+            return replace(plan, input=change(plan.input))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +264,7 @@ class JobPlan:
     """A job: its name, its plan and what the statement's annotations and properties say.
 
     `annotations` are `@name`, `@job_mode` … of the job. `depends_on` are the names of the jobs that come before
-    it, and `fed_by` those of them whose output it reads. `endless`: its source can go on, whatever was read of it.
+    it, and `fed_by` those of them whose output it reads. `endless`: a source can go on, whatever was read of it.
     `outside_law` are the calls (`random()`) for whose values the answer law does not hold.
     """
 

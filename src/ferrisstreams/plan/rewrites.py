@@ -5,7 +5,8 @@ The result is one of
     Sink(Project(Filter?(Scan)))
     Sink(Project(Filter?(Aggregate(AssignWindow?(Filter?(Scan))))))
 
-where everything below the aggregate, and everything in a plan without one, is over the scan's columns.
+where everything below the aggregate, and everything in a plan without one, is over the scan's columns; or one in which
+`UnionAll(Project(Filter?(Scan)), …)` stands under the sink, or for what an aggregate reads.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ferrisstreams.plan.nodes import (
     Project,
     Scan,
     Sink,
+    UnionAll,
     map_inputs,
     walk,
 )
@@ -41,6 +43,19 @@ def canonical(plan: Plan) -> Plan:
     for rewrite in REWRITES:
         plan = rewrite(plan)
     return plan
+
+
+def distribute_over_unions(plan: Plan) -> Plan:
+    """Make of what stands above a union, below an aggregate or the sink, a part of each branch."""
+    below = map_inputs(plan, distribute_over_unions)
+    match below:
+        case Project(input=UnionAll() as union) | Filter(input=UnionAll() as union):
+            branches = tuple(replace(below, input=branch) for branch in union.branches)
+            return UnionAll(branches, below.schema)
+        case UnionAll():
+            flat = (branch.branches if isinstance(branch, UnionAll) else (branch,) for branch in below.branches)
+            return UnionAll(tuple(branch for branches in flat for branch in branches), below.schema)
+    return below
 
 
 def substitute_projections(plan: Plan) -> Plan:
@@ -105,7 +120,7 @@ def drop_trivial_projections(plan: Plan) -> Plan:
 
     def dropped(node: Plan) -> Plan:
         below = drop_trivial_projections(node)
-        if not isinstance(plan, Sink) and isinstance(below, Project) and _is_trivial(below):
+        if not isinstance(plan, Sink | UnionAll) and isinstance(below, Project) and _is_trivial(below):
             return below.input
         return below
 
@@ -120,7 +135,7 @@ def _is_trivial(project: Project) -> bool:
 
 def project_under_sink(plan: Plan) -> Plan:
     """Put a projection of all columns under a sink that has none."""
-    if not isinstance(plan, Sink) or isinstance(plan.input, Project):
+    if not isinstance(plan, Sink) or isinstance(plan.input, Project | UnionAll):
         return plan
     below = plan.input
     columns = tuple(Named(name, column(name)) for name in below.schema.names)
@@ -149,8 +164,17 @@ def _lift(plan: Plan, found: dict[object, Named], types: dict[str, str]) -> Plan
         case Aggregate():
             below = _lift(plan.input, found, types)
             return replace(plan, input=below, keys=moved(plan.keys), calls=moved(plan.calls))
+        case UnionAll():
+            return replace(plan, branches=tuple(_with_lifted(branch, types) for branch in plan.branches))
         case _:
             return map_inputs(plan, lambda node: _lift(node, found, types))
+
+
+def _with_lifted(branch: Plan, types: dict[str, str]) -> Plan:
+    """A branch of a union, whose own calls are computed by its own scan."""
+    found: dict[object, Named] = {}
+    lifted = _lift(branch, found, types)
+    return _with_computed(lifted, tuple(found.values()), types) if found else branch
 
 
 def _lifted(expression: exp.Expression, found: dict[object, Named], types: dict[str, str]) -> exp.Expression:
@@ -160,7 +184,7 @@ def _lifted(expression: exp.Expression, found: dict[object, Named], types: dict[
         if mark is None or _inside_volatile(node):
             continue
         if mark not in found:
-            found[mark] = Named(f"_computed{len(found)}", node.copy())
+            found[mark] = Named(f"_computed{len(types)}", node.copy())
             types[found[mark].name] = str(node.meta_get(VOLATILE_TYPE))
         reference = column(found[mark].name)
         if node is tree:
@@ -178,11 +202,21 @@ def _inside_volatile(node: exp.Expr) -> bool:
     return False
 
 
-def _with_computed(plan: Plan, computed: tuple[Named, ...], types: Mapping[str, str]) -> Plan:
-    if isinstance(plan, Scan):
-        added = tuple(Column(named.name, types[named.name]) for named in computed)
-        return replace(plan, schema=Schema(plan.schema.columns + added), computed=plan.computed + computed)
-    return map_inputs(plan, lambda node: _with_computed(node, computed, types))
+def _with_computed(plan: Plan, computed: tuple[Named, ...], types: Mapping[str, str], handed_on: bool = False) -> Plan:
+    """The plan whose scans compute these columns; `handed_on`: for what is above a union, through its branches."""
+    columns = tuple(Column(named.name, types[named.name]) for named in computed)
+    schema = Schema(plan.schema.columns + columns)
+    match plan:
+        case Scan():
+            return replace(plan, schema=schema, computed=plan.computed + computed)
+        case UnionAll():
+            branches = tuple(_with_computed(branch, computed, types, handed_on=True) for branch in plan.branches)
+            return UnionAll(branches, schema)
+        case Project() if handed_on:
+            below = _with_computed(plan.input, computed, types)
+            passed = tuple(Named(named.name, column(named.name)) for named in computed)
+            return replace(plan, input=below, columns=plan.columns + passed, schema=schema)
+    return map_inputs(plan, lambda node: _with_computed(node, computed, types, handed_on))
 
 
 def _has_aggregate(plan: Plan) -> bool:
@@ -191,6 +225,7 @@ def _has_aggregate(plan: Plan) -> bool:
 
 #: In the order in which they run; each may be run alone.
 REWRITES: tuple[Callable[[Plan], Plan], ...] = (
+    distribute_over_unions,
     substitute_projections,
     merge_filters,
     drop_trivial_projections,

@@ -1,9 +1,10 @@
 """A canonical plan as the graph that runs: scans, operators that keep state, and the stages between them.
 
     Scan ──Stage──▶ Operator ──Stage──▶ Operator ──Stage──▶ Sink
+    Scan ──Stage──┘
 
-What keeps nothing is fused into the stages, so that every edge of the graph is one. A plan without an operator has one
-stage, from its scan to the sink.
+What keeps nothing is fused into the stages, so that every edge of the graph is one; several that meet are a UNION ALL.
+A plan without an operator has a stage from each scan to the sink.
 """
 
 from __future__ import annotations
@@ -15,17 +16,47 @@ from typing import TypeAlias
 from sqlglot import exp
 
 from ferrisstreams.errors import InternalError
-from ferrisstreams.plan.nodes import Aggregate, AssignWindow, Filter, Named, Plan, Project, Scan, Sink, walk
+from ferrisstreams.plan.expressions import column_name, substitute
+from ferrisstreams.plan.nodes import (
+    Aggregate,
+    AssignWindow,
+    Filter,
+    Named,
+    Plan,
+    Project,
+    Scan,
+    Sink,
+    SourceSpec,
+    UnionAll,
+    walk,
+)
 from ferrisstreams.plan.system_columns import used_system_columns
-from ferrisstreams.schema import Column
+from ferrisstreams.schema import Column, Schema
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What happens to rows on an edge: of those that `source` gives, the ones for which every conjunct is true."""
+    """What happens to rows on an edge: of those that `source` gives, the ones for which every conjunct is true.
+
+    `columns` is what they are made into, for the output or as a branch of a union; None: nothing else.
+    """
 
     source: Scan | Operator
     conjuncts: tuple[exp.Expression, ...] = ()
+    columns: tuple[Named, ...] | None = None
+
+    def source_expression(self, tree: exp.Expression) -> exp.Expression:
+        """An expression over the rows of this edge, as one over what `source` gives."""
+        if self.columns is None:
+            return tree
+        return substitute(tree, {named.name: named.expression for named in self.columns})
+
+    def source_column(self, name: str) -> str:
+        """The column of `source` that one of this edge is, unchanged. Raises InternalError."""
+        found = column_name(self.source_expression(exp.column(exp.to_identifier(name, quoted=True))))
+        if found is None:
+            raise InternalError(f"{name} is computed where a column of the source is needed")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +78,13 @@ Node: TypeAlias = Scan | Operator
 
 @dataclass(frozen=True, slots=True)
 class StageGraph:
-    """A job's plan as scans, operators (each behind those that it reads), and the stage whose rows `project` makes the
-    columns of the sink of."""
+    """A job's plan as scans, operators (each behind those that it reads), and the stages that make the rows of the
+    sink, whose columns are `schema` with the hidden ones."""
 
     scans: tuple[Scan, ...]
     operators: tuple[Operator, ...]
-    output: Stage
-    project: Project
+    outputs: tuple[Stage, ...]
+    schema: Schema
     sink: Sink
 
     @property
@@ -63,59 +94,78 @@ class StageGraph:
         return scan
 
     @property
+    def sources(self) -> tuple[SourceSpec, ...]:
+        """What the scans read, each once, in the order in which the query names them."""
+        found: dict[str, SourceSpec] = {}
+        for scan in self.scans:
+            found.setdefault(scan.source.name, scan.source)
+        return tuple(found.values())
+
+    @property
     def keeps_state(self) -> bool:
         """Whether rows wait for others, and do not leave as they come."""
         return bool(self.operators)
 
     @property
+    def output(self) -> Stage:
+        """That of a job without a union under its sink."""
+        (output,) = self.outputs
+        return output
+
+    @property
     def aggregate(self) -> Aggregate | None:
-        """The operator whose rows become the result; None: those of the source do."""
-        return self.output.source.node if isinstance(self.output.source, Operator) else None
+        """The operator whose rows become the result; None: those of the sources do."""
+        source = self.outputs[0].source
+        return source.node if isinstance(source, Operator) else None
 
     @property
     def is_windowed(self) -> bool:
         """Whether an operator waits for the watermark."""
         return any(operator.node.window is not None for operator in self.operators)
 
-    @property
-    def columns(self) -> tuple[Named, ...]:
-        """The columns of the output."""
+    def columns(self, output: Stage) -> tuple[Named, ...]:
+        """The columns of an output."""
         hidden = {change.column for change in self.sink.headers}
-        return tuple(named for named in self.project.columns if named.name not in hidden)
+        return tuple(named for named in output.columns or () if named.name not in hidden)
 
-    @property
-    def header_columns(self) -> tuple[Named, ...]:
-        """What the headers of the output's messages are set to."""
+    def header_columns(self, output: Stage) -> tuple[Named, ...]:
+        """What the headers of an output's messages are set to."""
         set_to = {change.column for change in self.sink.headers}
-        return tuple(named for named in self.project.columns if named.name in set_to)
+        return tuple(named for named in output.columns or () if named.name in set_to)
 
     @property
-    def system_columns(self) -> tuple[Column, ...]:
-        """Columns of the messages beside those of their values that the job reads."""
-        return used_system_columns(self.sink)
+    def system_columns(self) -> tuple[tuple[Column, ...], ...]:
+        """Of each scan the columns of the messages, beside those of their values, that the job reads."""
+        return tuple(used_system_columns(self.sink, scan) for scan in self.scans)
 
 
 def cut(sink: Sink) -> StageGraph:
     """The graph of a canonical plan (see `plan.rewrites`)."""
-    project = sink.input
-    if not isinstance(project, Project):
-        raise InternalError(f"a plan without a projection on top: {type(project).__name__}")
-    output = _stage(project.input)
+    outputs = _stages(sink.input)
+    if any(output.columns is None for output in outputs):
+        raise InternalError(f"a plan without a projection on top: {type(sink.input).__name__}")
     scans = tuple(node for node in walk(sink) if isinstance(node, Scan))
-    return StageGraph(scans, tuple(_operators([output])), output, project, sink)
+    return StageGraph(scans, tuple(_operators(outputs)), outputs, sink.input.schema, sink)
+
+
+def _stages(plan: Plan) -> tuple[Stage, ...]:
+    return tuple(map(_stage, plan.branches)) if isinstance(plan, UnionAll) else (_stage(plan),)
 
 
 def _stage(plan: Plan) -> Stage:
+    columns: tuple[Named, ...] | None = None
     conjuncts: tuple[exp.Expression, ...] = ()
+    if isinstance(plan, Project):
+        columns, plan = plan.columns, plan.input
     if isinstance(plan, Filter):
         conjuncts, plan = plan.conjuncts, plan.input
     match plan:
         case Scan():
-            return Stage(plan, conjuncts)
+            return Stage(plan, conjuncts, columns)
         case Aggregate(input=AssignWindow() as window):
-            return Stage(Operator(plan, (_stage(window.input),)), conjuncts)
+            return Stage(Operator(plan, _stages(window.input)), conjuncts, columns)
         case Aggregate():
-            return Stage(Operator(plan, (_stage(plan.input),)), conjuncts)
+            return Stage(Operator(plan, _stages(plan.input)), conjuncts, columns)
     raise InternalError(f"a plan that is not canonical: {type(plan).__name__}")
 
 

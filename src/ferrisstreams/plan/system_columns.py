@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
-from ferrisstreams.plan.nodes import Aggregate, Filter, Named, Plan, Project, Scan, Sink, walk
+from ferrisstreams.plan.nodes import Aggregate, Filter, Named, Plan, Project, Scan, Sink, UnionAll, walk
 from ferrisstreams.schema import Column, Schema
 
 #: Keys and headers are shown as text: bytes in them that are not UTF-8 as `\\xff`.
@@ -41,13 +41,23 @@ def has_record_time(schema: Schema) -> bool:
     return found is not None and found.hidden
 
 
-def used_system_columns(plan: Sink) -> tuple[Column, ...]:
-    """The system columns that a plan reads, or that are its event time."""
-    nodes = list(walk(plan))
+def used_system_columns(plan: Sink, scan: Scan) -> tuple[Column, ...]:
+    """The system columns of a scan that the plan reads, or that are its event time."""
+    nodes = _above(plan, scan)
     read = {column.name for node in nodes for tree in _trees(node) for column in tree.find_all(exp.Column)}
-    scans = [node for node in nodes if isinstance(node, Scan)]
-    read |= {scan.source.event_time.column for scan in scans if scan.source.event_time is not None}
-    return tuple(column for scan in scans for column in scan.schema if column.hidden and column.name in read)
+    if scan.source.event_time is not None:
+        read.add(scan.source.event_time.column)
+    return tuple(column for column in scan.schema if column.hidden and column.name in read)
+
+
+def _above(plan: Plan, scan: Scan) -> list[Plan]:
+    """The scan and the nodes over its columns: up to a union, which has columns of its own."""
+    for node in walk(plan):
+        if isinstance(node, UnionAll):
+            for branch in node.branches:
+                if any(part is scan for part in walk(branch)):
+                    return list(walk(branch))
+    return list(walk(plan))
 
 
 def _trees(node: Plan) -> Iterable[exp.Expression]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
-from ferrisstreams.compile.compiler import CompileSettings, compile_plan, output_schema
+from ferrisstreams.compile.compiler import compile_plan, output_schema
 from ferrisstreams.compile.message_rows import MessageForm
 from ferrisstreams.compile.pipeline import Pipeline
+from ferrisstreams.compile.settings import CompileSettings, InputSettings
 from ferrisstreams.config.formats import format_of
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Sink, Source
@@ -22,6 +23,8 @@ from ferrisstreams.plan.nodes import Sink as QuerySink
 from ferrisstreams.runtime.checks import check_settings
 from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.outputs import JobOutputs
+from ferrisstreams.runtime.settings import SourceSettings
+from ferrisstreams.runtime.sources import Member
 from ferrisstreams.schema import Schema
 
 
@@ -34,14 +37,14 @@ class JobBuilder(JobOutputs):
         check_settings(self)
 
     @cached_property
-    def block(self) -> MemoryFile:
-        """Where a source puts what the engine may read; made when it is wanted, because most ways in only look."""
-        return MemoryFile()
+    def blocks(self) -> dict[str, MemoryFile]:
+        """Where each source puts what the engine may read. Made when they are wanted: most ways in only look."""
+        return {source.spec.name: MemoryFile() for source in self.sources}
 
     def close(self) -> None:
-        """Give the block back, where there is one."""
-        block: MemoryFile | None = self.__dict__.pop("block", None)
-        if block is not None:
+        """Give the blocks back, where there are any."""
+        blocks: dict[str, MemoryFile] = self.__dict__.pop("blocks", {})
+        for block in blocks.values():
             block.close()
 
     def for_worker(self, worker: int | None, workers: int) -> JobBuilder:
@@ -52,18 +55,12 @@ class JobBuilder(JobOutputs):
         return JobBuilder(self.plan, replace(environment, worker=worker, overrides=overrides, rows_max=None))
 
     def compile_settings(self) -> CompileSettings:
-        source = self.settings.source
-        inputs, outputs = self.input_failures, self.output_failures
-        ahead_ms = source.optional_number("watermark.max_ahead")
-        clock = self.environment.clock
+        outputs, clock = self.output_failures, self.environment.clock
         return CompileSettings(
             encoder=self.encoder(),
-            allowed_lateness_us=int(source.duration_ms("allowed.lateness") * 1000),
-            late_strategy=source.text("late.data.strategy"),
+            late_strategy=self.sources[0].values.text("late.data.strategy"),
             changelog=self.settings.job.optional_text("changelog"),
-            retries=lambda: inputs.waits(clock),
             output_retries=lambda: outputs.waits(clock),
-            max_ahead_us=int(ahead_ms * 1000) if ahead_ms is not None else None,
             messages=self._message_form(),
             sizes=self.environment.sizes,
         )
@@ -77,8 +74,18 @@ class JobBuilder(JobOutputs):
 
     def pipeline(self, engine: Engine, plan: QuerySink) -> Pipeline:
         """Of the job's plan, or of one that means the same."""
-        decoder = formats.decoder(engine, self.spec.schema, self._decode_settings())
-        return compile_plan(plan, engine, decoder, self.compile_settings())
+        inputs = {source.spec.name: self._input(engine, source) for source in self.sources}
+        return compile_plan(plan, engine, inputs, self.compile_settings())
+
+    def _input(self, engine: Engine, source: SourceSettings) -> InputSettings:
+        failures, clock = self.input_failures(source), self.environment.clock
+        ahead_ms = source.values.optional_number("watermark.max_ahead")
+        return InputSettings(
+            decoder=formats.decoder(engine, source.spec.schema, _decode_settings(source)),
+            allowed_lateness_us=int(source.values.duration_ms("allowed.lateness") * 1000),
+            max_ahead_us=int(ahead_ms * 1000) if ahead_ms is not None else None,
+            retries=lambda: failures.waits(clock),
+        )
 
     def encoder(self) -> Encoder | None:
         """None for a sink in memory, which takes typed tables."""
@@ -99,10 +106,28 @@ class JobBuilder(JobOutputs):
         """The columns of the rows that the sink is given."""
         return output_schema(self.plan.plan, self.compile_settings())
 
-    def source(self) -> Source:
+    def member(self, source: SourceSettings) -> Member:
+        """A source as one of the job's."""
+        data = source.connector.data(self.source_context(source)) if source.connector.messages else None
+        same = [
+            other.spec.name
+            for other in self.sources
+            if data is not None and other.connector is source.connector
+            if other.connector.data(self.source_context(other)) == data
+        ]
+        return Member(
+            name=self.key_name(source),
+            source=self._opened(source),
+            strategy=self.strategy(source),
+            ends_when_quiet=self.environment.once and self.stops_when_caught_up(source),
+            twin=same[0] if same and same[0] != source.spec.name else None,
+        )
+
+    def _opened(self, source: SourceSettings) -> Source:
+        block = self.blocks[source.spec.name]
         if self.environment.stand_ins is not None:
-            return self.environment.stand_ins.source(self.block)
-        return self.settings.source_connector.source(self.source_context(), self.block)
+            return self.environment.stand_ins.source(source.spec.name, block)
+        return source.connector.source(self.source_context(source), block)
 
     def sink(self) -> Sink:
         if self.environment.stand_ins is not None:
@@ -111,23 +136,24 @@ class JobBuilder(JobOutputs):
         header = encoder.header(self.schema()) if encoder is not None else b""
         return self.settings.sink_connector.sink(self.sink_context(header))
 
-    def _decode_settings(self) -> DecodeSettings:
-        settings, own = self.settings.source, self.settings.source_connector.row_format
-        time = self.spec.event_time
-        common = DecodeSettings(
-            format=own or format_of(settings, "source"),
-            event_time=time.column if time else None,
-            event_time_format=settings.optional_text("event.time.format"),
-            timestamp_format=settings.optional_text("timestamp.format"),
-        )
-        if own is not None:
-            seed = settings.integer("seed") if settings.has("seed") else 0
-            return replace(common, fields=settings.below("fields."), seed=seed)
-        return replace(
-            common,
-            encoding=encoding_of(settings),
-            header=has_header(settings),
-            delimiter=settings.text("delimiter"),
-            quote=settings.text("quote"),
-            nulls=(settings.text("nulls"),),
-        )
+
+def _decode_settings(source: SourceSettings) -> DecodeSettings:
+    settings, own = source.values, source.connector.row_format
+    time = source.spec.event_time
+    common = DecodeSettings(
+        format=own or format_of(settings, "source"),
+        event_time=time.column if time else None,
+        event_time_format=settings.optional_text("event.time.format"),
+        timestamp_format=settings.optional_text("timestamp.format"),
+    )
+    if own is not None:
+        seed = settings.integer("seed") if settings.has("seed") else 0
+        return replace(common, fields=settings.below("fields."), seed=seed)
+    return replace(
+        common,
+        encoding=encoding_of(settings),
+        header=has_header(settings),
+        delimiter=settings.text("delimiter"),
+        quote=settings.text("quote"),
+        nulls=(settings.text("nulls"),),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ferrisstreams.config.resolve import Settings
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.runtime.outputs import JobOutputs
 from ferrisstreams.runtime.parallelism import check_parallelism
@@ -9,8 +10,9 @@ from ferrisstreams.runtime.parallelism import check_parallelism
 
 def check_settings(job: JobOutputs) -> None:
     """Raises ConfigError E3005 or E3006."""
-    own, source, plan = job.settings.job, job.settings.source, job.plan
-    job.strategy()
+    own, plan = job.settings.job, job.plan
+    for source in job.sources:
+        job.strategy(source)
     if own.optional_text("job.mode") == "exactly_once" and not job.settings.sink_connector.takes_back:
         prop = own.property("job.mode")
         raise ConfigError(
@@ -27,6 +29,25 @@ def check_settings(job: JobOutputs) -> None:
             "write to a topic ('connector' = 'kafka'), or leave the item out",
             changes[0].position,
         )
+    for source in job.sources:
+        _check_lateness(source.values)
+    strategies = {source.values.text("late.data.strategy"): source for source in job.sources}
+    if len(strategies) > 1 and job.windowed:
+        raise ConfigError(
+            f"the sources of {plan.name} have different strategies for late rows: {', '.join(strategies)}",
+            "E3005",
+            "give all the same 'late.data.strategy'",
+            next(reversed(strategies.values())).spec.position,
+        )
+    if job.environment.stand_ins is None:
+        several = job.parallelism > 1
+        letters_in_file = several and job.needs_dead_letters and job.dead_letter_topic() is None
+        check_parallelism(plan, job.settings, letters_in_file)
+    if job.parallelism > 1:
+        _check_workers(job)
+
+
+def _check_lateness(source: Settings) -> None:
     if source.text("late.data.strategy") == "update" and source.duration_ms("allowed.lateness") == 0:
         prop = source.property("late.data.strategy")
         raise ConfigError(
@@ -35,12 +56,6 @@ def check_settings(job: JobOutputs) -> None:
             "set 'allowed.lateness' to how late a row may be",
             prop.position if prop else None,
         )
-    if job.environment.stand_ins is None:
-        several = job.parallelism > 1
-        letters_in_file = several and job.needs_dead_letters and job.dead_letter_topic() is None
-        check_parallelism(plan, job.settings, letters_in_file)
-    if job.parallelism > 1:
-        _check_workers(job)
 
 
 def _check_workers(job: JobOutputs) -> None:
@@ -55,7 +70,7 @@ def _check_workers(job: JobOutputs) -> None:
             "leave one of them out: --set parallelism=1",
             position,
         )
-    if job.transactions() is not None and job.producer.source_topic is None:
+    if job.transactions() is not None and not job.producer.source_topics:
         raise ConfigError(
             f"{job.plan.name} cannot have {job.parallelism} workers ('parallelism'): its topics are on two"
             " clusters, and each worker's positions are decided by its own partitions on the cluster of the output",

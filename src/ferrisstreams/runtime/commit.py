@@ -67,7 +67,8 @@ class Progress:
     """Where a job is: what an epoch makes durable beside the state rows.
 
     `starts` is where it began; `moved`: it was sent elsewhere by hand, so that what it read cannot be counted again.
-    `identities` are those of what the positions belong to. `windows_closed_by_end` is of this run.
+    `identities` are those of what the positions belong to. `windows_closed_by_end` is of this run. `by_scan` is the
+    input side of the ledger for each scan of a query that has several.
     """
 
     positions: dict[str, JsonValue]
@@ -79,6 +80,7 @@ class Progress:
     moved: bool = False
     identities: dict[str, str] = field(default_factory=dict)
     windows_closed_by_end: int = 0
+    by_scan: dict[str, Ledger] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +258,9 @@ class Commit:
         progress.moved = row.moved
         progress.rows_read.clear()
         progress.rows_read.update(row.rows_read)
-        for name, value in row.ledger.as_dict().items():
-            setattr(progress.ledger, name, value)
+        progress.ledger.take(row.ledger)
+        for name, ledger in progress.by_scan.items():
+            ledger.take(row.by_scan.get(name, Ledger()))
         progress.watermarks.restore(row.watermarks)
         progress.finished = row.finished
         progress.identities = dict(row.identities)
@@ -392,7 +395,7 @@ class Commit:
     # --- the steps --------------------------------------------------------------------------------------------------
 
     def _drain(self) -> EpochRow:
-        self._progress.ledger.check()
+        self._progress.ledger.check(self._progress.by_scan)
         self._progress.positions.update(self._parts.source.reached())
         return replace(self._row(), pipeline=self._parts.pipeline.snapshot())
 
@@ -407,6 +410,7 @@ class Commit:
             moved=progress.moved,
             rows_read=dict(progress.rows_read),
             ledger=replace(progress.ledger),
+            by_scan={name: replace(ledger) for name, ledger in progress.by_scan.items()},
             watermarks=progress.watermarks.snapshot(),
             finished=progress.finished,
             identities=dict(progress.identities),

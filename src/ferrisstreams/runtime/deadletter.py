@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,11 +21,15 @@ from ferrisstreams.runtime.watched import Watch, watched
 
 @dataclass(frozen=True, slots=True)
 class LetterContext:
-    """What every letter of a job says: the job and its source's connector."""
+    """What every letter of a job says: the job, and the connector of each source, by name (empty: the only one)."""
 
     job: str
     version: str
-    connector: Connector
+    connectors: Mapping[str, Connector]
+
+    def connector_of(self, row: Rejected) -> Connector:
+        """That of the row's source; of an output row, the first."""
+        return self.connectors.get(row.source) or next(iter(self.connectors.values()))
 
 
 class DeadLetters:
@@ -144,13 +148,14 @@ def letter(row: Rejected, context: LetterContext, now_us: int) -> dict[str, Json
 def letter_headers(row: Rejected, context: LetterContext, now_us: int) -> dict[str, str]:
     """What a letter says of its row."""
     topic, partition = row.partition, "0"
-    if context.connector.messages and row.partition:
+    connector = context.connector_of(row)
+    if connector.messages and row.partition:
         topic, _, partition = row.partition.rpartition("-")
     headers = {
         "__connect.errors.topic": topic,
         "__connect.errors.partition": partition,
         "__connect.errors.offset": str(row.offset),
-        "__connect.errors.connector.name": context.connector.name,
+        "__connect.errors.connector.name": connector.name,
         "__connect.errors.stage": row.stage,
         "__connect.errors.exception.class.name": f"ferrisstreams.{row.code}",
         "__connect.errors.exception.message": row.message,
@@ -165,6 +170,8 @@ def letter_headers(row: Rejected, context: LetterContext, now_us: int) -> dict[s
         "ferris.last_failed_at": _time(now_us),
         "ferris.kind": _kind(row),
     }
+    if row.source:
+        headers["ferris.source"] = row.source
     if row.truncated:
         headers["ferris.value.truncated"] = "true"
     if row.timestamp_ms is not None:

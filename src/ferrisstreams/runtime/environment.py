@@ -20,10 +20,10 @@ from ferrisstreams.runtime.observer import Observer, Silent
 class StandIns:
     """Components that stand in for the declared connectors; formats and settings stay as declared.
 
-    `source` is given the block of memory that the engine may read.
+    `source` is given the name of the stream, and the block of memory that the engine may read.
     """
 
-    source: Callable[[MemoryFile], Source]
+    source: Callable[[str, MemoryFile], Source]
     sink: Sink
     dead_letters: Sink
     transactions: Transactions | None = None

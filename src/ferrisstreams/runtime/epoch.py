@@ -14,6 +14,7 @@ from ferrisstreams.runtime.watermarks import SavedWatermarks
 class EpochRow:
     """One epoch of a job. Positions, the marks of the sinks and what the pipeline keeps are their owners' own JSON.
 
+    `by_scan` is the input side of the ledger for each scan of a query that has several.
     `starts` is where the job began, `at_us` when the epoch was prepared; `identities` are those of what the positions
     belong to. `confirmed`: it is known to be final. The last row of a job whose epochs an outside system decides may
     not be.
@@ -26,6 +27,7 @@ class EpochRow:
     moved: bool = False
     rows_read: Mapping[str, int] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
+    by_scan: Mapping[str, Ledger] = field(default_factory=dict)
     watermarks: SavedWatermarks = field(default_factory=SavedWatermarks)
     finished: bool = False
     identities: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class EpochRow:
             "moved": self.moved,
             "rows_read": dict(self.rows_read),
             "ledger": dict(self.ledger.as_dict()),
+            "by_scan": {name: dict(ledger.as_dict()) for name, ledger in self.by_scan.items()},
             "watermarks": self.watermarks.to_json(),
             "finished": self.finished,
             "identities": dict(self.identities),
@@ -66,6 +69,7 @@ class EpochRow:
             moved=bool(content["moved"]),
             rows_read={name: integer(rows) for name, rows in mapping(content["rows_read"]).items()},
             ledger=Ledger.from_json(content["ledger"]),
+            by_scan={name: Ledger.from_json(each) for name, each in mapping(content.get("by_scan", {})).items()},
             watermarks=SavedWatermarks.from_json(content["watermarks"]),
             finished=bool(content["finished"]),
             identities={name: str(identity) for name, identity in mapping(content.get("identities", {})).items()},

@@ -67,18 +67,18 @@ class Guard:
 
 @dataclass(slots=True)
 class Guards:
-    """Both sides of a job."""
+    """All sides of a job: its `sources`, and its sink."""
 
-    source: Guard
+    sources: tuple[Guard, ...]
     sink: Guard
-    sides: tuple[Guard, Guard] = field(init=False)
+    sides: tuple[Guard, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sides = (self.source, self.sink)
+        self.sides = (*self.sources, self.sink)
 
     def policy_for(self, error: ConnectorError) -> RetryPolicy:
         """How the side that failed is tried again."""
-        return self.source.policy if self.source.is_to_blame(error) else self.sink.policy
+        return next((source.policy for source in self.sources if source.is_to_blame(error)), self.sink.policy)
 
     def tell(self) -> None:
         """Log the breakers' states where they are others than before."""
@@ -86,7 +86,7 @@ class Guards:
             guard.tell()
 
     def wait_ms(self) -> float:
-        """How long until both may be called: nothing is read that cannot be written."""
+        """How long until all may be called: nothing is read that cannot be written."""
         return max(guard.breaker.wait_ms() for guard in self.sides)
 
     def states(self) -> dict[str, str]:
@@ -95,10 +95,13 @@ class Guards:
 
 
 def guards_of(job: str, settings: JobSettings, clock: Clock, observer: Observer) -> Guards:
-    """Those of a job's two sides."""
-    return Guards(
-        guard(job, "source", settings.source, clock, observer), guard(job, "sink", settings.sink, clock, observer)
-    )
+    """Those of all sides of a job. One of several sources is called by its name."""
+    several = len(settings.sources) > 1
+    sources = [
+        guard(job, f"source {source.spec.name}" if several else "source", source.values, clock, observer)
+        for source in settings.sources
+    ]
+    return Guards(tuple(sources), guard(job, "sink", settings.sink, clock, observer))
 
 
 def guard(job: str, side: str, settings: Settings, clock: Clock, observer: Observer) -> Guard:

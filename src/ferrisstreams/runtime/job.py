@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from ferrisstreams.batch import JsonValue, Positions
+from ferrisstreams.connectors.base import Transactions
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
 from ferrisstreams.plan.nodes import JobPlan
@@ -24,12 +26,14 @@ from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reopening import Reopening
 from ferrisstreams.runtime.reports import JobReports
 from ferrisstreams.runtime.rescaling import settle_layout
+from ferrisstreams.runtime.settings import SourceSettings
+from ferrisstreams.runtime.sources import Member, SeveralSources, SeveralTransactions
 from ferrisstreams.runtime.state_folder import StateFolder
 from ferrisstreams.runtime.state_identity import load_state
 from ferrisstreams.runtime.state_store import StateStore
-from ferrisstreams.runtime.task import Task, TaskSettings
+from ferrisstreams.runtime.task import Task, TaskInput, TaskSettings
 from ferrisstreams.runtime.watched import watched
-from ferrisstreams.runtime.watermarks import Watermarks
+from ferrisstreams.runtime.watermarks import WatermarkRule, Watermarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,11 @@ class Job:
 
     def check(self) -> None:
         """Everything that can be known without opening source and sink. Raises FerrisError."""
-        engine = Engine(EngineSettings(allowed_paths=(self._builder.block.path,)))
+        engine = Engine(EngineSettings(allowed_paths=self._paths()))
         try:
             self._builder.pipeline(engine, self.plan.plan)
-            self._builder.source()
+            for source in self._builder.sources:
+                self._builder.member(source)
             self._builder.sink()
             self._builder.dead_letters()
         finally:
@@ -101,11 +106,15 @@ class Job:
         state = load_state(store, builder)
         self.progress = self._beginning()
         guards, transactions = self.guards, builder.transactions()
+        members = self._members()
+        several = SeveralSources(members, self._seen_us()) if len(members) > 1 else None
+        if several is not None and transactions is not None:
+            transactions = cast("Transactions", SeveralTransactions(transactions, self._neighbours(members)))
         dead_letters = builder.dead_letters()
         if dead_letters is not None:
             dead_letters.watch(guards.sink.watch)
         self._parts = CommitParts(
-            source=watched(builder.source(), guards.source.watch),
+            source=several or members[0].source,
             sink=watched(builder.sink(), guards.sink.watch),
             dead_letters=dead_letters,
             pipeline=builder.pipeline(self._engine, state.plan),
@@ -118,7 +127,8 @@ class Job:
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
         settings = self._task_settings()
-        self._task = Task(self._parts, self._commit, self.progress, builder.strategy(), settings, self._reports)
+        strategy = several.strategy if several is not None else members[0].strategy
+        self._task = Task(self._parts, self._commit, self.progress, strategy, settings, self._reports)
         self._task.recover(state.last, moved, state.begins_again, self._begun)
         self._decided_by = self._commit
         self._begun = True
@@ -282,14 +292,35 @@ class Job:
         return failing and alone and commit.forget_opening()
 
     def _beginning(self) -> Progress:
-        time = self._builder.graph.scan.source.event_time
-        idle_ms = self._builder.settings.source.optional_number("watermark.idle_timeout")
-        return Progress({}, {}, Ledger(), Watermarks(time.delay_us if time else 0, idle_ms))
+        builder = self._builder
+        rules = {builder.key_name(source): _watermark_rule(source) for source in builder.sources}
+        scans = [name for source in builder.sources for name in builder.scans_of(source).values()]
+        by_scan = {name: Ledger() for name in scans} if len(scans) > 1 else {}
+        return Progress({}, {}, Ledger(), Watermarks(rules), by_scan=by_scan)
+
+    def _members(self) -> list[Member]:
+        guarded = zip(self._builder.sources, self.guards.sources, strict=True)
+        members = [(self._builder.member(source), guard) for source, guard in guarded]
+        return [replace(member, source=watched(member.source, guard.watch)) for member, guard in members]
+
+    def _neighbours(self, members: Sequence[Member]) -> list[Member]:
+        """Those whose positions are committed with the output."""
+        sources = zip(self._builder.sources, members, strict=True)
+        return [member for source, member in sources if self._builder.is_beside(source)]
+
+    def _seen_us(self) -> Callable[[str], int] | None:
+        """How far in event time each source has come, where all have one."""
+        timed = all(source.spec.event_time is not None for source in self._builder.sources)
+        return (lambda name: self.progress.watermarks.source_seen_us(name)) if timed else None
+
+    def _paths(self) -> tuple[str, ...]:
+        """What the engine may read."""
+        return tuple(block.path for block in self._builder.blocks.values())
 
     def _open_engine(self) -> Engine:
         root = self._environment.state_root
         limit = self._builder.settings.job.optional_integer("memory.limit")
-        paths = (self._builder.block.path,)
+        paths = self._paths()
         if root is None or self.plan.plan.spec.anonymous:
             return Engine(EngineSettings(memory_limit_bytes=limit, allowed_paths=paths))
         if self._environment.worker is None:
@@ -307,18 +338,25 @@ class Job:
         )
 
     def _task_settings(self) -> TaskSettings:
-        job = self._builder.settings.job
+        builder = self._builder
+        job = builder.settings.job
+        inputs = {
+            builder.key_name(source): TaskInput(builder.scans_of(source), builder.input_failures(source))
+            for source in builder.sources
+        }
+        # Several sources say themselves when they have ended: what one gives at the moment says nothing of the others.
+        alone = len(builder.sources) == 1 and builder.stops_when_caught_up(builder.sources[0])
         return TaskSettings(
             job=self.plan.name,
-            stateless=self._builder.stateless,
-            input_failures=self._builder.input_failures,
-            output_failures=self._builder.output_failures,
+            stateless=builder.stateless,
+            inputs=inputs,
+            output_failures=builder.output_failures,
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
-            once=self._environment.once and self._builder.stops_when_caught_up,
+            once=self._environment.once and alone,
             rows_max=self._rows_left(),
-            endless=self._builder.is_endless,
+            endless=builder.is_endless,
             drain=self._environment.drain,
-            windowed=self._builder.windowed,
+            windowed=builder.windowed,
         )
 
     def _jump(self) -> str | None:
@@ -351,3 +389,9 @@ class Job:
             windows_closed_by_end=progress.windows_closed_by_end,
             watermark_jump=self._jump(),
         )
+
+
+def _watermark_rule(source: SourceSettings) -> WatermarkRule:
+    time = source.spec.event_time
+    idle_ms = source.values.optional_number("watermark.idle_timeout")
+    return WatermarkRule(time.delay_us if time is not None else None, idle_ms)

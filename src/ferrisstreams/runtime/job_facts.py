@@ -7,8 +7,8 @@ from pathlib import Path
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.connectors.connector import SourceContext
 from ferrisstreams.connectors.kafka.share import WHOLE, Share
-from ferrisstreams.errors import placed_at
-from ferrisstreams.plan.nodes import JobPlan, SourceSpec
+from ferrisstreams.errors import ConfigError, placed_at
+from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.plan.stages import cut
 from ferrisstreams.plan.system_columns import RECORD_TIME
 from ferrisstreams.runtime.batching import Strategy, choose_strategy
@@ -16,7 +16,7 @@ from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.failures import FailurePolicy
 from ferrisstreams.runtime.identity import JobIdentity, require_name
 from ferrisstreams.runtime.layout import read_layout, worker_folder
-from ferrisstreams.runtime.settings import JobSettings, failure_policy, settings_of
+from ferrisstreams.runtime.settings import JobSettings, SourceSettings, failure_policy, settings_of
 
 
 class JobFacts:
@@ -34,25 +34,55 @@ class JobFacts:
             require_name("job", plan.name)
         self.identity = JobIdentity(environment.application, plan.name)
         self.graph = cut(plan.plan)
-        self.spec: SourceSpec = self.graph.scan.source
-        self.settings: JobSettings = settings_of(plan, self.spec, environment.overrides)
+        self.settings: JobSettings = settings_of(plan, self.graph.sources, environment.overrides)
         # What stands in for a topic has no partitions that could be dealt: one task reads it.
         alone = environment.stand_ins is not None
         self.parallelism = 1 if alone else self.settings.job.integer("parallelism")
         self.share = WHOLE if environment.worker is None else Share(environment.worker, self.parallelism)
 
-    # --- source -----------------------------------------------------------------------------------------------------
+    # --- sources ----------------------------------------------------------------------------------------------------
 
-    def source_context(self) -> SourceContext:
-        """What the connector makes the source of."""
+    @property
+    def sources(self) -> tuple[SourceSettings, ...]:
+        """What the job reads, in the order in which the query names it."""
+        return self.settings.sources
+
+    @property
+    def source(self) -> SourceSettings:
+        """That of a job that reads one. Raises ConfigError E3007 for others."""
+        if len(self.sources) > 1:
+            names = ", ".join(source.spec.name for source in self.sources)
+            raise ConfigError(
+                f"{self.plan.name} reads several sources ({names}), and this is for jobs that read one",
+                "E3007",
+                "write one stream for each source, and read those",
+                self.plan.position,
+            )
+        return self.sources[0]
+
+    def key_name(self, source: SourceSettings) -> str:
+        """The source's part of the names of its partitions; empty for an only one."""
+        return source.spec.name if len(self.sources) > 1 else ""
+
+    def scans_of(self, source: SourceSettings) -> dict[int, str]:
+        """Which scans of the query read a source, and what each is called."""
+        scans = [place for place, scan in enumerate(self.graph.scans) if scan.source.name == source.spec.name]
+        names = [
+            source.spec.name if not number else f"{source.spec.name} ({number + 1})" for number in range(len(scans))
+        ]
+        return dict(zip(scans, names, strict=True))
+
+    def source_context(self, source: SourceSettings | None = None) -> SourceContext:
+        """What the connector makes a source of; without one, that of a job that reads one."""
+        source = source or self.source
         environment = self.environment
         layout = read_layout(self.job_folder()) if self.share.workers > 1 else None
-        timed = any(column.name == RECORD_TIME for column in self.graph.system_columns)
+        timed = any(column.name == RECORD_TIME for columns in self.graph.system_columns for column in columns)
         return SourceContext(
-            name=self.spec.name,
-            settings=self.settings.source,
+            name=source.spec.name,
+            settings=source.values,
             folder=environment.folder,
-            position=self.spec.position,
+            position=source.spec.position,
             clock=environment.clock,
             group=self.identity.group,
             once=environment.once,
@@ -65,19 +95,19 @@ class JobFacts:
 
     @property
     def is_endless(self) -> bool:
-        """Whether more may come of the source, also after it has said that it ended: of a topic, `--once` reads what is
+        """Whether more may come of a source, also after it has said that it ended: of a topic, `--once` reads what is
         there."""
-        return self.environment.stand_ins is None and self.settings.source_connector.is_endless(self.settings.source)
+        if self.environment.stand_ins is not None:
+            return False
+        return any(source.connector.is_endless(source.values) for source in self.sources)
 
-    @property
-    def stops_when_caught_up(self) -> bool:
-        """Whether `--once` ends when the source gives nothing at the moment."""
-        return self.settings.source_connector.is_done_when_caught_up(self.settings.source)
+    def stops_when_caught_up(self, source: SourceSettings) -> bool:
+        """Whether `--once` ends when a source gives nothing at the moment."""
+        return source.connector.is_done_when_caught_up(source.values)
 
-    def strategy(self) -> Strategy:
-        """What ends a batch. Raises ConfigError E3005 for keys of another strategy."""
-        source = self.settings.source
-        return choose_strategy(source, self.settings.source_connector.source_kind(source), self.stateless)
+    def strategy(self, source: SourceSettings) -> Strategy:
+        """What ends a batch of a source. Raises ConfigError E3005 for keys of another strategy."""
+        return choose_strategy(source.values, source.connector.source_kind(source.values), self.stateless)
 
     @property
     def stateless(self) -> bool:
@@ -92,14 +122,15 @@ class JobFacts:
     @property
     def needs_dead_letters(self) -> bool:
         """Whether any strategy may send a row to the dead letters."""
-        return "dlq" in (self.input_failures.route, self.output_failures.route) or (
-            self.settings.source.text("late.data.strategy") == "dead_letter"
+        inputs = any(
+            self.input_failures(source).route == "dlq" or source.values.text("late.data.strategy") == "dead_letter"
+            for source in self.sources
         )
+        return inputs or self.output_failures.route == "dlq"
 
-    @property
-    def input_failures(self) -> FailurePolicy:
-        """What becomes of a row of the source that fails."""
-        return self._failures(self.settings.source)
+    def input_failures(self, source: SourceSettings) -> FailurePolicy:
+        """What becomes of a row of a source that fails."""
+        return self._failures(source.values)
 
     @property
     def output_failures(self) -> FailurePolicy:
@@ -108,7 +139,7 @@ class JobFacts:
 
     def is_strict(self) -> bool:
         """Whether a row that fails stops the job, although no strategy says so."""
-        sides = (self.settings.source, self.settings.sink)
+        sides = (*(source.values for source in self.sources), self.settings.sink)
         return self._stops_bounded and not all(side.given("failure_strategy") for side in sides)
 
     def _failures(self, side: Settings) -> FailurePolicy:
@@ -118,7 +149,7 @@ class JobFacts:
 
     @property
     def _stops_bounded(self) -> bool:
-        endless = self.settings.source_connector.is_endless(self.settings.source)
+        endless = any(source.connector.is_endless(source.values) for source in self.sources)
         return self.environment.strict and (self.environment.once or not endless)
 
     # --- folders ----------------------------------------------------------------------------------------------------

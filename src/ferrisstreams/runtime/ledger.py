@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from ferrisstreams.batch import JsonValue, integer, mapping
 from ferrisstreams.errors import InternalError
+
+#: What is counted of the input, and so for each scan.
+_INPUT = ("read", "emitted", "absorbed", "filtered", "late", "deduplicated", "dead_lettered", "skipped", "late_windows")
 
 
 @dataclass(slots=True)
@@ -27,8 +31,8 @@ class Ledger:
     late_windows: int = 0
     derived_rejected: int = 0
 
-    def check(self) -> None:
-        """Both sums add up. Raises InternalError."""
+    def check(self, by_scan: Mapping[str, Ledger]) -> None:
+        """Both sums add up, and what the scans have read is what was read. Raises InternalError."""
         outcomes = (
             self.emitted
             + self.absorbed
@@ -40,6 +44,17 @@ class Ledger:
         )
         if self.read != outcomes or self.produced != self.written + self.output_rejected:
             raise InternalError(f"the ledger does not add up: {self.as_dict()}")
+        for part in by_scan.values():
+            part.check({})
+        if by_scan and any(
+            getattr(self, name) != sum(getattr(part, name) for part in by_scan.values()) for name in _INPUT
+        ):
+            raise InternalError(f"the ledgers of the scans do not add up to {self.as_dict()}: {by_scan}")
+
+    def take(self, other: Ledger) -> None:
+        """Count what the other one has counted, and nothing else."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)

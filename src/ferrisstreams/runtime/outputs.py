@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferrisstreams.connectors.base import Sink, Transactions
+from ferrisstreams.batch import partition_key
+from ferrisstreams.connectors.base import CommittedOffset, Sink, Transactions
 from ferrisstreams.connectors.connector import SinkContext
 from ferrisstreams.connectors.file import absolute, output_names, sink_path
 from ferrisstreams.connectors.file_sink import FileSink, FileSinkSettings
@@ -18,6 +20,7 @@ from ferrisstreams.errors import ConfigError
 from ferrisstreams.runtime.deadletter import DeadLetters, LetterContext, as_messages
 from ferrisstreams.runtime.job_facts import JobFacts
 from ferrisstreams.runtime.letter_mark import COMPANIONS, LetterMark
+from ferrisstreams.runtime.settings import SourceSettings
 
 if TYPE_CHECKING:
     from ferrisstreams.connectors.kafka.producer import KafkaProducer
@@ -56,7 +59,7 @@ class JobOutputs(JobFacts):
             position=self.plan.position,
             topic=rows,
             letters=self.dead_letter_topic() if rows is None or self.needs_dead_letters else None,
-            read=self.source_context() if settings.source_connector.messages else None,
+            reads=tuple(self.source_context(source) for source in self.sources if source.connector.messages),
             group=self.identity.group,
             transactional_id=self.identity.transactional_id(self.share),
         )
@@ -78,6 +81,22 @@ class JobOutputs(JobFacts):
             self.needs_dead_letters and self.dead_letter_topic() is not None
         )
         return self.producer if decides and self.producer.transactional else None
+
+    def is_beside(self, source: SourceSettings) -> bool:
+        """Whether a source is a topic of the cluster whose transactions decide the epochs."""
+        if self.environment.stand_ins is not None:
+            return True
+        return source.connector.messages and topic_of(source.values, source.spec.name) in self.producer.source_topics
+
+    def keyed_commits(self, committed: Mapping[str, CommittedOffset]) -> dict[str, CommittedOffset]:
+        """What is committed outside, by the names that partitions have among those of all sources of the job."""
+        found = {}
+        for source in self.sources:
+            topic = topic_of(source.values, source.spec.name) if source.connector.messages else None
+            for name, offset in committed.items():
+                if len(self.sources) == 1 or name.rpartition("-")[0] == topic:
+                    found[partition_key(self.key_name(source), name)] = offset
+        return found or dict(committed)
 
     def replaced(self) -> tuple[SetAside, ...]:
         """Where the output and the dead letters lie meanwhile that `--overwrite` replaces."""
@@ -101,7 +120,7 @@ class JobOutputs(JobFacts):
         context = LetterContext(
             job=f"{self.identity.application}.{self.identity.job}",
             version=str(version.value) if version else "",
-            connector=self.settings.source_connector,
+            connectors={self.key_name(source): source.connector for source in self.sources},
         )
         if self.environment.stand_ins is None and (topic := self.dead_letter_topic()) is not None:
             from ferrisstreams.connectors.kafka.sink import KafkaSink
@@ -123,7 +142,8 @@ class JobOutputs(JobFacts):
                 given.position,
             )
         keeps_state = self.environment.state_root is not None and not spec.anonymous
-        if self.settings.sink_connector.transactions or (self.settings.source_connector.transactions and keeps_state):
+        reads = all(source.connector.transactions for source in self.sources) and keeps_state
+        if self.settings.sink_connector.transactions or reads:
             return None if in_file else job.optional_text("dlq.topic") or self.identity.dead_letter_topic
         if given is not None:
             raise ConfigError(

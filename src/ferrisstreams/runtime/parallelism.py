@@ -13,7 +13,7 @@ import difflib
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.expressions import column_name
-from ferrisstreams.plan.nodes import JobPlan, Scan
+from ferrisstreams.plan.nodes import JobPlan, SourceSpec
 from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.settings import JobSettings
 
@@ -21,19 +21,19 @@ _PARTITION = "_partition"
 _KEY = "_key"
 
 
-def partitioning_columns(settings: Settings, scan: Scan) -> tuple[str, ...]:
+def partitioning_columns(settings: Settings, source: SourceSpec) -> tuple[str, ...]:
     """The columns of `partitioned.by`, as the source names them. Raises ConfigError E3002."""
     prop = settings.property("partitioned.by")
     if prop is None:
         return ()
-    known = {column.name.lower(): column.name for column in scan.source.schema} | {_KEY: _KEY}
+    known = {column.name.lower(): column.name for column in source.schema} | {_KEY: _KEY}
     found = []
     for written in str(prop.value).split(","):
         name = written.strip()
         if name.lower() not in known:
             near = difflib.get_close_matches(name.lower(), known, n=1)
             raise ConfigError(
-                f"'partitioned.by': the source {scan.source.name} has no column '{name}'",
+                f"'partitioned.by': the source {source.name} has no column '{name}'",
                 "E3002",
                 f"did you mean '{known[near[0]]}'?" if near else f"its columns are {', '.join(known.values())}",
                 prop.position,
@@ -49,9 +49,9 @@ def depends_on_partitions(plan: JobPlan) -> bool:
 
 def check_parallelism(plan: JobPlan, settings: JobSettings, letters_in_file: bool) -> None:
     """Raises ConfigError E3006 where a job cannot have as many workers as `parallelism` says."""
-    partitioned = partitioning_columns(settings.source, cut(plan.plan).scan)
     workers = settings.job.integer("parallelism")
-    reason = _outside(settings, letters_in_file) or _state(plan, partitioned)
+    found = [partitioning_columns(source.values, source.spec) for source in settings.sources]
+    reason = _sources(settings) or _outside(settings, letters_in_file) or _state(plan, found[0])
     if workers == 1 or reason is None:
         return
     prop = settings.job.property("parallelism")
@@ -62,6 +62,13 @@ def check_parallelism(plan: JobPlan, settings: JobSettings, letters_in_file: boo
         reason[1],
         position or plan.position,
     )
+
+
+def _sources(settings: JobSettings) -> tuple[str, str] | None:
+    if len(settings.sources) == 1:
+        return None
+    names = ", ".join(source.spec.name for source in settings.sources)
+    return f"workers share the partitions of one topic, and it reads {names}", "leave 'parallelism' out"
 
 
 def _outside(settings: JobSettings, letters_in_file: bool) -> tuple[str, str] | None:

@@ -10,8 +10,8 @@ from ferrisstreams.config.resolve import Setting, Settings, find_key, is_per_sid
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.connector import Connector
 from ferrisstreams.connectors.registry import CONNECTORS
-from ferrisstreams.errors import ConfigError, placed_at
-from ferrisstreams.plan.nodes import JobPlan, OpenJob, SourceSpec
+from ferrisstreams.errors import ConfigError, Position, placed_at
+from ferrisstreams.plan.nodes import JobPlan, OpenJob, SinkSpec, SourceSpec
 from ferrisstreams.runtime.failures import FailurePolicy
 
 #: Annotations of a job and the key that each one sets.
@@ -27,37 +27,73 @@ _DESCRIPTIVE = frozenset({"name", "version", "description", "depends_on"})
 
 
 @dataclass(frozen=True, slots=True)
-class JobSettings:
-    """`source` also holds the job's values of keys that a source may narrow (batches, lateness, failures); `sink` holds
-    the keys of failures as they hold for the sink."""
+class SourceSettings:
+    """Of one source. `values` also hold the job's, of keys that a source may narrow (batches, lateness, failures)."""
 
-    source: Settings
+    spec: SourceSpec
+    values: Settings
+    connector: Connector
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """`sink` holds the keys of failures as they hold for the sink."""
+
+    sources: tuple[SourceSettings, ...]
     sink: Settings
     job: Settings
-    source_connector: Connector
     sink_connector: Connector
 
+    @property
+    def source(self) -> Settings:
+        """Of a job with one source."""
+        (source,) = self.sources
+        return source.values
 
-def settings_of(plan: JobPlan, source: SourceSpec, overrides: Mapping[str, Property]) -> JobSettings:
+    @property
+    def source_connector(self) -> Connector:
+        """Of a job with one source."""
+        (source,) = self.sources
+        return source.connector
+
+
+def settings_of(plan: JobPlan, sources: Sequence[SourceSpec], overrides: Mapping[str, Property]) -> JobSettings:
     """Type and check every setting of a job. `overrides` (command line) win. Raises ConfigError."""
-    return settings_of_open(OpenJob(plan.name, plan.plan.spec, source, plan.annotations, plan.position), overrides)
+    return _settings(plan.name, plan.plan.spec, sources, (plan.annotations, plan.position), overrides)
 
 
 def settings_of_open(job: OpenJob, overrides: Mapping[str, Property]) -> JobSettings:
-    """The same of a job that may not be bound yet."""
-    source = job.source
-    own = {**_from_annotations(job.annotations), **job.sink.properties}
-    with placed_at(job.position):
+    """The same of a job that is not bound yet."""
+    return _settings(job.name, job.sink, [job.source], (job.annotations, job.position), overrides)
+
+
+def _settings(
+    name: str,
+    sink: SinkSpec,
+    sources: Sequence[SourceSpec],
+    statement: tuple[Mapping[str, Property], Position | None],
+    overrides: Mapping[str, Property],
+) -> JobSettings:
+    annotations, position = statement
+    own = {**_from_annotations(annotations), **sink.properties}
+    with placed_at(position):
         sinks = [connector for connector in CONNECTORS.values() if connector.writes]
-        sink_connector = _connector(own, "stdout" if job.sink.anonymous else None, sinks, f"sink {job.name}")
-    with placed_at(source.position):
-        sources = [connector for connector in CONNECTORS.values() if connector.reads]
-        source_connector = _connector(source.properties, None, sources, f"source {source.name}")
-    for_job, for_source = _split_overrides(overrides, source_connector.name, sink_connector.name)
+        sink_connector = _connector(own, "stdout" if sink.anonymous else None, sinks, f"sink {name}")
+    readable = [connector for connector in CONNECTORS.values() if connector.reads]
+    connectors = []
+    for source in sources:
+        with placed_at(source.position):
+            connectors.append(_connector(source.properties, None, readable, f"source {source.name}"))
+    for_job, for_sources = _split_overrides(
+        overrides, [connector.name for connector in connectors], sink_connector.name
+    )
     of_job = resolve({**own, **for_job}, (Scope.SINK, Scope.JOB), sink_connector.name)
-    given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), source_connector.name)
-    _refuse_unheard(of_job, given, sink_connector)
-    return JobSettings(_narrowed(of_job, given), _sink_settings(of_job), of_job, source_connector, sink_connector)
+    found = []
+    for source, connector, for_source in zip(sources, connectors, for_sources, strict=True):
+        given = resolve({**source.properties, **for_source}, (Scope.SOURCE,), connector.name)
+        _refuse_unheard(of_job, given, sink_connector)
+        found.append(SourceSettings(source, _narrowed(of_job, given), connector))
+    return JobSettings(tuple(found), _sink_settings(of_job), of_job, sink_connector)
 
 
 def _from_annotations(annotations: Mapping[str, Property]) -> dict[str, Property]:
@@ -86,14 +122,16 @@ def _connector(
 
 
 def _split_overrides(
-    overrides: Mapping[str, Property], source: str, sink: str
-) -> tuple[dict[str, Property], dict[str, Property]]:
-    """Overrides by where their key may stand; one that may stand nowhere is left to the job, whose error names it."""
+    overrides: Mapping[str, Property], sources: Sequence[str], sink: str
+) -> tuple[dict[str, Property], list[dict[str, Property]]]:
+    """Overrides by where their key may stand: for the job, and for each source, by its connector. One that may stand
+    nowhere is left to the job, whose error names it."""
     for_job: dict[str, Property] = {}
-    for_source: dict[str, Property] = {}
+    for_sources: list[dict[str, Property]] = [{} for _ in sources]
     for name, prop in overrides.items():
         key = find_key(name)
-        in_source = _may_stand(key, Scope.SOURCE, source)
+        heard = [own for own, source in zip(for_sources, sources, strict=True) if _may_stand(key, Scope.SOURCE, source)]
+        in_source = bool(heard)
         in_sink = _may_stand(key, Scope.SINK, sink)
         if name in ("connector", "format", "path") or (name == "topic" and in_source and in_sink):
             raise ConfigError(
@@ -103,12 +141,13 @@ def _split_overrides(
             for_job[name] = prop
             continue
         # What is said of the source alone goes before what is said of both sides.
-        if in_source and f"source.{name.lower()}" not in {other.lower() for other in overrides}:
-            for_source[name] = prop
+        if f"source.{name.lower()}" not in {other.lower() for other in overrides}:
+            for own in heard:
+                own[name] = prop
         # What is said of a cluster holds for both sides; of other keys that may stand on both, the source is meant.
         if not in_source or _may_stand(key, Scope.JOB, sink) or (in_sink and key is not None and key.overrides_both):
             for_job[name] = prop
-    return for_job, for_source
+    return for_job, for_sources
 
 
 def _may_stand(key: Key | None, scope: Scope, connector: str) -> bool:

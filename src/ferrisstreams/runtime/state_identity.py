@@ -19,6 +19,7 @@ from ferrisstreams.plan.identity import Identity, SourceFacts, differences, iden
 from ferrisstreams.plan.nodes import Sink
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow
+from ferrisstreams.runtime.settings import SourceSettings
 from ferrisstreams.runtime.state_reading import AtEpoch
 from ferrisstreams.runtime.state_store import KeptIdentity, StateStore
 
@@ -93,19 +94,21 @@ def _another_query(builder: JobBuilder, what: str) -> StateError:
 # --- the source -------------------------------------------------------------------------------------------------------
 
 
-def source_facts(builder: JobBuilder) -> SourceFacts:
-    """Which data the source of a job is, and how its bytes are read."""
-    connector = builder.settings.source_connector
-    data = {"connector": connector.name, **connector.data(builder.source_context())}
-    return SourceFacts(data, _reading(builder))
+def source_facts(builder: JobBuilder) -> dict[str, SourceFacts]:
+    """Which data each source of a job is, and how its bytes are read."""
+    found = {}
+    for source in builder.sources:
+        data = {"connector": source.connector.name, **source.connector.data(builder.source_context(source))}
+        found[source.spec.name] = SourceFacts(data, _reading(source))
+    return found
 
 
 def _is_pattern(path: str) -> bool:
     return has_magic(path) or "{n" in path
 
 
-def _reading(builder: JobBuilder) -> dict[str, JsonValue]:
-    settings, connector = builder.settings.source, builder.settings.source_connector
+def _reading(source: SourceSettings) -> dict[str, JsonValue]:
+    settings, connector = source.values, source.connector
     times = {key: settings.optional_text(key) for key in ("event.time.format", "timestamp.format")}
     found: dict[str, JsonValue] = {key: value for key, value in times.items() if value is not None}
     if connector.row_format is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import Fetch, Limit, Positions, Rejected
@@ -23,8 +23,19 @@ PROGRESS_INTERVAL_MS = 200.0
 
 
 @dataclass(frozen=True, slots=True)
+class TaskInput:
+    """A source: the `scans` of the query that read it, by their numbers, what they are called, and what becomes of its
+    rows that fail."""
+
+    scans: Mapping[int, str]
+    failures: FailurePolicy
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSettings:
-    """`once`: stop when an endless source has nothing more. `stateless`: kept rows count as emitted, not absorbed.
+    """`inputs` are the sources, by their names in a fetch. `once`: stop when an endless source has nothing more.
+
+    `stateless`: kept rows count as emitted, not absorbed.
 
     `windowed`: results wait for the watermark.
     `endless`: the source can go on after it has said that it ended, so that its end closes no window. `drain`: the end
@@ -33,7 +44,7 @@ class TaskSettings:
 
     job: str
     stateless: bool
-    input_failures: FailurePolicy
+    inputs: Mapping[str, TaskInput]
     output_failures: FailurePolicy
     limit: ConsecutiveLimit
     windowed: bool = False
@@ -104,15 +115,8 @@ class Task:
         parts.faults.reach("after_read")
         if fetch is None:
             return self._nothing()
-        outcome = Outcome() if fetch.is_empty else parts.pipeline.process(fetch, self._context(fetch))
-        parts.faults.reach("after_process")
-        rows = self._account(fetch, outcome)
-        self._write((outcome,))
+        rows = self._process(fetch)
         self._strategy.observe(rows, parts.clock.monotonic_ms() - began_ms)
-        now_ms = parts.clock.monotonic_ms()
-        self._progress.watermarks.observe(fetch.partition, outcome.tally.seen_us, now_ms, outcome.jump)
-        if outcome.jump is not None:
-            self._tell_jump(outcome.jump)
         self._commit.batch_done(rows)
         if self._commit.due(fetch.nothing_waits or fetch.drained):
             self._advance()
@@ -122,6 +126,24 @@ class Task:
 
     # --- private ----------------------------------------------------------------------------------------------------
 
+    def _process(self, fetch: Fetch) -> int:
+        """Give a fetch to each scan that reads it; gives its rows."""
+        progress, context = self._progress, self._context(fetch)
+        rows = 0
+        for scan in self._settings.inputs[fetch.source].scans:
+            outcome = Outcome() if fetch.is_empty else self._parts.pipeline.process(fetch, context, scan)
+            self._parts.faults.reach("after_process")
+            rows = self._account(fetch, outcome, scan)
+            self._write((outcome,))
+            now_ms = self._parts.clock.monotonic_ms()
+            progress.watermarks.observe(fetch.key, outcome.tally.seen_us, now_ms, outcome.jump)
+            if outcome.jump is not None:
+                self._tell_jump(outcome.jump)
+        progress.positions[fetch.key] = fetch.position
+        progress.rows_read[fetch.key] = progress.rows_read.get(fetch.key, 0) + rows
+        progress.finished = False
+        return rows
+
     def _limit(self) -> Limit:
         limit = self._commit.bounded(self._strategy.limit())
         if self._settings.rows_max is None:
@@ -130,43 +152,45 @@ class Task:
         return replace(limit, rows=max(1, min(limit.rows, left)))
 
     def _context(self, fetch: Fetch) -> BatchContext:
-        seen_us = self._progress.watermarks.seen_us(fetch.partition)
-        rows_read = self._progress.rows_read.get(fetch.partition, 0)
+        seen_us = self._progress.watermarks.seen_us(fetch.key)
+        rows_read = self._progress.rows_read.get(fetch.key, 0)
         return BatchContext(seen_us, rows_read, self._parts.clock.now_us())
 
-    def _account(self, fetch: Fetch, outcome: Outcome) -> int:
-        """Every row of the fetch gets its outcome in the ledger."""
-        progress, tally, ledger = self._progress, outcome.tally, self._progress.ledger
+    def _account(self, fetch: Fetch, outcome: Outcome, scan: int) -> int:
+        """Every row of the fetch gets its outcome in the ledger, and in that of the scan where there are several."""
+        tally, source = outcome.tally, self._settings.inputs[fetch.source]
         rejected = [*fetch.oversized, *outcome.rejected]
         filtered = tally.filtered + fetch.tombstones
         rows = tally.kept + tally.late + filtered + len(rejected)
-        ledger.read += rows
-        ledger.late += tally.late
-        ledger.late_windows += tally.late_windows
-        ledger.filtered += filtered
-        if self._settings.stateless:
-            ledger.emitted += tally.kept
-        else:
-            ledger.absorbed += tally.kept
+        own = self._progress.by_scan.get(source.scans[scan])
+        for ledger in (self._progress.ledger, own):
+            if ledger is None:
+                continue
+            ledger.read += rows
+            ledger.late += tally.late
+            ledger.late_windows += tally.late_windows
+            ledger.filtered += filtered
+            if self._settings.stateless:
+                ledger.emitted += tally.kept
+            else:
+                ledger.absorbed += tally.kept
+            if source.failures.route == "skip":
+                ledger.skipped += len(rejected)
+            elif source.failures.route == "dlq":
+                ledger.dead_lettered += len(rejected)
         self._read += rows
-        progress.positions[fetch.partition] = fetch.position
-        progress.rows_read[fetch.partition] = progress.rows_read.get(fetch.partition, 0) + rows
-        progress.finished = False
-        self._reject_inputs(rejected, rows)
+        self._reject_inputs(rejected, rows, source.failures)
         if outcome.late_letters:
             self._letters(outcome.late_letters)
         return rows
 
-    def _reject_inputs(self, rejected: list[Rejected], rows: int) -> None:
-        ledger, policy = self._progress.ledger, self._settings.input_failures
+    def _reject_inputs(self, rejected: list[Rejected], rows: int, policy: FailurePolicy) -> None:
+        ledger = self._progress.ledger
         if rejected:
             self._report(rejected)
             if policy.route == "fail":
                 raise fail_on(rejected)
-            if policy.route == "skip":
-                ledger.skipped += len(rejected)
         if policy.route == "dlq":
-            ledger.dead_lettered += len(rejected)
             # Judged first: a source of which everything fails fills no disk with letters.
             self._settings.limit.observe(failing_ordinals(rejected), rows, ledger.read, ledger.dead_lettered)
             self._letters(rejected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from ferrisstreams.batch import JsonValue, integer, mapping
+from ferrisstreams.batch import JsonValue, integer, is_partition_of, mapping
 from ferrisstreams.compile.results import Jump
 from ferrisstreams.operators.windows import NEVER_US
 
@@ -49,18 +49,26 @@ class SavedWatermarks:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class WatermarkRule:
+    """Of a source: how far its watermark stays behind its newest row (None: it has no event time), and after how long a
+    silence a partition of it holds nothing back."""
+
+    delay_us: int | None
+    idle_ms: float | None
+
+
 class Watermarks:
     """The greatest event time seen by each partition, and the job's watermark: the least of those that count.
 
     A partition that is caught up and has been silent for `idle_ms` does not count until it speaks; one that has given
     nothing in this run is silent since it was assigned. When all of them are silent, the one that is furthest counts:
     none holds another one back, in whatever order they fell silent. The job's watermark never goes back. All times
-    are microseconds, clock times milliseconds.
+    are microseconds, clock times milliseconds. `rules` are those of the sources, by name (empty: the only one).
     """
 
-    def __init__(self, delay_us: int, idle_ms: float | None) -> None:
-        self._delay = delay_us
-        self._idle_ms = idle_ms
+    def __init__(self, rules: Mapping[str, WatermarkRule]) -> None:
+        self._rules = rules
         self._seen: dict[str, int] = {}
         self._since_ms: dict[str, float] = {}
         self._jumps: dict[str, Jump] = {}
@@ -69,6 +77,10 @@ class Watermarks:
     def seen_us(self, partition: str) -> int:
         """The greatest event time of the partition so far."""
         return self._seen.get(partition, NEVER_US)
+
+    def source_seen_us(self, source: str) -> int:
+        """The greatest event time of all partitions of a source so far."""
+        return max((seen for name, seen in self._seen.items() if is_partition_of(source, name)), default=NEVER_US)
 
     def assign(self, partitions: Iterable[str], now_ms: float) -> None:
         """These are read: a partition that is not known yet is silent from now on."""
@@ -90,11 +102,11 @@ class Watermarks:
         """
         unfinished = list(partitions)
         self.assign(unfinished, now_ms)
-        names = unfinished or list(self._seen)
-        counting = [self.seen_us(name) for name in names if not self._idle(name, caught_up, now_ms)]
-        through_us = min(counting) if counting else max(map(self.seen_us, names), default=NEVER_US)
+        names = [name for name in unfinished or list(self._seen) if self._rule(name).delay_us is not None]
+        counting = [self._through_us(name) for name in names if not self._idle(name, caught_up, now_ms)]
+        through_us = min(counting) if counting else max(map(self._through_us, names), default=NEVER_US)
         if through_us > NEVER_US:
-            self._job = max(self._job, through_us - self._delay)
+            self._job = max(self._job, through_us)
         return self._job
 
     def waits_for(self, partitions: Iterable[str], caught_up: Collection[str], now_ms: float) -> Silence | None:
@@ -124,7 +136,18 @@ class Watermarks:
         self._seen, self._job, self._jumps = dict(saved.seen_us), saved.job_us, dict(saved.jumps)
         self._since_ms.clear()
 
+    def _rule(self, partition: str) -> WatermarkRule:
+        if len(self._rules) == 1:
+            return next(iter(self._rules.values()))
+        return next(rule for source, rule in self._rules.items() if is_partition_of(source, partition))
+
+    def _through_us(self, partition: str) -> int:
+        """The watermark of a partition."""
+        seen_us = self.seen_us(partition)
+        return seen_us - (self._rule(partition).delay_us or 0) if seen_us > NEVER_US else NEVER_US
+
     def _idle(self, partition: str, caught_up: Collection[str], now_ms: float) -> bool:
-        if self._idle_ms is None or partition not in caught_up:
+        idle_ms = self._rule(partition).idle_ms
+        if idle_ms is None or partition not in caught_up:
             return False
-        return now_ms - self._since_ms.get(partition, now_ms) >= self._idle_ms
+        return now_ms - self._since_ms.get(partition, now_ms) >= idle_ms

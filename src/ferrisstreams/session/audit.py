@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ferrisstreams.batch import integer, mapping
+from ferrisstreams.batch import integer, mapping, partitions_of
 from ferrisstreams.connectors.file import file_source_settings, output_names, sink_files
 from ferrisstreams.connectors.file_identity import FilePosition
+from ferrisstreams.connectors.file_settings import FileSourceSettings
 from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.output_file import lost
 from ferrisstreams.connectors.rotating_sink import RotationMark
@@ -25,7 +26,7 @@ from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reconcile import newest
-from ferrisstreams.runtime.settings import failure_policy
+from ferrisstreams.runtime.settings import SourceSettings, failure_policy
 from ferrisstreams.runtime.worker_epochs import joined_epochs
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source, gone_topic
@@ -108,7 +109,8 @@ def _compared(plan: JobPlan, builders: Sequence[JobBuilder], readings: Sequence[
     builder = builders[0]
     told = _Told(joined_epochs(rows), any(reading.is_running for reading in readings))
     tokens = [each for builder, row in zip(builders, rows, strict=True) for each in _token(builder, row)]
-    found: list[Finding] = [*_sums(told.ledger), *_source(builder, told.last, told.ledger), *tokens]
+    sources = [each for source in builder.sources for each in _source(builder, source, told.last)]
+    found: list[Finding] = [*_sums(told.ledger), *sources, *tokens]
     found += [*_sink(builder, told), *_letters(builder, told)]
     return AuditReport(
         plan.name,
@@ -171,33 +173,49 @@ def _sums(ledger: Ledger) -> list[Check]:
 # --- source -----------------------------------------------------------------------------------------------------------
 
 
-def _source(builder: JobBuilder, last: EpochRow, ledger: Ledger) -> list[Finding]:
-    if builder.settings.source_connector.counts_rows:
-        rows = sum(map(integer, last.positions.values()))
-        return [Check("rows generated = read", rows, ledger.read)]
-    if builder.settings.source_connector.messages:
+def _source(builder: JobBuilder, source: SourceSettings, last: EpochRow) -> list[Finding]:
+    positions = partitions_of(builder.key_name(source), last.positions)
+    if source.connector.counts_rows:
+        return _read_checks(builder, source, last, "rows generated", sum(map(integer, positions.values())))
+    if source.connector.messages:
         if last.moved:
             return ["the positions were moved by hand: what was read cannot be counted"]
-        read = kafka_source_settings(builder.source_context())
+        read = kafka_source_settings(builder.source_context(source))
         if (gone := gone_topic(read.properties, read.topic)) is not None:
             return [gone]
-        found = count_source(builder, last)
-        return (
-            _LOST
-            if found.lost
-            else [Check("records in the topic up to the position = read", found.records, ledger.read)]
-        )
-    if not builder.settings.source_connector.files:
-        return [f"the source ({builder.settings.source_connector}) cannot be read again"]
-    settings = file_source_settings(builder.source_context())
-    positions = {name: FilePosition.from_json(position, settings.names) for name, position in last.positions.items()}
+        found = count_source(builder, source, last)
+        if found.lost:
+            return _LOST
+        return _read_checks(builder, source, last, "records in the topic up to the position", found.records)
+    if not source.connector.files:
+        return [f"the source ({source.connector}) cannot be read again"]
+    settings = file_source_settings(builder.source_context(source))
+    in_files = {name: FilePosition.from_json(position, settings.names) for name, position in positions.items()}
+    return _files(builder, source, last, settings, in_files)
+
+
+def _read_checks(builder: JobBuilder, source: SourceSettings, last: EpochRow, what: str, found: int) -> list[Finding]:
+    """What is in a source beside what each scan of it has read."""
+    if not last.by_scan:
+        return [Check(f"{what} = read", found, last.ledger.read)]
+    names = builder.scans_of(source).values()
+    return [Check(f"{source.spec.name}: {what} = read by {name}", found, last.by_scan[name].read) for name in names]
+
+
+def _files(
+    builder: JobBuilder,
+    source: SourceSettings,
+    last: EpochRow,
+    settings: FileSourceSettings,
+    positions: Mapping[str, FilePosition],
+) -> list[Finding]:
     if any(position.before for position in positions.values()):
         return ["files of the source were renamed while it was followed: what was read of them cannot be recounted"]
     files = files_read(positions, settings)
     if files is None:
         return ["files of the source were taken away after they were read: their records cannot be counted again"]
     counted = sum(count_records(path, stop, settings) for path, stop in files)
-    return [Check("records in the source up to the position = read", counted, ledger.read)]
+    return _read_checks(builder, source, last, "records in the source up to the position", counted)
 
 
 #: How often a job that commits meanwhile is counted again.
@@ -209,7 +227,7 @@ _LOST: list[Finding] = ["the topic no longer holds all records since the job beg
 
 def _token(builder: JobBuilder, last: EpochRow) -> list[Finding]:
     """What the group has committed outside, beside the state."""
-    if not builder.settings.source_connector.messages:
+    if not any(source.connector.messages for source in builder.sources):
         return []
     outside = committed(builder, last.epoch)
     token = newest(found.metadata for found in outside.values())
@@ -302,7 +320,7 @@ def _letters_in_topic(builder: JobBuilder, last: EpochRow, ledger: Ledger, topic
 
 def _letter_checks(builder: JobBuilder, ledger: Ledger, counts: Mapping[str, int]) -> list[Check]:
     checks = []
-    if failure_policy(builder.settings.source).route == "dlq":
+    if all(failure_policy(source.values).route == "dlq" for source in builder.sources):
         checks.append(
             Check("letters of rows that failed = dead_lettered", ledger.dead_lettered, counts.get("input", 0))
         )
@@ -313,7 +331,7 @@ def _letter_checks(builder: JobBuilder, ledger: Ledger, counts: Mapping[str, int
         checks.append(
             Check("letters of derived rows = derived_rejected", ledger.derived_rejected, counts.get("derived", 0))
         )
-    if builder.settings.source.text("late.data.strategy") == "dead_letter":
+    if builder.sources[0].values.text("late.data.strategy") == "dead_letter":
         checks.append(Check("letters of late rows = late", ledger.late, counts.get("late", 0)))
     return checks
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ferrisstreams.batch import JsonValue, integer, mapping
+from ferrisstreams.batch import JsonValue, integer, mapping, partitions_of
 from ferrisstreams.connectors.kafka.records import Counted, count_records
 from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.topics import Topics
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow
+from ferrisstreams.runtime.settings import SourceSettings
 
 
 def gone_topic(properties: Mapping[str, str], topic: str) -> FatalConnectorError | None:
@@ -24,10 +25,11 @@ def gone_topic(properties: Mapping[str, str], topic: str) -> FatalConnectorError
     )
 
 
-def count_source(builder: JobBuilder, last: EpochRow) -> Counted:
-    """The records of the source's topic between where the job began and where it is."""
-    settings = kafka_source_settings(builder.source_context())
-    ranges = {_number(name): (integer(last.starts.get(name, 0)), integer(at)) for name, at in last.positions.items()}
+def count_source(builder: JobBuilder, source: SourceSettings, last: EpochRow) -> Counted:
+    """The records of a source's topic between where the job began and where it is."""
+    settings = kafka_source_settings(builder.source_context(source))
+    starts, positions = (partitions_of(builder.key_name(source), each) for each in (last.starts, last.positions))
+    ranges = {_number(name): (integer(starts.get(name, 0)), integer(at)) for name, at in positions.items()}
     return count_records(settings.properties, settings.topic, ranges)
 
 

@@ -14,7 +14,7 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.errors import placed_at
 from ferrisstreams.plan.nodes import JobPlan, OpenJob
 from ferrisstreams.plan.stages import cut
-from ferrisstreams.runtime.settings import settings_of_open
+from ferrisstreams.runtime.settings import SourceSettings, settings_of, settings_of_open
 from ferrisstreams.session.application import Application, RunOptions
 
 if TYPE_CHECKING:
@@ -53,37 +53,39 @@ class SideConfiguration:
 @dataclass(frozen=True, slots=True)
 class JobConfiguration:
     name: str
-    source: SideConfiguration
+    sources: tuple[SideConfiguration, ...]
     sink: SideConfiguration
 
 
 def configurations(application: Application, options: RunOptions, job: str | None) -> list[JobConfiguration]:
     """Those of all jobs, or of the job of this name. Nothing is opened. Raises ConfigError for what is wrong."""
     overrides = {name: Property(value, origin="--set") for name, value in options.overrides.items()}
-    plans = [*map(_opened, application.plan.jobs), *application.plan.open_jobs]
+    plans: list[JobPlan | OpenJob] = [*application.plan.jobs, *application.plan.open_jobs]
     return [_job_configuration(plan, overrides) for plan in plans if job in (None, plan.name)]
 
 
-def _opened(plan: JobPlan) -> OpenJob:
-    source = cut(plan.plan).scan.source
-    return OpenJob(plan.name, plan.plan.spec, source, plan.annotations, plan.position)
-
-
-def _job_configuration(job: OpenJob, overrides: Mapping[str, Property]) -> JobConfiguration:
-    settings = settings_of_open(job, overrides)
-    of_source = list(_settings(settings.source))
+def _job_configuration(job: JobPlan | OpenJob, overrides: Mapping[str, Property]) -> JobConfiguration:
+    if isinstance(job, OpenJob):
+        sink, settings = job.sink, settings_of_open(job, overrides)
+    else:
+        sink, settings = job.plan.spec, settings_of(job, cut(job.plan).sources, overrides)
     of_sink = list(_settings(Settings({**settings.job.values, **settings.sink.values})))
-    if settings.source_connector.messages:
-        with placed_at(job.source.position):
-            of_source += _client_settings(settings.source, "consumer", job.source.name)
     if settings.sink_connector.messages:
         with placed_at(job.position):
             of_sink += _client_settings(settings.job, "producer", job.name)
     return JobConfiguration(
         job.name,
-        SideConfiguration(job.source.name, settings.source_connector.name, tuple(of_source)),
-        SideConfiguration(job.sink.name, settings.sink_connector.name, tuple(of_sink)),
+        tuple(map(_source_configuration, settings.sources)),
+        SideConfiguration(sink.name, settings.sink_connector.name, tuple(of_sink)),
     )
+
+
+def _source_configuration(source: SourceSettings) -> SideConfiguration:
+    found = list(_settings(source.values))
+    if source.connector.messages:
+        with placed_at(source.spec.position):
+            found += _client_settings(source.values, "consumer", source.spec.name)
+    return SideConfiguration(source.spec.name, source.connector.name, tuple(found))
 
 
 def _settings(settings: Settings) -> Iterator[ShownSetting]:

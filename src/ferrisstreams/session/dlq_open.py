@@ -74,15 +74,16 @@ def _store(builder: JobBuilder, writing: bool = False, target: ReplayTarget | st
         place = JournalPlace(properties, f"{topic}.journal", name, keeps_time)
         return TopicLetters(properties, topic, TopicJournal(place, faults, writing, to_topic))
 
+    topics = [source for source in builder.sources if source.connector.messages]
+
     def sent() -> TopicJournal:
-        properties = properties_beside(kafka_source_settings(builder.source_context()).properties)
+        properties = properties_beside(kafka_source_settings(builder.source_context(topics[0])).properties)
         place = JournalPlace(properties, builder.identity.sent_journal_topic, name, keeps_time)
         return TopicJournal(place, faults, writing and to_topic is not None, to_topic)
 
     in_file = target if isinstance(target, ReplayTarget) else None
-    reads_topic = builder.settings.source_connector.messages
     path, mark = builder.dead_letter_path(), builder.letter_mark()
-    return FileLetters(path, mark, faults, writing, in_file, sent if reads_topic else None)
+    return FileLetters(path, mark, faults, writing, in_file, sent if topics else None)
 
 
 def _has_letters(builder: JobBuilder) -> bool:
@@ -102,8 +103,11 @@ def _opened(builder: JobBuilder, store: LetterStore, target: str) -> Iterator[Op
 
 def _keeps_time(builder: JobBuilder) -> bool:
     """Whether the time of a topic's record is the event time."""
-    time = builder.spec.event_time
-    return time is not None and time.column == RECORD_TIME and builder.spec.schema.get(RECORD_TIME) is None
+    specs = [source.spec for source in builder.sources]
+    return any(
+        spec.event_time is not None and spec.event_time.column == RECORD_TIME and spec.schema.get(RECORD_TIME) is None
+        for spec in specs
+    )
 
 
 # --- where replayed records go ----------------------------------------------------------------------------------------
@@ -114,6 +118,8 @@ def _target(application: Application, options: RunOptions, builder: JobBuilder, 
     letters = builder.dead_letter_topic()
     if letters is not None:
         return _target_topic(builder, letters, to)
+    if to is None and len(builder.sources) > 1:
+        raise _unfit(f"{builder.plan.name} reads several sources", "give --to a file that one of them reads")
     if to is None and builder.settings.source_connector.messages:
         return kafka_source_settings(builder.source_context()).topic
     path = Path(to).absolute() if to is not None else _source_file(builder)
@@ -121,13 +127,18 @@ def _target(application: Application, options: RunOptions, builder: JobBuilder, 
     if path.exists() and not path.is_file():
         raise _unfit(f"{path} is not a regular file", "give --to another file")
     origin = str(path)
-    if builder.settings.source_connector.files:
-        origin = file_source_settings(builder.source_context()).names.name(str(path))
+    files = [source for source in builder.sources if source.connector.files]
+    if len(files) == 1:
+        origin = file_source_settings(builder.source_context(files[0])).names.name(str(path))
     return ReplayTarget(path, origin)
 
 
 def _target_topic(builder: JobBuilder, letters: str, to: str | None) -> str:
-    topic = to or builder.producer.source_topic
+    topic = to or next(iter(builder.producer.source_topics), None)
+    if to is None and len(builder.sources) > 1:
+        raise _unfit(
+            f"{builder.plan.name} reads several sources", "give --to the topic of the one that is to read them"
+        )
     if topic is None:
         raise _unfit(
             f"the source of {builder.plan.name} is not a topic on the cluster of its dead letters",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ferrisstreams.batch import JsonValue, Positions, integer
+from ferrisstreams.batch import JsonValue, Positions, integer, partition_key
 from ferrisstreams.connectors.kafka.settings import kafka_source_settings
 from ferrisstreams.connectors.kafka.source import KafkaSource
 from ferrisstreams.connectors.kafka.startup import parse_startup
@@ -13,6 +13,7 @@ from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.job import Job
+from ferrisstreams.runtime.settings import SourceSettings
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.outside import committed
 from ferrisstreams.session.reading import final_row
@@ -46,7 +47,11 @@ def _partitions(builder: JobBuilder) -> list[PartitionOffsets]:
     row, _ = final_row(builder)
     known: Positions = row.positions if row is not None else {}
     outside = committed(builder, row.epoch if row is not None else 0)
-    ends = _positions_at(builder, "latest") if builder.settings.source_connector.messages else {}
+    ends: dict[str, int] = {}
+    for source in builder.sources:
+        if source.connector.messages:
+            own = _positions_at(builder, source, "latest")
+            ends |= {partition_key(builder.key_name(source), name): at for name, at in own.items()}
     return [
         PartitionOffsets(name, position, outside[name].offset if name in outside else None, ends.get(name))
         for name, position in known.items()
@@ -61,7 +66,7 @@ def move(application: Application, options: RunOptions, plan: JobPlan, to: str, 
     """
     with builders_of(application, options, plan) as builders:
         _require_movable(builders[0])
-        parts = [(builder.environment, _positions_at(builder, to)) for builder in builders]
+        parts = [(builder.environment, _positions_at(builder, builder.source, to)) for builder in builders]
     for environment, positions in parts:
         if not dry_run:
             Job(plan, environment).move(positions)
@@ -70,9 +75,9 @@ def move(application: Application, options: RunOptions, plan: JobPlan, to: str, 
 
 def _require_movable(builder: JobBuilder) -> None:
     plan = builder.plan
-    if not builder.settings.source_connector.messages:
+    if not builder.source.connector.messages:
         raise ConfigError(
-            f"the positions of {plan.name} cannot be moved: its source is {builder.settings.source_connector}",
+            f"the positions of {plan.name} cannot be moved: its source is {builder.source.connector}",
             "E3007",
             "`ferris state reset` lets it start over",
         )
@@ -84,13 +89,13 @@ def _require_movable(builder: JobBuilder) -> None:
         )
 
 
-def _positions_at(builder: JobBuilder, to: str) -> dict[str, int]:
+def _positions_at(builder: JobBuilder, of: SourceSettings, to: str) -> dict[str, int]:
     try:
         startup = parse_startup(to)
     except ValueError as error:
         raise ConfigError(f"--to {to}: {error}", "E3002") from None
-    settings = kafka_source_settings(builder.source_context())
-    source = KafkaSource(replace(settings, startup=startup, bounded=False), builder.block)
+    settings = kafka_source_settings(builder.source_context(of))
+    source = KafkaSource(replace(settings, startup=startup, bounded=False), builder.blocks[of.spec.name])
     try:
         source.open({})
         return {name: integer(position) for name, position in source.reached().items()}

@@ -22,7 +22,7 @@ def committed(builder: JobBuilder, epoch: int = 0) -> Mapping[str, CommittedOffs
         return {}
     try:
         for _ in range(_SHOWS_MS // _NAP_MS):
-            found = transactions.committed()
+            found = builder.keyed_commits(transactions.committed())
             token = newest(each.metadata for each in found.values())
             if token is None or token.epoch >= epoch:
                 break

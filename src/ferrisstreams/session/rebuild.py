@@ -95,6 +95,9 @@ def _refuse_several_workers(builder: JobBuilder) -> None:
 def _reasons(builder: JobBuilder) -> Iterator[str]:
     """Why a replay would not make the same state."""
     settings, plan = builder.settings, builder.plan
+    if len(builder.sources) > 1:
+        yield "it reads several sources, and in which order their records came is not known"
+        return
     if not settings.source_connector.messages or builder.transactions() is None:
         yield "its epochs are not decided by the Kafka cluster that it reads"
     elif not settings.sink_connector.messages:
@@ -126,7 +129,7 @@ class _Replay:
     def __init__(self, builder: JobBuilder, environment: Environment, made: str, ends: Mapping[int, int]) -> None:
         settings = replace(kafka_source_settings(builder.source_context()), bounded=True, ends=ends)
         clock = environment.clock
-        held_back = StandIns(lambda block: _Replayed(settings, block, clock), BlackholeSink(), BlackholeSink())
+        held_back = StandIns(lambda _, block: _Replayed(settings, block, clock), BlackholeSink(), BlackholeSink())
         overrides = {**environment.overrides, "state.dir": Property(made, origin="rebuild")}
         self._builder = builder
         self._environment = replace(environment, stand_ins=held_back, overrides=overrides)

@@ -58,7 +58,7 @@ def give_back(application: Application, options: RunOptions, job: JobPlan) -> No
 def _partitions(builder: JobBuilder) -> int:
     """Those of the job's topic, which is made where the job may."""
     settings = kafka_source_settings(builder.source_context())
-    source = KafkaSource(settings, builder.block, builder.environment.clock)
+    source = KafkaSource(settings, builder.blocks[builder.source.spec.name], builder.environment.clock)
     try:
         found = source.count_partitions()
     finally:

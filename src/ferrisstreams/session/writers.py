@@ -38,9 +38,9 @@ def refuse_shared_outputs(builders: Iterable[JobBuilder]) -> None:
     """Raises ConfigError E3003 where two jobs write one file, however it is spelled, or one reads what it writes."""
     seen: list[_Output] = []
     for builder in builders:
-        source = _source(builder)
+        sources = list(_sources(builder))
         for output in _outputs(builder):
-            if source is not None and _covers(source, output):
+            if any(_covers(source, output) for source in sources):
                 raise ConfigError(
                     f"{output.job} would read the {output.what} that it writes, {output.path}",
                     "E3003",
@@ -73,12 +73,14 @@ def _outputs(builder: JobBuilder) -> Iterator[_Output]:
         yield _Output(plan.name, "file of dead letters", path, None, plan.position)
 
 
-def _source(builder: JobBuilder) -> str | None:
-    """The real path, or glob, of what a job reads from files."""
-    if not builder.settings.source_connector.files or builder.environment.stand_ins is not None:
-        return None
-    names = file_source_settings(builder.source_context()).names
-    return _real(names.pattern, names.folder) if names.is_glob else os.path.realpath(names.pattern)
+def _sources(builder: JobBuilder) -> Iterator[str]:
+    """The real paths, or globs, of what a job reads from files."""
+    if builder.environment.stand_ins is not None:
+        return
+    for source in builder.sources:
+        if source.connector.files:
+            names = file_source_settings(builder.source_context(source)).names
+            yield _real(names.pattern, names.folder) if names.is_glob else os.path.realpath(names.pattern)
 
 
 def _covers(source: str, output: _Output) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
@@ -37,7 +37,7 @@ from ferrisstreams.sql.function_aliases import resolve_aliases
 from ferrisstreams.sql.functions import load_functions
 from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
-from ferrisstreams.sql.relations import Relation, aggregate_in, plan_message_key, scan_in
+from ferrisstreams.sql.relations import Relation, aggregate_in, plan_message_key, scans_in
 from ferrisstreams.sql.source_text import SourceText, Span
 from ferrisstreams.sql.sources import declare_source, is_about, is_time_key
 from ferrisstreams.sql.statements import DeclareStream, EmitWritten, Script, StreamAs, View, parse_statements, too_deep
@@ -125,7 +125,7 @@ class _Application:
                 "E1204",
                 "leave EMIT FINAL out",
             )
-        spec = self._sink(context, statement, scan_in(relation.plan).source.name)
+        spec = self._sink(context, statement, [scan.source.name for scan in scans_in(relation.plan)])
         sink = Sink(
             relation.plan,
             spec,
@@ -145,7 +145,7 @@ class _Application:
             context.source.position(statement.span),
             tuple(context.outside_law),
             relation.depends_on,
-            _goes_on(scan_in(plan).source),
+            any(_goes_on(scan.source) for scan in scans_in(plan)),
         )
         self.jobs.append(job)
         if statement.name is not None:
@@ -153,7 +153,7 @@ class _Application:
 
     def _open_job(self, context: Context, statement: StreamAs, source: SourceSpec) -> None:
         """A job whose columns are not known: its settings can be checked, its names and types cannot."""
-        spec = self._sink(context, statement, source.name)
+        spec = self._sink(context, statement, [source.name])
         name = self._job_name(context, statement, spec)
         place = context.source.position(statement.span)
         self.open_jobs.append(OpenJob(name, spec, source, statement.annotations, place))
@@ -162,17 +162,17 @@ class _Application:
             written = SourceSpec(spec.name, Schema(()), None, properties, spec.position)
             self.catalog.add(context, statement.name, Stream(written, name))
 
-    def _sink(self, context: Context, statement: StreamAs, source: str) -> SinkSpec:
+    def _sink(self, context: Context, statement: StreamAs, sources: Sequence[str]) -> SinkSpec:
         properties = {
             key: value
             for key, value in statement.properties.items()
-            if not is_time_key(key) and not is_about(source, key)
+            if not is_time_key(key) and not any(is_about(source, key) for source in sources)
         }
         for key, value in properties.items():
             owner, _, part = key.rpartition(".")
             if owner and part in (CONNECTOR, CONFIG_FILE):
                 raise SqlError(
-                    f"{owner} is neither read nor written here", "E3001", did_you_mean(owner, [source]), value.position
+                    f"{owner} is neither read nor written here", "E3001", did_you_mean(owner, sources), value.position
                 )
         properties = with_file(self.catalog.read_config, properties, is_source=False)
         if statement.name is not None:

@@ -35,6 +35,7 @@ from ferrisstreams.sql.select_list import Item, SelectList
 from ferrisstreams.sql.sources import inline_source, source_properties, with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, MessageKey, span_of
+from ferrisstreams.sql.unions import united
 from ferrisstreams.sql.window_binding import (
     bind_result_window,
     bind_window,
@@ -78,9 +79,7 @@ class Binder:
         """The relation of a query. Raises `SqlError`."""
         node = self._unwrapped(node)
         if isinstance(node, exp.SetOperation):
-            raise self.context.error(
-                node.expression, f"{node.key.upper()} is not supported", "E1201", "write one stream for each query"
-            )
+            return self._union(node, names)
         if not isinstance(node, exp.Select):
             raise self.context.error(node, "expected a query", "E1001", "write SELECT …")
         self._refuse_clauses(node, _SELECT)
@@ -100,7 +99,7 @@ class Binder:
 
     # WITH and FROM
 
-    def _with(self, node: exp.Select, names: Names) -> Names:
+    def _with(self, node: exp.Query, names: Names) -> Names:
         clause = node.args.get("with_")
         if clause is None:
             return names
@@ -209,6 +208,37 @@ class Binder:
         named = tuple(Named(after, column(before)) for before, after in zip(old, new, strict=True))
         schema = Schema(tuple(replace(item, name=name) for item, name in zip(plan.schema, new, strict=True)))
         return replace(relation, plan=project(plan, named, schema))
+
+    # UNION ALL
+
+    def _union(self, node: exp.SetOperation, names: Names) -> Relation:
+        self._check_set_operation(node)
+        names = self._with(node, names)
+        parts: list[exp.Expr] = [node.expression]
+        inner = node.this
+        while isinstance(inner, exp.Union) and inner.args.get("with_") is None:
+            self._check_set_operation(inner)
+            parts.append(inner.expression)
+            inner = inner.this
+        parts.append(inner)
+        parts.reverse()
+        return united(self.context, parts, [self.query(part, names) for part in parts])
+
+    def _check_set_operation(self, node: exp.SetOperation) -> None:
+        if not isinstance(node, exp.Union) or node.args.get("distinct"):
+            raise self.context.error(
+                node.expression,
+                f"{node.key.upper()} is not supported",
+                "E1201",
+                "write UNION ALL, which keeps every row"
+                if isinstance(node, exp.Union)
+                else "write one stream for each query",
+            )
+        if node.args.get("by_name"):
+            raise self.context.error(
+                node.expression, "UNION ALL BY NAME is not supported", "E1201", "select the columns in the same order"
+            )
+        self._refuse_clauses(node, frozenset({"this", "expression", "distinct", "with_"}))
 
     # SELECT
 

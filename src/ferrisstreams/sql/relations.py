@@ -18,6 +18,7 @@ from ferrisstreams.plan.nodes import (
     Plan,
     Project,
     Scan,
+    UnionAll,
     walk,
 )
 from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
@@ -62,8 +63,14 @@ def window_bound(plan: Plan, name: str) -> str | None:
     return bound if bound in (WINDOW_START, WINDOW_END) else None
 
 
-def scan_in(plan: Plan) -> Scan:
-    return next(node for node in walk(plan) if isinstance(node, Scan))
+def scans_in(plan: Plan) -> tuple[Scan, ...]:
+    """In the order in which they are written."""
+    return tuple(node for node in walk(plan) if isinstance(node, Scan))
+
+
+def base_in(plan: Plan) -> Scan | UnionAll:
+    """What the rows of a plan without an aggregate come from."""
+    return next(node for node in walk(plan) if isinstance(node, Scan | UnionAll))
 
 
 def aggregate_in(plan: Plan) -> Aggregate | None:
@@ -74,13 +81,14 @@ def event_time_column(plan: Plan) -> str | None:
     """The column of the plan that holds the event time; None: there is none, or it is not among the columns."""
     if plan.facts.event_time is not None:
         return plan.facts.event_time
-    source = scan_in(plan).source
-    return RECORD_TIME if source.event_time is None and has_record_time(plan.schema) else None
+    base = base_in(plan)
+    untimed = isinstance(base, Scan) and base.source.event_time is None
+    return RECORD_TIME if untimed and has_record_time(plan.schema) else None
 
 
 def traced(plan: Plan, name: str) -> str | None:
-    """The scan's column that an output column is, unchanged; None when it is computed."""
-    return _traced_to(plan, name, scan_in(plan))
+    """The column of the scan, or of the union, that an output column is, unchanged; None when it is computed."""
+    return _traced_to(plan, name, base_in(plan))
 
 
 def _traced_to(plan: Plan, name: str | None, goal: Plan) -> str | None:
@@ -90,7 +98,7 @@ def _traced_to(plan: Plan, name: str | None, goal: Plan) -> str | None:
                 named = next((item for item in plan.columns if item.name == name), None)
                 name = column_name(named.expression) if named is not None else None
                 plan = plan.input
-            case Aggregate() | AssignWindow() | Scan():
+            case Aggregate() | AssignWindow() | Scan() | UnionAll():
                 return None
             case _:
                 plan = plan.input

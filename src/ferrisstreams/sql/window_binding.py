@@ -17,7 +17,7 @@ from ferrisstreams.schema import EventTime
 from ferrisstreams.sql.aggregation import uses_aggregate
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import is_header_item
-from ferrisstreams.sql.relations import Relation, scan_in, traced, window_bound
+from ferrisstreams.sql.relations import Relation, base_in, scans_in, traced, window_bound
 from ferrisstreams.sql.resolve import EVENT_TIME, Scope, refuse_clauses, resolve
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, WindowBound, span_of
 from ferrisstreams.sql.windows import Grace, WrittenWindow, read_bound, read_window
@@ -132,8 +132,8 @@ def _plain(node: exp.Expr) -> str:
 def with_record_time(context: Context, written: WrittenWindow, plan: Plan, scope: Scope) -> Plan:
     """The plan whose scan, where it declares no event time, has that of its records: when the window names it, or
     names no time. Raises `SqlError`."""
-    scan = scan_in(plan)
-    if scan.source.event_time is not None or not has_record_time(scan.schema):
+    scan = base_in(plan)
+    if not isinstance(scan, Scan) or scan.source.event_time is not None or not has_record_time(scan.schema):
         return plan
     if written.time is not None and not _is_event_time(written.time, scope):
         tree = resolve(context, _bare(scope), written.time)
@@ -151,35 +151,60 @@ def _with_event_time(plan: Plan, time: EventTime) -> Plan:
 
 def bind_window(context: Context, written: WrittenWindow, source: Relation, scope: Scope) -> Window:
     """The window over the event time of its source. Raises `SqlError`."""
-    scan = scan_in(source.plan)
-    time = scan.source.event_time
-    if time is None:
-        raise context.error(
-            written.node,
-            f"the window needs an event time, and {scan.source.name} has none",
-            "E1205",
-            "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
-            + (f"; or write {RECORD_TIME}, the time of the record" if has_record_time(scan.schema) else ""),
-        )
-    for reserved in (WINDOW_START, WINDOW_END):
-        if scan.source.schema.get(reserved) is not None:
-            raise context.error(
-                written.node,
-                f"{scan.source.name} has a column {reserved}, as the window has",
-                "E1103",
-                "declare the column under another name",
-            )
+    base = base_in(source.plan)
+    time = (
+        _time_of_source(context, written, base) if isinstance(base, Scan) else _time_of_union(context, written, source)
+    )
+    for scan in scans_in(source.plan):
+        for reserved in (WINDOW_START, WINDOW_END):
+            if scan.source.schema.get(reserved) is not None:
+                raise context.error(
+                    written.node,
+                    f"{scan.source.name} has a column {reserved}, as the window has",
+                    "E1103",
+                    "declare the column under another name",
+                )
     if written.time is not None and not _is_event_time(written.time, scope):
         tree = resolve(context, _bare(scope), written.time)
         name = column_name(tree)
-        if name is None or traced(source.plan, name) != time.column:
+        if name is None or (traced(source.plan, name) if isinstance(base, Scan) else name) != time:
+            owner = base.source.name if isinstance(base, Scan) else "the UNION ALL"
             raise context.error(
                 written.time,
-                f"the window's time is not {time.column}, the event time of {scan.source.name}",
+                f"the window's time is not {time}, the event time of {owner}",
                 "E1208",
-                f"write {time.column}, or leave the column out",
+                f"write {time}, or leave the column out",
             )
-    return written.timed_by(time.column)
+    return written.timed_by(time)
+
+
+def _time_of_source(context: Context, written: WrittenWindow, scan: Scan) -> str:
+    if scan.source.event_time is not None:
+        return scan.source.event_time.column
+    raise context.error(
+        written.node,
+        f"the window needs an event time, and {scan.source.name} has none",
+        "E1205",
+        "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
+        + (f"; or write {RECORD_TIME}, the time of the record" if has_record_time(scan.schema) else ""),
+    )
+
+
+def _time_of_union(context: Context, written: WrittenWindow, source: Relation) -> str:
+    time = source.plan.facts.event_time
+    if time is not None:
+        return time
+    without = [scan.source.name for scan in scans_in(source.plan) if scan.source.event_time is None]
+    raise context.error(
+        written.node,
+        f"the window needs an event time, and {without[0]} has none"
+        if without
+        else "the window needs an event time, and the queries of the UNION ALL do not have theirs in one column",
+        "E1205",
+        "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
+        if without
+        else "select the event time of each stream, unchanged, at the same place of each query",
+    )
 
 
 def bind_result_window(context: Context, written: WrittenWindow, source: Relation, scope: Scope) -> Window:

@@ -160,7 +160,7 @@ def lost_rows(prepared: Prepared, ran: Ran) -> str | None:
     ):
         return None
     counts = {call.name for call in aggregate.calls if call.expression == _COUNT}
-    names = [named.name for named in graph.columns if named.expression.name in counts]
+    names = [named.name for named in graph.columns(graph.output) if named.expression.name in counts]
     windows = _windows_of_a_row(aggregate.window)
     if not names or windows is None:
         return None

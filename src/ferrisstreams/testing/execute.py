@@ -66,36 +66,47 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A case whose plan is made. `changes` says that output is corrected later, by `key` when it has one."""
+    """A case whose plan is made. `streams` are the records of each stream that it reads, by name.
+
+    `changes` says that output is corrected later, by `key` when it has one.
+    """
 
     case: Case
     plan: JobPlan
-    records: Records
+    streams: Mapping[str, Records]
     changes: bool
     key: tuple[str, ...] | None
     ordered: bool
 
     @property
+    def records(self) -> Records:
+        """Those of the only stream."""
+        (records,) = self.streams.values()
+        return records
+
+    @property
     def partitions(self) -> int:
-        return len(self.records.partitions)
+        return sum(len(records.partitions) for records in self.streams.values())
 
 
 def prepare(case: Case) -> Prepared:
     """Parse and bind the case's query. Raises FerrisError."""
     plan = _job(case)
     graph = cut(plan.plan)
-    stream = next(stream for stream in case.streams if _same_name(stream.name, graph.scan.source.name))
+    streams = {
+        source.name: records_of(next(each for each in case.streams if _same_name(each.name, source.name)), source)
+        for source in graph.sources
+    }
     aggregate = graph.aggregate
     update = case.settings.get("late.data.strategy") == "update"
     changes = aggregate is not None and (aggregate.emit is Emit.CHANGES or (update and aggregate.window is not None))
-    records = records_of(stream, graph.scan.source)
     return Prepared(
         case=case,
         plan=plan,
-        records=records,
+        streams=streams,
         changes=changes,
         key=plan.plan.facts.key,
-        ordered=aggregate is not None or len(records.partitions) < 2,
+        ordered=aggregate is not None or sum(len(records.partitions) for records in streams.values()) < 2,
     )
 
 
@@ -116,7 +127,7 @@ def execute(prepared: Prepared, schedule: Schedule, first: Records | None = None
             clock=clock,
             sizes=schedule.sizes,
             stand_ins=StandIns(
-                source=lambda block: RecordSource(prepared.records, schedule.cuts, block, clock),
+                source=lambda name, block: RecordSource(prepared.streams[name], schedule.cuts, block, clock),
                 sink=sink,
                 dead_letters=letters,
                 transactions=log,
@@ -150,7 +161,7 @@ def _with_records(environment: Environment, records: Records, schedule: Schedule
     """The same surroundings with other records."""
     stand_ins = environment.stand_ins
     assert stand_ins is not None
-    source = replace(stand_ins, source=lambda block: RecordSource(records, schedule.cuts, block, clock))
+    source = replace(stand_ins, source=lambda _, block: RecordSource(records, schedule.cuts, block, clock))
     return replace(environment, stand_ins=source)
 
 

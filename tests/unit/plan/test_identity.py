@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 
 import pytest
 import sqlglot
@@ -16,7 +17,7 @@ STREAM = (
     " WITH (path = 'x');"
 )
 QUERY = "SELECT b, count(*) AS n, sum(a) AS total FROM t WHERE a > 1 AND c < 2 GROUP BY b, TUMBLE(ts, 1m)"
-FACTS = SourceFacts({"connector": "file", "path": "x"}, {"format": "json"})
+FACTS = defaultdict(lambda: SourceFacts({"connector": "file", "path": "x"}, {"format": "json"}))
 
 
 def of(query: str) -> Identity:

@@ -29,9 +29,9 @@ def test_plan_without_state_is_one_stage() -> None:
     assert not graph.keeps_state
     assert graph.aggregate is None
     assert graph.operators == ()
-    assert graph.output.source is graph.scan
+    assert [graph.output.source] == [*graph.scans]
     assert texts(graph.output.conjuncts) == ['"v" > 1']
-    assert [named.name for named in graph.columns] == ["n"]
+    assert [named.name for named in graph.columns(graph.output)] == ["n"]
 
 
 def test_conditions_stand_on_the_edge_that_they_are_about() -> None:
@@ -44,7 +44,7 @@ def test_conditions_stand_on_the_edge_that_they_are_about() -> None:
     assert graph.keeps_state
     assert graph.is_windowed
     assert graph.aggregate is operator.node
-    assert operator.stage.source is graph.scan
+    assert [operator.stage.source] == [*graph.scans]
     assert texts(operator.stage.conjuncts) == ['"v" > 1']
     assert len(graph.output.conjuncts) == 1
     assert graph.output.source is operator

@@ -18,7 +18,7 @@ from ferrisstreams.errors import FerrisError
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit, DeadLetters, LetterContext, failing_ordinals, letter
 from ferrisstreams.testing.doubles import CollectingSink
 
-CONTEXT = LetterContext("app.job", "3", CONNECTORS["file"])
+CONTEXT = LetterContext("app.job", "3", {"": CONNECTORS["file"]})
 
 
 def rejected(row: int, value: bytes | None = b"{") -> Rejected:

@@ -111,7 +111,7 @@ class World:
         plan = parse_application(APPLICATION.format(query=self.query), "app.sql").jobs[0]
         records = Records({"p": self.records})
         stand_ins = StandIns(
-            source=lambda block: watched(RecordSource(records, Cuts(), block, self.clock), self.source.watch),
+            source=lambda _, block: watched(RecordSource(records, Cuts(), block, self.clock), self.source.watch),
             sink=watched(self.rows, self.sink.watch),
             dead_letters=self.letter_sink,
             transactions=watched(self.log, self.transactions.watch) if self.transactions else None,

@@ -46,7 +46,7 @@ class Outside:
             state_root=self.folder / state,
             clock=self.clock,
             stand_ins=StandIns(
-                source=lambda block: RecordSource(Records({"p-0": ROWS}), Cuts(), block, self.clock),
+                source=lambda _, block: RecordSource(Records({"p-0": ROWS}), Cuts(), block, self.clock),
                 sink=self.sink,
                 dead_letters=TransactionalSink(),
                 transactions=watched(self.log, self.outages.watch),

@@ -20,7 +20,7 @@ def reopened(policy: RetryPolicy, clock: ManualClock, stopped: bool = False) -> 
     source, sink = (
         Guard("job", side, policy, CircuitBreaker(BreakerSettings(), clock), Silent()) for side in ("source", "sink")
     )
-    return Reopening(Guards(source, sink), clock, Silent(), stopped=lambda: stopped)
+    return Reopening(Guards((source,), sink), clock, Silent(), stopped=lambda: stopped)
 
 
 def attempts(error: ConnectorError, policy: RetryPolicy, epochs: list[int]) -> int:

@@ -27,7 +27,7 @@ def reports(rows: int = 0) -> tuple[JobReports, Heard, ManualClock, Guards]:
     policy = RetryPolicy(1, 1, 1)
     breakers = [CircuitBreaker(BreakerSettings(failure_threshold=1), clock) for _ in range(2)]
     source, sink = (Guard("j", side, policy, b, heard) for side, b in zip(("source", "sink"), breakers, strict=True))
-    guards = Guards(source, sink)
+    guards = Guards((source,), sink)
     return JobReports(heard, guards, clock, lambda: rows), heard, clock, guards
 
 

@@ -15,7 +15,7 @@ from ferrisstreams.operators.windows import NEVER_US
 from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.job import Job, JobResult
 from ferrisstreams.runtime.observer import ProgressEvent
-from ferrisstreams.runtime.watermarks import SILENCE_TOLD_MS, Silence, Watermarks
+from ferrisstreams.runtime.watermarks import SILENCE_TOLD_MS, Silence, WatermarkRule, Watermarks
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.testing.doubles import CollectingSink, Cuts, Records, RecordSource
 
@@ -24,7 +24,7 @@ SECOND = 1_000_000
 
 
 def begun(idle_ms: float | None = 5_000, **seen: int) -> Watermarks:
-    marks = Watermarks(SECOND, idle_ms)
+    marks = Watermarks({"": WatermarkRule(SECOND, idle_ms)})
     marks.assign(BOTH, 0)
     for name, time in seen.items():
         marks.observe(name, time * SECOND, 0)
@@ -165,7 +165,7 @@ def run(folder: Path, partitions: dict[str, list[bytes]], told: Told, settings: 
         clock=clock,
         observer=told,
         stand_ins=StandIns(
-            lambda block: source(Records(partitions), Cuts(poll_ms=4_000), block, clock),
+            lambda _, block: source(Records(partitions), Cuts(poll_ms=4_000), block, clock),
             CollectingSink(),
             CollectingSink(),
         ),

@@ -26,7 +26,7 @@ from ferrisstreams.session.dlq_filter import LetterFilter
 from ferrisstreams.session.dlq_journal import Journal
 from ferrisstreams.session.dlq_letters import LetterState
 
-CONTEXT = LetterContext(job="app.job", version="", connector=CONNECTORS["file"])
+CONTEXT = LetterContext(job="app.job", version="", connectors={"": CONNECTORS["file"]})
 ALL = LetterFilter()
 
 

@@ -9,7 +9,7 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.explain import explain
 from ferrisstreams.schema import Column, EventTime, Schema
 from ferrisstreams.sql.application import parse_application
-from ferrisstreams.sql.relations import scan_in
+from ferrisstreams.sql.relations import scans_in
 
 TABLE = Schema((Column("a", "INTEGER"), Column("ts", "TIMESTAMP")))
 
@@ -30,7 +30,7 @@ def test_jobs_are_named_by_annotation_or_stream_or_order() -> None:
 
 def test_table_of_the_caller_is_a_source_in_memory() -> None:
     job = parse_application("SELECT a FROM T", "x.sql", tables={"t": TABLE}).jobs[0]
-    source = scan_in(job.plan).source
+    source = scans_in(job.plan)[0].source
     assert (source.name, source.properties["connector"].value) == ("t", "memory")
 
 
@@ -39,7 +39,7 @@ def test_table_of_the_caller_gets_its_event_time_from_the_query() -> None:
         "SELECT count(*) AS n FROM t GROUP BY TUMBLE(1m) WITH ('event.time.field' = 'ts', 't.batch.x' = 1, path = 'y')"
     )
     job = parse_application(query, "x.sql", tables={"t": TABLE}).jobs[0]
-    assert scan_in(job.plan).source.event_time == EventTime("ts", 0)
+    assert scans_in(job.plan)[0].source.event_time == EventTime("ts", 0)
     assert set(job.plan.spec.properties) == {"path"}
 
 
@@ -51,7 +51,7 @@ def test_reference_to_a_file_asks_the_caller_for_its_columns() -> None:
         return TABLE
 
     text = "SELECT a FROM 'file:///data/T.CSV'"
-    source = scan_in(parse_application(text, "x.sql", resolve_reference=columns).jobs[0].plan).source
+    source = scans_in(parse_application(text, "x.sql", resolve_reference=columns).jobs[0].plan)[0].source
     assert asked == ["file:///data/T.CSV"]
     properties = {key: written.value for key, written in source.properties.items()}
     assert properties == {"connector": "file", "path": "/data/T.CSV", "format": "csv"}
@@ -77,7 +77,7 @@ def test_reader_of_a_job_depends_on_it_also_through_views() -> None:
     """
     jobs = parse_application(text, "x.sql", tables={"t": TABLE}).jobs
     assert [job.depends_on for job in jobs] == [(), ("first",), ("second",)]
-    assert scan_in(jobs[1].plan).source.properties["path"].value == "first.jsonl"
+    assert scans_in(jobs[1].plan)[0].source.properties["path"].value == "first.jsonl"
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])

@@ -10,7 +10,7 @@ from ferrisstreams.config.yaml_file import read_properties
 from ferrisstreams.errors import ConfigError, FerrisError
 from ferrisstreams.session.application import Application
 from ferrisstreams.sql.application import parse_application
-from ferrisstreams.sql.relations import scan_in
+from ferrisstreams.sql.relations import scans_in
 
 
 def written(folder: Path, **files: str) -> None:
@@ -84,7 +84,7 @@ def parsed(folder: Path, own: str = "", source: str = SOURCE) -> tuple[dict[str,
     """The properties of source and sink, by the files and the text."""
     written(folder, source=source, sink=SINK)
     (job,) = Application.parse(SQL.format(own=own), str(folder / "app.sql")).plan.jobs
-    properties = scan_in(job.plan).source.properties, job.plan.spec.properties
+    properties = scans_in(job.plan)[0].source.properties, job.plan.spec.properties
     return tuple({key: prop.value for key, prop in found.items()} for found in properties)  # type: ignore[return-value]
 
 

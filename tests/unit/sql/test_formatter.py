@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from ferrisstreams.sql.catalog import Catalog
 from ferrisstreams.sql.formatter import format_text
 from ferrisstreams.sql.lexer import comments, tokenize
 from ferrisstreams.sql.printer import print_script
-from ferrisstreams.sql.relations import scan_in
+from ferrisstreams.sql.relations import scans_in
 from ferrisstreams.sql.source_text import SourceText
 from ferrisstreams.sql.statements import parse_statements
 from ferrisstreams.testing.execute import text_of
@@ -61,9 +62,9 @@ def meaning(plan: ApplicationPlan) -> list[object]:
     """All that a plan says, without the places in the text."""
     found: list[object] = [plan.name, _plain(plan.annotations)]
     for job in plan.jobs:
-        source = scan_in(job.plan).source
+        source = scans_in(job.plan)[0].source
         found += [
-            job.name, explain(job), explain_json(job), identity_of(job.plan, SourceFacts({}, {})),
+            job.name, explain(job), explain_json(job), identity_of(job.plan, defaultdict(lambda: SourceFacts({}, {}))),
             job.depends_on, _plain(job.annotations),
             job.plan.spec.name, _plain(job.plan.spec.properties), source.name, _plain(source.properties),
         ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pytest
 
 from ferrisstreams.errors import SqlError
@@ -11,7 +13,7 @@ from ferrisstreams.plan.nodes import ApplicationPlan, SourceSpec
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.application import parse_application
 from ferrisstreams.sql.printer import print_script
-from ferrisstreams.sql.relations import scan_in
+from ferrisstreams.sql.relations import scans_in
 from ferrisstreams.sql.statements import StreamAs, parse_statements
 
 COLUMNS = Schema((Column("k", "VARCHAR"), Column("v", "BIGINT"), Column("ts", "TIMESTAMP"), Column("at", "BIGINT")))
@@ -33,7 +35,7 @@ def properties(text: str) -> dict[str, object]:
 
 
 def source_properties(text: str) -> dict[str, object]:
-    source = scan_in(bound(text).jobs[0].plan).source
+    source = scans_in(bound(text).jobs[0].plan)[0].source
     return {key: prop.value for key, prop in source.properties.items()}
 
 
@@ -51,7 +53,7 @@ DECLARED = """
 def test_inline_and_declared_form_bind_to_the_same_plan() -> None:
     (inline,), (declared,) = bound(INLINE).jobs, bound(DECLARED).jobs
     assert explain(inline) == explain(declared)
-    nothing = SourceFacts({}, {})
+    nothing = defaultdict(lambda: SourceFacts({}, {}))
     assert identity_of(inline.plan, nothing) == identity_of(declared.plan, nothing)
     assert {k: p.value for k, p in inline.plan.spec.properties.items()} == {
         k: p.value for k, p in declared.plan.spec.properties.items()
@@ -163,7 +165,7 @@ def test_number_with_a_format_is_an_event_time() -> None:
     query = "SELECT k, count(*) AS n FROM raw GROUP BY k WINDOW TUMBLING(1m)"
     files = "'raw.type'='file_source', 'raw.path'='raw.csv', 'raw.event.time.field'='at'"
     (job,) = bound(f"{query} WITH ({files}, 'raw.event.time.format'='epoch_millis')").jobs
-    assert scan_in(job.plan).source.schema.get("at") == Column("at", "TIMESTAMP")
+    assert scans_in(job.plan)[0].source.schema.get("at") == Column("at", "TIMESTAMP")
     with pytest.raises(SqlError, match="the event time at is BIGINT, not TIMESTAMP"):
         bound(f"{query} WITH ({files})")
 
@@ -177,7 +179,7 @@ def test_chain_of_inline_jobs_knows_its_columns() -> None:
     """
     first, second = bound(text).jobs
     assert second.depends_on == (first.name,)
-    source = scan_in(second.plan).source
+    source = scans_in(second.plan)[0].source
     assert source.schema.names == ("k", "v", "ts")
     assert {key: prop.value for key, prop in source.properties.items()} == {
         "connector": "kafka", "topic": "at", "format": "json",

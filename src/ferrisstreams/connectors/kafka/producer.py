@@ -67,8 +67,8 @@ _CLIENT_BYTES_MAX = 1_000_000_000
 class KafkaProducerSettings:
     """`properties` are the client's, `topics` those that are written, and how each is made when it is not there.
 
-    `group` is the job's; `transactional_id` None: at least once. `source_topic`: what the job reads of this cluster;
-    None: the first partition of the first of `topics` stands for its positions. `share`: the partitions of it whose
+    `group` is the job's; `transactional_id` None: at least once. `source_topics`: what the job reads of this cluster;
+    nothing: the first partition of the first of `topics` stands for its positions. `share`: the partitions of it whose
     positions are this producer's. `letters`: which of `topics` is that of dead letters. `request_seconds`: how long the
     brokers may take to say what is committed.
     """
@@ -78,7 +78,7 @@ class KafkaProducerSettings:
     group: str
     transactional_id: str | None = None
     transaction_timeout_ms: int = 60_000
-    source_topic: str | None = None
+    source_topics: Sequence[str] = ()
     share: Share = WHOLE
     letters: str | None = None
     request_seconds: float = REQUEST_TIMEOUT_SECONDS
@@ -106,9 +106,9 @@ class KafkaProducer:
         return self._settings.properties
 
     @property
-    def source_topic(self) -> str | None:
-        """The topic that the job reads, when it is on the cluster that is written to."""
-        return self._settings.source_topic
+    def source_topics(self) -> Sequence[str]:
+        """The topics that the job reads, of the cluster that is written to."""
+        return self._settings.source_topics
 
     @property
     def transactional(self) -> bool:
@@ -288,11 +288,14 @@ class KafkaProducer:
         }
 
     def _group_partitions(self) -> list[TopicPartition]:
-        topic = self._settings.source_topic
-        if topic is None:
+        if not self._settings.source_topics:
             return [_partition(self._stand_in)]
-        count = Topics(self._settings.properties, self._clock).partitions(topic)
-        return [TopicPartition(topic, number) for number in self._settings.share.partitions_of(count or 0)]
+        topics, share = Topics(self._settings.properties, self._clock), self._settings.share
+        return [
+            TopicPartition(topic, number)
+            for topic in self._settings.source_topics
+            for number in share.partitions_of(topics.partitions(topic) or 0)
+        ]
 
     @property
     def _stand_in(self) -> str:
@@ -312,7 +315,7 @@ class KafkaProducer:
         self._in_transaction = True
 
     def send(self, positions: Positions, epoch: int, token: str) -> None:
-        if self._settings.source_topic is None:
+        if not self._settings.source_topics:
             shown = {self._stand_in: epoch}
         else:
             shown = {name: integer(position) for name, position in positions.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from ferrisstreams.config.batches import meant_strategy
@@ -125,7 +125,7 @@ class ProducerContext:
     """What a job writes to topics: its rows to `topic`, the stream `name`, its dead letters to `letters` (None: they go
     elsewhere).
 
-    `settings` are those of sink and job, `read` is the topic that the job reads, if it reads one.
+    `settings` are those of sink and job, `reads` are the topics that the job reads.
     """
 
     name: str
@@ -133,43 +133,44 @@ class ProducerContext:
     position: Position | None
     topic: str | None
     letters: str | None
-    read: SourceContext | None
+    reads: Sequence[SourceContext]
     group: str
     transactional_id: str
 
 
 def producer_settings(context: ProducerContext) -> producer.KafkaProducerSettings:
-    """Of the job's one producer. Where dead letters alone go to a topic, it is on the cluster of the source.
+    """Of the job's one producer. Where dead letters alone go to a topic, it is on the cluster of the first source.
 
     Raises ConfigError.
     """
-    settings, read = context.settings, context.read
+    settings, read = context.settings, next(iter(context.reads), None)
     topics: dict[str, NewTopicSettings | None] = {}
-    source_topic = topic_of(read.settings, read.name) if read is not None else None
     exactly_once = settings.optional_text("job.mode") != "at_least_once"
     with placed_at(context.position if context.topic is not None or read is None else read.position):
         if context.topic is not None:
             written = client_properties(settings, "producer", f"sink {context.name}", exactly_once)
             _require_timeout(settings)
             topics[context.topic] = new_topic(settings)
-            if read is not None and not _same_cluster(read.settings, written["bootstrap.servers"].value):
-                source_topic = None
+            servers = written["bootstrap.servers"].value
             properties = texts(written)
         else:
             assert read is not None, "nothing of the job is in a topic"
             reader = client_properties(read.settings, "consumer", f"source {read.name}")
+            servers = reader["bootstrap.servers"].value
             properties = producer.properties_beside(texts(reader))
         if context.letters is not None:
             _refuse_rows(context.letters, topics)
             topics[context.letters] = NewTopicSettings()
-        _refuse_own(topics, source_topic)
-    own_group = read.settings.optional_text("group.id") if read is not None else None
+        beside = [each for each in context.reads if _same_cluster(each.settings, servers)]
+        source_topics = tuple(dict.fromkeys(topic_of(each.settings, each.name) for each in beside))
+        _refuse_own(topics, source_topics)
+    own_group = _own_group(beside or context.reads)
     return producer.KafkaProducerSettings(
         properties=properties,
         topics=topics,
         group=own_group or context.group,
         transactional_id=context.transactional_id if exactly_once else None,
-        source_topic=source_topic,
+        source_topics=source_topics,
         share=read.share if read is not None else WHOLE,
         letters=context.letters,
     )
@@ -184,14 +185,29 @@ def _refuse_rows(letters: str, rows: Container[str]) -> None:
         )
 
 
-def _refuse_own(topics: Container[str], source_topic: str | None) -> None:
-    """A job that reads what it writes never ends."""
-    if source_topic is not None and source_topic in topics:
+def _own_group(reads: Sequence[SourceContext]) -> str | None:
+    """The group that the sources name, which is the job's. Raises ConfigError E3005 where they name several."""
+    named = {read.settings.optional_text("group.id"): read for read in reads}
+    if len(named) > 1:
         raise ConfigError(
-            f"the job would read what it writes: {source_topic} is the topic of its source",
-            "E3010",
-            "write to another topic ('topic', or 'dlq.topic' for dead letters)",
+            f"the sources {', '.join(read.name for read in named.values())} have different groups, and the positions"
+            " of a job are those of one",
+            "E3005",
+            "give all the same 'group.id', or none",
+            next(reversed(named.values())).position,
         )
+    return next(iter(named), None)
+
+
+def _refuse_own(topics: Container[str], source_topics: Sequence[str]) -> None:
+    """A job that reads what it writes never ends."""
+    for topic in source_topics:
+        if topic in topics:
+            raise ConfigError(
+                f"the job would read what it writes: {topic} is the topic of its source",
+                "E3010",
+                "write to another topic ('topic', or 'dlq.topic' for dead letters)",
+            )
 
 
 def _same_cluster(source_settings: Settings, sink_servers: str) -> bool:

@@ -51,7 +51,7 @@ def commit(producer: KafkaProducer, token: str) -> None:
 
 def test_transaction_holds_records_positions_and_token(kafka: Cluster, topic_name: str, make: Make) -> None:
     read = kafka.create_topic(f"{topic_name}-in", partitions=2)
-    producer = make(source_topic=read)
+    producer = make(source_topics=(read,))
     assert producer.committed() == {}
     producer.init()
     producer.begin()
@@ -329,7 +329,7 @@ def test_topic_that_goes_away_is_an_error(kafka: Cluster, topic_name: str, make:
 
 
 def test_positions_of_an_unknown_topic_take_the_transaction_back(kafka: Cluster, topic_name: str, make: Make) -> None:
-    producer = make(source_topic="no-such-topic")
+    producer = make(source_topics=("no-such-topic",))
     producer.init()
     producer.begin()
     producer.write(topic_name, [b"never"])
@@ -357,7 +357,7 @@ def test_transaction_over_a_crash_of_the_broker_is_given_up_and_begun_anew(topic
             {topic_name: NewTopicSettings()},
             topic_name,
             topic_name,
-            source_topic=read,
+            source_topics=(read,),
         )
         producer = KafkaProducer(settings)
         producer.init()

@@ -24,7 +24,7 @@ def declared(of_sink: str = "", of_source: str = "", sink: str = KAFKA) -> str:
 
 def settings(of_sink: str = "", of_source: str = "", sink: str = KAFKA) -> JobSettings:
     job = parse_application(declared(of_sink, of_source, sink), "app.sql").jobs[0]
-    return settings_of(job, cut(job.plan).scan.source, {})
+    return settings_of(job, cut(job.plan).sources, {})
 
 
 def of_producer(given: str, of_source: str = "") -> dict[str, ClientProperty]:

@@ -464,7 +464,7 @@ def test_committed_positions_are_the_groups(kafka: Cluster, topic_name: str, mak
     positions: Mapping[str, object] = {f"{topic_name}-0": 2}
     source.commit({f"{topic_name}-0": 2})
     settings = KafkaProducerSettings(
-        kafka.properties, {topic_name: None}, f"{topic_name}-group", source_topic=topic_name
+        kafka.properties, {topic_name: None}, f"{topic_name}-group", source_topics=(topic_name,)
     )
     reader = KafkaProducer(settings)
     for _ in range(POLLS_MAX):

@@ -1,0 +1,201 @@
+"""Several sources as one: whose turn it is, and the names of their partitions among those of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, partition_key, partitions_of
+from ferrisstreams.connectors.base import CommittedOffset, Identities, Source, SourceProgress, Transactions
+from ferrisstreams.runtime.batching import BYTES_MAX, ROWS_MAX, Strategy
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(slots=True)
+class Member:
+    """A source of a job that has several. `strategy` ends its batches.
+
+    `ends_when_quiet`: what it can still be given does not count, because the run ends when nothing waits. `twin`: the
+    first source that reads the same as this one.
+    """
+
+    name: str
+    source: Source
+    strategy: Strategy
+    ends_when_quiet: bool = False
+    twin: str | None = None
+    quiet: bool = False
+    turn: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.source.ended or (self.ends_when_quiet and self.quiet)
+
+    def keyed(self, by_partition: Mapping[str, _Value]) -> dict[str, _Value]:
+        """Under the names of the partitions among those of all sources."""
+        return {partition_key(self.name, name): value for name, value in by_partition.items()}
+
+    def own(self, by_key: Mapping[str, _Value]) -> dict[str, _Value]:
+        """Its part, under its own names."""
+        return partitions_of(self.name, by_key)
+
+
+class SeveralSources:
+    """Sources in turn: the one that is furthest behind in event time, as long as something of it waits to be read.
+
+        poll ──▶ trades is at 12:01, quotes at 12:07 ──▶ a batch of trades, as large as the strategy of trades says
+        poll ──▶ trades is at 12:03, and nothing waits ──▶ a batch of quotes
+
+    `seen_us` is the greatest event time that a source has given; None: not all have one, and they take turns. The
+    source that gave nothing last is asked again without a wait, so that it holds nobody back.
+    """
+
+    def __init__(self, members: Sequence[Member], seen_us: Callable[[str], int] | None) -> None:
+        self._members = members
+        self._seen_us = seen_us
+        self._turns = 0
+        self._last = members[0]
+
+    @property
+    def strategy(self) -> Strategy:
+        """What a task asks: each source has its own."""
+        return _Own(lambda: self._last.strategy)
+
+    def check(self, positions: Positions, identities: Identities) -> None:
+        for member in self._members:
+            member.source.check(member.own(positions), member.own(identities))
+
+    def identities(self) -> Identities:
+        return self._merged(lambda member: member.source.identities())
+
+    def open(self, positions: Positions) -> None:
+        for member in self._members:
+            member.source.open(member.own(positions))
+            member.quiet = False
+
+    def poll(self, limit: Limit) -> Fetch | None:
+        waiting = [member for member in self._ordered() if not member.ended]
+        for member in waiting:
+            fetch = self._poll(member, limit, wait=not member.quiet)
+            if fetch is not None:
+                return fetch
+        for member in waiting:
+            fetch = self._poll(member, limit, wait=True, parts=len(waiting))
+            if fetch is not None:
+                return fetch
+        return None
+
+    def partitions(self) -> Positions:
+        return self._merged(lambda member: member.source.partitions())
+
+    def caught_up(self) -> Collection[str]:
+        return [partition_key(member.name, name) for member in self._members for name in member.source.caught_up()]
+
+    def reached(self) -> Positions:
+        return self._merged(lambda member: member.source.reached())
+
+    @property
+    def ended(self) -> bool:
+        return all(member.ended for member in self._members)
+
+    def progress(self) -> SourceProgress:
+        parts = [member.source.progress() for member in self._members]
+        alike = [part for part in parts if part.unit == parts[0].unit]
+        totals = [part.total for part in alike if part.total is not None]
+        return SourceProgress(
+            done=sum(part.done for part in alike),
+            total=sum(totals) if len(totals) == len(parts) else None,
+            unit=parts[0].unit,
+            lag=self._merged(lambda member: member.source.progress().lag),
+            client=next((part.client for part in parts if part.client is not None), None),
+        )
+
+    def commit(self, positions: Positions) -> None:
+        for member in self._members:
+            if member.twin is None:
+                member.source.commit(least_positions(self._members, positions, member.name))
+
+    def close(self) -> None:
+        with ExitStack() as stack:
+            for member in self._members:
+                stack.callback(member.source.close)
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    def _ordered(self) -> list[Member]:
+        seen_us = self._seen_us
+        return sorted(self._members, key=lambda member: (seen_us(member.name) if seen_us else 0, member.turn))
+
+    def _poll(self, member: Member, limit: Limit, wait: bool, parts: int = 1) -> Fetch | None:
+        own = member.strategy.limit()
+        wait_ms = own.wait_ms / parts if wait else 0.0
+        limited = replace(own, rows=min(own.rows, limit.rows), bytes=min(own.bytes, limit.bytes), wait_ms=wait_ms)
+        self._turns += 1
+        member.turn = self._turns
+        fetch = member.source.poll(limited)
+        member.quiet = fetch is None or fetch.nothing_waits
+        if fetch is None:
+            return None
+        self._last = member
+        others_wait = any(not (other.ended or other.quiet) for other in self._members if other is not member)
+        oversized = tuple(replace(row, source=member.name) for row in fetch.oversized)
+        return replace(fetch, source=member.name, more=fetch.more or others_wait, oversized=oversized)
+
+    def _merged(self, part: Callable[[Member], Mapping[str, _Value]]) -> dict[str, _Value]:
+        return {key: value for member in self._members for key, value in member.keyed(part(member)).items()}
+
+
+@dataclass(slots=True)
+class _Own:
+    """The strategy of the source that gave the last batch."""
+
+    current: Callable[[], Strategy]
+    name: str = "of each source"
+
+    def limit(self) -> Limit:
+        return Limit(ROWS_MAX, BYTES_MAX)
+
+    def observe(self, rows: int, milliseconds: float) -> None:
+        self.current().observe(rows, milliseconds)
+
+
+def least_positions(members: Sequence[Member], positions: Positions, name: str) -> dict[str, JsonValue]:
+    """The positions of a source and of those that read the same: of each partition the least."""
+    found: dict[str, JsonValue] = {}
+    for member in members:
+        if name not in (member.name, member.twin):
+            continue
+        for partition, position in member.own(positions).items():
+            before = found.get(partition)
+            if isinstance(position, int) and isinstance(before, int):
+                position = min(position, before)
+            found[partition] = position
+    return found
+
+
+class SeveralTransactions:
+    """Transactions whose system knows the partitions of several sources by their own names.
+
+    `members` are the sources on its cluster.
+    """
+
+    def __init__(self, transactions: Transactions, members: Sequence[Member]) -> None:
+        self._transactions = transactions
+        self._members = members
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transactions, name)
+
+    def committed(self) -> Mapping[str, CommittedOffset]:
+        committed = self._transactions.committed()
+        return {key: found for member in self._own() for key, found in member.keyed(committed).items()} or committed
+
+    def send(self, positions: Positions, epoch: int, token: str) -> None:
+        own = [least_positions(self._members, positions, member.name) for member in self._own()]
+        self._transactions.send({name: at for part in own for name, at in part.items()}, epoch, token)
+
+    def _own(self) -> Iterator[Member]:
+        return (member for member in self._members if member.twin is None)
