@@ -148,7 +148,7 @@ def compute_volatile(plan: Plan) -> Plan:
     found: dict[object, Named] = {}
     types: dict[str, str] = {}
     lifted = _lift(plan, found, types)
-    return _with_computed(lifted, tuple(found.values()), types) if found else plan
+    return _with_computed(lifted, tuple(found.values()), types) if found else lifted
 
 
 def _lift(plan: Plan, found: dict[object, Named], types: dict[str, str]) -> Plan:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import BindError
-from ferrisstreams.errors import Position
+from ferrisstreams.errors import Position, SqlError
 from ferrisstreams.plan.expressions import column, typed_as
 from ferrisstreams.plan.nodes import Named, Plan, Project, UnionAll
 from ferrisstreams.schema import Column, Schema
@@ -50,33 +49,70 @@ def _check_branch(context: Context, node: exp.Expr, relation: Relation, columns:
     if len(relation.plan.schema) != columns:
         raise context.error(
             node,
-            f"the first query of the UNION ALL has {columns} columns, and this one {len(relation.plan.schema)}",
+            f"the first query of the UNION ALL has {_counted(columns)}, and this one has"
+            f" {_counted(len(relation.plan.schema))}",
             "E1102",
             "give each query the same columns in the same order",
         )
 
 
+def _counted(columns: int) -> str:
+    return f"{columns} column{'s' * (columns != 1)}"
+
+
 def _united_schema(context: Context, nodes: Sequence[exp.Expr], plans: Sequence[Plan]) -> Schema:
     def empty(plan: Plan) -> exp.Select:
-        return exp.Select(
-            expressions=[exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True) for c in plan.schema]
-        )
+        typed = [exp.alias_(typed_as(exp.null(), item.type), item.name, quoted=True) for item in plan.schema]
+        return exp.Select(expressions=typed)
 
-    try:
-        union: exp.Query = empty(plans[0])
-        for plan in plans[1:]:
-            union = exp.union(union, empty(plan), distinct=False, copy=False)
-        kinds = [kind for _, kind in context.connection.types(exp.select("*").from_(union.subquery("united")))]
-    except BindError as error:
-        raise context.error(
-            nodes[-1],
-            f"the columns of the UNION ALL do not fit together: {str(error).splitlines()[0]}",
-            "E1102",
-            "cast them to one type in each query",
-        ) from error
-    nullable = [any(parts) for parts in zip(*([item.nullable for item in plan.schema] for plan in plans), strict=True)]
-    names = plans[0].schema.names
-    return Schema(tuple(Column(name, kind, null) for name, kind, null in zip(names, kinds, nullable, strict=True)))
+    for number, parts in enumerate(zip(*(plan.schema for plan in plans), strict=True), start=1):
+        first = next((part.type for part in parts if part.type != _UNTYPED), _UNTYPED)
+        for node, part in zip(nodes, parts, strict=True):
+            if not _fit(first, part.type):
+                raise _unfit(context, node, f"column {number} ({parts[0].name})", (first, part.type))
+    union: exp.Query = empty(plans[0])
+    for plan in plans[1:]:
+        union = exp.union(union, empty(plan), distinct=False, copy=False)
+    kinds = [kind for _, kind in context.connection.types(exp.select("*").from_(union.subquery("united")))]
+    columns = []
+    for number, (parts, kind) in enumerate(zip(zip(*(plan.schema for plan in plans), strict=True), kinds, strict=True)):
+        given = [part.type for part in parts]
+        if kind == "DOUBLE" and not any(part in _FLOATS for part in given):
+            raise _unfit(context, nodes[-1], f"column {number + 1} ({parts[0].name})", (given[0], given[-1]))
+        columns.append(Column(parts[0].name, kind, any(part.nullable for part in parts)))
+    return Schema(tuple(columns))
+
+
+_FLOATS = ("FLOAT", "DOUBLE")
+_KINDS = {
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", *_FLOATS, "DECIMAL"), "number"),
+    **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"), "number"),
+    **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), "time"),
+    **dict.fromkeys(("VARCHAR", "ENUM"), "text"),
+}
+_UNTYPED = '"NULL"'
+
+
+def _fit(first: str, other: str) -> bool:
+    """Whether one type can hold the values of both as what they are. The engine also makes text of anything, and reads
+    numbers as times."""
+    return first == other or _UNTYPED in (first, other) or _kind(first) == _kind(other)
+
+
+def _kind(type_: str) -> str:
+    if type_.endswith("]"):
+        return f"list of {_kind(type_.rpartition('[')[0])}"
+    name = type_.partition("(")[0]
+    return _KINDS.get(name, name)
+
+
+def _unfit(context: Context, node: exp.Expr, what: str, types: tuple[str, str]) -> SqlError:
+    return context.error(
+        node,
+        f"{what} of the UNION ALL is {types[0]} in the first query and {types[1]} in this one",
+        "E1102",
+        "cast one of them, so that both have one type",
+    )
 
 
 def _as_branch(plan: Plan, schema: Schema) -> Project:
