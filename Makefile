@@ -11,6 +11,9 @@ LAST ?= 400
 # One more than the two cores that the suite is made for: tests with a broker wait for two fifths of their time.
 PROCESSES ?= 3
 
+# Bytecode is kept, whatever the environment says: without it each start of the command compiles two hundred modules.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-kafka test check lint bench bench-rows bench-kafka bench-stopped fuzz fuzz-sql chaos docs lock clean
 
