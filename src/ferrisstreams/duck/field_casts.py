@@ -6,17 +6,18 @@ which it must not see: one such row would fail the whole statement. A field behi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlglot import exp
 
 _FIELD_CALLS = ("struct_extract", "struct_extract_at")
 
 
-def keep_in_place(tree: exp.Expression) -> exp.Expression:
-    """The same tree, changed."""
-    for cast in list(tree.find_all(exp.Cast)):
+def keep_in_place(casts: Iterable[exp.Expr]) -> None:
+    """Change those casts of a tree that are such."""
+    for cast in casts:
         if not isinstance(cast, exp.TryCast) and _is_field(cast.this.unnest()):
             cast.set("this", exp.Coalesce(this=cast.this, expressions=[exp.null()]))
-    return tree
 
 
 def _is_field(value: exp.Expr) -> bool:

@@ -13,6 +13,8 @@ stands in the text exactly as the engine writes it, which costs a quarter of tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlglot import exp
 
 MARK = "\x7f"
@@ -123,9 +125,10 @@ EXTRACTING = {
 }  # fmt: skip
 
 
-def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
-    """The tree, changed in place, with macros where it has arrows, or functions that do what they do."""
-    for node in list(tree.find_all(exp.JSONExtract, exp.JSONExtractScalar, exp.Anonymous)):
+def with_exact_arrows(tree: exp.Expression, calls: Iterable[exp.Expr]) -> exp.Expression:
+    """The tree, changed in place, with macros where one of its calls is an arrow, or a function that does what those
+    do."""
+    for node in calls:
         match node:
             case exp.Anonymous():
                 name, parts = EXTRACTING.get(str(node.name).lower()), node.expressions
@@ -141,6 +144,11 @@ def with_exact_arrows(tree: exp.Expression) -> exp.Expression:
         node.replace(found)
         found.set("expressions", parts)
     return tree
+
+
+def is_arrow(call: exp.Expr) -> bool:
+    """Whether it takes a value out of a document."""
+    return not isinstance(call, exp.Anonymous) or call.name.lower() in EXTRACTING
 
 
 def _is_null(value: exp.Expr) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlglot import exp
 
@@ -66,9 +66,9 @@ _BODIES = {**_DECIMAL_AVERAGE, **_EXACT_SUM, **_IS_WHOLE, **JSON_MACROS}
 _CALL = re.compile(rf"{_PREFIX}\w+")
 
 
-def macros_in(tree: exp.Expression) -> tuple[str, ...]:
-    """The names of the macros that a tree calls."""
-    return tuple(dict.fromkeys(call.name for call in tree.find_all(exp.Anonymous) if call.name in _BODIES))
+def macros_among(calls: Iterable[exp.Expr]) -> tuple[str, ...]:
+    """The names of the macros that are called."""
+    return tuple(dict.fromkeys(call.name for call in calls if call.name in _BODIES))
 
 
 def definitions(names: Sequence[str]) -> Iterator[tuple[str, str]]:
