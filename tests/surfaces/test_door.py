@@ -16,7 +16,7 @@ import pytest
 from ferrisstreams import Application
 from ferrisstreams.runtime.door import CALLERS_MAX
 from tests.processes import FerrisProcess
-from tests.surfaces.conftest import WAIT_SECONDS, Ferris
+from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris
 
 TRADES = """\
 CREATE STREAM trades (ts TIMESTAMP, symbol TEXT, qty INTEGER, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
@@ -30,7 +30,19 @@ RECORDS = "".join(f'{{"ts": "2024-01-01T09:00:0{n}Z", "symbol": "s{n % 2}", "qty
 @pytest.fixture
 def running(ferris: Ferris) -> tuple[Ferris, FerrisProcess]:
     ferris.write(app__sql=COUNTS, trades__jsonl=RECORDS + "not a trade\n")
-    return ferris, started(ferris)
+    process = started(ferris)
+    wait_until_read(ferris, process, 6)
+    return ferris, process
+
+
+def wait_until_read(ferris: Ferris, process: FerrisProcess, rows: int) -> None:
+    """Until an epoch with so many rows is final: the output is written before that."""
+    for _ in range(WAITS_MAX):
+        if status(ferris)["ledger"]["read"] == rows:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"ended with {process.wait(WAIT_SECONDS)}: {process.communicate()}")
+    raise AssertionError(f"{rows} rows are never read")
 
 
 def started(ferris: Ferris, lines: int = 2, **environment: str) -> FerrisProcess:
@@ -91,7 +103,8 @@ def test_socket_of_a_killed_job_is_noticed_and_replaced(running: tuple[Ferris, F
     assert left.exists()
     job = status(ferris)
     assert (job["state"], job["run"], job["ledger"]["read"]) == ("stopped", None, 6)
-    assert ferris("audit", "app.sql").code == 0
+    audited = ferris("audit", "app.sql")
+    assert audited.code == 0, audited.out
     with (ferris.folder / "trades.jsonl").open("a") as file:
         file.write(RECORDS)
     again = started(ferris, 4)

@@ -83,10 +83,10 @@ def test_result_that_cannot_be_taken_ends_a_strict_job(ferris: Ferris) -> None:
 @pytest.mark.parametrize(
     ("edited", "part"),
     [
-        (hours(having=" HAVING count(*) > 1"), "WHERE above the results"),
-        (hours().replace("sum(n) AS n", "max(n) AS n"), "the aggregates that differ above the results"),
+        (hours(having=" HAVING count(*) > 1"), "WHERE: was no condition"),
+        (hours().replace("sum(n) AS n", "max(n) AS n"), "the aggregates that differ: was SUM(COUNT(*))"),
         (hours().replace("sum(v) AS total", "min(v) AS total"), "the aggregates that differ: was"),
-        (hours().replace("'1' HOUR", "'2' HOUR"), "the window above the results"),
+        (hours().replace("'1' HOUR", "'2' HOUR"), "the window: was TUMBLE of 1 hour, is TUMBLE of 2 hours"),
     ],
 )
 def test_edit_of_either_level_is_refused(edited: str, part: str, ferris: Ferris) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ferrisstreams.plan.bounds import StateKinds, kept_state
 from ferrisstreams.plan.expressions import as_written
 from ferrisstreams.plan.nodes import (
     Aggregate,
@@ -28,9 +29,6 @@ from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import Column, Schema
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
-
-#: For each call of an aggregate, by its name, what its state holds.
-StateKinds: TypeAlias = Callable[[Aggregate], Mapping[str, str]]
 
 
 def _nothing(_: Aggregate) -> Mapping[str, str]:
@@ -140,7 +138,11 @@ def _aggregate_lines(node: Aggregate, state: StateKinds) -> list[str]:
     for call, line in zip(node.calls, _definitions(node.calls, node.schema), strict=True):
         held = f"  state: {kinds[call.name]}" if call.name in kinds else ""
         lines.append(f"call {line}{held}")
-    return lines
+    kept = kept_state(node, kinds)
+    lines += [f"keeps {kept.holds}", f"reads {kept.read}"]
+    if kept.growth is None:
+        return [*lines, f"bounded: {kept.bound}"]
+    return [*lines, f"bounded by nothing: it grows with {kept.growth.grows}; {kept.growth.remedy}"]
 
 
 def _scan_lines(node: Scan) -> list[str]:
@@ -232,6 +234,10 @@ def _json(step: _Step, state: StateKinds) -> Json:
             shown["calls"] = _named_json(node.calls)
             kinds = state(node)
             shown["state"] = {call.name: kinds[call.name] for call in node.calls if call.name in kinds}
+            kept = kept_state(node, kinds)
+            growth = kept.growth
+            shown["keeps"], shown["reads"], shown["bounded_by"] = kept.holds, kept.read, kept.bound
+            shown["grows"] = {"with": growth.grows, "remedy": growth.remedy} if growth is not None else None
         case AssignWindow():
             shown["window"] = _window_json(node.window)
         case Scan():

@@ -260,40 +260,102 @@ class Difference:
 IsSameData: TypeAlias = Callable[[Mapping[str, JsonValue], Mapping[str, JsonValue]], bool]
 
 
-def differences(kept: Identity, now: Identity, is_same_data: IsSameData) -> list[Difference]:
-    """What keeps a state from being that of the query now; nothing when all that differs carries over."""
-    names = [[str(source.get("name", "")) for source in _sources(each)] for each in (kept, now)]
-    if names[0] != names[1]:
-        return [Difference("the streams that are read", *(", ".join(filter(None, each)) or "one" for each in names))]
-    levels = [len(_aggregates(each)) for each in (kept, now)]
-    if levels[0] != levels[1]:
-        return [Difference("the query", *map(_kind_text, levels))]
-    found: list[Difference] = []
-    for before, after in zip(_sources(kept), _sources(now), strict=True):
-        own = _data_differences(_mapping(before, "data"), _mapping(after, "data"), is_same_data)
-        if levels[0]:
-            own += _reading_differences(before, after)
-            own += _column_differences(_mapping(before, "columns"), _mapping(after, "columns"), _aggregates(now))
-        of = f" of {after['name']}" if "name" in after else ""
-        found += [replace(each, part=each.part + of) for each in own]
-    for level, (before, after) in enumerate(zip(_aggregates(kept), _aggregates(now), strict=True)):
-        below = f" {level} levels above the stream" if level > 1 else " above the results" if level else ""
-        found += [replace(each, part=each.part + below) for each in _aggregate_differences(before, after)]
+@dataclass(frozen=True, slots=True)
+class OperatorChange:
+    """What becomes of one operator of a state: `kept`, `changed` (by what differs), `new` or `gone`."""
+
+    operator: str
+    fate: str
+    differences: tuple[Difference, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n    ".join([f"{self.fate}: {self.operator}", *map(str, self.differences)])
+
+
+def compare(kept: Identity, now: Identity, is_same_data: IsSameData) -> list[OperatorChange]:
+    """The operators of both, inputs first. A state can go on when all of them are kept."""
+    found = []
+    for before, after in _paired(kept, now):
+        if before is None or after is None:
+            fate, operator = ("new", after) if before is None else ("gone", before)
+            assert operator is not None
+            found.append(OperatorChange(_operator_text(operator), fate))
+        else:
+            differs = _operator_differences(before, after, now, is_same_data)
+            found.append(OperatorChange(_operator_text(before), "changed" if differs else "kept", tuple(differs)))
     return found
 
 
-def _sources(identity: Identity) -> list[Operator]:
-    return [operator for operator in identity if operator["operator"] == "source"]
+def differences(kept: Identity, now: Identity, is_same_data: IsSameData) -> list[OperatorChange]:
+    """What keeps a state from being that of the query now: all operators; none when all that differs carries over."""
+    found = compare(kept, now, is_same_data)
+    return found if any(change.fate != "kept" for change in found) else []
 
 
 def _aggregates(identity: Identity) -> list[Operator]:
     return [operator for operator in identity if operator["operator"] != "source"]
 
 
-def _kind_text(aggregates: int) -> str:
-    if aggregates < 2:
-        return "an aggregate" if aggregates else "rows that are written as they come"
-    return f"{aggregates} aggregates, each over the results of the one before"
+def _paired(kept: Identity, now: Identity) -> list[tuple[Operator | None, Operator | None]]:
+    """Each operator beside the one that it is now. The same parts say that it is the same one, then its place among
+    those of its kind; an operator above one that changed has another id, and is not another one for that."""
+    partners: dict[int, int] = {}
+    for is_same in (_has_same_parts, _is_of_kind):
+        for place, before in enumerate(kept):
+            left = (
+                [other for other in range(len(now)) if other not in partners.values()] if place not in partners else []
+            )
+            fitting = (each for each in left if is_same(before, now[each]) and not _crosses(place, each, partners))
+            found = next(fitting, None)
+            if found is not None:
+                partners[place] = found
+    pairs: list[tuple[Operator | None, Operator | None]] = []
+    done = 0
+    for place, before in enumerate(kept):
+        partner = partners.get(place)
+        if partner is None:
+            pairs.append((before, None))
+            continue
+        pairs += [(None, each) for each in now[done:partner]]
+        pairs.append((before, now[partner]))
+        done = partner + 1
+    return [*pairs, *((None, each) for each in now[done:])]
+
+
+def _crosses(place: int, other: int, partners: Mapping[int, int]) -> bool:
+    return any((place < kept) != (other < now) for kept, now in partners.items())
+
+
+def _has_same_parts(kept: Operator, now: Operator) -> bool:
+    return {**kept, "id": None, "inputs": None} == {**now, "id": None, "inputs": None}
+
+
+def _is_of_kind(kept: Operator, now: Operator) -> bool:
+    return (kept["operator"], kept.get("name")) == (now["operator"], now.get("name"))
+
+
+def _operator_text(operator: Operator) -> str:
+    """Which operator it is, in a few words."""
+    if operator["operator"] == "source":
+        data = _mapping(operator, "data")
+        shown = (operator.get("name"), data.get("path", data.get("topic")))
+        return " ".join(["the source", *(str(each) for each in shown if each is not None)])
+    keys = ", ".join(map(str, _list(operator, "keys")))
+    window = operator["window"]
+    by = [*([_window_text(window)] if window is not None else []), *([keys] if keys else [])]
+    return f"the aggregate by {' and '.join(by)}" if by else "the aggregate over all rows"
+
+
+def _operator_differences(
+    kept: Operator, now: Operator, operators: Identity, is_same_data: IsSameData
+) -> list[Difference]:
+    if kept["operator"] != "source":
+        return _aggregate_differences(kept, now)
+    found = _data_differences(_mapping(kept, "data"), _mapping(now, "data"), is_same_data)
+    if "columns" not in kept or "columns" not in now:
+        return found  # Of the rows themselves nothing is kept, or was.
+    found += _reading_differences(kept, now)
+    return found + _column_differences(_mapping(kept, "columns"), _mapping(now, "columns"), _aggregates(operators))
 
 
 def _data_differences(

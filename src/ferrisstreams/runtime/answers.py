@@ -1,14 +1,15 @@
-"""What a job answers at its door: its last decided epoch, and how its run is doing."""
+"""What a job answers at its door: its last decided epoch, and how its run is doing. Imported when somebody asks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from ferrisstreams.duck.engine import Connection
+from ferrisstreams.duck.engine import Connection, CutError
+from ferrisstreams.runtime.door import READ_MS
 from ferrisstreams.runtime.door_messages import (
+    ANSWER_BYTES_MAX,
     Answer,
     ReadState,
     ReadStatus,
@@ -16,17 +17,12 @@ from ferrisstreams.runtime.door_messages import (
     Request,
     StateAnswer,
     StatusAnswer,
+    decode,
+    encode,
 )
 from ferrisstreams.runtime.epoch import EpochRow
-from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.reports import JobReports
 from ferrisstreams.runtime.state_reading import read_beside
-
-
-def file_number(folder: Path) -> str:
-    """Which file the state in a folder is, to the system: a copy of the folder has another one. Raises OSError."""
-    status = os.stat(folder / STATE_FILE)
-    return f"{status.st_dev}:{status.st_ino}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,20 @@ class Answers:
     decided: Callable[[], EpochRow | None]
     reports: JobReports
 
-    def answer(self, request: Request | Answer) -> Answer:
+    def reply(self, text: bytes) -> bytes:
+        """The whole answer to the text of a request. Whatever it makes fail is its own answer."""
+        try:
+            answer = self._answer(decode(text))
+        except CutError:
+            answer = Refusal(f"the read took longer than {READ_MS / 1000:g} s")
+        except Exception as error:
+            answer = Refusal(f"{type(error).__name__}: {error}")
+        made = encode(answer)
+        if len(made) > ANSWER_BYTES_MAX:
+            return encode(Refusal(f"the answer has {len(made):,} bytes, and may have {ANSWER_BYTES_MAX:,}"))
+        return made
+
+    def _answer(self, request: Request | Answer) -> Answer:
         match request:
             case ReadState(count):
                 return self._state(count)

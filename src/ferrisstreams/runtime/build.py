@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
-from ferrisstreams.compile.compiler import compile_plan, output_schema
+from ferrisstreams.compile.compiler import compile_plan, output_schema, state_kinds
 from ferrisstreams.compile.message_rows import MessageForm
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.compile.settings import CompileSettings, InputSettings
@@ -18,6 +18,7 @@ from ferrisstreams.formats import registry as formats
 from ferrisstreams.formats.base import Encoder
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
 from ferrisstreams.memory_file import MemoryFile
+from ferrisstreams.plan.bounds import Growth, growths
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.plan.nodes import Sink as QuerySink
 from ferrisstreams.runtime.checks import check_settings
@@ -86,6 +87,10 @@ class JobBuilder(JobOutputs):
             max_ahead_us=int(ahead_ms * 1000) if ahead_ms is not None else None,
             retries=lambda: failures.waits(clock),
         )
+
+    def growths(self) -> list[Growth]:
+        """State that nothing bounds, of a source that does not end."""
+        return growths(self.plan.plan, state_kinds) if self.is_endless else []
 
     def encoder(self) -> Encoder | None:
         """None for a sink in memory, which takes typed tables."""

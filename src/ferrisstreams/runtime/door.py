@@ -18,19 +18,10 @@ from pathlib import Path
 from threading import Thread
 
 from ferrisstreams.clock import SystemClock
-from ferrisstreams.duck.engine import CutError
-from ferrisstreams.runtime.door_messages import (
-    ANSWER_BYTES_MAX,
-    LENGTH_BYTES,
-    REQUEST_BYTES_MAX,
-    Answer,
-    MessageError,
-    Refusal,
-    Request,
-    decode,
-    encode,
-)
 from ferrisstreams.runtime.door_name import open_socket, remove_socket
+
+#: A message begins with the length of its text, in this many bytes; a request has a few fields.
+LENGTH_BYTES, REQUEST_BYTES_MAX = 4, 4 * 1024
 
 #: A read is cut after this: what it sees cannot be given back before.
 READ_MS = 1_000
@@ -55,7 +46,7 @@ class _Caller:
         self._left = memoryview(b"")
 
     def receive(self) -> bytes | None:
-        """The text of a whole request, None while there is none. Raises OSError or MessageError: it is to go."""
+        """The text of a whole request, None while there is none. Raises OSError: the caller is to go."""
         piece = self.connection.recv(_PIECE_BYTES)
         if not piece:
             raise ConnectionResetError("the caller has gone")
@@ -64,7 +55,7 @@ class _Caller:
             return None
         end = LENGTH_BYTES + int.from_bytes(self._received[:LENGTH_BYTES], "big")
         if end > LENGTH_BYTES + REQUEST_BYTES_MAX or len(self._received) > end:
-            raise MessageError(f"a request has at most {REQUEST_BYTES_MAX} bytes, and waits for the answer before it")
+            raise ConnectionAbortedError(f"a request of more than {REQUEST_BYTES_MAX} bytes, or before an answer")
         if len(self._received) < end:
             return None
         text, self._received = bytes(self._received[LENGTH_BYTES:end]), bytearray()
@@ -81,13 +72,13 @@ class _Caller:
 
 
 class Door:
-    """`answer` is called in the thread of the door; `interrupt` cuts what it reads, `fail` hears why the door closed by
-    itself."""
+    """`answer` makes of the text of a request a whole answer, in the thread of the door; `interrupt` cuts what it
+    reads, `fail` hears why the door closed by itself."""
 
     def __init__(
         self,
         folder: Path,
-        answer: Callable[[Request | Answer], Answer],
+        answer: Callable[[bytes], bytes],
         interrupt: Callable[[], None],
         fail: Callable[[str], None],
     ) -> None:
@@ -171,23 +162,10 @@ class Door:
                 text = caller.receive()
                 if text is None:
                     return
-                caller.begin(self._answered(text), self._clock.monotonic_ms())
+                caller.begin(self._answer(text), self._clock.monotonic_ms())
             if caller.send():
                 self._selector.modify(caller.connection, selectors.EVENT_READ, caller)
             else:
                 self._selector.modify(caller.connection, selectors.EVENT_WRITE, caller)
-        except (OSError, MessageError):
+        except OSError:
             self._dismiss(caller)
-
-    def _answered(self, text: bytes) -> bytes:
-        """Whatever a request makes fail is its own answer."""
-        try:
-            answer = self._answer(decode(text))
-        except CutError:
-            answer = Refusal(f"the read took longer than {READ_MS / 1000:g} s")
-        except Exception as error:
-            answer = Refusal(f"{type(error).__name__}: {error}")
-        made = encode(answer)
-        if len(made) > ANSWER_BYTES_MAX:
-            return encode(Refusal(f"the answer has {len(made):,} bytes, and may have {ANSWER_BYTES_MAX:,}"))
-        return made

@@ -14,15 +14,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TypeAlias
 
 from ferrisstreams.batch import JsonValue
+from ferrisstreams.runtime.door import LENGTH_BYTES
 
 #: Raised whenever a message means something else than before.
 _VERSION = 1
 
-#: A message begins with the length of its text, in this many bytes.
-LENGTH_BYTES = 4
-
-#: A request has a few fields; an answer has the positions of every file or partition.
-REQUEST_BYTES_MAX = 4 * 1024
+#: An answer has the positions of every file or partition.
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 

@@ -83,6 +83,12 @@ def connect(folder: Path) -> socket.socket:
     return answering
 
 
+def file_number(folder: Path) -> str:
+    """Which file the state in a folder is, to the system: a copy of the folder has another one. Raises OSError."""
+    status = os.stat(folder / STATE_FILE)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
 def is_answered(folder: Path) -> bool:
     """Whether a worker hears at the door of a state."""
     try:

@@ -11,12 +11,13 @@ from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.connectors.base import Transactions
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
+from ferrisstreams.plan.bounds import Growth
 from ferrisstreams.plan.nodes import JobPlan
-from ferrisstreams.runtime.answers import Answers, file_number
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.commit import OPENING_EPOCH, Commit, CommitParts, CommitPolicy, Progress
 from ferrisstreams.runtime.deadletter import ConsecutiveLimit
 from ferrisstreams.runtime.door import Door
+from ferrisstreams.runtime.door_name import file_number
 from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.follow_ups import FollowUps
@@ -96,6 +97,10 @@ class Job:
             engine.close()
             self._builder.close()
 
+    def growths(self) -> list[Growth]:
+        """State that nothing bounds, of a source that does not end."""
+        return self._builder.growths()
+
     def open(self, moved: Positions | None = None) -> None:
         """Build all components and go on where the last epoch ended, or at `moved`. Raises FerrisError."""
         builder, environment = self._builder, self._environment
@@ -170,6 +175,7 @@ class Job:
                 self.open()
                 if not opened:
                     self._open_door()
+                    self._tell_growth()
                     self._started_ms = clock.monotonic_ms()
                 opened = True
                 return self.task.run()
@@ -225,8 +231,15 @@ class Job:
         if folder is None or engine is None or engine.reader is None:
             return
         try:
-            answers = Answers(file_number(folder.path), engine.reader, self._decided, self._reports)
-            self._door = Door(folder.path, answers.answer, engine.reader.interrupt, self._tell_no_door)
+            file, reader = file_number(folder.path), engine.reader
+
+            def answer(text: bytes) -> bytes:
+                # Imported here: most runs end before anybody asks.
+                from ferrisstreams.runtime.answers import Answers
+
+                return Answers(file, reader, self._decided, self._reports).reply(text)
+
+            self._door = Door(folder.path, answer, reader.interrupt, self._tell_no_door)
             self._door.start()
         except OSError as error:
             self._tell_no_door(str(error))
@@ -242,6 +255,18 @@ class Job:
     def _decided(self) -> EpochRow | None:
         """Also while the job is opened again."""
         return self._decided_by.decided if self._decided_by is not None else None
+
+    def _tell_growth(self) -> None:
+        """Of several workers the first one says it."""
+        if self._environment.worker in (None, 0) and not self.plan.plan.spec.anonymous:
+            for growth in self._builder.growths():
+                self._reports.event(
+                    "state_unbounded",
+                    job=self.plan.name,
+                    operator=growth.operator,
+                    grows=f"with {growth.grows}",
+                    hint=growth.remedy,
+                )
 
     def _tell_no_door(self, why: str) -> None:
         self._reports.event(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.config.formats import format_of
@@ -20,8 +21,10 @@ from ferrisstreams.plan.nodes import Sink
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.settings import SourceSettings
-from ferrisstreams.runtime.state_reading import AtEpoch
 from ferrisstreams.runtime.state_store import KeptIdentity, StateStore
+
+if TYPE_CHECKING:
+    from ferrisstreams.runtime.state_reading import AtEpoch
 
 
 @dataclass(frozen=True, slots=True)

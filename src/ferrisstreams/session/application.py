@@ -102,12 +102,15 @@ class Application:
 
     def check(self) -> list[str]:
         """Check every job without opening anything; the warnings. Raises FerrisError."""
-        for job in self.plan.jobs:
-            Job(job, self.environment(RunOptions(), Silent())).check()
+        growing = []
+        for plan in self.plan.jobs:
+            job = Job(plan, self.environment(RunOptions(), Silent()))
+            job.check()
+            growing += [f"job {plan.name}: {growth}" for growth in job.growths()]
         for open_job in self.plan.open_jobs:
             settings_of_open(open_job, {})
         self.refuse_shared_outputs(RunOptions())
-        return list(self.plan.warnings)
+        return [*self.plan.warnings, *growing]
 
     def explain(self, job: str | None = None, form: str = "text") -> str:
         """The plan of one job or of all: `text`, `json` or `mermaid`."""

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from ferrisstreams.clock import SystemClock
 from ferrisstreams.errors import StateError
-from ferrisstreams.runtime.answers import file_number
 from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.door import LENGTH_BYTES
 from ferrisstreams.runtime.door_messages import (
     ANSWER_BYTES_MAX,
-    LENGTH_BYTES,
     Answer,
     MessageError,
     ReadState,
@@ -28,7 +27,7 @@ from ferrisstreams.runtime.door_messages import (
     decode,
     encode,
 )
-from ferrisstreams.runtime.door_name import NoDoorError, connect
+from ferrisstreams.runtime.door_name import NoDoorError, connect, file_number
 from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.reconcile import newest

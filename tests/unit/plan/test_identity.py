@@ -25,7 +25,7 @@ def of(query: str) -> Identity:
 
 
 def found(kept: Identity, now: Identity) -> list[str]:
-    return [str(each) for each in differences(kept, now, lambda *_: False)]
+    return [str(each) for change in differences(kept, now, lambda *_: False) for each in change.differences]
 
 
 def test_identity_is_stable_over_versions() -> None:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from ferrisstreams.runtime.door import LENGTH_BYTES
 from ferrisstreams.runtime.door_messages import (
-    LENGTH_BYTES,
     Answer,
     MessageError,
     ReadState,

@@ -25,7 +25,7 @@ def found(kept: str, now: str, query: str = "SELECT a, count(*) AS n FROM t GROU
         job = parse_application(text, "app.sql").jobs[0]
         facts = source_facts(JobBuilder(job, Environment("app", Path("/project"))))
         identities.append(identity_of(job.plan, facts))
-    return [str(each) for each in differences(*identities, lambda *_: False)]
+    return [str(each) for change in differences(*identities, lambda *_: False) for each in change.differences]
 
 
 @pytest.mark.parametrize(

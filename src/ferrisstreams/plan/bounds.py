@@ -1,0 +1,108 @@
+"""What an operator keeps, how that is read again, and what bounds it: for EXPLAIN, and for whoever starts a job whose
+state nothing bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sqlglot import exp
+
+from ferrisstreams.plan.expressions import as_written
+from ferrisstreams.plan.nodes import Aggregate, Emit, Named, Scan, Sink, WindowKind, walk
+from ferrisstreams.plan.stages import cut
+
+#: For each call of an aggregate, by its name, how its state is kept (`decomposable`, `ordered`, `holistic`).
+StateKinds: TypeAlias = Callable[[Aggregate], Mapping[str, str]]
+
+#: The kind of calls whose values are kept one by one.
+_HOLISTIC = "holistic"
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """State that nothing bounds: the operator that keeps it, with what it grows, and what would bound it."""
+
+    operator: str
+    grows: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"nothing bounds the state of {self.operator}: it grows with {self.grows}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptState:
+    """In words: what is kept and which facts decided that, how it is read again, and what bounds it. `growth`: nothing
+    does."""
+
+    holds: str
+    read: str
+    bound: str
+    growth: Growth | None = None
+
+
+def kept_state(node: Aggregate, kinds: Mapping[str, str]) -> KeptState:
+    """What an aggregate keeps. `kinds` as of `StateKinds`; none where they are not asked for."""
+    keys = _texts(node.keys)
+    values = [
+        text for call, text in zip(node.calls, _texts(node.calls), strict=True) if kinds.get(call.name) == _HOLISTIC
+    ]
+    each = f"for each {', '.join(keys)}" if keys else "of one group"
+    if values:
+        holds = f"the values {each}, because {' and '.join(values)} cannot be merged from parts"
+    else:
+        holds = f"partial results {each}, because its input is append-only"
+    if node.window is not None:
+        session = node.window.kind is WindowKind.SESSION
+        return KeptState(
+            holds + (", in pieces of sessions" if session else ", by slices of its windows"),
+            "the windows of each tick" if node.emit is Emit.CHANGES else "a window when the watermark has passed it",
+            "windows that the watermark has passed are dropped",
+        )
+    read = "once, at the end of the input"
+    if node.emit is Emit.CHANGES:
+        read = "the keys of each tick, by a scan of the log" if keys else "all of it in each tick"
+    growth = _growth(node, keys, values)
+    return KeptState(holds, read, "nothing" if growth is not None else "it is one row once compacted", growth)
+
+
+def growths(plan: Sink, state: StateKinds) -> list[Growth]:
+    """The state of a plan that nothing bounds."""
+    kept = [kept_state(operator.node, state(operator.node)) for operator in cut(plan).operators]
+    return [each.growth for each in kept if each.growth is not None]
+
+
+def _growth(node: Aggregate, keys: list[str], values: list[str]) -> Growth | None:
+    if values:
+        grows = "each row that it takes"
+    elif keys:
+        grows = f"each new {', '.join(keys)}"
+    else:
+        return None
+    operator = f"GROUP BY {', '.join(keys)}" if keys else "the aggregate over all rows"
+    return Growth(operator, grows, f"{_window_for(node)} would bound it")
+
+
+def _window_for(node: Aggregate) -> str:
+    """A window that the query could have."""
+    below = next(each for each in walk(node.input) if isinstance(each, (Aggregate, Scan)))
+    match below:
+        case Aggregate():
+            return "a window over window_end as one more key" if below.window else "a window in the query below"
+        case Scan():
+            time = below.source.event_time
+            over = time.column if time is not None else "event time (declare its WATERMARK)"
+            return f"a window over {over} as one more key"
+
+
+def _texts(columns: Sequence[Named]) -> list[str]:
+    return [_plain(as_written(named.expression).copy()) for named in columns]
+
+
+def _plain(tree: exp.Expression) -> str:
+    """Its text, for a sentence: names without quotes."""
+    for name in tree.find_all(exp.Identifier):
+        name.set("quoted", not name.name.isidentifier())
+    return str(tree.sql("duckdb"))
