@@ -98,9 +98,6 @@ def test_two_declarations_of_one_topic_commit_what_both_have_read(union: Union) 
 
 
 def test_windows_wait_for_the_topic_that_is_behind(union: Union) -> None:
-    query = (
-        "SELECT window_start, count(*) AS n FROM (SELECT at FROM a UNION ALL SELECT at FROM b) GROUP BY TUMBLE(at, 10s)"
-    )
     union.write([union.source("a", "a"), union.source("b", "b")], WINDOWS)
     union.fill("a", rows(0, 100, "x"))
     process = union.ferris.start("run", "app.sql")
@@ -114,9 +111,6 @@ def test_windows_wait_for_the_topic_that_is_behind(union: Union) -> None:
 
 
 def test_quiet_topic_lets_windows_go_when_it_is_told_to(union: Union) -> None:
-    query = (
-        "SELECT window_start, count(*) AS n FROM (SELECT at FROM a UNION ALL SELECT at FROM b) GROUP BY TUMBLE(at, 10s)"
-    )
     idle = ", 'watermark.idle_timeout' = '1s'"
     union.write([union.source("a", "a", idle), union.source("b", "b", idle)], WINDOWS)
     union.fill("a", rows(0, 100, "x"))
