@@ -15,7 +15,7 @@ PROCESSES ?= 3
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kafka test check lint bench bench-rows bench-kafka bench-stopped fuzz fuzz-sql chaos docs lock clean
+.PHONY: help setup demo demo-kafka test check lint bench bench-rows bench-ticks bench-kafka bench-stopped fuzz fuzz-sql chaos docs lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -44,9 +44,13 @@ lint: setup ## style, types and layers alone
 
 bench: setup ## measure, and write docs/benchmarks.md (half an hour; make bench QUICK=1: six minutes, without rows that fail)
 	$(VENV)/python -m benchmarks $(if $(QUICK),--quick)
+	$(VENV)/python -m benchmarks.small_ticks $(if $(QUICK),--rounds 5 --keys 10000)
 
 bench-rows: setup ## what rows that fail cost the others, a part of make bench (make bench-rows QUICK=1: once, printed only)
 	$(VENV)/python -m benchmarks.odd_rows $(if $(QUICK),--quick)
+
+bench-ticks: setup ## what a tick of 100 rows costs where results change with every tick, a part of make bench (two minutes)
+	$(VENV)/python -m benchmarks.small_ticks
 
 bench-kafka: setup ## measure over Kafka beside its rivals, half an hour (make bench-kafka QUICK=1: some minutes)
 	$(VENV)/python -m benchmarks.kafka $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LIMIT),--minutes $(LIMIT))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from ferrisstreams.compile.changelog import Changelog, changelog_of
+from ferrisstreams.compile.current import CurrentForm, CurrentGroups, CurrentOutput
 from ferrisstreams.compile.envelopes import Envelopes
 from ferrisstreams.compile.graph import GraphPipeline
 from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
@@ -23,6 +26,7 @@ from ferrisstreams.compile.message_rows import (
 )
 from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Branch, Carrying, Input, OutputStage, Pipeline, StatelessPipeline
+from ferrisstreams.compile.result_columns import result_columns
 from ferrisstreams.compile.rows import AHEAD, SEEN, RowShape, judged, projected, with_computed
 from ferrisstreams.compile.runner import Emission, Runner, RunnerParts, RunnerPort
 from ferrisstreams.compile.settings import CompileSettings, Inputs
@@ -34,7 +38,7 @@ from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import ConfigError, InternalError, SqlError, placed_at
 from ferrisstreams.formats.base import ROW, Encoder
 from ferrisstreams.operators.aggregate import aggregate
-from ferrisstreams.operators.aggregates import VALUE, VALUES, AggregatePlan, function, plan_aggregates, takes_doubles
+from ferrisstreams.operators.aggregates import plan_aggregates, takes_doubles
 from ferrisstreams.operators.base import CLOSED_THROUGH, ROWS_IN, TICK_NUMBER, Port, bind, parameter
 from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
@@ -56,8 +60,6 @@ from ferrisstreams.operators.ports import ResultPort
 from ferrisstreams.operators.windows import Lateness, slice_us
 from ferrisstreams.plan.expressions import typed_as
 from ferrisstreams.plan.nodes import (
-    WINDOW_END,
-    WINDOW_START,
     Aggregate,
     Emit,
     Named,
@@ -69,6 +71,9 @@ from ferrisstreams.plan.stages import Operator, StageGraph, cut
 from ferrisstreams.plan.stages import Stage as Edge
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.inference import reword
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: The slices of a log without time: all rows have slice 0.
 _UNTIMED = SliceGrid(1)
@@ -323,6 +328,7 @@ class _AggregateCompiler:
             exact=exact,
             log=log,
             keep_unless=too_large(self._shape, dict(columns)),
+            current=self._current(operator.port, log, columns),
             merged=self._merged,
             columns=self._result_columns(),
             empty=self._empty(columns),
@@ -354,7 +360,7 @@ class _AggregateCompiler:
         return found[0]
 
     def _result_columns(self) -> ResultColumns:
-        return _result_columns(self._aggregate, self._shape, self._needs_old, self._merged)
+        return result_columns(self._aggregate, self._shape, self._needs_old, chunk_rows(self._merged))
 
     def _grouping(self, edge: Edge, port: Port, log: StateLog) -> Grouping:
         work, rows = self._engine.work, self._row_shape(edge)
@@ -380,6 +386,30 @@ class _AggregateCompiler:
             # Several chunks of results are one tick: what it has brought so far is more than the groups of one of them.
             retries, returned_groups = self._settings.output_retries, sys.maxsize
         return Grouping(work, log, stage, in_order, returned_groups)
+
+    def _current(self, port: Port, log: StateLog, columns: Sequence[tuple[str, str]]) -> CurrentGroups | None:
+        """What serves small ticks of results that change; None where results wait, or values cannot be held so."""
+        aggregate, work = self._aggregate, self._engine.work
+        if aggregate.emit is not Emit.CHANGES or aggregate.window is not None or self._below is not None:
+            return None
+        form = CurrentForm.make(self._shape, columns, self._place, self._needs_old)
+        if form is None:
+            return None
+        stages = [partial(self._current_stage, edge, port) for edge in self._operator.ports]
+        quick = result_columns(aggregate, self._shape, self._needs_old, form.results())
+        output = CurrentOutput(self._result_columns(), quick, self._merged)
+        return CurrentGroups(work, log, form, stages, output, self._settings.sizes)
+
+    def _current_stage(self, edge: Edge, port: Port, carried: Callable[[exp.Select], exp.Select]) -> RowStage[pa.Table]:
+        """What makes partial results of a fetch of a scan as Arrow."""
+
+        def reduce(append: exp.Select) -> Reduce:
+            return lambda projected_rows: carried(bind(append, **{ROWS_IN: projected_rows}))
+
+        assert isinstance(edge.source, Scan)
+        work, retries = self._engine.work, self._inputs[edge.source.source.name].retries
+        apart = reduce(port.append_apart)
+        return RowStage(work, self._row_shape(edge), reduce(port.append), work.arrow, retries, apart)
 
     def _lift(self, call: exp.Expression) -> exp.Expression:
         """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""
@@ -518,55 +548,6 @@ class _AggregateCompiler:
 
 #: Columns of the batch's partial results that the log does not keep.
 _DELTA_ONLY = frozenset({OUTCOME, ROWS, SEEN_COLUMN, LATE_WINDOWS, FIRST_ROW, LAST_ROW, "_piece"})
-
-
-def _result_columns(aggregate: Aggregate, shape: LogShape, with_op: bool, merged: str) -> ResultColumns:
-    """The aggregate's own columns over the results in the table `merged`."""
-    bounds = []
-    if aggregate.window is not None:
-        bounds = [
-            exp.alias_(function("make_timestamp", column(START)), WINDOW_START),
-            exp.alias_(function("make_timestamp", column(STOP)), WINDOW_END),
-        ]
-    keys = [
-        exp.alias_(_typed(column(kept), aggregate.schema, key.name), key.name, quoted=True)
-        for kept, key in zip(shape.keys, aggregate.keys, strict=True)
-    ]
-    op = [column(OP)] if with_op else []
-    groups = exp.select(column(ROW), *op, *bounds, *keys).from_(chunk_rows(merged).subquery("chunk"))
-    one = aggregate.window is None and not aggregate.keys
-
-    def results(plan: AggregatePlan) -> exp.Select:
-        finals = [exp.alias_(named.expression.copy(), named.name, quoted=True) for named in plan.finals]
-        return _values_select(groups, finals, one, merged) if plan.holistic else groups.select(*finals)
-
-    names = aggregate.schema.names
-    made, exact = results(shape.aggregates), results(shape.aggregates.exactly())
-    return ResultColumns(groups, names[: len(names) - len(aggregate.calls)], made, names, exact)
-
-
-def _values_select(groups: exp.Select, finals: Sequence[exp.Expr], one: bool, merged: str) -> exp.Select:
-    """The groups with the real aggregates over the values that each has kept.
-
-    `one`: there is a single group, which may be without any row. Its aggregates are over no value then, and only a
-    SELECT without GROUP BY gives them. It stands first; a second row is the same group after a change.
-    """
-    unnested = exp.select(column(ROW), exp.alias_(function("unnest", column(VALUES)), VALUE))
-    unnested = unnested.from_(chunk_rows(merged).subquery("chunk"))
-    rows = unnested.subquery("unnested")
-    values: exp.Query = exp.select(column(ROW), *finals).from_(rows).group_by(column(ROW))
-    if one:
-        first = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *finals)
-        first = first.from_(rows).where(column(ROW).eq(0))
-        values = exp.union(first, exp.select("*").from_(values.subquery("v")).where(column(ROW).neq(0)), distinct=False)
-    joined = exp.select("*").from_(groups.subquery("g")).join(values.subquery("v"), using=[ROW], join_type="inner")
-    return joined.order_by(ROW)
-
-
-def _typed(value: exp.Expression, schema: Schema, name: str) -> exp.Expression:
-    found = schema.get(name)
-    assert found is not None, name
-    return typed_as(value, found.type)
 
 
 def state_kinds(aggregate: Aggregate) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue, Rejected, integer
+from ferrisstreams.compile.current import CurrentGroups
 from ferrisstreams.compile.grouping import Grouping
 from ferrisstreams.compile.payload import Parameters
 from ferrisstreams.compile.pipeline import BatchContext, Input
@@ -84,7 +85,8 @@ class RunnerParts:
     `merged`, `empty` is the result over no rows. There are several `ports` where the rows of several scans meet.
 
     `exact` is the same operator over the same log by merges that never raise, and cost more. `keep_unless`: a pane
-    with a row that is so is kept as it is, because merging it may raise.
+    with a row that is so is kept as it is, because merging it may raise. `current` serves small ticks of results that
+    change, where values can be held so.
     """
 
     work: Connection
@@ -94,6 +96,7 @@ class RunnerParts:
     exact: Operator
     log: StateLog
     keep_unless: exp.Condition | None
+    current: CurrentGroups | None
     merged: str
     columns: ResultColumns
     empty: exp.Select
@@ -127,6 +130,12 @@ class Runner:
         outcome = Outcome()
         rows = source.rows(fetch, context)
         parameters = source.parameters(fetch, context, self.closed_us, tick)
+        current = self._parts.current
+        if current is not None and current.on:
+            quick, slices = current.read(rows, parameters, outcome.tally, port)
+            outcome.rejected += quick.rejected
+            self._take(slices)
+            return outcome
         ran, slices = grouping.run(rows, parameters, outcome.tally)
         outcome.rejected += ran.rejected
         if self._emission.windowed and source.jumps(outcome.tally.seen_us, context):
@@ -134,6 +143,8 @@ class Runner:
         if outcome.tally.late and self._emission.late_letters:
             outcome.late_letters += rows.letters(grouping.late(ran, parameters), "E2301", "late")
         self._take(slices)
+        if current is not None:
+            current.observe(outcome.tally.kept)
         return outcome
 
     def take(self, results: MergedRows, tick: int) -> Iterable[Rejected]:
@@ -175,7 +186,16 @@ class Runner:
         low, high = self._changing()
         if not touched or high <= low:
             return
+        current = self._parts.current
+        if current is not None and current.on:
+            try:
+                yield from self._counted(current.changes())
+                return
+            except DataError:
+                current.drop()
         yield from self._results(_CHANGES, low, high, {TICK_NUMBER: tick})
+        if current is not None:
+            current.start_when_due()
 
     def due(self, watermark_us: int) -> Iterator[MergedRows]:
         """The windows that close because the watermark has come to `watermark_us`."""
@@ -241,6 +261,8 @@ class Runner:
     def restore(self, snapshot: Mapping[str, JsonValue]) -> None:
         """Go on from a snapshot, and from the panes that there are."""
         self._parts.log.load()
+        if self._parts.current is not None:
+            self._parts.current.drop()
         self.emitted_us = integer(snapshot.get("emitted_us", NEVER_US))
         self.closed_us = integer(snapshot.get("closed_us", NEVER_US))
         if self._emission.emit is Emit.FINAL and not self._emission.update:
@@ -287,6 +309,11 @@ class Runner:
             yield MergedRows(self._parts.work, self._parts.columns, Chunk(start, stop), self._given)
             start = stop
         self._given += count
+
+    def _counted(self, results: Iterable[MergedRows]) -> Iterator[MergedRows]:
+        for chunk in results:
+            self._any_output = True
+            yield chunk
 
     def _chunk_end(self, start: int, count: int) -> int:
         """Where the chunk from `start` ends: never between an old value and its new one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ Statement: TypeAlias = exp.Expression | str | Rendered | Prepared
 #: The schema (an attached database) that holds the job's durable tables.
 STATE_SCHEMA = "state"
 
+#: A prepared statement gives Arrow in no other way; the copy of a small result costs less than planning it again.
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result makes an extra copy", UserWarning)
+
 _DATA_ERRORS = (
     duckdb.DataError,  # conversion, out of range, type mismatch
     duckdb.InvalidInputException,
@@ -82,6 +86,19 @@ class CutError(Exception):
 class BindError(InternalError):
     """A statement names or combines what DuckDB does not know. Where the text is the author's, `sql` translates it;
     anywhere else it is our bug."""
+
+
+class ArrowView:
+    """What the engine reads under a registered name: the Arrow table of the moment."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested)
+
+    def __arrow_c_schema__(self) -> object:
+        return self.table.schema.__arrow_c_schema__()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +185,7 @@ class Connection:
         self._raw = raw
         self._prepared = 0
         self._macros: set[str] = set()
+        self._views: dict[str, ArrowView] = {}
 
     def execute(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> None:
         with _translated():
@@ -206,10 +224,16 @@ class Connection:
             sql, bound = self._bound(statement, parameters)
             return self._raw.sql(sql, params=bound).to_arrow_table()
 
+    def arrow(self, statement: Statement, parameters: Mapping[str, object] | None = None) -> pa.Table:
+        """The same for small results: `table` plans its statement twice, and this copies its rows."""
+        with _translated():
+            return self._raw.execute(*self._bound(statement, parameters)).to_arrow_table()
+
     def prepare(self, statement: Rendered) -> Prepared:
         """Plan a statement once and run it often; its parameters are whole numbers or text.
 
-        Only for what reads files: a kept plan does not learn that a table has other rows than when it was made.
+        Only for what reads Arrow and files: a kept plan does not learn that a table has other rows than when it was
+        made. What has a parameter or reads a file is planned again all the same: it saves that its text is parsed.
         Raises DataError where a constant of the statement fails.
         """
         self._prepared += 1
@@ -222,6 +246,15 @@ class Connection:
     def release(self, prepared: Prepared) -> None:
         """Forget a prepared statement."""
         self._raw.execute(f"DEALLOCATE {prepared.name}")
+
+    def show(self, name: str, table: pa.Table) -> None:
+        """Let `name` give the rows of an Arrow table from now on. Statements over it keep their plans as long as its
+        columns stay the same."""
+        view = self._views.get(name)
+        if view is None or view.table.schema != table.schema:
+            view = self._views[name] = ArrowView(table)
+            self._raw.register(name, view)
+        view.table = table
 
     def register(self, name: str, table: pa.Table) -> None:
         """Make an Arrow table readable under `name` by this connection."""

@@ -16,12 +16,16 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from ferrisstreams.batch import integer
 from ferrisstreams.duck.engine import STATE_SCHEMA, Connection, Engine, column
-from ferrisstreams.plan.expressions import type_tree
+from ferrisstreams.plan.expressions import type_tree, typed_as
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Panes that one batch may open: each costs a statement of 1 to 2 ms.
 PANES_OPENED_MAX = 2
@@ -204,6 +208,8 @@ class StateLog:
         self._next = 0
         self._names: dict[Interval, str] = {}
         self._slices: set[int] = set()
+        self._pending: list[pa.Table] = []  # Ticks that are not in the table of the delta.
+        self._is_tabled = False
         self._delta_rows = 0
 
     # --- delta ------------------------------------------------------------------------------------------------------
@@ -232,14 +238,46 @@ class StateLog:
         returning = exp.Returning(expressions=[column(name) for name in returned]) if returned else None
         return exp.Insert(this=target, expression=values, returning=returning)
 
+    def put(self, partials: pa.Table, slices: Iterable[int], rows: int) -> None:
+        """Add a tick's partial results to the delta as they are: `_t` and the kept columns, as Arrow carries them."""
+        self._pending.append(partials)
+        self._slices.update(slices)
+        self._delta_rows += rows
+
+    def _show_pending(self, connection: Connection) -> exp.Select:
+        """What was put, readable by a connection, with the types of the log."""
+        import pyarrow as pa
+
+        name = f"_pending{self._operator}"
+        connection.show(name, pa.concat_tables(self._pending))
+        kept = [exp.alias_(typed_as(column(n), type_), n, quoted=True) for n, type_ in self._columns]
+        return exp.select(column(TICK), *kept).from_(name)
+
+    def _settle_pending(self) -> None:
+        """Make a table's rows of what was put, before the delta is read."""
+        if self._pending:
+            names = ("_outcome", TICK, *self._names_kept())
+            target = exp.Schema(this=exp.to_table(self.delta), expressions=[column(name).this for name in names])
+            rows = self._show_pending(self._work).select(exp.alias_(exp.Literal.number(0), "_outcome"))
+            rows.set("expressions", [rows.expressions[-1], *rows.expressions[:-1]])
+            self._work.execute(exp.Insert(this=target, expression=rows))
+            self._pending.clear()
+            self._is_tabled = True
+
     def forget_tick(self, tick: int) -> None:
         """Take a tick out of the delta: it is done again."""
         self._work.execute(exp.delete(self.delta).where(column(TICK).eq(tick)))
 
     def added(self, slices: Iterable[int], rows: int) -> None:
-        """A tick's partial results are in the delta: the slices of its kept rows, and how many rows it took."""
+        """A tick's partial results are in the delta's table: the slices of its kept rows, and how many rows it took."""
         self._slices.update(slices)
         self._delta_rows += rows
+        self._is_tabled = True
+
+    @property
+    def rows(self) -> int:
+        """Rows of the panes and of the delta, about."""
+        return sum(self._rows.values()) + self._delta_rows
 
     @property
     def types(self) -> dict[str, str]:
@@ -258,6 +296,7 @@ class StateLog:
         With `before`, the delta only up to but not including this tick.
         """
         tables = [self._table(name) for name in self.overlapping(low_us, high_us)]
+        self._settle_pending()
         delta = exp.select(*self._references()).from_(self.delta).where(column("_outcome").eq(0))
         if before is not None:
             delta = delta.where(exp.LT(this=column(TICK), expression=before.copy()))
@@ -301,10 +340,13 @@ class StateLog:
 
     def confirm(self) -> None:
         """The epoch is durable: the delta starts over."""
-        self._work.execute(f"DELETE FROM {self.delta}")
+        if self._is_tabled:
+            self._work.execute(f"DELETE FROM {self.delta}")
         self._forget_delta()
 
     def _forget_delta(self) -> None:
+        self._pending.clear()
+        self._is_tabled = False
         self._slices.clear()
         self._delta_rows = 0
 
@@ -389,6 +431,10 @@ class StateLog:
 
     def _append_to(self, pane: Interval, first: int | None) -> None:
         """Append the delta's rows of a pane, from the slice `first` on; None: the delta as a whole."""
+        if self._pending:
+            self._rows[pane] += self._insert(self._names[pane], self._show_pending(self._state))
+        if not self._is_tabled:
+            return
         rows = exp.select(column(TICK), *self._references()).from_(self.delta).where(column("_outcome").eq(0))
         if first is not None:
             rows = rows.where(column(SLICE) >= max(pane.start, first), column(SLICE) < pane.stop)
