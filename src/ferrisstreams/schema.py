@@ -21,10 +21,13 @@ class Column:
 class Schema:
     columns: tuple[Column, ...]
     _by_name: Mapping[str, Column] = field(init=False, repr=False, compare=False)
+    _by_small_name: Mapping[str, Column] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Of columns of one name the first is the one that counts.
         object.__setattr__(self, "_by_name", {column.name: column for column in reversed(self.columns)})
+        small = {column.name.lower(): column for column in reversed(self.columns)}
+        object.__setattr__(self, "_by_small_name", small)
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
@@ -44,6 +47,10 @@ class Schema:
     def get(self, name: str) -> Column | None:
         """The column of exactly this name."""
         return self._by_name.get(name)
+
+    def find(self, name: str) -> Column | None:
+        """The first column of this name in any capitals."""
+        return self._by_small_name.get(name.lower())
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class _Typed:
 def check_constants(context: Context, trees: Sequence[exp.Expression], schema: Schema) -> None:
     """Refuse constants with which no row can be computed. `trees` are bound over `schema`. Raises `SqlError`."""
     trials = {trial.node.sql("duckdb"): trial for tree in trees for trial in _trials(context, tree)}
-    everything = _with_types(context, list(trials.values()), schema)
+    everything = _different(_with_types(context, list(trials.values()), schema))
     typed = [item for item in everything if not item.trial.aggregates]
     _refuse_first(context, typed, _fails_for_null)
     _refuse_first(context, [item for item in typed if item.types and _is_sampled(item)], _fails_for_samples)
@@ -205,7 +205,18 @@ def _with_types(context: Context, trials: Sequence[_Trial], schema: Schema) -> l
 
 
 def _types(context: Context, parts: Sequence[exp.Expression], schema: Schema) -> list[str]:
-    return [kind for _, kind in context.connection.types(typed_select(parts, schema))] if parts else []
+    declared = [schema.get(part.name) if isinstance(part, exp.Column) else None for part in parts]
+    asked = [part for part, known in zip(parts, declared, strict=True) if known is None]
+    kinds = iter(context.connection.types(typed_select(asked, schema)) if asked else [])
+    return [known.type if known is not None else next(kinds)[1] for known in declared]
+
+
+def _different(typed: Sequence[_Typed]) -> list[_Typed]:
+    """The first of those that do the same with values of the same types."""
+    found: dict[tuple[object, ...], _Typed] = {}
+    for item in typed:
+        found.setdefault((item.trial.tree.sql("duckdb"), item.types, item.trial.aggregates), item)
+    return list(found.values())
 
 
 # The trials

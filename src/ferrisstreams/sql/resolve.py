@@ -74,7 +74,7 @@ class Scope:
         exact = self.schema.get(name.text)
         if exact is not None or name.quoted:
             return exact
-        return next((item for item in self.schema if name.matches(item.name)), None)
+        return self.schema.find(name.text)
 
     def find_or_time(self, name: Name) -> Column | None:
         """The input column of this name; `_event_time` in any case is another name of the event time."""

@@ -111,11 +111,15 @@ def _plain_timestamp(tree: exp.DataType) -> exp.DataType:
 
 def _normalised(context: Context, trees: list[exp.DataType]) -> list[str] | None:
     """DuckDB's names of the types; None when it does not know one of them."""
-    casts = [exp.alias_(exp.Cast(this=exp.null(), to=tree.copy()), f"c{i}") for i, tree in enumerate(trees)]
+    texts = [tree.sql("duckdb") for tree in trees]
+    known = dict(zip(texts, trees, strict=True))
+    casts = [exp.alias_(exp.Cast(this=exp.null(), to=tree.copy()), f"c{i}") for i, tree in enumerate(known.values())]
     try:
-        return [kind for _, kind in context.connection.types(exp.select(*casts))]
+        kinds = [kind for _, kind in context.connection.types(exp.select(*casts))]
     except (BindError, DataError):
         return None
+    names = dict(zip(known, kinds, strict=True))
+    return [names[text] for text in texts]
 
 
 def _check_type(context: Context, written: exp.DataType, tree: exp.DataType) -> None:

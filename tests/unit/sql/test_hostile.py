@@ -177,6 +177,19 @@ def test_a_constant_that_takes_gigabytes_is_not_made_to_check_it(call: str) -> N
     assert time.process_time() - began < 2
 
 
+def test_a_column_costs_the_same_among_many() -> None:
+    def seconds(count: int) -> float:
+        declared = ", ".join(f"c{number} BIGINT" for number in range(count))
+        items = ", ".join(f"C{number} + 1 AS d{number}" for number in range(count))
+        stream = f"CREATE STREAM s ({declared}) WITH ('connector' = 'file', 'path' = 'x.jsonl');"
+        began = time.process_time()
+        parse_application(f"{stream} SELECT {items} FROM s", "app.sql")
+        return time.process_time() - began
+
+    seconds(10)
+    assert seconds(800) < 16 * seconds(100)
+
+
 @pytest.mark.parametrize(
     "text",
     [
