@@ -26,12 +26,21 @@ _JOB = "'commit.policy'='per_batch', 'failure_strategy'='send_to_dlq', 'dlq.max_
 
 @dataclass(frozen=True)
 class Kind:
-    """A job of the matrix: where it reads and writes, and its query, whose result no interleaving changes."""
+    """A job of the matrix: where it reads and writes, and its query, whose result no interleaving changes.
+
+    `also`: where a second stream, `more`, has the same records. `letters` is as the sink, unless it is said.
+    """
 
     source: str
     sink: str
     query: str
-    letters: str = ""  # As the sink, unless it is said.
+    letters: str = ""
+    also: str = ""
+
+    @property
+    def scans(self) -> int:
+        """How often each record is read."""
+        return self.query.count("FROM events") + self.query.count("FROM more")
 
     @property
     def letters_in(self) -> str:
@@ -73,6 +82,20 @@ KINDS = {
         " GROUP BY k, HOP(at, INTERVAL '4' SECOND, INTERVAL '12' SECOND)",
     ),
     "file to kafka": Kind("file", "kafka", COPY),
+    "union": Kind(
+        "kafka",
+        "kafka",
+        "SELECT window_start, k, count(*) AS n, sum(v) AS total FROM (SELECT k, v, at FROM events WHERE v > 10"
+        " UNION ALL SELECT upper(k), v * 2, at FROM more UNION ALL SELECT 'all', v, at FROM events)"
+        " GROUP BY k, TUMBLE(at, INTERVAL '10' SECOND)",
+        also="file",
+    ),
+    "union of topics to file": Kind(
+        "kafka",
+        "file",
+        "SELECT id, k, v * 2 AS twice, at FROM events WHERE v % 3 <> 0 UNION ALL SELECT -id, k, v, at FROM more",
+        also="kafka",
+    ),
     "kafka to file, letters in a topic": Kind("kafka", "file", COPY, letters="kafka"),
 }
 
@@ -116,10 +139,15 @@ class KafkaJob:
 
     def _sql(self, topic: str) -> str:
         servers = f"'bootstrap.servers'='{self.cluster.bootstrap_servers}'"
-        source = (
-            f"connector='kafka', topic='{topic}', {servers}"
-            if self.kind.source == "kafka"
-            else "connector='file', path='in.jsonl'"
+        sources = {
+            "kafka": f"connector='kafka', topic='{topic}', {servers}",
+            "file": "connector='file', path='in.jsonl'",
+        }
+        declared = {"events": self.kind.source, "more": self.kind.also}
+        streams = "".join(
+            f"CREATE STREAM {name} {_COLUMNS} WITH ({sources[kind]}, {_BATCHES});\n"
+            for name, kind in declared.items()
+            if kind
         )
         sink = (
             f"connector='kafka', topic='{self.output}', {servers}"
@@ -129,10 +157,7 @@ class KafkaJob:
         letters = (
             f"'dlq.topic'='{self.letters_topic}'" if self.kind.letters_in == "kafka" else "'dlq.path'='letters.jsonl'"
         )
-        return (
-            f"CREATE STREAM events {_COLUMNS} WITH ({source}, {_BATCHES});\n"
-            f"CREATE STREAM out AS {self.kind.query} WITH ({sink}, {_JOB}, {letters}, {self.more()});\n"
-        )
+        return f"{streams}CREATE STREAM out AS {self.kind.query} WITH ({sink}, {_JOB}, {letters}, {self.more()});\n"
 
     def more(self) -> str:
         """Further settings of the job."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import sqlglot
 from sqlglot import exp
 
-from ferrisstreams.operators.calls import Call, replace_arguments, take_apart
+from ferrisstreams.operators.calls import Call, is_of_row, replace_arguments, take_apart
 from ferrisstreams.plan.expressions import typed_as
 from ferrisstreams.plan.nodes import Named
 from ferrisstreams.schema import Schema
@@ -156,7 +156,7 @@ def _build(call: Call, prefix: str, type_: str) -> tuple[list[Partial], exp.Expr
     if call.name == "avg":
         return _build_average(call, prefix, type_)
     argument = call.guarded(call.arguments[0] if call.arguments else exp.Literal.number(1))
-    if call.name in ("count", "count_if"):
+    if call.name == "count":
         partial = _partial(prefix, function(call.name, argument), "sum")
         return [partial], function("coalesce", _column(prefix), exp.Literal.number(0))
     partial = _partial(prefix, function(call.name, argument), _PLAIN[call.name])
@@ -393,8 +393,8 @@ def _orders(call: Call, fields: dict[str, exp.Expression]) -> list[exp.Expressio
 
 
 def _call_over(argument: exp.Expression, call: Call, fields: dict[str, exp.Expression]) -> exp.Expression:
-    """A field in place of an argument that reads a column; constants stay."""
-    return _keep(call.guarded(argument), fields) if argument.find(exp.Column) else argument.copy()
+    """A field in place of an argument that is of a row; constants stay."""
+    return _keep(call.guarded(argument), fields) if is_of_row(argument) else argument.copy()
 
 
 def _filtered(tree: exp.Expression, condition: exp.Expression | None) -> exp.Expression:

@@ -74,7 +74,7 @@ _SYNTAX = (exp.Order, exp.Ordered, exp.Distinct, exp.WithinGroup, exp.Filter, ex
 
 
 def replace_arguments(tree: exp.Expression, replace: Callable[[exp.Expression], exp.Expression]) -> exp.Expression:
-    """A copy of the call with every argument (also in FILTER and ORDER BY) that reads a column replaced."""
+    """A copy of the call with every argument (also in FILTER and ORDER BY) that is of a row replaced."""
     root = tree.copy()
     _descend(root, replace, is_call=not isinstance(root, _SYNTAX))
     return root
@@ -99,4 +99,11 @@ def _replaced(
     if isinstance(part, _SYNTAX) or wraps_call:
         _descend(part, replace, is_call or (wraps_call and not isinstance(part, _SYNTAX)))
         return part
-    return replace(part) if part.find(exp.Column) else part
+    return replace(part) if is_of_row(part) else part
+
+
+def is_of_row(part: exp.Expression) -> bool:
+    """Whether a part reads a column, or fails a row that comes to it: constants must stay in a call."""
+    if part.find(exp.Column) is not None:
+        return True
+    return any(call.name.lower() in ("error", "assert_true") for call in part.find_all(exp.Anonymous))

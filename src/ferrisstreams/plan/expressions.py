@@ -18,9 +18,15 @@ QUANTIFIED = "quantified"
 SORTED, UNSORTED = "sorted", "unsorted"
 
 
+#: In the meta of a value that is known without a row: what was written.
+WRITTEN = "written"
+
+
 def as_written(expression: exp.Expression) -> exp.Expression:
     """The expression without what nobody wrote, for messages and names."""
     tree = exp.Tuple(expressions=[expression.copy()])
+    for known in [node for node in tree.walk() if node.meta_get(WRITTEN)]:
+        known.replace(known.meta_get(WRITTEN).copy())
     while (sorted_ := next((node for node in tree.walk() if node.meta_get(SORTED)), None)) is not None:
         brackets = next(node for node in sorted_.walk() if node.meta_get(UNSORTED))
         sorted_.replace(brackets.this)

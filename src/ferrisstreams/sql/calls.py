@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.functions import APPROXIMATE, BY_OFFSET, Kind
 from ferrisstreams.sql.refusals import OVER_HINTS
@@ -47,6 +48,16 @@ def is_aggregate(context: Context, node: exp.Expr) -> bool:
     return name is not None and context.functions.kind(name) is Kind.AGGREGATE
 
 
+def _gives_null(context: Context, node: exp.Expr) -> bool:
+    """Whether a constant is NULL; one that fails is said elsewhere."""
+    if is_null(node) or node.find(exp.Column) is not None:
+        return is_null(node)
+    try:
+        return bool(context.connection.rows(exp.select(node.copy().is_(exp.null())))[0][0])
+    except (BindError, DataError):
+        return False
+
+
 def is_null(node: exp.Expr) -> bool:
     """Whether this is written as NULL, of any type."""
     while isinstance(node, exp.Paren | exp.Cast):
@@ -76,7 +87,9 @@ def check_call(context: Context, node: exp.Expr) -> None:
     name = call_name(node)
     if name is None or name == "struct_extract" or isinstance(node, exp.Kwarg | exp.PropertyEQ):
         return
-    if name == "bitstring_agg" and (len(node.expressions) == 1 or any(p.find(exp.Null) for p in node.expressions[1:])):
+    if name == "bitstring_agg" and (
+        len(node.expressions) == 1 or any(_gives_null(context, p) for p in node.expressions[1:])
+    ):
         raise context.error(node, "bitstring_agg needs the range of its values", "E1201", _RANGE)
     if name in _BINNED and len(node.expressions) == 2 and is_null(node.expressions[1]):
         raise context.error(

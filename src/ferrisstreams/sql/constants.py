@@ -19,7 +19,7 @@ from ferrisstreams.duck.growth import grows
 from ferrisstreams.plan.expressions import column, typed_as
 from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.schema import Schema
-from ferrisstreams.sql.calls import call_name, is_aggregate, is_null, put_engine_names
+from ferrisstreams.sql.calls import call_name, is_aggregate, put_engine_names
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import explain_bind_error, typed_select
 from ferrisstreams.sql.quantified import element_comparisons
@@ -97,7 +97,7 @@ def _trials(context: Context, tree: exp.Expression) -> Iterator[_Trial]:
         yield from _trials(context, comparison)
     if _is_guarded(tree):
         return
-    for child in tree.iter_expressions():
+    for child in () if _takes_null(context, tree) else tree.iter_expressions():
         if isinstance(child, exp.Expression):
             yield from _trials(context, child)
     if isinstance(tree, exp.Condition) and not isinstance(tree, (*_SYNTAX, exp.Column, exp.Literal)):
@@ -120,9 +120,22 @@ def _condition(node: exp.Expr) -> exp.Cast | None:
 def _is_guarded(node: exp.Expr) -> bool:
     """Whether what fails inside is meant to, or cannot be tried."""
     if isinstance(node, exp.Binary) and not isinstance(node, _TAKES_NULL):
-        return any(map(is_null, node.iter_expressions()))
+        return any(map(_gives_null, node.iter_expressions()))
     kinds = (exp.Lambda, exp.Comprehension)
     return call_name(node) in _GUARDS or isinstance(node, kinds) or grows(node)
+
+
+def _takes_null(context: Context, node: exp.Expr) -> bool:
+    """Whether this is a call with NULL: of most the engine computes no other argument, and only the whole can tell."""
+    return (
+        isinstance(node, exp.Anonymous) and not is_aggregate(context, node) and any(map(_gives_null, node.expressions))
+    )
+
+
+def _gives_null(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Binary) and not isinstance(node, _TAKES_NULL):
+        return any(map(_gives_null, node.iter_expressions()))
+    return _gives_null(node.this) if isinstance(node, exp.Paren | exp.Cast) else isinstance(node, exp.Null)
 
 
 #: `error` and what holds it fail where they are reached.

@@ -488,6 +488,8 @@ class FerrisParser(WindowParser):
     def _parse_primary(self) -> exp.Expr | None:
         first = self._curr
         primary = self._parse_prefixed() or super()._parse_primary()
+        if first is not None and first.token_type == TokenType.DOT and isinstance(primary, exp.Literal):
+            primary = exp.Literal.number(f".{self._prev.text}")  # Without the zero, which is a digit of its type.
         if primary is not None:
             mark(primary, first, self._prev)
         return primary

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.errors import SqlError
-from ferrisstreams.plan.expressions import QUANTIFIED, SORTED, as_written, column, typed_as
+from ferrisstreams.plan.expressions import QUANTIFIED, SORTED, WRITTEN, as_written, column, typed_as
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.calls import put_engine_names
@@ -55,7 +55,9 @@ def column_names(
 
 def _name_as_written(expression: exp.Expression) -> str | None:
     """The text of an expression whose form for the engine is another one; None for all others."""
-    if not any(node.meta_get(QUANTIFIED) or node.meta_get(SORTED) for node in expression.walk()):
+    if not any(
+        node.meta_get(QUANTIFIED) or node.meta_get(SORTED) or node.meta_get(WRITTEN) for node in expression.walk()
+    ):
         return None
     tree = as_written(expression)
     for name in tree.find_all(exp.Identifier):

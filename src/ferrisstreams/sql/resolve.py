@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from ferrisstreams.errors import SqlError
-from ferrisstreams.plan.expressions import column, grouped
+from ferrisstreams.plan.expressions import WRITTEN, column, grouped
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.plan.rewrites import VOLATILE, VOLATILE_TYPE
 from ferrisstreams.schema import Column, Schema
-from ferrisstreams.sql.calls import call_name, check_call, rewrite_within_group
+from ferrisstreams.sql.calls import call_name, check_call, has_aggregate, rewrite_within_group
 from ferrisstreams.sql.context import Context, did_you_mean, nearest
 from ferrisstreams.sql.dialect import FerrisParser
 from ferrisstreams.sql.header_items import is_header_item, misplaced
@@ -112,6 +112,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
         _refuse_hidden_column(context, scope, call)
         check_call(context, call)
     for region in regions(context, scope.described, holder):
+        _name_types(context, region)
         _refuse_arrays_in_rows(context, region)
         apply_offsets(context, region)
         keep_digits(context, region)
@@ -133,6 +134,17 @@ def _refuse_hidden_column(context: Context, scope: Scope, call: exp.Func) -> Non
         raise context.error(
             call, f"{name} is a value of SQL, and there is a column {column_}", "E1001", quote_hint(column_)
         )
+
+
+def _name_types(context: Context, region: Region) -> None:
+    """`typeof` of values that need no aggregate is a text, and computes nothing."""
+    for call in [node for node in region.walk() if call_name(node) == "typeof" and len(node.expressions) == 1]:
+        value = call.expressions[0]
+        if not has_aggregate(context, value):
+            named = exp.Literal.string(type_of(context, value, region.schema))
+            named.update_positions(call)
+            named.meta[WRITTEN] = call.copy()
+            call.replace(named)
 
 
 def _refuse_arrays_in_rows(context: Context, region: Region) -> None:
