@@ -15,6 +15,7 @@ import pytest
 
 from ferrisstreams import Application
 from ferrisstreams.runtime.door import CALLERS_MAX
+from tests.broker import Cluster
 from tests.processes import FerrisProcess
 from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris
 
@@ -202,3 +203,36 @@ def test_start_waits_for_whoever_reads_the_state(ferris: Ferris) -> None:
         again.wait(0.5)
     reader.close()
     ferris.wait_for(again, "counts.jsonl", 4)
+
+
+TOPICS = """\
+-- @app: {topic}
+CREATE STREAM events (id INT) WITH
+('connector' = 'kafka', 'topic' = '{topic}', 'bootstrap.servers' = '{servers}');
+CREATE STREAM copied WITH
+('connector' = 'kafka', 'topic' = '{topic}-out', 'bootstrap.servers' = '{servers}', 'create.topic' = true) AS
+SELECT id FROM events;
+"""
+
+
+@pytest.mark.parametrize(("fault", "is_final"), [("after_prepare", False), ("after_transaction", True)])
+def test_epoch_that_kafka_has_not_decided_is_not_what_is_shown(
+    ferris: Ferris, kafka: Cluster, topic_name: str, fault: str, is_final: bool
+) -> None:
+    kafka.create_topic(topic_name)
+    ferris.write(app__sql=TOPICS.format(topic=topic_name, servers=kafka.bootstrap_servers))
+    kafka.write(topic_name, [b'{"id": 1}'] * 5)
+    assert ferris("run", "app.sql", "--once").code == 0
+    before = status(ferris)
+    kafka.write(topic_name, [b'{"id": 2}'] * 7)
+    assert ferris("run", "app.sql", "--once", FERRIS_FAULT=fault).code != 0
+    job = status(ferris)
+    assert (job["state"], job["epoch"], job["prepared"]) == ("stopped", before["epoch"], before["epoch"] + 1)
+    assert f"epoch {before['epoch'] + 1} is prepared" in ferris("status", "app.sql").out
+    (shown,) = ferris("state", "show", "app.sql", "-o", "json").summary["jobs"]
+    assert (shown["epoch"] - before["epoch"], shown["ledger"]["read"]) == ((1, 12) if is_final else (0, 5))
+    assert (shown["confirmed"], shown["token"]) == (is_final, shown["epoch"])
+    audited = ferris("audit", "app.sql")
+    assert audited.code == 0, audited.out + audited.err
+    assert ferris("run", "app.sql", "--once").code == 0
+    assert (status(ferris)["ledger"]["read"], status(ferris)["prepared"]) == (12, None)
