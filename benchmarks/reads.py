@@ -10,7 +10,6 @@ it; the start of Python is not counted.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -32,6 +31,7 @@ SELECT window_start, k, count(*) AS n, sum(id) AS total FROM events GROUP BY k, 
 """
 KEYS = 5_000
 PIECE_ROWS = 10_000
+PIECES = 200
 REQUESTS = {"status": ReadStatus(), "state": ReadState(), "state, counted": ReadState(count=True)}
 
 
@@ -80,27 +80,29 @@ def cpu_seconds(pid: int) -> float:
     return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def piece(first: int) -> str:
+    """Rows a millisecond apart, made beforehand: making them would keep a core busy meanwhile."""
+    return "".join(
+        f'{{"id": {n}, "k": "k{n % KEYS}", "at": "2024-01-01T00:{n // 60_000:02}:{n // 1000 % 60:02}Z"}}\n'
+        for n in range(first, first + PIECE_ROWS)
+    )
+
+
 class Writer:
     """Appends pieces to a file, in a thread, with a `pause` between two (None: does not write)."""
 
     def __init__(self, path: Path) -> None:
         self.pause: float | None = None
         self._path = path
+        self._pieces = [piece(first) for first in range(0, PIECES * PIECE_ROWS, PIECE_ROWS)]
         self._next = 0
         threading.Thread(target=self._run, daemon=True).start()
 
     def write(self) -> None:
-        first, self._next = self._next, self._next + PIECE_ROWS
-        rows = (
-            {
-                "id": n,
-                "k": f"k{n % KEYS}",
-                "at": f"2024-01-01T{n // 3_600_000:02}:{n // 60_000 % 60:02}:{n // 1000 % 60:02}Z",
-            }
-            for n in range(first, first + PIECE_ROWS)
-        )
+        """The next piece; from the first one on again when all are written."""
         with self._path.open("a") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
+            file.write(self._pieces[self._next % PIECES])
+        self._next += 1
 
     def pause_for_half(self, pid: int) -> float:
         """As long as the worker takes for a piece, measured over ten."""

@@ -22,7 +22,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from ferrisstreams.batch import JsonValue, integer
+from ferrisstreams.batch import JsonValue, integer, mapping
 from ferrisstreams.plan.expressions import columns_in, substitute
 from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Sink, Window, map_inputs
 from ferrisstreams.plan.stages import Operator as GraphOperator
@@ -327,7 +327,11 @@ def _crosses(place: int, other: int, partners: Mapping[int, int]) -> bool:
 
 
 def _has_same_parts(kept: Operator, now: Operator) -> bool:
-    return {**kept, "id": None, "inputs": None} == {**now, "id": None, "inputs": None}
+    """A source has a name only beside others."""
+    parts = {**kept, "id": None, "inputs": None}, {**now, "id": None, "inputs": None}
+    if "name" in kept and "name" in now:
+        return parts[0] == parts[1]
+    return {**parts[0], "name": None} == {**parts[1], "name": None}
 
 
 def _is_of_kind(kept: Operator, now: Operator) -> bool:
@@ -396,11 +400,34 @@ def _aggregate_differences(kept: Operator, now: Operator) -> list[Difference]:
             found.append(Difference(part, *(texts(map(str, each)) or empty for each in (before, after))))
     if kept["window"] != now["window"]:
         found.append(Difference("the window", *(_window_text(each["window"]) for each in (kept, now))))
-    if kept.get("ports") != now.get("ports"):
-        found.append(Difference("the queries of the UNION ALL", _shown(kept.get("ports")), _shown(now.get("ports"))))
+    found += _port_differences(_list(kept, "ports"), _list(now, "ports"))
     if kept["emit"] != now["emit"]:
         found.append(Difference("EMIT", *(str(each["emit"]).upper() for each in (kept, now))))
     return found
+
+
+def _port_differences(kept: Sequence[JsonValue], now: Sequence[JsonValue]) -> list[Difference]:
+    """Of the queries of a UNION ALL, which an operator over one stream does not have."""
+    before, after = ([mapping(port) for port in ports] for ports in (kept, now))
+    sources = [", ".join(str(port["source"]) for port in ports) or "one stream" for ports in (before, after)]
+    if sources[0] != sources[1]:
+        return [Difference("the streams of the UNION ALL", *sources)]
+    found = []
+    for port, other in zip(before, after, strict=True):
+        for key, part in (("filters", "WHERE"), ("columns", "the columns")):
+            if port[key] != other[key]:
+                texts = (_listed(each[key]) or "no condition" for each in (port, other))
+                found.append(Difference(f"{part} of the query over {port['source']}", *texts))
+    return found
+
+
+def _listed(value: JsonValue) -> str:
+    match value:
+        case list():
+            return " AND ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{text} AS {name}" for name, text in value.items())
+    return _shown(value)
 
 
 #: Lists without an order: what they are called, their key, and what an empty one is. Of the aggregates, which may be
@@ -428,7 +455,8 @@ def _window_text(window: JsonValue) -> str:
     if not isinstance(window, Mapping):
         return "no window"
     size, slide, origin = (integer(window[key]) for key in ("size_us", "slide_us", "origin_us"))
-    text = f"{str(window['kind']).upper()} of {_length(size)}"
+    kind = "the windows below," if window["kind"] == "given" else str(window["kind"]).upper()
+    text = f"{kind} of {_length(size)}"
     text += f" every {_length(slide)}" if slide != size else ""
     return text + (f" from {_length(origin)}" if origin else "")
 

@@ -131,3 +131,82 @@ def test_wider_type_changes_what_is_computed_from_their_form(call: str) -> None:
 def identity_with(kind: str, call: str) -> Identity:
     text = f"CREATE STREAM s (v {kind}) WITH (path = 'x'); SELECT {call} AS r FROM s"
     return identity_of(parse_application(text, "app.sql").jobs[0].plan, FACTS)
+
+
+MINUTES = "SELECT window_start, b, count(*) AS n FROM t GROUP BY b, TUMBLE(ts, 1m)"
+OVER = "SELECT window_start, {} AS r FROM (" + MINUTES + ") AS q GROUP BY window_start"
+SHOPS = STREAM.replace("STREAM t (", "STREAM u (")
+
+
+def fates(kept: str, now: str) -> list[str]:
+    """What becomes of each operator, without what differs."""
+    return [str(change).split("\n")[0] for change in differences(of(kept), of(now), lambda *_: False)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "expected"),
+    [
+        (MINUTES, MINUTES, []),
+        (
+            MINUTES,
+            OVER.format("max(n)"),
+            [
+                "kept: the source x",
+                'kept: the aggregate by TUMBLE of 1 minute and "b"',
+                "new: the aggregate by the windows below, of 1 minute",
+            ],
+        ),
+        (
+            OVER.format("max(n)"),
+            OVER.format("min(n)"),
+            [
+                "kept: the source x",
+                'kept: the aggregate by TUMBLE of 1 minute and "b"',
+                "changed: the aggregate by the windows below, of 1 minute",
+            ],
+        ),
+        (
+            OVER.format("max(n)"),
+            OVER.format("max(n)").replace("FROM t", "FROM t WHERE a > 1"),
+            [
+                "kept: the source x",
+                'changed: the aggregate by TUMBLE of 1 minute and "b"',
+                "kept: the aggregate by the windows below, of 1 minute",
+            ],
+        ),
+        (MINUTES, "SELECT b FROM t", ["kept: the source x", 'gone: the aggregate by TUMBLE of 1 minute and "b"']),
+    ],
+)
+def test_each_operator_is_kept_changed_new_or_gone(kept: str, now: str, expected: list[str]) -> None:
+    assert fates(kept, now) == expected
+
+
+UNION = "SELECT b, count(*) AS n FROM (SELECT b FROM t WHERE a > 1 UNION ALL SELECT b FROM u) AS q GROUP BY b"
+
+
+def test_queries_of_a_union_are_compared_by_their_streams() -> None:
+    def made(query: str) -> Identity:
+        plan = parse_application(STREAM + SHOPS + query, "app.sql").jobs[0].plan
+        return identity_of(
+            plan, {"t": FACTS["t"], "u": SourceFacts({"connector": "file", "path": "y"}, {"format": "json"})}
+        )
+
+    def changes(query: str) -> list[str]:
+        return [
+            line.strip()
+            for each in differences(made(UNION), made(query), lambda *_: False)
+            for line in str(each).split("\n")
+        ]
+
+    assert changes(UNION.replace("a > 1", "a > 2")) == [
+        "kept: the source t x",
+        "kept: the source u y",
+        'changed: the aggregate by "b"',
+        'WHERE of the query over t: was "a" > 1, is "a" > 2',
+    ]
+    assert changes("SELECT b, count(*) AS n FROM u GROUP BY b") == [
+        "gone: the source t x",
+        "kept: the source u y",
+        'changed: the aggregate by "b"',
+        "the streams of the UNION ALL: was t, u, is one stream",
+    ]
