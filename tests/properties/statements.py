@@ -458,7 +458,7 @@ def _meaning(plan: JobPlan) -> object:
     aggregate = graph.aggregate
     calls = (*aggregate.keys, *aggregate.calls) if aggregate is not None else ()
     return (
-        [(named.name, named.expression.sql("duckdb")) for named in (*graph.columns, *calls)],
+        [(named.name, named.expression.sql("duckdb")) for named in (*graph.columns(graph.output), *calls)],
         plan.plan.schema,
         aggregate.window if aggregate is not None else None,
     )

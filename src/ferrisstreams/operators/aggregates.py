@@ -329,6 +329,13 @@ VALUE = "_value"
 _ORDER_SENSITIVE = frozenset({"list", "string_agg", "mode", *_ORDERED, "arg_min_null", "arg_max_null"})
 
 
+def _goes_by_order(call: Call) -> bool:
+    """Whether the rows' order counts: also where a histogram takes its bins from the first row."""
+    if call.name in ("histogram", "histogram_exact") and len(call.arguments) == 2:
+        return is_of_row(call.arguments[1]) and not call.distinct
+    return call.name in _ORDER_SENSITIVE
+
+
 def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: dict[str, str]) -> AggregatePlan:
     fields: dict[str, exp.Expression] = {}
     finals, exact = [], []
@@ -336,7 +343,7 @@ def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: d
         type_ = _type(schema, named.name)
         finals.append(Named(named.name, typed_as(_holistic(call, fields, type_), type_)))
         exact.append(Named(named.name, typed_as(_holistic(call, fields, type_, exact=True), type_)))
-    places = any(call.name in _ORDER_SENSITIVE or call.ordered for _, call in taken)
+    places = any(_goes_by_order(call) or call.ordered for _, call in taken)
     if places:
         fields["p"] = _column(PLACE)
     packed = struct(**fields) if fields else struct(one=exp.Literal.number(1))
@@ -360,7 +367,7 @@ def _holistic(call: Call, fields: dict[str, exp.Expression], type_: str, exact: 
                 "ferris_exact_sum_distinct" if call.distinct else "ferris_exact_sum", exp.cast(given, "VARCHAR")
             )
         return total if summed else _average(total, count, type_)
-    if call.name in _ORDER_SENSITIVE or (call.ordered and not isinstance(call.tree, exp.WithinGroup)):
+    if _goes_by_order(call) or (call.ordered and not isinstance(call.tree, exp.WithinGroup)):
         return _filtered(_call(call.name, call, fields, _orders(call, fields)), condition)
     return _filtered(replace_arguments(call.tree, lambda argument: _call_over(argument, call, fields)), condition)
 
