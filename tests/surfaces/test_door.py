@@ -205,6 +205,25 @@ def test_start_waits_for_whoever_reads_the_state(ferris: Ferris) -> None:
     ferris.wait_for(again, "counts.jsonl", 4)
 
 
+def test_columns_that_were_inferred_are_those_of_the_state(ferris: Ferris) -> None:
+    text = """
+CREATE STREAM given WITH ('connector' = 'file', 'path' = 'in.jsonl');
+CREATE STREAM sums WITH ('connector' = 'file', 'path' = 'sums.jsonl') AS SELECT k, sum(v) AS v FROM given GROUP BY k;
+"""
+    ferris.write(app__sql=text, in__jsonl='{"k": "a", "v": 1}\n')
+    assert ferris("run", "app.sql", "--state-dir", "kept").code == 0
+    ferris.write(in__jsonl='{"k": "a", "v": 1}\n{"k": "a", "v": 1.5, "w": true}\n')
+    for command in (("state", "show"), ("audit",), ("offsets",), ("status",)):
+        ran = ferris(*command, "app.sql", "--state-dir", "kept")
+        assert ran.code == 0, ran.err
+
+
+def test_job_whose_columns_are_not_known_yet_is_new(ferris: Ferris) -> None:
+    kafka = "'connector' = 'kafka', 'bootstrap.servers' = 'localhost:1'"
+    ferris.write(app__sql=f"CREATE STREAM a WITH ({kafka}); CREATE STREAM b WITH ({kafka}) AS SELECT * FROM a;")
+    assert (status(ferris)["job"], status(ferris)["state"]) == ("b", "new")
+
+
 TOPICS = """\
 -- @app: {topic}
 CREATE STREAM events (id INT) WITH

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from ferrisstreams.cli.arguments import parse_settings
+
 if TYPE_CHECKING:
     from ferrisstreams.plan.nodes import JobPlan
-    from ferrisstreams.session.application import Application
+    from ferrisstreams.session.application import Application, RunOptions
 
 STANDARD_INPUT = "-"
 
@@ -37,6 +39,34 @@ def open_application(
 
     path = "stdin" if file == STANDARD_INPUT else file
     return Application.parse(read_text(file) if text is None else text, path, state_dir, infer_again, topics)
+
+
+class JobArguments(Protocol):
+    """What a command takes that asks after jobs which have run."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def job(self) -> str | None: ...
+    @property
+    def settings(self) -> list[str] | None: ...
+    @property
+    def state_dir(self) -> Path | None: ...
+
+
+def open_kept(arguments: JobArguments) -> tuple[Application, RunOptions]:
+    """The application with the columns that its state keeps, and the options of its runs. An unknown job is wrong
+    usage."""
+    from ferrisstreams.session.application import RunOptions
+
+    options = RunOptions(
+        overrides=parse_settings(arguments.settings),
+        state_dir=str(arguments.state_dir) if arguments.state_dir else None,
+        jobs=(arguments.job,) if arguments.job else None,
+    )
+    application = open_application(arguments.file, state_dir=options.state_dir)
+    choose(application, arguments.job)
+    return application, options
 
 
 def choose(application: Application, name: str | None) -> tuple[JobPlan, ...]:

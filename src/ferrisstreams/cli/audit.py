@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import JobsArguments, Output, parse_settings
+from ferrisstreams.cli.application import open_kept
+from ferrisstreams.cli.arguments import JobsArguments, Output
 from ferrisstreams.cli.failure import as_json, paint
-from ferrisstreams.session.application import RunOptions
 from ferrisstreams.session.audit import AuditReport, audit
 
 if TYPE_CHECKING:
@@ -20,14 +19,7 @@ if TYPE_CHECKING:
 
 def run_audit(arguments: JobsArguments) -> int:
     """The exit code: 0 every record is accounted for, 1 not. Raises FerrisError where a job has no state."""
-    overrides = parse_settings(arguments.settings)
-    application = open_application(arguments.file)
-    choose(application, arguments.job)
-    options = RunOptions(
-        overrides=overrides,
-        state_dir=str(arguments.state_dir) if arguments.state_dir else None,
-        jobs=(arguments.job,) if arguments.job else None,
-    )
+    application, options = open_kept(arguments)
     reports = audit(application, options)
     if arguments.output is Output.JSON:
         print(json.dumps({"jobs": [_fields(report) for report in reports]}))

@@ -9,8 +9,7 @@ from itertools import islice
 
 import typer
 
-from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import parse_settings
+from ferrisstreams.cli.application import choose, open_kept
 from ferrisstreams.cli.dlq_arguments import Chosen, ListArguments, PurgeArguments, ReplayArguments
 from ferrisstreams.cli.dlq_view import print_letters, print_purged, print_replayed, print_whole
 from ferrisstreams.clock import SystemClock
@@ -95,11 +94,7 @@ def _read(arguments: ListArguments) -> tuple[list[tuple[str, Letter]], int]:
 
 
 def _jobs(arguments: Chosen) -> tuple[Application, RunOptions, tuple[JobPlan, ...]]:
-    application = open_application(arguments.file)
-    options = RunOptions(
-        overrides=parse_settings(arguments.settings),
-        state_dir=str(arguments.state_dir) if arguments.state_dir else None,
-    )
+    application, options = open_kept(arguments)
     jobs = tuple(job for job in choose(application, arguments.job) if not job.plan.spec.anonymous)
     if not jobs:
         raise typer.BadParameter("a SELECT alone keeps no dead letters", param_hint="FILE")

@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 import typer
 
-from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import OffsetsArguments, Output, parse_settings
+from ferrisstreams.cli.application import choose, open_kept
+from ferrisstreams.cli.arguments import OffsetsArguments, Output
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.offsets import PartitionOffsets, move, show
@@ -17,14 +17,10 @@ from ferrisstreams.session.offsets import PartitionOffsets, move, show
 
 def run_offsets(arguments: OffsetsArguments) -> int:
     """The exit code: 0. Raises FerrisError where a job has no state, or cannot be moved."""
-    application = open_application(arguments.file)
+    application, options = open_kept(arguments)
     jobs = [job for job in choose(application, arguments.job) if not job.plan.spec.anonymous]
     if not jobs:
         raise typer.BadParameter("a SELECT alone keeps no position", param_hint="FILE")
-    options = RunOptions(
-        overrides=parse_settings(arguments.settings),
-        state_dir=str(arguments.state_dir) if arguments.state_dir else None,
-    )
     if arguments.to is None:
         _show(application, options, jobs, arguments.output)
     elif len(jobs) > 1:

@@ -9,8 +9,8 @@ from dataclasses import asdict
 
 import typer
 
-from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import JobsArguments, Output, parse_settings
+from ferrisstreams.cli.application import choose, open_kept
+from ferrisstreams.cli.arguments import JobsArguments, Output
 from ferrisstreams.cli.run import observing
 from ferrisstreams.cli.state_commands import ResetArguments
 from ferrisstreams.plan.nodes import JobPlan
@@ -60,11 +60,7 @@ def run_reset(arguments: ResetArguments) -> int:
 
 def _chosen(arguments: JobsArguments | ResetArguments) -> tuple[Application, RunOptions, list[JobPlan]]:
     """The application, and its jobs that keep state."""
-    application = open_application(arguments.file)
-    options = RunOptions(
-        overrides=parse_settings(arguments.settings),
-        state_dir=str(arguments.state_dir) if arguments.state_dir else None,
-    )
+    application, options = open_kept(arguments)
     jobs = [job for job in choose(application, arguments.job) if not job.plan.spec.anonymous]
     if not jobs:
         raise typer.BadParameter("a SELECT alone keeps no state", param_hint="FILE")

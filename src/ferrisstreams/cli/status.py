@@ -8,10 +8,9 @@ from dataclasses import asdict
 
 import typer
 
-from ferrisstreams.cli.application import choose, open_application
-from ferrisstreams.cli.arguments import JobsArguments, Output, parse_settings
+from ferrisstreams.cli.application import open_kept
+from ferrisstreams.cli.arguments import JobsArguments, Output
 from ferrisstreams.cli.durations import duration_text
-from ferrisstreams.session.application import RunOptions
 from ferrisstreams.session.status import JobStatus, RunStatus, status
 
 _OUTCOMES = ("emitted", "absorbed", "filtered", "late", "deduplicated", "dead_lettered", "skipped")
@@ -20,13 +19,7 @@ _FATES = ("written", "output_rejected")
 
 def run_status(arguments: JobsArguments) -> int:
     """The exit code: 0. Raises StateError for a state that cannot be read."""
-    application = open_application(arguments.file)
-    choose(application, arguments.job)
-    options = RunOptions(
-        overrides=parse_settings(arguments.settings),
-        state_dir=str(arguments.state_dir) if arguments.state_dir else None,
-        jobs=(arguments.job,) if arguments.job else None,
-    )
+    application, options = open_kept(arguments)
     found = status(application, options)
     if not found:
         raise typer.BadParameter("a SELECT alone keeps no state: there is nothing to ask", param_hint="FILE")

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.door_messages import StatusAnswer
 from ferrisstreams.runtime.iso_time import iso_time
@@ -69,8 +68,10 @@ def status(application: Application, options: RunOptions) -> list[JobStatus]:
     for plan in application.plan.jobs:
         if (options.jobs is None or plan.name in options.jobs) and not plan.plan.spec.anonymous:
             with builders_of(application, options, plan) as builders:
-                found.append(_status(plan, [_reading(builder) for builder in builders]))
-    return found
+                found.append(_status(plan.name, [_reading(builder) for builder in builders]))
+    # The columns of their topics become known when they are run first.
+    unknown = (job.name for job in application.plan.open_jobs)
+    return found + [_status(name, [None]) for name in unknown if options.jobs is None or name in options.jobs]
 
 
 def _reading(builder: JobBuilder) -> Reading | None:
@@ -78,7 +79,7 @@ def _reading(builder: JobBuilder) -> Reading | None:
     return read_status(builder) if state_file(builder).exists() else None
 
 
-def _status(plan: JobPlan, readings: Sequence[Reading | None]) -> JobStatus:
+def _status(job: str, readings: Sequence[Reading | None]) -> JobStatus:
     states = [reading.state for reading in readings if reading is not None and reading.state is not None]
     rows = [state.last.row for state in states if state.last is not None]
     prepared = [state.prepared.row.epoch for state in states if state.prepared is not None]
@@ -89,7 +90,7 @@ def _status(plan: JobPlan, readings: Sequence[Reading | None]) -> JobStatus:
     else:
         state = "new" if last is None else "finished" if last.finished and len(rows) == len(readings) else "stopped"
     return JobStatus(
-        job=plan.name,
+        job=job,
         state=state,
         epoch=last.epoch if last is not None else 0,
         workers=len(readings),
