@@ -115,7 +115,7 @@ def check_call(context: Context, node: exp.Expr) -> None:
 
 
 def rewrite_within_group(context: Context, node: exp.WithinGroup) -> exp.Expression:
-    """`mode() WITHIN GROUP (ORDER BY x)` as `mode(x)`, and the percentiles as quantiles."""
+    """`mode() WITHIN GROUP (ORDER BY x)` as `mode(x ORDER BY x)`, and the percentiles as quantiles."""
     call, order = node.this, node.expression
     name = call_name(call)
     terms = list(order.expressions) if isinstance(order, exp.Order) else []
@@ -134,6 +134,9 @@ def rewrite_within_group(context: Context, node: exp.WithinGroup) -> exp.Express
                 node, "WITHIN GROUP with DESC is not supported", "E1201", "write 1 - p for the fraction p"
             )
         term = term.this
-    plain = exp.Anonymous(this=forms[name][0], expressions=[term.copy(), *[item.copy() for item in call.expressions]])
+    value = term.copy()
+    if name == "mode":  # Among values as frequent as one another, it is the first.
+        value = exp.Order(this=value, expressions=[exp.Ordered(this=term.copy())])
+    plain = exp.Anonymous(this=forms[name][0], expressions=[value, *[item.copy() for item in call.expressions]])
     plain.update_positions(call)
     return plain

@@ -113,6 +113,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
         check_call(context, call)
     for region in regions(context, scope.described, holder):
         _name_types(context, region)
+        _cast_conditions(context, region)
         _refuse_arrays_in_rows(context, region)
         apply_offsets(context, region)
         keep_digits(context, region)
@@ -134,6 +135,14 @@ def _refuse_hidden_column(context: Context, scope: Scope, call: exp.Func) -> Non
         raise context.error(
             call, f"{name} is a value of SQL, and there is a column {column_}", "E1001", quote_hint(column_)
         )
+
+
+def _cast_conditions(context: Context, region: Region) -> None:
+    """The condition of a FILTER is BOOLEAN, by a cast that can fail a row: the engine's own would fail the aggregate."""
+    for node in [node for node in region.walk() if isinstance(node, exp.Filter)]:
+        condition = node.expression.this
+        if type_of(context, condition, region.schema) not in ("BOOLEAN", '"NULL"'):
+            condition.replace(exp.Cast(this=condition.copy(), to=exp.DataType(this=exp.DType.BOOLEAN)))
 
 
 def _name_types(context: Context, region: Region) -> None:
