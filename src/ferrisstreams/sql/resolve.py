@@ -138,7 +138,7 @@ def _refuse_hidden_column(context: Context, scope: Scope, call: exp.Func) -> Non
 
 
 def _cast_conditions(context: Context, region: Region) -> None:
-    """The condition of a FILTER is BOOLEAN, by a cast that can fail a row: the engine's own would fail the aggregate."""
+    """Cast the conditions of FILTER to BOOLEAN where a row can fail: the engine's own cast would fail the aggregate."""
     for node in [node for node in region.walk() if isinstance(node, exp.Filter)]:
         condition = node.expression.this
         if type_of(context, condition, region.schema) not in ("BOOLEAN", '"NULL"'):
