@@ -63,7 +63,8 @@ def kept_state(node: Aggregate, kinds: Mapping[str, str]) -> KeptState:
         )
     read = "once, at the end of the input"
     if node.emit is Emit.CHANGES:
-        read = "the keys of each tick, by a scan of the log" if keys else "all of it in each tick"
+        small = "" if values else "; of small ticks among current rows in memory, where the types allow it"
+        read = f"the keys of each tick, by a scan of the log{small}" if keys else "all of it in each tick"
     growth = _growth(node, keys, values)
     return KeptState(holds, read, "nothing" if growth is not None else "it is one row once compacted", growth)
 
