@@ -48,7 +48,9 @@ def draw_union(chance: Chance, streams: Sequence[str]) -> Union:
     ]
     union = " UNION ALL ".join(branches)
     around = chance.pick(CONDITIONS)
-    shape = chance.pick(("rows", "groups", "windows", "windows", "all"))
+    shape = chance.pick(("rows", "groups", "windows", "windows", "all", "mixed", "mixed", "changing"))
+    if shape in ("mixed", "changing"):
+        return draw_mixed(chance, read, changing=shape == "changing")
     if shape == "rows":
         text = f"SELECT k, v, v * 2 AS w FROM ({union}) AS u{around}" if around or chance.below(2) else union
         return Union(text, text, len(branches))
@@ -66,6 +68,36 @@ def draw_union(chance: Chance, streams: Sequence[str]) -> Union:
         return Union(text + " EMIT FINAL", text, len(branches))
     text = f"SELECT k, {calls} FROM ({union}) AS u{around} GROUP BY k"
     return Union(text + emit, text, len(branches))
+
+
+def draw_mixed(chance: Chance, read: Sequence[str], changing: bool) -> Union:
+    """Rows, groups and windows of several streams, or groups that change, side by side."""
+    texts, answers = [], []
+    for name in read:
+        shape = chance.pick(("groups", "rows") if changing else ("rows", "groups", "windows", "all"))
+        rest = f"FROM {name}{chance.pick(CONDITIONS)}"
+        call = chance.pick(("count(*)", "sum(v)", "max(v)", "count(DISTINCT v)"))
+        match shape:
+            case "rows":
+                text = answer = f"SELECT k, v AS n {rest}"
+            case "all":
+                text = answer = f"SELECT 'all' AS k, {call} AS n {rest}"
+            case "groups":
+                text = answer = f"SELECT k, {call} AS n {rest} GROUP BY k"
+            case _:
+                bucket = f"time_bucket(INTERVAL '{WINDOW_S}' SECOND, ts, TIMESTAMP '1970-01-01')"
+                text = f"SELECT k, {call} AS n {rest} GROUP BY k, TUMBLE(ts, INTERVAL '{WINDOW_S}' SECOND)"
+                answer = f"SELECT k, {call} AS n {rest} GROUP BY k, {bucket}"
+        texts.append(text)
+        answers.append(answer)
+    if not any(" GROUP BY " in text or "'all'" in text for text in texts):
+        changing, emit = False, ""
+    else:
+        emit = "" if changing else " EMIT FINAL"
+    query = " UNION ALL ".join(texts) + emit
+    if changing:
+        query = f"CREATE STREAM o WITH ('changelog' = 'retract') AS {query}"
+    return Union(query, " UNION ALL ".join(answers), len(read))
 
 
 def draw_rows(chance: Chance) -> list[tuple[datetime, str | None, int | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -50,17 +51,17 @@ class Changelog:
 
 
 def changelog_of(
-    sink: Sink, aggregate: Aggregate | None, wanted: str | None, updates: bool, messages: MessageForm | None
+    sink: Sink, aggregates: Sequence[Aggregate], wanted: str | None, updates: bool, messages: MessageForm | None
 ) -> Changelog:
-    """The changelog of a canonical plan. `wanted` is the setting, `updates` says that late rows change what was
-    emitted, `messages` is None for a sink without keys.
+    """The changelog of a canonical plan, and of the `aggregates` whose rows become its result. `wanted` is the setting,
+    `updates` says that late rows change what was emitted, `messages` is None for a sink without keys.
 
     Raises ConfigError E3008 when the setting cannot say the changes.
     """
-    changes = aggregate is not None and (aggregate.emit is Emit.CHANGES or updates)
-    window = aggregate.window if aggregate is not None else None
-    disappears = changes and window is not None and window.kind is WindowKind.SESSION
-    key = _upsert_key(sink, aggregate, messages)
+    changing = [each for each in aggregates if each.emit is Emit.CHANGES or updates]
+    changes = bool(changing)
+    disappears = any(each.window is not None and each.window.kind is WindowKind.SESSION for each in changing)
+    key = _upsert_key(sink, bool(aggregates), messages)
     own = messages.key if messages is not None else ()
     match wanted:
         case "retract":
@@ -96,11 +97,11 @@ def changelog_of(
     return Changelog(ChangelogForm.RETRACT if disappears else ChangelogForm.APPEND, own, disappears)
 
 
-def _upsert_key(sink: Sink, aggregate: Aggregate | None, messages: MessageForm | None) -> tuple[str, ...]:
+def _upsert_key(sink: Sink, grouped: bool, messages: MessageForm | None) -> tuple[str, ...]:
     """The columns of a key by which messages replace one another; empty when there is none."""
     if messages is None:
         return ()
-    if aggregate is None:
+    if not grouped:
         return messages.key if messages.chosen else ()
     apart = sink.facts.key
     if apart is None:

@@ -14,7 +14,7 @@ from sqlglot import exp
 from ferrisstreams.compile.changelog import Changelog, changelog_of
 from ferrisstreams.compile.current import CurrentForm, CurrentGroups, CurrentOutput
 from ferrisstreams.compile.envelopes import Envelopes
-from ferrisstreams.compile.graph import GraphPipeline
+from ferrisstreams.compile.graph import Chain, Entry, GraphPipeline
 from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
 from ferrisstreams.compile.message_rows import (
     TRACE_HEADER,
@@ -102,7 +102,7 @@ def message_key(sink: Sink, settings: CompileSettings) -> tuple[str, ...]:
 
 def _changelog(graph: StageGraph, settings: CompileSettings) -> Changelog:
     update = settings.late_strategy == "update"
-    return changelog_of(graph.sink, graph.aggregate, settings.changelog, update, settings.messages)
+    return changelog_of(graph.sink, graph.aggregates, settings.changelog, update, settings.messages)
 
 
 def compile_plan(sink: Sink, engine: Engine, inputs: Inputs, settings: CompileSettings) -> Pipeline:
@@ -204,18 +204,24 @@ def _system_columns(graph: StageGraph, scan: Scan) -> tuple[Column, ...]:
 def _compile_graph(
     graph: StageGraph, changelog: Changelog, engine: Engine, inputs: Inputs, settings: CompileSettings
 ) -> Pipeline:
-    if len(graph.operators) > 1 and settings.late_strategy == "update":
+    if any(len(chain.places) > 1 for chain in graph.chains) and settings.late_strategy == "update":
         raise ConfigError(
             "'late.data.strategy' = 'update' changes results that an aggregate has already taken",
             "E3008",
             "use 'allowed.lateness', which keeps windows open for longer, or another strategy",
         )
-    compilers = [
-        _AggregateCompiler(graph, place, changelog, engine, inputs, settings) for place in range(len(graph.operators))
-    ]
-    operators = [compiler.compile() for compiler in compilers]
-    ports = [_result_port(operator) for operator in graph.operators[1:]]
-    return GraphPipeline(operators, ports, compilers[-1].output())
+    entries: list[Entry] = []
+    for chain in graph.chains:
+        if not chain.places:
+            entries.append(Entry(_compile_branch(graph, chain.output, changelog, engine, inputs, settings)))
+            continue
+        compilers = [_AggregateCompiler(graph, at, changelog, engine, inputs, settings) for at in chain.places]
+        operators = [graph.operators[at] for at in chain.places]
+        runners = [compiler.compile() for compiler in compilers]
+        ports = [_result_port(operator) for operator in operators[1:]]
+        compiled = Chain(runners, ports, compilers[-1].output(chain.output))
+        entries += [Entry(compiled, port) for port in range(len(operators[0].ports))]
+    return GraphPipeline(entries)
 
 
 def _result_port(operator: Operator) -> ResultPort:
@@ -288,7 +294,7 @@ class _AggregateCompiler:
         self._operator = operator = graph.operators[place]
         below = operator.ports[0].source
         self._below = below.node if isinstance(below, Operator) else None
-        self._is_last = place + 1 == len(graph.operators)
+        self._is_last = any(chain.places and chain.places[-1] == place for chain in graph.chains)
         self._needs_old = changelog.needs_old and self._is_last
         self._merged = merged_table(place)
         self._changelog = changelog
@@ -497,10 +503,9 @@ class _AggregateCompiler:
                 return SqlError(message, code, hint, call.position)
         return None
 
-    def output(self) -> OutputStage:
+    def output(self, edge: Edge) -> OutputStage:
         """What makes rows of the output of the last operator's results."""
-        written_as = self._graph.output
-        columns, above = self._graph.columns(written_as), written_as.conjuncts
+        columns, above = self._graph.columns(edge), edge.conjuncts
         changes: tuple[Named, ...] = ()
         if self._changelog.retracts:
             columns = (Named("op", column(OP)), *columns)
@@ -513,7 +518,7 @@ class _AggregateCompiler:
         reduction = _reduction(self._settings, self._graph, self._changelog, columns, timed=False)
         retries = self._settings.output_retries
         written = (*self._aggregate.keys, *self._aggregate.calls)
-        shape = RowShape(above, (*columns, *self._graph.header_columns(written_as), *changes), written=written)
+        shape = RowShape(above, (*columns, *self._graph.header_columns(edge), *changes), written=written)
         stage = _row_stage(self._engine.work, shape, reduction, retries)
         return OutputStage(stage, reduction, retries)
 

@@ -55,11 +55,26 @@ def identity_of(plan: Sink, sources: Mapping[str, SourceFacts]) -> Identity:
         name: dict[str, JsonValue] = {"name": source.name} if several else {}
         scans = [scan for scan in graph.scans if scan.source.name == source.name]
         found.append(_identified({**name, **_source(scans, sources[source.name], graph.operators, definitions)}, []))
-    below: list[JsonValue] = [str(source["id"]) for source in found]
-    for operator in graph.operators:
-        found.append(_identified(_aggregate(operator, definitions), below))
+    of_sources = {str(source.get("name", graph.sources[0].name)): str(source["id"]) for source in found}
+    below: list[JsonValue] = []
+    for operator, known in _with_definitions(graph):
+        read = {port.source.source.name for port in operator.ports if isinstance(port.source, Scan)}
+        if read:
+            below = [of_sources[name] for name in sorted(read)]
+        found.append(_identified(_aggregate(operator, known), below))
         below = [str(found[-1]["id"])]
-        definitions = _results(operator.node, definitions)
+    return found
+
+
+def _with_definitions(graph: StageGraph) -> list[tuple[GraphOperator, _Definitions]]:
+    """Each operator with what the columns that it reads stand for: computed ones of scans, results of the one below."""
+    computed = _computed(graph)
+    found: list[tuple[GraphOperator, _Definitions]] = []
+    for operator in graph.operators:
+        if isinstance(operator.ports[0].source, Scan):
+            found.append((operator, computed))
+        else:
+            found.append((operator, _results(found[-1][0].node, found[-1][1])))
     return found
 
 
@@ -210,12 +225,9 @@ def _reprinted(text: str) -> str | None:
 
 def reorder_like(plan: Sink, kept: Identity) -> Sink:
     """The plan with keys and calls in the order in which the state has them. Both have the same."""
-    graph = cut(plan)
-    definitions = _computed(graph)
     ordered: dict[int, Aggregate] = {}
-    for operator, before in zip(graph.operators, _aggregates(kept), strict=True):
+    for (operator, definitions), before in zip(_with_definitions(cut(plan)), _aggregates(kept), strict=True):
         ordered[id(operator.node)] = _reordered(operator.node, before, definitions)
-        definitions = _results(operator.node, definitions)
 
     def with_ordered(node: Plan) -> Plan:
         return map_inputs(ordered.get(id(node), node), with_ordered)

@@ -201,7 +201,8 @@ class UnionAll:
     @property
     def facts(self) -> Facts:
         times = {branch.facts.event_time for branch in self.branches}
-        return Facts(event_time=times.pop() if len(times) == 1 else None)
+        changes = any(branch.facts.changes for branch in self.branches)
+        return Facts(changes=changes, event_time=times.pop() if len(times) == 1 else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,14 @@ Node: TypeAlias = Scan | Operator
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """An output, and the places of the operators below it among those of the graph."""
+
+    output: Stage
+    places: range
+
+
+@dataclass(frozen=True, slots=True)
 class StageGraph:
     """A job's plan as scans, operators (each behind those that it reads), and the stages that make the rows of the
     sink, whose columns are `schema` with the hidden ones."""
@@ -113,10 +121,25 @@ class StageGraph:
         return output
 
     @property
-    def aggregate(self) -> Aggregate | None:
-        """The operator whose rows become the result; None: those of the sources do."""
-        source = self.outputs[0].source
-        return source.node if isinstance(source, Operator) else None
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """The operators whose rows become the result, where those of a source do not."""
+        return tuple(output.source.node for output in self.outputs if isinstance(output.source, Operator))
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """Of each output what is below it."""
+        found, place = [], 0
+        for output in self.outputs:
+            count = len(_operators([output]))
+            found.append(Chain(output, range(place, place + count)))
+            place += count
+        return tuple(found)
+
+    @property
+    def direct_scans(self) -> frozenset[int]:
+        """The scans, by their numbers, whose rows become the result, and wait for nothing."""
+        direct = [output.source for output in self.outputs if isinstance(output.source, Scan)]
+        return frozenset(at for at, scan in enumerate(self.scans) if any(scan is each for each in direct))
 
     @property
     def is_windowed(self) -> bool:

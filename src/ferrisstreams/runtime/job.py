@@ -365,8 +365,9 @@ class Job:
     def _task_settings(self) -> TaskSettings:
         builder = self._builder
         job = builder.settings.job
+        direct = builder.graph.direct_scans
         inputs = {
-            builder.key_name(source): TaskInput(builder.scans_of(source), builder.input_failures(source))
+            builder.key_name(source): TaskInput(builder.scans_of(source), direct, builder.input_failures(source))
             for source in builder.sources
         }
         # Several sources say themselves when they have ended: what one gives at the moment says nothing of the others.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ferrisstreams.batch import Fetch, Limit, Positions, Rejected
@@ -24,10 +24,11 @@ PROGRESS_INTERVAL_MS = 200.0
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:
-    """A source: the `scans` of the query that read it, by their numbers, what they are called, and what becomes of its
-    rows that fail."""
+    """A source: the `scans` of the query that read it, by their numbers, and what they are called. Rows of the `direct`
+    ones are emitted as they come, the others absorbed. `failures` is what becomes of its rows that fail."""
 
     scans: Mapping[int, str]
+    direct: Collection[int]
     failures: FailurePolicy
 
 
@@ -35,7 +36,7 @@ class TaskInput:
 class TaskSettings:
     """`inputs` are the sources, by their names in a fetch. `once`: stop when an endless source has nothing more.
 
-    `stateless`: kept rows count as emitted, not absorbed.
+    `stateless`: nothing is kept, so that positions outside say it all.
 
     `windowed`: results wait for the watermark.
     `endless`: the source can go on after it has said that it ended, so that its end closes no window. `drain`: the end
@@ -170,7 +171,7 @@ class Task:
             ledger.late += tally.late
             ledger.late_windows += tally.late_windows
             ledger.filtered += filtered
-            if self._settings.stateless:
+            if scan in source.direct:
                 ledger.emitted += tally.kept
             else:
                 ledger.absorbed += tally.kept

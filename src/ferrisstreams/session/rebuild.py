@@ -184,8 +184,7 @@ class _Replay:
 
 def _depends_on_cuts(plan: JobPlan) -> bool:
     """How many changes are written depends on how records came in batches; the state does not."""
-    aggregate = cut(plan.plan).aggregate
-    return aggregate is not None and aggregate.emit is Emit.CHANGES
+    return any(aggregate.emit is Emit.CHANGES for aggregate in cut(plan.plan).aggregates)
 
 
 def _impossible(plan: JobPlan, why: str, hint: str = "`ferris state reset` lets it start over") -> StateError:

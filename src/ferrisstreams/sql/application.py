@@ -25,6 +25,7 @@ from ferrisstreams.plan.nodes import (
     Sink,
     SinkSpec,
     SourceSpec,
+    UnionAll,
     WindowKind,
 )
 from ferrisstreams.plan.rewrites import canonical
@@ -228,6 +229,13 @@ def _refuse_keyless_changes(context: Context, statement: StreamAs, sink: Sink) -
     retract = changelog.value == "retract" if changelog is not None else session
     if not changes or retract or sink.facts.key is not None or aggregate is None:
         return
+    if isinstance(sink.input, UnionAll):
+        raise context.error(
+            statement.query,
+            "this result changes, and nothing tells the rows of the queries of a UNION ALL apart",
+            "E1203",
+            "use EMIT FINAL, or WITH ('changelog' = 'retract'), or write one stream for each query",
+        )
     wanted = [key.expression.sql("duckdb").replace('"', "") for key in aggregate.keys]
     if aggregate.window is not None:
         wanted.append(WINDOW_END if aggregate.window.kind is WindowKind.CUMULATE else WINDOW_START)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from sqlglot import exp
 
@@ -17,6 +18,7 @@ from ferrisstreams.plan.nodes import (
     Plan,
     Project,
     Scan,
+    UnionAll,
     walk,
 )
 from ferrisstreams.plan.rewrites import VOLATILE
@@ -364,6 +366,14 @@ class Binder:
         """Whether the results of an aggregate can be aggregated. Raises `SqlError`."""
         below = source.aggregate
         assert below is not None
+        if any(isinstance(node, UnionAll) for node in takewhile(lambda node: node is not below, walk(source.plan))):
+            raise self.context.error(
+                items[0].node,
+                "an aggregate over a UNION ALL of aggregates is not supported",
+                "E1201",
+                "unite the rows first: SELECT … FROM (SELECT … UNION ALL SELECT …) GROUP BY …;"
+                " or write the union to a stream, and aggregate that",
+            )
         if source.plan.facts.changes:
             raise self.context.error(
                 items[0].node,

@@ -38,14 +38,6 @@ def united(context: Context, nodes: Sequence[exp.Expr], relations: Sequence[Rela
 def _check_branch(context: Context, node: exp.Expr, relation: Relation, columns: int) -> None:
     if relation.headers:
         raise misplaced(context, relation.headers[0].node)
-    if relation.aggregate is not None:
-        raise context.error(
-            node,
-            "an aggregate in a query of a UNION ALL is not supported",
-            "E1201",
-            "aggregate the rows of all: SELECT … FROM (SELECT … UNION ALL SELECT …) GROUP BY …;"
-            " or write one stream for each query",
-        )
     if len(relation.plan.schema) != columns:
         raise context.error(
             node,

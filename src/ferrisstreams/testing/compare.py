@@ -150,9 +150,10 @@ def lost_rows(prepared: Prepared, ran: Ran) -> str | None:
     The ledger adds up without them: what a window holds when it is emitted is not counted again.
     """
     graph = cut(prepared.plan.plan)
-    aggregate = graph.aggregate
+    aggregate = next(iter(graph.aggregates), None)
     if (
         aggregate is None
+        or len(graph.outputs) > 1
         or len(graph.operators) > 1
         or graph.output.conjuncts
         or prepared.case.batch_rows is not None

@@ -97,16 +97,16 @@ def prepare(case: Case) -> Prepared:
         source.name: records_of(next(each for each in case.streams if _same_name(each.name, source.name)), source)
         for source in graph.sources
     }
-    aggregate = graph.aggregate
     update = case.settings.get("late.data.strategy") == "update"
-    changes = aggregate is not None and (aggregate.emit is Emit.CHANGES or (update and aggregate.window is not None))
+    changes = any(each.emit is Emit.CHANGES or (update and each.window is not None) for each in graph.aggregates)
     return Prepared(
         case=case,
         plan=plan,
         streams=streams,
         changes=changes,
         key=plan.plan.facts.key,
-        ordered=aggregate is not None or sum(len(records.partitions) for records in streams.values()) < 2,
+        ordered=len(graph.outputs) == 1
+        and (graph.keeps_state or sum(len(records.partitions) for records in streams.values()) < 2),
     )
 
 

@@ -27,7 +27,7 @@ def texts(conjuncts: tuple[exp.Expression, ...]) -> list[str]:
 def test_plan_without_state_is_one_stage() -> None:
     graph = cut(plan_of("SELECT k + 1 AS n FROM s WHERE v > 1"))
     assert not graph.keeps_state
-    assert graph.aggregate is None
+    assert graph.aggregates == ()
     assert graph.operators == ()
     assert [graph.output.source] == [*graph.scans]
     assert texts(graph.output.conjuncts) == ['"v" > 1']
@@ -43,7 +43,7 @@ def test_conditions_stand_on_the_edge_that_they_are_about() -> None:
     (operator,) = graph.operators
     assert graph.keeps_state
     assert graph.is_windowed
-    assert graph.aggregate is operator.node
+    assert graph.aggregates == (operator.node,)
     assert [operator.stage.source] == [*graph.scans]
     assert texts(operator.stage.conjuncts) == ['"v" > 1']
     assert len(graph.output.conjuncts) == 1
