@@ -485,7 +485,7 @@ class _AggregateCompiler:
         typed = [*kept, *bounds, *(item for item in columns if item[0] not in names)]
         empty = exp.select(*[exp.alias_(typed_as(exp.null(), type_), name, quoted=True) for name, type_ in typed])
         final = self._result_columns().all
-        self._engine.work.types(final.with_(self._merged, as_=empty), Chunk(0, 0).parameters)
+        self._engine.work.types(final.with_(self._merged, as_=empty, copy=False), Chunk(0, 0).parameters)
 
     def _refusal(self) -> SqlError | None:
         """What the engine says of the first call that it does not take with the columns that hold its arguments."""

@@ -73,8 +73,8 @@ AHEAD = "ahead_us"
 
 
 def with_computed(shape: RowShape, scan: exp.Select, uncomputed: str | None = None) -> exp.Select:
-    """The scan with `computed` columns and `_event_us`. `uncomputed`: a table of the rows in which one of them raises
-    (`_row`, and `_which` of them it is); they get NULL there, and a column more says so."""
+    """The scan with `computed` columns and `_event_us`; the two share their tree. `uncomputed`: a table of the rows in
+    which one of them raises (`_row`, and `_which` of them it is); they get NULL there, and a column more says so."""
     if uncomputed is not None:
         scan = exp.select("*", *_unsound(shape, uncomputed)).from_(scan.subquery("scanned"))
     extra = [
@@ -87,7 +87,9 @@ def with_computed(shape: RowShape, scan: exp.Select, uncomputed: str | None = No
     ]
     if shape.time is not None:
         extra.append(exp.alias_(_time(shape.time), TIME))
-    return exp.select("*", *extra).from_(scan.subquery("scanned")) if extra else scan
+    if not extra:
+        return scan
+    return exp.select("*", *extra, copy=False).from_(scan.subquery("scanned", copy=False), copy=False)
 
 
 def _unsound(shape: RowShape, uncomputed: str) -> list[exp.Expr]:
@@ -138,7 +140,7 @@ def judged(shape: RowShape, relation: exp.Select, marked: bool) -> exp.Select:
         bounds = [exp.alias_(_closed(shape), CLOSED)] if shape.judges_lateness else []
         if shape.window.kind is not WindowKind.SESSION:
             bounds.append(exp.alias_(last_start(shape.window, column(TIME)), LAST_START))
-        timed = exp.select("*", *bounds).from_(relation.subquery("timed"))
+        timed = exp.select("*", *bounds, copy=False).from_(relation.subquery("timed"), copy=False)
     outcome = exp.alias_(_outcome(shape, marked), OUTCOME, copy=False)
     over = timed.subquery("judged", copy=timed is relation)
     return exp.select("*", outcome, copy=False).from_(over, copy=False)

@@ -346,11 +346,9 @@ class Runner:
         log, retract = self._parts.log, self._emission.retract
         match question:
             case "changes":
-                touched = {TICK_ROWS: log.tick_rows(parameter(TICK_NUMBER))}
-                query = bind(operator.changes, **{LOG: log.select(*bounds)}, **touched)
+                query = self._touched_results(operator, log.select(*bounds))
                 if retract:
-                    before = log.select(*bounds, before=parameter(TICK_NUMBER))
-                    before = bind(operator.changes, **{LOG: before}, **touched)
+                    before = self._touched_results(operator, log.select(*bounds, before=parameter(TICK_NUMBER)))
                     query = differences(before, query, self._parts.shape, operator.identity)
             case "due":
                 query = bind(operator.due, **{LOG: log.select(*bounds)})
@@ -358,6 +356,10 @@ class Runner:
             case _:
                 query = as_inserts(self._parts.empty.copy()) if retract else self._parts.empty.copy()
         return _numbered(query)
+
+    def _touched_results(self, operator: Operator, log: exp.Query) -> exp.Select:
+        """The results of the log in what a tick has touched."""
+        return bind(operator.changes, **{LOG: log, TICK_ROWS: self._parts.log.tick_rows(parameter(TICK_NUMBER))})
 
 
 def _numbered(query: exp.Select) -> exp.Select:

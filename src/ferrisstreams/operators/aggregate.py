@@ -82,7 +82,7 @@ def _all(relation: str) -> exp.Select:
 
 
 def _ordered(query: exp.Select, *names: str) -> exp.Select:
-    return query.order_by(*[column(name) for name in names]) if names else query
+    return query.order_by(*[column(name) for name in names], copy=False) if names else query
 
 
 # --- without a window -------------------------------------------------------------------------------------------------

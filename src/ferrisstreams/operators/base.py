@@ -84,12 +84,16 @@ class Operator:
 
 
 def bind(statement: exp.Select, **relations: exp.Query) -> exp.Select:
-    """The statement with relations in the places of their names."""
+    """The statement with relations in the places of their names. They are its own from then on, and copied only where
+    they are named again."""
+    taken: set[str] = set()
 
     def replaced(node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.Table) and node.name in relations and not node.db:
-            return relations[node.name].subquery(node.alias_or_name)
-        return node
+        if not isinstance(node, exp.Table) or node.name not in relations or node.db:
+            return node
+        again = node.name in taken
+        taken.add(node.name)
+        return relations[node.name].subquery(node.alias_or_name, copy=again)
 
     made = statement.transform(replaced)
     assert isinstance(made, exp.Select)

@@ -35,8 +35,8 @@ def differences(before: exp.Select, after: exp.Select, shape: LogShape, bounds: 
     order = [column(name) for name in (*((STOP, START) if bounds else ()), *shape.keys)]
     minus_first = exp.Ordered(this=column(OP), desc=True)
     changed = exp.select("*").from_(exp.union(*sides, distinct=False).subquery("changed"))
-    with_before = changed.order_by(*order, minus_first).with_(_BEFORE, as_=before, materialized=True)
-    return with_before.with_(_AFTER, as_=after, materialized=True)
+    with_before = changed.order_by(*order, minus_first).with_(_BEFORE, as_=before, materialized=True, copy=False)
+    return with_before.with_(_AFTER, as_=after, materialized=True, copy=False)
 
 
 def _side(mine: str, other: str, names: Sequence[str], identity: Sequence[str], ops: tuple[str, str]) -> exp.Select:
