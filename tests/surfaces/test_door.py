@@ -111,6 +111,11 @@ def test_socket_of_a_killed_job_is_noticed_and_replaced(running: tuple[Ferris, F
     again = started(ferris, 4)
     assert status(ferris)["run"]["pids"] == [again.pid]
     assert not left.parent.exists()
+    left = Path((state_folder(ferris) / "door").read_text())
+    again.kill()
+    again.wait(60)
+    assert ferris("state", "reset", "app.sql", "--yes").code == 0
+    assert not left.parent.exists()
 
 
 def test_callers_that_mean_no_good_hold_nobody_up(running: tuple[Ferris, FerrisProcess]) -> None:

@@ -39,7 +39,7 @@ class NoDoorError(Exception):
 def open_socket(folder: Path) -> socket.socket:
     """A socket that hears, its name in the folder; one that a killed process has left there is taken away. Raises
     OSError."""
-    _remove_stale(folder)
+    remove_stale(folder)
     private = tempfile.mkdtemp(prefix=_PREFIX)
     path = os.path.join(private, _SOCKET)
     hearing = socket.socket(socket.AF_UNIX)
@@ -98,6 +98,18 @@ def is_answered(folder: Path) -> bool:
     return True
 
 
+def remove_stale(folder: Path) -> None:
+    """Take away the socket that a killed worker has left. A copied folder names that of a worker that lives."""
+    path = _read_name(folder)
+    if path is None:
+        return
+    try:
+        connect(folder).close()
+    except NoDoorError as closed:
+        if isinstance(closed.__cause__, ConnectionRefusedError):
+            _remove_socket(path)
+
+
 # --- private ----------------------------------------------------------------------------------------------------------
 
 
@@ -133,16 +145,6 @@ def _is_socket_of(path: str, owners: Collection[int]) -> bool:
     folder, door = os.lstat(os.path.dirname(path)), os.lstat(path)
     private = stat.S_ISDIR(folder.st_mode) and not stat.S_IMODE(folder.st_mode) & 0o077
     return private and stat.S_ISSOCK(door.st_mode) and folder.st_uid == door.st_uid and door.st_uid in owners
-
-
-def _remove_stale(folder: Path) -> None:
-    """A copied folder of state names the socket of a worker that lives."""
-    path = _read_name(folder)
-    if path is None or is_answered(folder):
-        return
-    with suppress(OSError):  # gone with the machine, or not ours
-        if _is_socket_of(path, {os.geteuid()}):
-            _remove_socket(path)
 
 
 def _remove_socket(path: str) -> None:

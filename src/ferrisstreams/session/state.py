@@ -13,6 +13,7 @@ from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.door_name import remove_stale
 from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.identity import STATE_FILE
 from ferrisstreams.runtime.iso_time import iso_time
@@ -158,6 +159,7 @@ def reset(application: Application, options: RunOptions, plan: JobPlan) -> list[
         if folder.exists():
             for builder in builders:
                 _require_free(builder)
+                remove_stale(builder.state_folder())
             if (folder / LAYOUT_FILE).exists():
                 _settle_transactions([*builders, whole])
             shutil.rmtree(folder)
