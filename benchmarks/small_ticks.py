@@ -1,4 +1,4 @@
-"""What a small tick costs: 100 rows through a grouped aggregate whose results change with every tick.
+"""What a small tick costs: 100 rows through one, three and six grouped aggregates whose results change with every tick.
 
 A job reads a file of JSON lines in batches of 100 rows and writes its changes to a file; ten batches are an epoch,
 which is committed to a state file. Figures are milliseconds of CPU per tick, all of the loop included (decoding,
@@ -34,9 +34,20 @@ QUERIES = {
     "count, sum, max by a text": "SELECT t, count(*) n, sum(v) s, max(v) m FROM events GROUP BY t EMIT CHANGES",
 }
 
+#: Groups of one stream side by side, by UNION ALL.
+_GROUPS = [
+    *("SELECT k, count(*) AS n FROM events GROUP BY k", "SELECT k, sum(v) AS n FROM events GROUP BY k"),
+    *("SELECT k % 1000, count(*) FROM events GROUP BY k % 1000", "SELECT v, sum(k) FROM events GROUP BY v"),
+    *("SELECT k, max(v) FROM events GROUP BY k", "SELECT k // 2, min(v) FROM events GROUP BY k // 2"),
+]
+QUERIES |= {
+    "three aggregates, UNION ALL": " UNION ALL ".join(_GROUPS[:3]) + " EMIT CHANGES",
+    "six aggregates, UNION ALL": " UNION ALL ".join(_GROUPS) + " EMIT CHANGES",
+}
+
 _DECLARED = """CREATE STREAM events (k BIGINT, t TEXT, v BIGINT)
     WITH ('connector' = 'file', 'path' = '{path}', 'format' = 'json');
-CREATE STREAM out WITH ('connector' = 'file', 'path' = 'out.jsonl') AS {query};
+CREATE STREAM out WITH ('connector' = 'file', 'path' = 'out.jsonl'{changelog}) AS {query};
 """
 
 
@@ -84,13 +95,15 @@ def measure(title: str, query: str, keys: int, rounds: int = ROUNDS) -> Small:
     with tempfile.TemporaryDirectory(prefix="ferris-small-") as name:
         folder = Path(name)
         make(folder / "in.jsonl", keys, rounds * TICKS_PER_EPOCH)
-        text = _DECLARED.format(path=folder / "in.jsonl", query=query)
-        failed = job(text, folder, keys, 100_000).run().error
+        scans = query.count("FROM events")
+        changelog = ", 'changelog' = 'retract'" if scans > 1 else ""
+        text = _DECLARED.format(path=folder / "in.jsonl", query=query, changelog=changelog)
+        failed = job(text, folder, keys * scans, 100_000).run().error
         if failed is not None:
             raise failed
         memory = duckdb.connect(config={"threads": 1})
         memory.execute("CREATE TABLE one(a BIGINT); PREPARE one_row AS INSERT INTO one VALUES ($1)")
-        running = job(text, folder, rounds * TICKS_PER_EPOCH * TICK_ROWS, TICK_ROWS)
+        running = job(text, folder, rounds * TICKS_PER_EPOCH * TICK_ROWS * scans, TICK_ROWS)
         running.open()
         spent, inserts = [], []
         for _ in range(rounds):

@@ -149,7 +149,9 @@ class Task:
         limit = self._commit.bounded(self._strategy.limit())
         if self._settings.rows_max is None:
             return limit
-        left = self._settings.rows_max - self._read
+        # A record counts once for each scan that reads it.
+        scans = max(len(source.scans) for source in self._settings.inputs.values())
+        left = (self._settings.rows_max - self._read) // scans
         return replace(limit, rows=max(1, min(limit.rows, left)))
 
     def _context(self, fetch: Fetch) -> BatchContext:
