@@ -153,3 +153,19 @@ def test_what_is_for_one_source_is_refused(union: Union) -> None:
     union.write([union.source("a", "a"), union.source("b", "b")], BOTH.replace("FROM b", "FROM a"))
     edited = union.ferris("run", "--once", "app.sql")
     assert "the streams that are read: was a, b, is" in edited.err
+
+
+def test_stream_that_is_read_once_more_is_another_query(ferris: Ferris) -> None:
+    """Its rows from before would be missing in one scan, and nobody would see it."""
+    ferris.write(
+        in__jsonl='{"k": 1}\n{"k": 2}\n',
+        app__sql="CREATE STREAM s (k INT) WITH ('connector' = 'file', 'path' = 'in.jsonl', 'format' = 'json');\n"
+        "CREATE STREAM out WITH ('connector' = 'file', 'path' = 'out.jsonl') AS SELECT k FROM s;\n",
+    )
+    assert ferris("run", "app.sql").code == 0
+    path = ferris.folder / "app.sql"
+    path.write_text(path.read_text("utf-8").replace("FROM s;", "FROM s UNION ALL SELECT -k FROM s;"), "utf-8")
+    ran = ferris("run", "app.sql")
+    assert ran.code == 1
+    assert "how often the query reads it: was once, is 2 times" in ran.err
+    assert "E5002" in ran.err

@@ -94,6 +94,8 @@ def _source(
     scans: Sequence[Scan], facts: SourceFacts, operators: Sequence[GraphOperator], definitions: _Definitions
 ) -> dict[str, JsonValue]:
     parts: dict[str, JsonValue] = {"operator": "source", "data": dict(facts.data)}
+    if len(scans) > 1:
+        parts["scans"] = len(scans)
     if not operators:
         return parts  # Of the rows themselves nothing is kept.
     time = scans[0].source.event_time
@@ -368,6 +370,9 @@ def _operator_differences(
     if kept["operator"] != "source":
         return _aggregate_differences(kept, now)
     found = _data_differences(_mapping(kept, "data"), _mapping(now, "data"), is_same_data)
+    scans = [integer(each.get("scans", 1)) for each in (kept, now)]
+    if scans[0] != scans[1]:
+        found.append(Difference("how often the query reads it", *("once" if n == 1 else f"{n} times" for n in scans)))
     if "columns" not in kept or "columns" not in now:
         return found  # Of the rows themselves nothing is kept, or was.
     found += _reading_differences(kept, now)
