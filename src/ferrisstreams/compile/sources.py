@@ -205,7 +205,8 @@ class MergedRows:
             self._work.execute(exp.insert(self._columns.exact, _OUTPUTS), chunk.parameters)
             return []
         except DataError as error:
-            reason = first_line(error).split(": ", 1)[-1]
+            # The engine names a column of ours.
+            reason = first_line(error).split(": ", 1)[-1].partition(" when casting from source column _")[0]
             return [Failure(chunk.start, "", f"an aggregate of the group cannot be computed: {reason}")]
 
     def _letters(self, rows: exp.Select, names: tuple[str, ...], failures: Sequence[Failure]) -> list[Rejected]:
