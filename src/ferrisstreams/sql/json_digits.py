@@ -21,6 +21,7 @@ from ferrisstreams.sql.calls import call_name
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.inference import describe, type_of
 from ferrisstreams.sql.lambdas import Region
+from ferrisstreams.sql.offsets import parts_in_utc
 
 T = exp.DType
 
@@ -29,6 +30,8 @@ _INTEGERS = (
     *(T.UTINYINT, T.USMALLINT, T.UINT, T.UBIGINT, T.UINT128),
 )
 _TEXTS = (T.TEXT, T.VARCHAR, T.JSON)
+#: Types that the engine reads from text without its offset.
+_TIMES = (T.DATE, T.TIME, T.TIMESTAMP, T.TIMESTAMPNTZ, T.TIMESTAMP_S, T.TIMESTAMP_MS, T.TIMESTAMP_NS)
 _READING = {
     "from_json": "ferris_json_read", "json_transform": "ferris_json_read",
     "from_json_strict": "ferris_json_read_strict", "json_transform_strict": "ferris_json_read_strict",
@@ -169,16 +172,20 @@ def _replace_reading(
     checked = document.copy() if given == "JSON" else exp.cast(document.copy(), "JSON", dialect="duckdb")
     made = _read(macro, checked, kind)
     cast = exp.Cast if macro == _READING["from_json_strict"] else exp.TryCast
-    node.replace(cast(this=made, to=kind.copy()))
+    reading = cast(this=made, to=kind.copy())
+    if any(leaf.this in _TIMES for leaf in kind.find_all(exp.DataType)):
+        reading.this.replace(parts_in_utc(reading))
+    node.replace(reading)
 
 
 def _has_digits(kind: exp.DataType) -> bool:
-    return any(leaf.this in (*_INTEGERS, *_TEXTS) for leaf in kind.find_all(exp.DataType))
+    return any(leaf.this in (*_INTEGERS, *_TEXTS, *_TIMES) for leaf in kind.find_all(exp.DataType))
 
 
 def _read(macro: str, document: exp.Expression, kind: exp.DataType) -> exp.Expression:
-    """The document with its whole numbers as text. Beside a DECIMAL, the engine reads all numbers by their digits."""
-    shape = with_leaves(kind, lambda leaf: data_type("VARCHAR") if leaf.this in _INTEGERS else leaf)
+    """The document with its whole numbers and its times as text. Beside a DECIMAL, the engine reads all numbers by
+    their digits."""
+    shape = with_leaves(kind, lambda leaf: data_type("VARCHAR") if leaf.this in (*_INTEGERS, *_TIMES) else leaf)
     described = json.dumps({"v": shape.sql("duckdb"), "z": "DECIMAL(1,0)"}, ensure_ascii=False)
     return call(macro, document, text(described))
 

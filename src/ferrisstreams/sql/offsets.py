@@ -10,6 +10,7 @@ import re
 
 from sqlglot import exp
 
+from ferrisstreams.formats.nested import CONTAINERS, each_leaf, with_leaves
 from ferrisstreams.formats.times import time_in_utc
 from ferrisstreams.plan.expressions import BY_INSTANT, SORTED, UNSORTED
 from ferrisstreams.schema import Schema
@@ -48,14 +49,14 @@ def apply_offsets(context: Context, region: Region) -> None:
     for cast in casts:
         if not _may_have_offset(schema, cast.this):
             continue
-        if _has_timestamp(cast.to) and (cast.to.this != T.DATE or _is_text(context, schema, cast.this)):
+        if _has_time_in_parts(cast.to) and any(kind in type_of(context, cast.this, schema) for kind in _TEXTS):
+            cast.this.replace(parts_in_utc(cast))
+        elif _has_timestamp(cast.to) and (cast.to.this != T.DATE or _is_text(context, schema, cast.this)):
             inner = type(cast)(this=cast.this.copy(), to=_zoned(cast.to))
             inner.meta[BY_INSTANT] = True
             cast.this.replace(inner)
         elif cast.to.this == T.TIME and _is_text(context, schema, cast.this):
-            cast.this.replace(_time_in_utc(cast))
-        elif _is_list_of_times(cast.to) and type_of(context, cast.this, schema) == "VARCHAR[]":
-            cast.this.replace(_times_in_utc(cast))
+            cast.this.replace(_time_in_utc(cast, type_of(context, cast.this, schema)))
 
 
 def _is_text(context: Context, schema: Schema, node: exp.Expr) -> bool:
@@ -66,25 +67,31 @@ def _is_text(context: Context, schema: Schema, node: exp.Expr) -> bool:
     return type_of(context, node, schema) in _TEXTS
 
 
-def _time_in_utc(cast: exp.Cast) -> exp.Expr:
-    """The TIMETZ of the text that is cast, in UTC."""
-    made: exp.Expr = time_in_utc(cast.this.copy(), type(cast)).this
+def _time_in_utc(cast: exp.Cast, kind: str) -> exp.Expr:
+    """The TIMETZ of the text, or the JSON of a text, that is cast, in UTC."""
+    value = cast.this.copy()
+    if kind == "JSON":
+        value = exp.JSONExtractScalar(this=value, expression=exp.Literal.string("$"))
+    made: exp.Expr = time_in_utc(value, type(cast)).this
     made.meta[BY_INSTANT] = True
     return made
 
 
-def _is_list_of_times(kind: exp.DataType) -> bool:
-    return kind.this in (T.ARRAY, T.LIST) and bool(kind.expressions) and kind.expressions[0].this == T.TIME
+def _has_time_in_parts(kind: exp.DataType) -> bool:
+    return kind.this in CONTAINERS and any(found.this == T.TIME for found in kind.find_all(exp.DataType))
 
 
-def _times_in_utc(cast: exp.Cast) -> exp.Expression:
-    """The list of texts that is cast, with each of them as a TIME in UTC."""
+def parts_in_utc(cast: exp.Cast) -> exp.Expr:
+    """What is cast to a type with parts, with its times of the types that hold an offset, or applied."""
     written = exp.Paren(this=cast.this.copy())
     written.meta[UNSORTED] = True
-    item = exp.to_identifier("_text", quoted=True)
-    one = type(cast)(this=item.copy(), to=exp.DataType(this=T.TIME))
-    one.this.replace(_time_in_utc(one))
-    made = exp.Anonymous(this="list_transform", expressions=[written, exp.Lambda(this=one, expressions=[item])])
+    texts = with_leaves(cast.to, lambda leaf: exp.DataType(this=T.VARCHAR) if leaf.this == T.TIME else leaf)
+    read = type(cast)(this=written, to=_zoned(texts))
+    made = each_leaf(
+        cast.to,
+        read,
+        lambda leaf, value: time_in_utc(value.copy(), type(cast)) if leaf.this == T.TIME else value.copy(),
+    )
     made.meta[SORTED] = True
     return made
 
