@@ -33,6 +33,10 @@ def test_changes_fold_to_the_batch_answer_after_every_tick(listed: Listed, ticks
     check(listed, ticks)
 
 
+def test_large_tick_after_small_ones_of_one_epoch_sees_them() -> None:
+    check(_listed("grouped"), 20, seed=5001)
+
+
 def test_keys_of_one_hash_are_distinguished() -> None:
     """As if every other key had the same hash."""
     whole = current.CurrentForm._hash
@@ -145,6 +149,11 @@ FAULTS = (
         "current rows of an undone epoch kept",
         "grouped by nothing",
         lambda: replaced(current.CurrentGroups, "drop", lambda self: None),
+    ),
+    Fault(
+        "a tick of current rows left out of a scan",
+        "grouped",
+        lambda: replaced(StateLog, "settle", lambda self: None),
     ),
     Fault(
         "a tick of current rows not kept in the log",

@@ -248,6 +248,7 @@ class CurrentGroups:
             self._small = 0
             return
         try:
+            self._log.settle()
             rows = self._work.arrow(self._form.load(self._log.select()))
         except DataError:
             self._refused = True

@@ -325,6 +325,7 @@ class Runner:
 
     def _merge(self, question: str, low_us: int, high_us: int, parameters: Parameters) -> int:
         """Keep the answer as a table; how many rows it has."""
+        self._parts.log.settle()
         work, parts = self._parts.work, self._parts
         reach_us = parts.operator.port.reach_us
         bounds = (None, None) if reach_us is None else (low_us - reach_us, high_us)

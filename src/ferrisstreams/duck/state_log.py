@@ -253,8 +253,8 @@ class StateLog:
         kept = [exp.alias_(typed_as(column(n), type_), n, quoted=True) for n, type_ in self._columns]
         return exp.select(column(TICK), *kept).from_(name)
 
-    def _settle_pending(self) -> None:
-        """Make a table's rows of what was put, before the delta is read."""
+    def settle(self) -> None:
+        """Make a table's rows of what was put: before any statement that reads the delta."""
         if self._pending:
             names = ("_outcome", TICK, *self._names_kept())
             target = exp.Schema(this=exp.to_table(self.delta), expressions=[column(name).this for name in names])
@@ -296,7 +296,6 @@ class StateLog:
         With `before`, the delta only up to but not including this tick.
         """
         tables = [self._table(name) for name in self.overlapping(low_us, high_us)]
-        self._settle_pending()
         delta = exp.select(*self._references()).from_(self.delta).where(column("_outcome").eq(0))
         if before is not None:
             delta = delta.where(exp.LT(this=column(TICK), expression=before.copy()))
