@@ -446,12 +446,11 @@ def _blamed(error: Exception, count: int) -> int | None:
 
 def _meaning(plan: JobPlan) -> object:
     graph = cut(plan.plan)
-    aggregate = graph.aggregate
-    calls = (*aggregate.keys, *aggregate.calls) if aggregate is not None else ()
+    calls = [named for aggregate in graph.aggregates for named in (*aggregate.keys, *aggregate.calls)]
     return (
         [(named.name, named.expression.sql("duckdb")) for named in (*graph.columns(graph.output), *calls)],
         plan.plan.schema,
-        aggregate.window if aggregate is not None else None,
+        [aggregate.window for aggregate in graph.aggregates],
     )
 
 
