@@ -117,8 +117,8 @@ _QUOTED = re.compile(r"\"[^\w\"]+\"\(")
 #: A compensated sum of infinities is one in the engine, or no number: constants are not computed as columns are.
 _COMPENSATED = re.compile(r"\b(kahan_sum|sumkahan|fsum|favg)\(.*'inf'", re.I)
 
-#: The engine finds that a call with NULL gives NULL, which fits any other call and any cast, where here both are refused
-#: by their types; and it does not compute an aggregate of which only the type is asked.
+#: The engine finds that a call with NULL gives NULL, which fits any other call and any cast, where here both are
+#: refused by their types; and it does not compute an aggregate of which only the type is asked.
 _UNTYPED = re.compile(r"\bNULL\b|\btypeof\(")
 _UNFIT = re.compile("does not take|unimplemented type for cast|cannot be NULL")
 
