@@ -112,7 +112,7 @@ _VALUES = """(j, path) AS
 
 # Of a value that has no parts.
 _SCALAR = """(j, path) AS
-    CASE WHEN system.main.json_value(j, path) IS NULL THEN NULL ELSE ferris_json_text(j, path) END"""
+    CASE WHEN system.main.json_value(j, path) IS NULL THEN NULL ELSE CAST(ferris_json_value(j, path) AS VARCHAR) END"""
 
 _SCALARS = """(j, path) AS
     list_transform(system.main.json_value(ferris_json_guarded(j), path), lambda found: ferris_json_unmarked(found))"""
