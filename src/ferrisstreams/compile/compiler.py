@@ -419,10 +419,12 @@ class _AggregateCompiler:
 
     def _lift(self, call: exp.Expression) -> exp.Expression:
         """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""
-        condition = call.expression.this if isinstance(call, exp.Filter) else None
+        condition = call.expression.this.unnest() if isinstance(call, exp.Filter) else None
         is_cast = takes_doubles(call)
 
         def lift(argument: exp.Expression) -> exp.Expression:
+            while isinstance(argument, exp.Paren):
+                argument = argument.this  # What a DISTINCT call is of, and ordered by, are one column.
             guarded = argument.copy()
             if is_cast and argument != condition and not isinstance(argument, exp.Column):
                 # A value that is not a number fails its row, not the group.
