@@ -89,10 +89,14 @@ class SeveralSources:
         return None
 
     def partitions(self) -> Positions:
-        return self._merged(lambda member: member.source.partitions())
+        """Also one, without a name, of a source that has none yet: windows wait for what comes there."""
+        return self._merged(lambda member: member.source.partitions() or ({} if member.ended else {"": None}))
 
     def caught_up(self) -> Collection[str]:
-        return [partition_key(member.name, name) for member in self._members for name in member.source.caught_up()]
+        found = [partition_key(member.name, name) for member in self._members for name in member.source.caught_up()]
+        quiet = [member for member in self._members if member.quiet and not member.ended]
+        without = [partition_key(member.name, "") for member in quiet if not member.source.partitions()]
+        return [*found, *without]
 
     def reached(self) -> Positions:
         return self._merged(lambda member: member.source.reached())
