@@ -241,8 +241,9 @@ class Job:
 
             self._door = Door(folder.path, answer, reader.interrupt, self._tell_no_door)
             self._door.start()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # A RuntimeError: the system has no thread left.
             self._tell_no_door(str(error))
+            self._close_door()
 
     def _close_door(self) -> None:
         door, self._door = self._door, None

@@ -92,6 +92,7 @@ class Topics:
         except KafkaException as raised:
             error = error_of(raised)
             if error.name() == "TOPIC_ALREADY_EXISTS":
+                self._settle(topic, None, there=True)
                 return False
             raise kafka_error(error, f"make the topic {topic}") from raised
         self._settle(topic, settings.partitions)
@@ -133,8 +134,17 @@ class Topics:
     def settings(self, topic: str) -> TopicSettings:
         """What a topic that is there is set to. Raises ConnectorError."""
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        with translated(f"ask for the settings of the topic {topic}"):
-            found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)[resource].result()
+        for nap in range(_SETTLE_NAPS_MAX + 1):
+            try:
+                with translated(f"ask for the settings of the topic {topic}"):
+                    asked = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_SECONDS)
+                    found = asked[resource].result()
+                break
+            except FatalConnectorError as error:
+                # The settings of a topic that another worker has just made are known a little later than the topic.
+                if error.code != "E4103" or nap == _SETTLE_NAPS_MAX or self.partitions(topic) is None:
+                    raise
+                self._clock.sleep_ms(_SETTLE_NAP_MS)
         return settings_of({name: entry.value for name, entry in found.items()})
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
@@ -153,10 +163,12 @@ class Topics:
             if error.code() != KafkaError.GROUP_ID_NOT_FOUND:
                 raise kafka_error(error, f"delete the group {group}") from raised
 
-    def _settle(self, topic: str, partitions: int | None) -> None:
-        """Wait until the brokers' metadata shows the change, which follows the answer."""
+    def _settle(self, topic: str, partitions: int | None, there: bool = False) -> None:
+        """Wait until the brokers' metadata shows the change, which follows the answer. `there`: of another's change
+        that there is the topic is all that is known."""
         for _ in range(_SETTLE_NAPS_MAX):
-            if self.partitions(topic) == partitions:
+            found = self.partitions(topic)
+            if (found is not None) if there else (found == partitions):
                 return
             self._clock.sleep_ms(_SETTLE_NAP_MS)
         raise TransientError(f"Kafka: the change of the topic {topic} is not visible yet", "E4102")
