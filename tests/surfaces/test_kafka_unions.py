@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.broker import Cluster, Record
 from tests.surfaces.conftest import WAIT_SECONDS, WAITS_MAX, Ferris
@@ -94,6 +95,48 @@ def test_two_declarations_of_one_topic_commit_what_both_have_read(union: Union) 
     assert ran.job["ledger"]["read"] == 120
     assert set(group_lag(union.kafka.properties, f"{union.name}.out", f"{union.name}-a").values()) == {0}
     assert union.ferris("audit", "app.sql").code == 0
+    assert len(union.kafka.read(f"{union.name}-out")) == 120
+
+
+def commit_for(union: Union, offsets: dict[tuple[str, int], int]) -> None:
+    """What another program has committed for the group of the job."""
+    consumer = Consumer({**union.kafka.properties, "group.id": f"{union.name}.out", "enable.auto.commit": False})
+    try:
+        places = [TopicPartition(f"{union.name}-{side}", number, at) for (side, number), at in offsets.items()]
+        consumer.commit(offsets=places, asynchronous=False)
+    finally:
+        consumer.close()
+
+
+def test_new_job_begins_where_its_group_stands(union: Union) -> None:
+    union.fill("a", rows(0, 40, "x"))
+    union.fill("b", rows(100, 30, "y"))
+    commit_for(union, {("a", 0): 15, ("a", 1): 20, ("b", 0): 5})
+    sink = f"{{kafka}}, 'topic' = '{union.name}-out', 'create.topic' = 'true'"
+    union.write([union.source("a", "a"), union.source("b", "b")], BOTH, sink)
+    ran = union.ferris("run", "--once", "-o", "json", "app.sql")
+    assert ran.code == 0, ran.err
+    names = {f"{side}/{union.name}-{side}-{partition}" for side in "ab" for partition in (0, 1)}
+    assert set(ran.job["positions"]) == names
+    written = Counter(json.loads(record.value or b"")["who"] for record in union.kafka.read(f"{union.name}-out"))
+    assert written == {"x": 5, "y": 25}
+
+
+def test_two_declarations_do_not_begin_where_the_group_stands(union: Union) -> None:
+    """Its position is the smaller one of theirs: it says nothing of the other."""
+    union.fill("a", rows(0, 60, "x"))
+    commit_for(union, {("a", 0): 15, ("a", 1): 20})
+    small = ", 'batch.strategy' = 'fixed_size', 'batch.size' = 4"
+    sink = f"{{kafka}}, 'topic' = '{union.name}-out', 'create.topic' = 'true'"
+    union.write([union.source("a", "a", small), union.source("b", "a")], BOTH, sink)
+    assert union.ferris("run", "--once", "--max-records", "50", "app.sql").code == 0
+    audit = union.ferris("audit", "app.sql")
+    assert audit.code == 0, audit.out + audit.err
+    shown = json.loads(union.ferris("offsets", "app.sql", "-o", "json").out)["jobs"]["out"]
+    assert any(each["committed"] < each["position"] for each in shown), shown
+    ran = union.ferris("run", "--once", "-o", "json", "app.sql")
+    assert ran.code == 0, ran.err
+    assert ran.job["ledger"]["read"] == 120
     assert len(union.kafka.read(f"{union.name}-out")) == 120
 
 

@@ -192,13 +192,9 @@ def _event_time(scan: Scan) -> str | None:
 
 def _input(graph: StageGraph, scan: Scan, engine: Engine, inputs: Inputs) -> Input:
     own = inputs[scan.source.name]
-    system = _system_columns(graph, scan)
+    system = graph.system_columns(scan)
     joined = SystemJoin(engine.work, system) if system else None
     return Input(engine.work, own.decoder, _event_time(scan), own.max_ahead_us, joined)
-
-
-def _system_columns(graph: StageGraph, scan: Scan) -> tuple[Column, ...]:
-    return next(own for each, own in zip(graph.scans, graph.system_columns, strict=True) if each is scan)
 
 
 def _compile_graph(
@@ -467,7 +463,7 @@ class _AggregateCompiler:
         """Names and types of the batch's partial results, asked of the engine over an empty typed row."""
         rows, source = self._row_shape(edge), edge.source
         read: tuple[Column, ...] = (
-            (*source.source.schema, *_system_columns(self._graph, source))
+            (*source.source.schema, *self._graph.system_columns(source))
             if isinstance(source, Scan)
             else source.node.schema.columns
         )

@@ -156,10 +156,9 @@ class StageGraph:
         set_to = {change.column for change in self.sink.headers}
         return tuple(named for named in output.columns or () if named.name in set_to)
 
-    @property
-    def system_columns(self) -> tuple[tuple[Column, ...], ...]:
-        """Of each scan the columns of the messages, beside those of their values, that the job reads."""
-        return tuple(used_system_columns(self.sink, scan) for scan in self.scans)
+    def system_columns(self, scan: Scan) -> tuple[Column, ...]:
+        """Of a scan the columns of the messages, beside those of their values, that the job reads."""
+        return used_system_columns(self.sink, scan)
 
 
 def cut(sink: Sink) -> StageGraph:

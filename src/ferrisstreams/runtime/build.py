@@ -113,20 +113,24 @@ class JobBuilder(JobOutputs):
 
     def member(self, source: SourceSettings) -> Member:
         """A source as one of the job's."""
-        data = source.connector.data(self.source_context(source)) if source.connector.messages else None
-        same = [
-            other.spec.name
-            for other in self.sources
-            if data is not None and other.connector is source.connector
-            if other.connector.data(self.source_context(other)) == data
-        ]
         return Member(
             name=self.key_name(source),
             source=self._opened(source),
             strategy=self.strategy(source),
             ends_when_quiet=self.environment.once and self.stops_when_caught_up(source),
-            twin=same[0] if same and same[0] != source.spec.name else None,
+            twin=self.twin(source),
         )
+
+    def twin(self, source: SourceSettings) -> str | None:
+        """The first source that reads the same topic, where that is another one."""
+        if not source.connector.messages:
+            return None
+        data = source.connector.data(self.source_context(source))
+        before = self.sources[: self.sources.index(source)]
+        topics = (other for other in before if other.connector is source.connector)
+        same = (other for other in topics if other.connector.data(self.source_context(other)) == data)
+        first = next(same, None)
+        return first.spec.name if first is not None else None
 
     def _opened(self, source: SourceSettings) -> Source:
         block = self.blocks[source.spec.name]

@@ -46,7 +46,7 @@ class _Caller:
         self._left = memoryview(b"")
 
     def receive(self) -> bytes | None:
-        """The text of a whole request, None while there is none. Raises OSError: the caller is to go."""
+        """The text of a whole request, None until it is complete. Raises OSError where the caller must be dismissed."""
         piece = self.connection.recv(_PIECE_BYTES)
         if not piece:
             raise ConnectionResetError("the caller has gone")

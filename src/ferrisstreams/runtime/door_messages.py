@@ -72,7 +72,7 @@ class StatusAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """There is no answer, and why."""
+    """Why a request gets no answer."""
 
     reason: str
 

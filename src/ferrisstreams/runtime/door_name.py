@@ -126,7 +126,7 @@ def _write_name(folder: Path, path: str) -> None:
 
 
 def _read_name(folder: Path) -> str | None:
-    """None where there is none, or what is there is not a name of ours."""
+    """The name in the file; None without a file, or where it holds no name that a door gives."""
     try:
         handle = os.open(folder / DOOR_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -114,7 +114,8 @@ class Job:
         members = self._members()
         several = SeveralSources(members, self._seen_us()) if len(members) > 1 else None
         if several is not None and transactions is not None:
-            transactions = cast("Transactions", SeveralTransactions(transactions, self._neighbours(members)))
+            beside = SeveralTransactions(transactions, self._neighbours(members), builder.keyed_commits)
+            transactions = cast("Transactions", beside)
         dead_letters = builder.dead_letters()
         if dead_letters is not None:
             dead_letters.watch(guards.sink.watch)
@@ -131,7 +132,7 @@ class Job:
             replaced=(*builder.replaced(), *(self._folder.replaced() if self._folder is not None else ())),
         )
         self._commit = Commit(self._parts, self._commit_policy(), self.progress)
-        settings = self._task_settings()
+        settings = self._task_settings(members)
         strategy = several.strategy if several is not None else members[0].strategy
         self._task = Task(self._parts, self._commit, self.progress, strategy, settings, self._reports)
         self._task.recover(state.last, moved, state.begins_again, self._begun)
@@ -363,7 +364,7 @@ class Job:
             job.duration_ms("commit.heartbeat"),
         )
 
-    def _task_settings(self) -> TaskSettings:
+    def _task_settings(self, members: Sequence[Member]) -> TaskSettings:
         builder = self._builder
         job = builder.settings.job
         direct = builder.graph.direct_scans
@@ -375,7 +376,7 @@ class Job:
         alone = len(builder.sources) == 1 and builder.stops_when_caught_up(builder.sources[0])
         return TaskSettings(
             job=self.plan.name,
-            stateless=builder.stateless,
+            adopts=builder.stateless and not any(member.twin for member in members),
             inputs=inputs,
             output_failures=builder.output_failures,
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),

@@ -77,7 +77,8 @@ class JobFacts:
         source = source or self.source
         environment = self.environment
         layout = read_layout(self.job_folder()) if self.share.workers > 1 else None
-        timed = any(column.name == RECORD_TIME for columns in self.graph.system_columns for column in columns)
+        read = [column for scan in self.graph.scans for column in self.graph.system_columns(scan)]
+        timed = any(column.name == RECORD_TIME for column in read)
         return SourceContext(
             name=source.spec.name,
             settings=source.values,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from ferrisstreams.batch import Fetch, JsonValue, Limit, Positions, partition_key, partitions_of
 from ferrisstreams.connectors.base import CommittedOffset, Identities, Source, SourceProgress, Transactions
@@ -109,18 +109,19 @@ class SeveralSources:
         parts = [member.source.progress() for member in self._members]
         alike = [part for part in parts if part.unit == parts[0].unit]
         totals = [part.total for part in alike if part.total is not None]
+        lags = [member.keyed(part.lag) for member, part in zip(self._members, parts, strict=True)]
         return SourceProgress(
             done=sum(part.done for part in alike),
             total=sum(totals) if len(totals) == len(parts) else None,
             unit=parts[0].unit,
-            lag=self._merged(lambda member: member.source.progress().lag),
+            lag={name: lag for own in lags for name, lag in own.items()},
             client=next((part.client for part in parts if part.client is not None), None),
         )
 
     def commit(self, positions: Positions) -> None:
         for member in self._members:
             if member.twin is None:
-                member.source.commit(least_positions(self._members, positions, member.name))
+                member.source.commit(least_positions(twins(self._members), positions, member.name))
 
     def close(self) -> None:
         with ExitStack() as stack:
@@ -166,13 +167,18 @@ class _Own:
         self.current().observe(rows, milliseconds)
 
 
-def least_positions(members: Sequence[Member], positions: Positions, name: str) -> dict[str, JsonValue]:
-    """The positions of a source and of those that read the same: of each partition the least."""
+def twins(members: Sequence[Member]) -> dict[str, str | None]:
+    """Of each source the first one that reads the same."""
+    return {member.name: member.twin for member in members}
+
+
+def least_positions(sources: Mapping[str, str | None], positions: Positions, name: str) -> dict[str, JsonValue]:
+    """The positions of a source and of those of the `sources` that read the same: of each partition the least."""
     found: dict[str, JsonValue] = {}
-    for member in members:
-        if name not in (member.name, member.twin):
+    for own, first in sources.items():
+        if name not in (own, first):
             continue
-        for partition, position in member.own(positions).items():
+        for partition, position in partitions_of(own, positions).items():
             before = found.get(partition)
             if isinstance(position, int) and isinstance(before, int):
                 position = min(position, before)
@@ -180,26 +186,28 @@ def least_positions(members: Sequence[Member], positions: Positions, name: str) 
     return found
 
 
+#: Gives what is committed outside the names that partitions have among those of all sources.
+KeyedCommits: TypeAlias = Callable[[Mapping[str, CommittedOffset]], Mapping[str, CommittedOffset]]
+
+
 class SeveralTransactions:
     """Transactions whose system knows the partitions of several sources by their own names.
 
-    `members` are the sources on its cluster.
+    `members` are the sources on its cluster; `keyed` names what is committed as the job does.
     """
 
-    def __init__(self, transactions: Transactions, members: Sequence[Member]) -> None:
+    def __init__(self, transactions: Transactions, members: Sequence[Member], keyed: KeyedCommits) -> None:
         self._transactions = transactions
         self._members = members
+        self._keyed = keyed
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._transactions, name)
 
     def committed(self) -> Mapping[str, CommittedOffset]:
-        committed = self._transactions.committed()
-        return {key: found for member in self._own() for key, found in member.keyed(committed).items()} or committed
+        return self._keyed(self._transactions.committed())
 
     def send(self, positions: Positions, epoch: int, token: str) -> None:
-        own = [least_positions(self._members, positions, member.name) for member in self._own()]
+        read = [member.name for member in self._members if member.twin is None]
+        own = [least_positions(twins(self._members), positions, name) for name in read]
         self._transactions.send({name: at for part in own for name, at in part.items()}, epoch, token)
-
-    def _own(self) -> Iterator[Member]:
-        return (member for member in self._members if member.twin is None)

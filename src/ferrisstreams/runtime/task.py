@@ -36,7 +36,7 @@ class TaskInput:
 class TaskSettings:
     """`inputs` are the sources, by their names in a fetch. `once`: stop when an endless source has nothing more.
 
-    `stateless`: nothing is kept, so that positions outside say it all.
+    `adopts`: without a state the job begins where its group stands: it keeps nothing, and each topic has one position.
 
     `windowed`: results wait for the watermark.
     `endless`: the source can go on after it has said that it ended, so that its end closes no window. `drain`: the end
@@ -44,7 +44,7 @@ class TaskSettings:
     """
 
     job: str
-    stateless: bool
+    adopts: bool
     inputs: Mapping[str, TaskInput]
     output_failures: FailurePolicy
     limit: ConsecutiveLimit
@@ -90,7 +90,7 @@ class Task:
     ) -> None:
         """Go on where the last epoch ended, or at the positions that it is `moved` to; a job that keeps no state may
         begin at positions that are kept outside. `again` and `begun`: as in `Commit.recover`."""
-        self._commit.recover(last, self._settings.stateless, moved, again, begun)
+        self._commit.recover(last, self._settings.adopts, moved, again, begun)
         self._progress.watermarks.assign(self._parts.source.partitions(), self._parts.clock.monotonic_ms())
 
     def stop(self) -> None:

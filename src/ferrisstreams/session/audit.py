@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ferrisstreams.batch import integer, mapping, partitions_of
+from ferrisstreams.batch import JsonValue, integer, mapping, partition_key, partitions_of
 from ferrisstreams.connectors.file import file_source_settings, output_names, sink_files
 from ferrisstreams.connectors.file_identity import FilePosition
 from ferrisstreams.connectors.file_settings import FileSourceSettings
@@ -27,6 +27,7 @@ from ferrisstreams.runtime.epoch import EpochRow
 from ferrisstreams.runtime.ledger import Ledger
 from ferrisstreams.runtime.reconcile import newest
 from ferrisstreams.runtime.settings import SourceSettings, failure_policy
+from ferrisstreams.runtime.sources import least_positions
 from ferrisstreams.runtime.worker_epochs import joined_epochs
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.audit_topics import count_letters, count_sink, count_source, gone_topic
@@ -235,11 +236,22 @@ def _token(builder: JobBuilder, last: EpochRow) -> list[Finding]:
         return []
     of = f" of worker {builder.share.worker}" if builder.share.workers > 1 else ""
     checks: list[Finding] = [Check(f"epoch of the token outside = of the state{of}", last.epoch, token.epoch)]
-    known = {name: found.offset for name, found in outside.items() if name in last.positions}
+    positions = _group_positions(builder, last)
+    known = {name: found.offset for name, found in outside.items() if name in positions}
     return checks + [
-        Check(f"committed offset of {name} = position", integer(last.positions[name]), offset)
+        Check(f"committed offset of {name} = position", integer(positions[name]), offset)
         for name, offset in known.items()
     ]
+
+
+def _group_positions(builder: JobBuilder, last: EpochRow) -> dict[str, JsonValue]:
+    """What the group is to have committed: of a topic that two sources read, the smaller position."""
+    sources = {builder.key_name(source): builder.twin(source) for source in builder.sources}
+    return {
+        partition_key(name, partition): position
+        for name, first in sources.items()
+        for partition, position in least_positions(sources, last.positions, first or name).items()
+    }
 
 
 # --- sink and letters -------------------------------------------------------------------------------------------------

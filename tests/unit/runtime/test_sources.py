@@ -10,7 +10,7 @@ from ferrisstreams.batch import Fetch, Limit, partition_key, partitions_of
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.runtime.batching import Fixed
-from ferrisstreams.runtime.sources import Member, SeveralSources, least_positions
+from ferrisstreams.runtime.sources import Member, SeveralSources, least_positions, twins
 from ferrisstreams.testing.doubles import Cuts, Records, RecordSource
 
 ALL = Limit(1000, 1 << 20)
@@ -112,8 +112,8 @@ def test_of_two_declarations_of_one_topic_the_smaller_position_is_committed(bloc
     members = [member("a", blocks[0], 2), member("b", blocks[1], 2), member("c", blocks[2], 2)]
     members[1].twin = "a"
     positions = {"a/t-0": 7, "b/t-0": 5, "b/t-1": 3, "c/t-0": 1}
-    assert least_positions(members, positions, "a") == {"t-0": 5, "t-1": 3}
-    assert least_positions(members, positions, "c") == {"t-0": 1}
+    assert least_positions(twins(members), positions, "a") == {"t-0": 5, "t-1": 3}
+    assert least_positions(twins(members), positions, "c") == {"t-0": 1}
 
 
 def test_names_of_partitions_are_told_apart() -> None:
