@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from sqlglot import exp
 
 from ferrisstreams.plan.bounds import StateKinds, kept_state
 from ferrisstreams.plan.expressions import as_written
@@ -16,6 +18,8 @@ from ferrisstreams.plan.nodes import (
     Filter,
     HeaderChange,
     JobPlan,
+    Join,
+    Latest,
     Named,
     Plan,
     Project,
@@ -128,6 +132,10 @@ def _step(node: Plan, state: StateKinds) -> _Step:
             return _Step("Window", window_text(node.window), (), node)
         case UnionAll():
             return _Step("UnionAll", "", (), node)
+        case Join():
+            return _Step("Join", node.kind.name, tuple(_join_lines(node)), node)
+        case Latest():
+            return _Step("Table", "", (f"the newest row of each {', '.join(node.key)}",), node)
         case Scan():
             return _Step("Scan", node.source.name, tuple(_scan_lines(node)), node)
 
@@ -143,6 +151,22 @@ def _aggregate_lines(node: Aggregate, state: StateKinds) -> list[str]:
     if kept.growth is None:
         return [*lines, f"bounded: {kept.bound}"]
     return [*lines, f"bounded by nothing: it grows with {kept.growth.grows}; {kept.growth.remedy}"]
+
+
+def _join_lines(node: Join) -> Iterator[str]:
+    for pair in node.keys:
+        yield f"key {_text(pair.left)} = {_text(pair.right)}"
+    if node.bound is not None:
+        bound = node.bound
+        yield f"time {bound.right_time} - {bound.left_time} in [{bound.low_us}, {bound.high_us}] us"
+    for conjunct in node.residual:
+        yield f"and {_text(conjunct)}"
+    if node.lookup:
+        yield "rows of the left meet the table's row of that moment"
+
+
+def _text(tree: exp.Expression) -> str:
+    return as_written(tree).sql("duckdb")
 
 
 def _scan_lines(node: Scan) -> list[str]:

@@ -21,6 +21,9 @@ from ferrisstreams.schema import Column, EventTime, Schema
 WINDOW_START = "window_start"
 WINDOW_END = "window_end"
 
+#: The hidden column of a table's source that says whether a row takes away that of its key (BOOLEAN, never NULL).
+DELETED = "_deleted"
+
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
@@ -205,6 +208,105 @@ class UnionAll:
         return Facts(changes=changes, event_time=times.pop() if len(times) == 1 else None)
 
 
+class JoinKind(Enum):
+    INNER = "inner"
+    LEFT = "left"
+    RIGHT = "right"
+    FULL = "full"
+
+    @property
+    def keeps_left(self) -> bool:
+        """Whether rows of the left side without a partner are in the result."""
+        return self in (JoinKind.LEFT, JoinKind.FULL)
+
+    @property
+    def keeps_right(self) -> bool:
+        return self in (JoinKind.RIGHT, JoinKind.FULL)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """An equality of an expression over the left side and one over the right, of one type."""
+
+    left: exp.Expression
+    right: exp.Expression
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBound:
+    """Partners have the event time of the right side in `[left + low_us, left + high_us]`."""
+
+    left_time: str
+    right_time: str
+    low_us: int
+    high_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The pairs of rows of two sides that have equal `keys` and times within `bound`, and for which every conjunct of
+    `residual` is true. `kind` says which rows without a partner are given too, with NULLs for the other side.
+
+    The schema is the left side's columns, then the right's; their names differ. Keys are over the columns of a side,
+    `residual` over those of the schema. `lookup`: rows of the left meet the row that the right side, a table, holds
+    when they come, and its changes give nothing. `emit`: CHANGES gives rows without a partner at once, and takes them
+    back.
+    """
+
+    left: Plan
+    right: Plan
+    kind: JoinKind
+    keys: tuple[KeyPair, ...]
+    residual: tuple[exp.Expression, ...]
+    schema: Schema
+    bound: TimeBound | None = None
+    lookup: bool = False
+    emit: Emit = Emit.FINAL
+    position: Position | None = field(default=None, compare=False)
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.left, self.right)
+
+    @property
+    def facts(self) -> Facts:
+        left, right = self.left.facts, self.right.facts
+        if self.lookup:
+            return Facts(left.changes, left.event_time)
+        pads = self.kind is not JoinKind.INNER and (self.bound is None or self.emit is Emit.CHANGES)
+        return Facts(left.changes or right.changes or pads, None, self._key())
+
+    def _key(self) -> tuple[str, ...] | None:
+        """Where a row of one side meets one of the other at most, the key of that side is enough."""
+        left, right = self.left.facts.key, self.right.facts.key
+        if self._meets_one(right, [pair.right for pair in self.keys]) and not self.kind.keeps_right and left:
+            return left
+        if self._meets_one(left, [pair.left for pair in self.keys]) and not self.kind.keeps_left and right:
+            return right
+        return (*left, *right) if left and right else None
+
+    @staticmethod
+    def _meets_one(key: tuple[str, ...] | None, given: list[exp.Expression]) -> bool:
+        named = {tree.name for tree in given if isinstance(tree, exp.Column)}
+        return key is not None and set(key) <= named
+
+
+@dataclass(frozen=True, slots=True)
+class Latest(_OneInput):
+    """A table: the newest row of each `key` among those of a scan, until one comes whose `DELETED` is true."""
+
+    input: Plan
+    key: tuple[str, ...]
+
+    @property
+    def schema(self) -> Schema:
+        return Schema(tuple(item for item in self.input.schema if item.name != DELETED))
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(changes=True, key=self.key)
+
+
 @dataclass(frozen=True, slots=True)
 class HeaderChange:
     """What becomes of a header of the output's messages: it holds the value of the input's hidden `column`, or (None)
@@ -239,7 +341,7 @@ class Sink(_OneInput):
         return self.input.facts
 
 
-Plan: TypeAlias = Scan | Filter | Project | AssignWindow | Aggregate | UnionAll | Sink
+Plan: TypeAlias = Scan | Filter | Project | AssignWindow | Aggregate | UnionAll | Join | Latest | Sink
 
 
 def walk(plan: Plan) -> Iterator[Plan]:
@@ -256,6 +358,8 @@ def map_inputs(plan: Plan, change: Callable[[Plan], Plan]) -> Plan:
             return plan
         case UnionAll():
             return replace(plan, branches=tuple(map(change, plan.branches)))
+        case Join():
+            return replace(plan, left=change(plan.left), right=change(plan.right))
         case _:
             return replace(plan, input=change(plan.input))
 

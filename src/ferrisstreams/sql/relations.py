@@ -14,6 +14,7 @@ from ferrisstreams.plan.nodes import (
     Aggregate,
     AssignWindow,
     Facts,
+    Join,
     Named,
     Plan,
     Project,
@@ -98,7 +99,7 @@ def _traced_to(plan: Plan, name: str | None, goal: Plan) -> str | None:
                 named = next((item for item in plan.columns if item.name == name), None)
                 name = column_name(named.expression) if named is not None else None
                 plan = plan.input
-            case Aggregate() | AssignWindow() | Scan() | UnionAll():
+            case Aggregate() | AssignWindow() | Scan() | UnionAll() | Join():
                 return None
             case _:
                 plan = plan.input
