@@ -39,7 +39,7 @@ class Key:
     `source.<key>` of a job, `of_sink` as `sink.<key>`; a name (or an alias) that ends in `*` stands for any name with
     that beginning. An exact name goes before one with a `*`. `aliases` are names that people bring from elsewhere;
     `ferris fmt` writes `name`. `overrides_both`: where it may stand on both sides, `--set` means both, and not the
-    source alone.
+    source alone; or the sink alone.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Key:
     of_sink: bool = False
     formats: tuple[str, ...] = ()
     overrides_both: bool = False
+    overrides_sink: bool = False
 
     @property
     def per_side(self) -> bool:
@@ -65,9 +66,9 @@ _TIMED = (Scope.SOURCE, Scope.JOB)
 CONNECTOR_KEYS = (
     Key("connector", TEXT, None, _SIDES, "What the stream is connected to: file, kafka, datagen, memory, stdout, "
         "blackhole."),
-    Key("format", TEXT, "json", _SIDES, "How a record is written: json (one object a line or message), csv, or of a "
-        "source json_array (a file is one array of objects). Default: as the file's name "
-        "ends (.csv, .tsv), else json.", aliases=("value_format",)),
+    Key("format", TEXT, "json", _SIDES, "How a record is written: json (one object a line or message), csv, of a "
+        "source json_array (a file is one array of objects), of a table debezium_json (an object of before, after and "
+        "op). Default: as the file's name ends (.csv, .tsv), else json.", aliases=("value_format",)),
     Key("path", TEXT, None, _SIDES, "The file, relative to the application file; of a source also a glob; of a sink "
         "that rotates a pattern with {n} and parts of the time (%Y-%m-%d).", ("file",)),
     Key("watch", FLAG, False, _SOURCE, "Follow files as they grow and appear; without it the source is bounded.",
@@ -121,10 +122,11 @@ CONNECTOR_KEYS = (
     Key("fields.*", TEXT, None, _SOURCE, "How a column is generated: sequence:0, uniform:1..100, choice:A,B*3 (B "
         "three times as often), normal:10,2, exponential:10 (the mean), zipf:1.1,1000 (exponent, ranks), constant:x, "
         "uuid, now, time:2024-01-01+10ms, template:user-{sequence:1}-{choice:a,b}.", ("datagen",)),
-    Key("changelog", choice("append", "retract", "upsert", "debezium"), None, _SINK, "How changes are written: append "
+    Key("changelog", choice("append", "retract", "upsert", "debezium"), None, _SIDES, "How changes are written: append "
         "(new values only), retract (a column op with +I -U +U -D), to a topic also upsert (a message with the row's "
         "key, without a value when the row disappears) or debezium (an object of before, after and op). Default: "
-        "upsert on Kafka where the result changes and has a key; else append unless rows can disappear."),
+        "upsert on Kafka where the result changes and has a key; else append unless rows can disappear. Of a table's "
+        "source: how they are read. Default: upsert.", overrides_sink=True),
 )  # fmt: skip
 
 TIME_KEYS = (

@@ -27,13 +27,15 @@ DELETED = "_deleted"
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A source. Its schema has no columns as long as they are not known."""
+    """A source. Its schema has no columns as long as they are not known. `key` are the columns that tell the rows of a
+    table apart; a stream has none."""
 
     name: str
     schema: Schema
     event_time: EventTime | None
     properties: Mapping[str, Property]
     position: Position | None = None
+    key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

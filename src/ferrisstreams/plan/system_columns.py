@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
-from ferrisstreams.plan.nodes import Aggregate, Filter, Named, Plan, Project, Scan, Sink, UnionAll, walk
+from ferrisstreams.plan.nodes import DELETED, Aggregate, Filter, Named, Plan, Project, Scan, Sink, UnionAll, walk
 from ferrisstreams.schema import Column, Schema
 
 #: Keys and headers are shown as text: bytes in them that are not UTF-8 as `\\xff`.
@@ -47,7 +47,7 @@ def used_system_columns(plan: Sink, scan: Scan) -> tuple[Column, ...]:
     read = {column.name for node in nodes for tree in _trees(node) for column in tree.find_all(exp.Column)}
     if scan.source.event_time is not None:
         read.add(scan.source.event_time.column)
-    return tuple(column for column in scan.schema if column.hidden and column.name in read)
+    return tuple(column for column in scan.schema if column.hidden and column.name in read - {DELETED})
 
 
 def _above(plan: Plan, scan: Scan) -> list[Plan]:

@@ -130,7 +130,11 @@ def _split_overrides(
     for_sources: list[dict[str, Property]] = [{} for _ in sources]
     for name, prop in overrides.items():
         key = find_key(name)
-        heard = [own for own, source in zip(for_sources, sources, strict=True) if _may_stand(key, Scope.SOURCE, source)]
+        heard = [
+            own
+            for own, source in zip(for_sources, sources, strict=True)
+            if _may_stand(key, Scope.SOURCE, source) and not (key is not None and key.overrides_sink)
+        ]
         in_source = bool(heard)
         in_sink = _may_stand(key, Scope.SINK, sink)
         if name in ("connector", "format", "path") or (name == "topic" and in_source and in_sink):

@@ -136,6 +136,8 @@ class _Application:
             _header_changes(context, relation),
         )
         _refuse_keyless_changes(context, statement, sink)
+        if statement.table:
+            _refuse_keyless_table(context, statement, sink)
         plan = canonical(sink)
         assert isinstance(plan, Sink)
         job = JobPlan(
@@ -150,7 +152,7 @@ class _Application:
         )
         self.jobs.append(job)
         if statement.name is not None:
-            self.catalog.add(context, statement.name, Stream(_written_source(job, spec), job.name))
+            self.catalog.add(context, statement.name, Stream(_written_source(job, spec, statement.table), job.name))
 
     def _open_job(self, context: Context, statement: StreamAs, source: SourceSpec) -> None:
         """A job whose columns are not known: its settings can be checked, its names and types cannot."""
@@ -247,7 +249,17 @@ def _refuse_keyless_changes(context: Context, statement: StreamAs, sink: Sink) -
     )
 
 
-def _written_source(job: JobPlan, spec: SinkSpec) -> SourceSpec:
+def _refuse_keyless_table(context: Context, statement: StreamAs, sink: Sink) -> None:
+    if sink.facts.key is None:
+        raise context.error(
+            statement.name.span if statement.name is not None else None,
+            "a table needs a key, which tells its rows apart, and this result has none",
+            "E1205",
+            "select what tells them apart, such as the columns of GROUP BY; or write CREATE STREAM",
+        )
+
+
+def _written_source(job: JobPlan, spec: SinkSpec, table: bool) -> SourceSpec:
     """The output of a job as a source of later ones. Rows of a stateless job keep their event time; the delay is for
     the reader to give, and zero without."""
     column = job.plan.facts.event_time
@@ -257,7 +269,10 @@ def _written_source(job: JobPlan, spec: SinkSpec) -> SourceSpec:
     if job.endless and connector is not None and connector.follow is not None:
         # What never ends is followed: its reader runs beside it.
         properties[connector.follow] = Property(True, spec.position, f"the job {job.name} goes on")
-    return SourceSpec(spec.name, job.plan.schema, time, properties, spec.position)
+    key = job.plan.facts.key if table else None
+    if key is None or properties.get("changelog", Property("append")).value == "append":
+        properties.pop("changelog", None)
+    return SourceSpec(spec.name, job.plan.schema, time, properties, spec.position, key or ())
 
 
 def _goes_on(source: SourceSpec) -> bool:

@@ -37,6 +37,7 @@ from ferrisstreams.sql.select_list import Item, SelectList
 from ferrisstreams.sql.sources import inline_source, source_properties, with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, MessageKey, span_of
+from ferrisstreams.sql.tables import check_changes, refuse_reading, table_of
 from ferrisstreams.sql.unions import united
 from ferrisstreams.sql.window_binding import (
     bind_result_window,
@@ -153,7 +154,7 @@ class Binder:
         self._refuse_clauses(item, frozenset({"this", "alias", TABLE_WINDOW, TABLE_WINDOW_KEYS}))
         name = name_of(item.this)
         if item.this.meta_get("string"):
-            return self._scan(self.catalog.reference(self.context, name)), name
+            return self._scan(self.catalog.reference(self.context, name), name), name
         named = next((query for query in names.queries if query.name.matches(name.text)), None)
         if named is not None:
             return self._renamed(self.query(named.query, named.names), named.columns), name
@@ -162,20 +163,22 @@ class Binder:
     def _declared(self, name: Name) -> Relation:
         given = source_properties(name.text, self.properties)
         if CONNECTOR in given or CONFIG_FILE in given:
-            return self._scan(inline_source(self.context, self.catalog, name, given))
+            return self._scan(inline_source(self.context, self.catalog, name, given), name)
         found = self.catalog.find(self.context, name)
         match found:
             case View():
                 return self.query(found.query, Names())
             case Stream():
-                return self._scan(found)
+                return self._scan(found, name)
 
-    def _scan(self, stream: Stream) -> Relation:
+    def _scan(self, stream: Stream, name: Name) -> Relation:
         source = with_job_properties(stream.source, self.properties, stream.job is not None)
         if not len(source.schema):
             raise ColumnsUnknownError(source)
+        check_changes(source)
+        refuse_reading(self.context, name.span, source)
         schema = Schema(source.schema.columns + system_columns(source.schema, source.properties))
-        return Relation(Scan(source, schema), (), (stream.job,) if stream.job is not None else ())
+        return Relation(table_of(Scan(source, schema)), (), (stream.job,) if stream.job is not None else ())
 
     def _table_function(self, call: exp.Func) -> SqlError:
         name = (call.name if isinstance(call, exp.Anonymous) else call.sql_name()).lower()

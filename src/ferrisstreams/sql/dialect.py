@@ -18,6 +18,7 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
+from ferrisstreams.sql.declaration_parser import DeclarationParser
 from ferrisstreams.sql.functions import TAKES_LAMBDA
 from ferrisstreams.sql.refusals import refused_create, refused_statement
 from ferrisstreams.sql.reserved import quote_hint
@@ -26,6 +27,7 @@ from ferrisstreams.sql.syntax import (
     CreateView,
     EmitClause,
     MessageKey,
+    PrimaryKey,
     RefusedSyntaxError,
     SelectAlone,
     StreamColumn,
@@ -54,7 +56,7 @@ def _cosine_distance(this: exp.Expr, expression: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this="list_cosine_distance", expressions=[this, expression])
 
 
-class FerrisParser(WindowParser):
+class FerrisParser(DeclarationParser, WindowParser):
     #: The function whose arguments are being read.
     _called = ""
 
@@ -139,9 +141,10 @@ class FerrisParser(WindowParser):
                 "E1204",
                 "write CREATE without OR REPLACE",
             )
-        if self._match_text_seq("STREAM"):
+        if self._match_texts(("STREAM", "TABLE")):
+            table = self._prev.text.upper() == "TABLE"
             self._refuse_if_not_exists()
-            return self._parse_create_stream()
+            return self._parse_create_stream(table)
         if self._match_text_seq("VIEW"):
             self._refuse_if_not_exists()
             name = self._parse_name("a name for the view")
@@ -159,18 +162,19 @@ class FerrisParser(WindowParser):
                 "write CREATE without IF NOT EXISTS",
             )
 
-    def _parse_create_stream(self) -> CreateStream:
-        name = self._parse_name("a name for the stream")
+    def _parse_create_stream(self, table: bool) -> CreateStream:
+        name = self._parse_name(f"a name for the {'table' if table else 'stream'}")
         columns: list[exp.Expression] = []
         declared = self._match(TokenType.L_PAREN, advance=False)
         if declared:
-            columns = self._parse_wrapped_items(self._parse_declaration)
+            columns = self._parse_wrapped_items(lambda: self._parse_declaration(table))
         properties = self._parse_property_lists([])
         query: exp.Expression | None = None
         tail = Tail(properties)
         if self._match(TokenType.ALIAS):
             if declared:
-                self.raise_error("A stream made by AS SELECT takes its columns from the query", self._prev)
+                what = "table" if table else "stream"
+                self.raise_error(f"A {what} made by AS SELECT takes its columns from the query", self._prev)
             query = self._parse_query()
             tail = self._parse_tail(properties)
         elif not declared and not properties:
@@ -180,6 +184,8 @@ class FerrisParser(WindowParser):
                 this=name,
                 columns=[item for item in columns if isinstance(item, StreamColumn)],
                 watermarks=[item for item in columns if isinstance(item, WatermarkFor)],
+                keys=[item for item in columns if isinstance(item, PrimaryKey)],
+                table=table,
                 properties=tail.properties,
                 query=query,
                 emit=tail.emit,
@@ -227,61 +233,6 @@ class FerrisParser(WindowParser):
         emit = EmitClause(this=kind)
         mark(emit, first, self._prev)
         return emit
-
-    # Declarations
-
-    def _parse_declaration(self) -> exp.Expression:
-        if self._curr.text.upper() == "WATERMARK" and self._next.token_type == TokenType.FOR:
-            return self._parse_watermark()
-        if self._match(TokenType.PRIMARY_KEY, advance=False):
-            raise refused_create("PRIMARY KEY", token_span(self._curr))
-        first = self._curr
-        self._refuse_value_name(first)
-        name = self._parse_name("a column name")
-        kind_token = self._curr
-        kind = self._parse_types(allow_identifiers=False) if self._curr else None
-        if not isinstance(kind, exp.DataType):
-            raise RefusedSyntaxError(
-                token_span(kind_token or first),
-                f"{kind_token.text} is not a type"
-                if kind_token and kind_token.text.isidentifier()
-                else f"column {name.name} has no type",
-                "E1102",
-                "types are those of DuckDB, such as BIGINT, DOUBLE, VARCHAR, DECIMAL(10,2), TIMESTAMP, BOOLEAN",
-            )
-        mark(kind, kind_token, self._prev)
-        column = StreamColumn(this=name, kind=kind, not_null=self._parse_not_null())
-        mark(column, first, self._prev)
-        return column
-
-    def _refuse_value_name(self, token: Token) -> None:
-        """Without quotes `null` or `current_date` would be a value wherever the column is read."""
-        if token.token_type in (TokenType.NULL, TokenType.TRUE, TokenType.FALSE, *self.NO_PAREN_FUNCTIONS):
-            raise RefusedSyntaxError(
-                token_span(token), f"{token.text} is a value of SQL, not a name", "E1001", quote_hint(token.text)
-            )
-
-    def _parse_not_null(self) -> bool:
-        if self._match_text_seq("NOT", "NULL"):
-            return True
-        self._match(TokenType.NULL)
-        if self._match(TokenType.PRIMARY_KEY, advance=False):
-            raise refused_create("PRIMARY KEY", token_span(self._curr))
-        if self._match_text_seq("KEY", advance=False):
-            raise refused_create("KEY", token_span(self._curr))
-        return False
-
-    def _parse_watermark(self) -> WatermarkFor:
-        first = self._curr
-        self._advance(2)
-        name = self._parse_name("the event-time column after WATERMARK FOR")
-        self._expect(TokenType.ALIAS, "AS and an expression")
-        expression = self._parse_disjunction()
-        if expression is None:
-            self._fail_expected("an expression such as ts - INTERVAL '5' SECOND")
-        watermark = WatermarkFor(this=name, expression=expression)
-        mark(watermark, first, self._prev)
-        return watermark
 
     # Properties
 

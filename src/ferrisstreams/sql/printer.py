@@ -33,7 +33,8 @@ def print_statement(statement: Statement, annotations: bool = True) -> str:
         case View():
             return f"CREATE VIEW {_name(statement.name)} AS\n{_query(statement.query)}"
         case StreamAs():
-            head = f"CREATE STREAM {_name(statement.name)} AS\n" if statement.name is not None else ""
+            kind = "TABLE" if statement.table else "STREAM"
+            head = f"CREATE {kind} {_name(statement.name)} AS\n" if statement.name is not None else ""
             emit = f"\nEMIT {statement.emit.emit.name}" if statement.emit is not None else ""
             properties = f"\n{_with(statement.properties)}" if statement.properties else ""
             notes = _annotations(statement.annotations) if annotations else ""
@@ -48,10 +49,13 @@ def _declaration(statement: DeclareStream) -> str:
     if statement.watermark is not None:
         expression = _canonical(statement.watermark.expression).sql("duckdb")
         lines.append(f"WATERMARK FOR {_name(statement.watermark.column)} AS {expression}")
+    if statement.key:
+        lines.append(f"PRIMARY KEY ({', '.join(map(_name, statement.key))})")
     columns = ",\n".join(f"  {line}" for line in lines)
     declared = f" (\n{columns}\n)" if lines else ""
     properties = f" {_with(statement.properties)}" if statement.properties else ""
-    return f"CREATE STREAM {_name(statement.name)}{declared}{properties}"
+    kind = "TABLE" if statement.table else "STREAM"
+    return f"CREATE {kind} {_name(statement.name)}{declared}{properties}"
 
 
 def _annotations(annotations: Mapping[str, Property]) -> str:

@@ -11,7 +11,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.syntax import RefusedSyntaxError, token_span
 
-_STATEMENTS_HINT = "an application holds CREATE STREAM, CREATE VIEW and SELECT"
+_STATEMENTS_HINT = "an application holds CREATE STREAM, CREATE TABLE, CREATE VIEW and SELECT"
 
 _SHELL = "statements of the shell and the server are not part of an application file"
 
@@ -61,8 +61,8 @@ _SEALED_STATEMENTS: Mapping[str, str] = {
 
 #: What CREATE can be followed by elsewhere -> what to do.
 _REFUSED_CREATE: Mapping[str, str] = {
-    "TABLE": "write CREATE STREAM: tables (the latest row for each key) are not supported yet",
-    "PRIMARY KEY": "a source stream has no key; in a query write SELECT column PRIMARY KEY to set the message key",
+    "PRIMARY KEY": "a stream has no key: write CREATE TABLE for the newest row of each key; in a query write"
+    " SELECT column PRIMARY KEY to set the message key",
     "FUNCTION": "write the expression in the query: user-defined functions are not supported yet",
     "MACRO": "write the expression in the query: macros are not supported",
     "SOURCE": "write CREATE STREAM name (columns) WITH (…)",
@@ -76,7 +76,8 @@ _REFUSED_CREATE: Mapping[str, str] = {
     "TYPE": "write the type where it is used",
     "CONNECTOR": "write CREATE STREAM … WITH (connector = …)",
     "SEQUENCE": "rows can be numbered by their position only; there are no sequences",
-    "KEY": "leave it out: a source stream has no key; in a query SELECT column PRIMARY KEY sets the message key",
+    "KEY": "leave it out: a stream has no key; of a table write PRIMARY KEY; in a query SELECT column PRIMARY KEY sets"
+    " the message key",
     "SECRET": "secrets go in the configuration",
 }
 
@@ -102,9 +103,9 @@ def refused_create(kind: str, span: Span) -> RefusedSyntaxError:
     if kind in _REFUSED_CREATE:
         what = kind if kind in ("PRIMARY KEY", "KEY") else f"CREATE {kind}"
         return RefusedSyntaxError(span, f"{what} is not supported", "E1201", _REFUSED_CREATE[kind])
-    near = get_close_matches(kind, ["STREAM", "VIEW"], 1, 0.5)
-    hint = f"did you mean CREATE {near[0]}?" if near else "write CREATE STREAM or CREATE VIEW"
-    return RefusedSyntaxError(span, "after CREATE comes STREAM or VIEW", "E1001", hint)
+    near = get_close_matches(kind, ["STREAM", "TABLE", "VIEW"], 1, 0.5)
+    hint = f"did you mean CREATE {near[0]}?" if near else "write CREATE STREAM, CREATE TABLE or CREATE VIEW"
+    return RefusedSyntaxError(span, "after CREATE comes STREAM, TABLE or VIEW", "E1001", hint)
 
 
 #: Words in a row, outside of brackets or anywhere, of which none of our statements has any -> what it is, what to do.

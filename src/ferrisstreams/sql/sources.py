@@ -21,6 +21,7 @@ from ferrisstreams.sql.durations import duration_of, parse_duration
 from ferrisstreams.sql.inference import explain_bind_error
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.statements import DeclareStream, Name, View, Watermark
+from ferrisstreams.sql.tables import check_changes, columns_of_rows, key_of, keyed, require_key
 
 FIELD = "event.time.field"
 STRATEGY = "watermark.strategy"
@@ -39,22 +40,29 @@ _TIMESTAMPS = (
 def declare_source(context: Context, catalog: Catalog, statement: DeclareStream) -> SourceSpec:
     """The source that a declaration describes. Raises `SqlError`."""
     statement = replace(statement, properties=with_file(catalog.read_config, statement.properties, is_source=True))
+    require_key(context, statement)
     schema = _schema(context, statement) if statement.columns else _found_columns(context, catalog, statement)
+    key = key_of(context, statement, schema)
     if not len(schema):
         place = context.source.position(statement.name.span)
-        return SourceSpec(statement.name.text, schema, None, statement.properties, place)
+        return SourceSpec(statement.name.text, schema, None, statement.properties, place, key)
+    schema = keyed(schema, key)
     watermark = statement.watermark
     timed = _with_record_time(schema, statement.properties)
     declared = _from_watermark(context, watermark, timed) if watermark is not None else None
     time = _event_time(declared, schema, statement.properties)
     position = context.source.position(statement.name.span)
-    return SourceSpec(statement.name.text, schema, time, statement.properties, position)
+    source = SourceSpec(statement.name.text, schema, time, statement.properties, position, key)
+    check_changes(source)
+    return source
 
 
 def _found_columns(context: Context, catalog: Catalog, statement: DeclareStream) -> Schema:
     place = context.source.position(statement.name.span)
     bare = SourceSpec(statement.name.text, Schema(()), None, statement.properties, place)
-    return timed_schema(catalog.columns_of(context, bare, statement.name.span), statement.properties)
+    found = catalog.columns_of(context, bare, statement.name.span)
+    rows = columns_of_rows(context, bare, found) if statement.table and len(found) else found
+    return timed_schema(rows, statement.properties)
 
 
 def timed_schema(schema: Schema, properties: Mapping[str, Property]) -> Schema:

@@ -68,13 +68,16 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class DeclareStream:
-    """`CREATE STREAM name (columns) WITH (…)`: a source; without columns they are found in its records."""
+    """`CREATE STREAM name (columns) WITH (…)`: a source; without columns they are found in its records. `table`: it is
+    `CREATE TABLE`, whose newest row of each `key` counts."""
 
     name: Name
     columns: tuple[ColumnDeclaration, ...]
     watermark: Watermark | None
     properties: Mapping[str, Property]
     span: Span
+    table: bool = False
+    key: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class EmitWritten:
 
 @dataclass(frozen=True, slots=True)
 class StreamAs:
-    """`CREATE STREAM name AS SELECT …`, or a SELECT alone (`name` None): a job."""
+    """`CREATE STREAM name AS SELECT …`, or a SELECT alone (`name` None): a job. `table`: it is `CREATE TABLE`."""
 
     name: Name | None
     query: exp.Expression
@@ -93,6 +96,7 @@ class StreamAs:
     properties: Mapping[str, Property]
     annotations: Mapping[str, Property]
     span: Span
+    table: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,7 @@ def _job(
     owners = Owners(written.text if written is not None else None, _tables(query))
     topic = sink.text if sink is not None and name is not None and sink.text != name.text else None
     properties = modernised(_properties(source, tree), owners, topic)
-    return StreamAs(name, query, _emit(tree), properties, annotations, span)
+    return StreamAs(name, query, _emit(tree), properties, annotations, span, bool(tree.args.get("table")))
 
 
 def _tables(query: exp.Expression) -> tuple[str, ...]:
@@ -336,9 +340,14 @@ def _declaration(source: SourceText, tree: CreateStream, span: Span) -> DeclareS
     if len(watermarks) > 1:
         raise source.error(span_of(watermarks[1]) or span, "a stream has one watermark", "E1103", "remove one of them")
     watermark = _watermark(watermarks[0]) if watermarks else None
+    keys = [*(column.args["key"] for column in tree.args["columns"] if column.args.get("key")), *tree.args["keys"]]
+    if len(keys) > 1:
+        hint = "name all its columns in one: PRIMARY KEY (a, b)"
+        raise source.error(span_of(keys[1]) or span, "a table has one PRIMARY KEY", "E1103", hint)
+    key = tuple(name_of(name) for name in keys[0].expressions) if keys else ()
     stream = name_of(tree.this)
     properties = modernised_declaration(_properties(source, tree), stream.text)
-    return DeclareStream(stream, tuple(columns), watermark, properties, span)
+    return DeclareStream(stream, tuple(columns), watermark, properties, span, bool(tree.args.get("table")), key)
 
 
 def _watermark(tree: WatermarkFor) -> Watermark:

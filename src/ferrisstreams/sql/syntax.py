@@ -14,12 +14,15 @@ from ferrisstreams.sql.source_text import Span
 
 
 class CreateStream(exp.Expression):
-    """`this` is the name; `columns` and `watermarks` for a declaration, `query`, `emit` and `into` for a job."""
+    """`this` is the name; `columns`, `watermarks` and `keys` for a declaration, `query`, `emit` and `into` for a job;
+    `table`: it is `CREATE TABLE`."""
 
     arg_types: ClassVar[dict[str, bool]] = {
         "this": True,
         "columns": False,
         "watermarks": False,
+        "keys": False,
+        "table": False,
         "properties": False,
         "query": False,
         "emit": False,
@@ -36,7 +39,15 @@ class SelectAlone(exp.Expression):
 
 
 class StreamColumn(exp.Expression):
-    arg_types: ClassVar[dict[str, bool]] = {"this": True, "kind": True, "not_null": False}
+    """`key` is a `PrimaryKey` of this column alone."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "kind": True, "not_null": False, "key": False}
+
+
+class PrimaryKey(exp.Expression):
+    """`PRIMARY KEY (expressions)`: the names of the columns."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"expressions": True}
 
 
 class WatermarkFor(exp.Expression):
