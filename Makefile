@@ -68,7 +68,7 @@ fuzz-sql: setup ## every function of the engine in random statements: make fuzz-
 chaos: setup ## jobs over a real broker, both killed at random: make chaos SEED=1 MINUTES=5
 	$(VENV)/python -m tests.crash.chaos --seed $(SEED) --minutes $(MINUTES)
 
-docs: setup ## write the reference pages from the registries
+docs: setup ## write the reference pages from the registries, and the list of the engine's functions
 	$(VENV)/python scripts/reference.py
 
 lock: setup ## pin the newest versions that pyproject.toml allows in requirements.lock

@@ -1,12 +1,19 @@
-"""Write the reference pages from the registries: `configuration.md`, `errors.md` and `metrics.md` in `docs`."""
+"""Write the reference pages from the registries: `configuration.md`, `errors.md` and `metrics.md` in `docs`.
+
+And the list of the engine's functions beside `ferrisstreams.sql.functions`.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ferrisstreams.config.kinds import value_text
 from ferrisstreams.config.registry import BATCH_KEYS, CONNECTOR_KEYS, FAILURE_KEYS, JOB_KEYS, TIME_KEYS, Key
+from ferrisstreams.duck.engine import ENGINE_VERSION
+from ferrisstreams.duck.scratch import scratch_engine
 from ferrisstreams.errors import CODES
+from ferrisstreams.sql.functions import LIST, ask_functions
 from ferrisstreams.telemetry.metrics import METRICS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -110,7 +117,14 @@ def metrics_page() -> str:
     return METRICS_HEAD + "".join(rows)
 
 
+def function_list() -> str:
+    with scratch_engine() as engine:
+        listed = {"version": ENGINE_VERSION, "functions": ask_functions(engine.work)}
+    return json.dumps(listed, indent=1) + "\n"
+
+
 def main() -> None:
+    LIST.write_text(function_list(), "utf-8")
     (DOCS / "configuration.md").write_text(configuration_page(), "utf-8")
     (DOCS / "metrics.md").write_text(metrics_page(), "utf-8")
     (DOCS / "errors.md").write_text(errors_page(), "utf-8")

@@ -16,8 +16,13 @@ _FOUNDATIONS = ("duckdb", "pyarrow", "sqlglot")
 
 def check(file: str) -> None:
     """Print what the application holds; warnings on standard error. Raises FerrisError for the first error."""
-    application = open_application(file)
-    for warning in application.check():
+    # Imported here: `ferris version` and others do without the engine.
+    from ferrisstreams.duck.scratch import keep_scratch
+
+    with keep_scratch():
+        application = open_application(file)
+        warnings = application.check()
+    for warning in warnings:
         sys.stderr.write(f"warning: {warning}\n")
     for job in application.plan.open_jobs:
         sys.stderr.write(

@@ -136,6 +136,10 @@ def version() -> None:
     version()
 
 
+#: Made once: workers are forked from a process that has it.
+_command = typer.main.get_command(app)
+
+
 def main() -> NoReturn:
     """The entry point. Ends the process: 0 done, 1 failed, 2 wrong usage; no traceback reaches a user."""
     hold_standard_streams()
@@ -144,7 +148,7 @@ def main() -> NoReturn:
 
 def _called() -> None:
     try:
-        app()
+        _command()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

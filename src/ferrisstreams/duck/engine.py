@@ -49,6 +49,9 @@ class Rendered:
 #: A text is one of our own constants, in which all parameters that come with it stand.
 Statement: TypeAlias = exp.Expression | str | Rendered | Prepared
 
+#: Of the library, such as 2.0.0.
+ENGINE_VERSION = duckdb.__version__
+
 #: The schema (an attached database) that holds the job's durable tables.
 STATE_SCHEMA = "state"
 

@@ -10,6 +10,7 @@ from typing import cast
 from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.connectors.base import Transactions
 from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.duck.scratch import scratch_engine
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
 from ferrisstreams.plan.bounds import Growth
 from ferrisstreams.plan.nodes import JobPlan
@@ -86,15 +87,14 @@ class Job:
 
     def check(self) -> None:
         """Everything that can be known without opening source and sink. Raises FerrisError."""
-        engine = Engine(EngineSettings(allowed_paths=self._paths()))
         try:
-            self._builder.pipeline(engine, self.plan.plan)
+            with scratch_engine() as engine:
+                self._builder.pipeline(engine, self.plan.plan)
             for source in self._builder.sources:
                 self._builder.member(source)
             self._builder.sink()
             self._builder.dead_letters()
         finally:
-            engine.close()
             self._builder.close()
 
     def growths(self) -> list[Growth]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ferrisstreams.compile.compiler import message_key, state_kinds
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
+from ferrisstreams.duck.scratch import keep_scratch
 from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
@@ -103,10 +104,11 @@ class Application:
     def check(self) -> list[str]:
         """Check every job without opening anything; the warnings. Raises FerrisError."""
         growing = []
-        for plan in self.plan.jobs:
-            job = Job(plan, self.environment(RunOptions(), Silent()))
-            job.check()
-            growing += [f"job {plan.name}: {growth}" for growth in job.growths()]
+        with keep_scratch():
+            for plan in self.plan.jobs:
+                job = Job(plan, self.environment(RunOptions(), Silent()))
+                job.check()
+                growing += [f"job {plan.name}: {growth}" for growth in job.growths()]
         for open_job in self.plan.open_jobs:
             settings_of_open(open_job, {})
         self.refuse_shared_outputs(RunOptions())

@@ -6,12 +6,16 @@ not one of the few below that look outside the row. Everything else is refused, 
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
+from pathlib import Path
+from typing import TypeAlias
 
-from ferrisstreams.duck.engine import Connection
+from ferrisstreams.duck.engine import ENGINE_VERSION, Connection
 
 
 class Kind(Enum):
@@ -91,31 +95,51 @@ class Functions:
         return found[0] if found else None
 
 
-#: DuckDB's list is a constant of its version; asking for it costs about 40 ms, so a process asks once.
+#: Names by what the engine says that they are.
+Listed: TypeAlias = Mapping[str, Iterable[str]]
+
+#: The list of one version of the engine, made by `make docs`: asking for it costs 25 ms of each start.
+LIST = Path(__file__).with_name("engine_functions.json")
+
 _LOADED: list[Functions] = []
 
 
 def load_functions(connection: Connection) -> Functions:
-    """The functions of the DuckDB behind `connection`."""
+    """The functions of the DuckDB behind `connection`; a process finds them out once."""
     if not _LOADED:
-        _LOADED.append(_load(connection))
+        _LOADED.append(find_functions(connection, ENGINE_VERSION))
     return _LOADED[0]
 
 
-def _load(connection: Connection) -> Functions:
+def find_functions(connection: Connection, version: str) -> Functions:
+    """From the list, where it is of this version of the engine; otherwise the engine is asked."""
+    found = json.loads(LIST.read_text("utf-8"))
+    return _functions(found["functions"] if found["version"] == version else ask_functions(connection))
+
+
+def ask_functions(connection: Connection) -> Listed:
+    """Those that the engine says it has."""
+    found: dict[str, list[str]] = {}
     rows = connection.rows(
-        "SELECT DISTINCT function_name, CASE WHEN contains(macro_definition, '(SELECT ') THEN 'query'"
-        " ELSE function_type END, stability FROM duckdb_functions()"
+        "SELECT DISTINCT lower(function_name), CASE WHEN contains(macro_definition, '(SELECT ') THEN 'query'"
+        " WHEN function_type = 'scalar' AND stability <> 'CONSISTENT' THEN 'volatile'"
+        " ELSE function_type END FROM duckdb_functions() ORDER BY ALL"
     )
+    for name, kind in rows:
+        found.setdefault(str(kind), []).append(str(name))
+    return found
+
+
+def _functions(listed: Listed) -> Functions:
     kinds: dict[str, Kind] = dict.fromkeys(_CLOCK, Kind.SCALAR)
     volatile = set(_CLOCK)
-    order = {"macro": 1, "scalar": 2, "window": 3, "aggregate": 4}
-    for raw_name, kind, stability in sorted(rows, key=lambda row: order.get(str(row[1]), 0)):
-        name = str(raw_name).lower()
-        if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
-            kinds[name] = _kind(name, str(kind))
-            if kind == "scalar" and stability != "CONSISTENT" and name != _FAILS:
-                volatile.add(name)
+    order = {"macro": 1, "scalar": 2, "volatile": 2, "window": 3, "aggregate": 4}
+    for kind in sorted(listed, key=lambda kind: order.get(kind, 0)):
+        for name in listed[kind]:
+            if re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+                kinds[name] = _kind(name, kind)
+                if kind == "volatile" and name != _FAILS:
+                    volatile.add(name)
     kinds.update(dict.fromkeys(_SETS, Kind.SET))
     kinds.update(dict.fromkeys(("coalesce", "ifnull", "try", "percentile_cont", "percentile_disc"), Kind.SCALAR))
     kinds.update(dict.fromkeys(("percentile_cont", "percentile_disc", *BY_OFFSET), Kind.AGGREGATE))
@@ -124,7 +148,7 @@ def _load(connection: Connection) -> Functions:
 
 def _kind(name: str, kind: str) -> Kind:
     match kind:
-        case "scalar":
+        case "scalar" | "volatile":
             return Kind.SCALAR
         case "aggregate":
             return Kind.AGGREGATE
