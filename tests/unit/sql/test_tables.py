@@ -2,7 +2,7 @@
 
 import pytest
 
-from ferrisstreams.duck.engine import Engine
+from ferrisstreams.duck.scratch import scratch_engine
 from ferrisstreams.plan.nodes import DELETED, Facts, Latest, Scan, Sink, SinkSpec, SourceSpec
 from ferrisstreams.plan.system_columns import system_columns, used_system_columns
 from ferrisstreams.schema import Column, Schema
@@ -15,12 +15,9 @@ _FILE = "connector = 'file', path = 'users.jsonl'"
 
 
 def _source(text: str, name: str, found: Schema | None = None) -> SourceSpec:
-    engine = Engine()
-    try:
-        catalog = Catalog(None, lambda _: found)
+    catalog = Catalog(None, lambda _: found)
+    with scratch_engine() as engine:
         bind_script(parse_statements(text, "app.sql"), engine.work, catalog)
-    finally:
-        engine.close()
     entry = catalog.entries[name]
     assert isinstance(entry, Stream)
     return entry.source
