@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from sqlglot import exp
 
-from ferrisstreams.compile import compiler, current, runner
+from ferrisstreams.compile import aggregation, current, runner
 from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.operators.aggregate import aggregate
 from ferrisstreams.operators.base import Operator
@@ -64,7 +64,7 @@ def _changed(part: str, change: Callable[[exp.Expr], exp.Expr]) -> Plant:
             return replace(made, ports=(replace(made.port, keep=made.port.keep.transform(change)),))
         return replace(made, **{part: getattr(made, part).transform(change)})
 
-    return lambda: replaced(compiler, "aggregate", planted)
+    return lambda: replaced(aggregation, "aggregate", planted)
 
 
 def _in_place_of(old: type[exp.Expr], new: type[exp.Expr]) -> Callable[[exp.Expr], exp.Expr]:
@@ -92,7 +92,7 @@ def _drop_too_much() -> AbstractContextManager[None]:
         made = aggregate(shape, window)
         return replace(made, ports=(replace(made.port, open_from=lambda closed_us: closed_us + 1),))
 
-    return replaced(compiler, "aggregate", planted)
+    return replaced(aggregation, "aggregate", planted)
 
 
 def _take_oldest() -> AbstractContextManager[None]:

@@ -77,7 +77,7 @@ def test_result_that_cannot_be_taken_ends_a_strict_job(ferris: Ferris) -> None:
     ferris.write(**{"a.sql": hours(call=call, sink=", failure_strategy = 'fail_batch'"), "in.jsonl": rows(0, v=1000)})
     ran = ferris("run", "a.sql")
     assert ran.code != 0
-    assert "result of the aggregate below" in ran.err + ran.out
+    assert "result of the operator below" in ran.err + ran.out
 
 
 @pytest.mark.parametrize(

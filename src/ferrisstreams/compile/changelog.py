@@ -8,7 +8,8 @@ from enum import Enum
 
 from ferrisstreams.compile.message_rows import MessageForm
 from ferrisstreams.errors import ConfigError
-from ferrisstreams.plan.nodes import Aggregate, Emit, Sink, WindowKind
+from ferrisstreams.plan.nodes import Aggregate, Sink, WindowKind
+from ferrisstreams.plan.stages import Stateful
 
 
 class ChangelogForm(Enum):
@@ -51,26 +52,28 @@ class Changelog:
 
 
 def changelog_of(
-    sink: Sink, aggregates: Sequence[Aggregate], wanted: str | None, updates: bool, messages: MessageForm | None
+    sink: Sink, operators: Sequence[Stateful], wanted: str | None, updates: bool, messages: MessageForm | None
 ) -> Changelog:
-    """The changelog of a canonical plan, and of the `aggregates` whose rows become its result. `wanted` is the setting,
+    """The changelog of a canonical plan, and of the `operators` whose rows become its result. `wanted` is the setting,
     `updates` says that late rows change what was emitted, `messages` is None for a sink without keys.
 
     Raises ConfigError E3008 when the setting cannot say the changes.
     """
-    changing = [each for each in aggregates if each.emit is Emit.CHANGES or updates]
+    changing = [each for each in operators if each.facts.changes or (updates and isinstance(each, Aggregate))]
     changes = bool(changing)
-    disappears = any(each.window is not None and each.window.kind is WindowKind.SESSION for each in changing)
-    key = _upsert_key(sink, bool(aggregates), messages)
+    disappears = any(map(_disappears, changing))
+    key = _upsert_key(sink, bool(operators), messages)
     own = messages.key if messages is not None else ()
     match wanted:
         case "retract":
             return Changelog(ChangelogForm.RETRACT, own, disappears)
         case "append":
             if disappears:
+                what = "a session disappears when it grows or merges"
+                if not all(isinstance(each, Aggregate) for each in changing):
+                    what = "a row is taken back"
                 raise _impossible(
-                    "'changelog' = 'append' cannot say that a session disappears when it grows or merges",
-                    "use 'changelog' = 'retract', or EMIT FINAL",
+                    f"'changelog' = 'append' cannot say that {what}", "use 'changelog' = 'retract', or EMIT FINAL"
                 )
             return Changelog(key=own)
         case "upsert":
@@ -95,6 +98,13 @@ def changelog_of(
     if changes and key:
         return Changelog(ChangelogForm.UPSERT, key, disappears)
     return Changelog(ChangelogForm.RETRACT if disappears else ChangelogForm.APPEND, own, disappears)
+
+
+def _disappears(node: Stateful) -> bool:
+    """Whether results of a node that change can be taken back without another in their place."""
+    if isinstance(node, Aggregate):
+        return node.window is not None and node.window.kind is WindowKind.SESSION
+    return True
 
 
 def _upsert_key(sink: Sink, grouped: bool, messages: MessageForm | None) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ class Grouping:
         self._returned_groups = returned_groups
         self._stages: dict[Way, GroupingStage] = {}
         self._exact_left = 0
-        self._returning = True
+        self._returning = returned_groups > 0
 
     def run(self, rows: Rows, parameters: Parameters, tally: Tally) -> tuple[Ran[Groups], list[int]]:
         """Add the batch to the delta and fill in the tally; also gives the slices of its kept rows."""

@@ -6,24 +6,22 @@ one that reads panes and delta, and one, for each piece of bounded size, by whoe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue, Rejected, integer
 from ferrisstreams.compile.current import CurrentGroups
-from ferrisstreams.compile.grouping import Grouping
 from ferrisstreams.compile.payload import Parameters
-from ferrisstreams.compile.pipeline import BatchContext, Input
-from ferrisstreams.compile.results import Jump, Outcome, Tally
-from ferrisstreams.compile.rows import AHEAD, SEEN
+from ferrisstreams.compile.pipeline import BatchContext
+from ferrisstreams.compile.port import RunnerPort
+from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.sizes import Sizes
-from ferrisstreams.compile.sources import Chunk, FetchRows, MergedRows, ResultColumns
-from ferrisstreams.compile.stage import Failure
+from ferrisstreams.compile.sources import Chunk, MergedRows, ResultColumns
 from ferrisstreams.duck.engine import Connection, DataError, Rendered, column, creation, render
 from ferrisstreams.duck.state_log import StateLog
-from ferrisstreams.errors import InternalError, StateError
+from ferrisstreams.errors import StateError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.base import (
     CLOSED_THROUGH,
@@ -37,8 +35,8 @@ from ferrisstreams.operators.base import (
     parameter,
 )
 from ferrisstreams.operators.changes import OP, REPLACED, as_inserts, differences
-from ferrisstreams.operators.log import PARTITION, ROW_BASE, LogShape
-from ferrisstreams.operators.windows import NEVER_US, TIME_MAX_US
+from ferrisstreams.operators.log import LogShape
+from ferrisstreams.operators.windows import NEVER_US
 from ferrisstreams.plan.nodes import Emit
 
 #: Of the windows that were closed: the last end, and how many there are, also where each key has windows of its own.
@@ -57,7 +55,7 @@ _NONE: Parameters = {}
 class Emission:
     """When and how results leave: `allowed_us` and `update` from the late strategy, `retract` from the changelog.
 
-    `late_letters`: late rows are kept as dead letters. `single` is an aggregate with one empty key and no window.
+    `single` is an aggregate with one empty key and no window.
     `once`: its results are given at the end of the input to an operator that cannot take them again.
     """
 
@@ -66,17 +64,8 @@ class Emission:
     allowed_us: int
     update: bool
     retract: bool
-    late_letters: bool
     single: bool
     once: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerPort:
-    """Where an operator takes rows. `source` is None for the results of another operator."""
-
-    source: Input | None
-    grouping: Grouping
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,47 +114,28 @@ class Runner:
 
     def read(self, fetch: Fetch, context: BatchContext, tick: int, port: int) -> Outcome:
         """Take the records of a fetch, by one of its ports."""
-        source, grouping = self._parts.ports[port].source, self._parts.ports[port].grouping
+        source, current = self._parts.ports[port].source, self._parts.current
         assert source is not None
-        outcome = Outcome()
-        rows = source.rows(fetch, context)
-        parameters = source.parameters(fetch, context, self.closed_us, tick)
-        current = self._parts.current
         if current is not None and current.on:
-            quick, slices = current.read(rows, parameters, outcome.tally, port)
+            outcome = Outcome()
+            rows = source.rows(fetch, context)
+            quick, slices = current.read(
+                rows, source.parameters(fetch, context, self.closed_us, tick), outcome.tally, port
+            )
             outcome.rejected += quick.rejected
             self._take(slices)
             return outcome
-        ran, slices = grouping.run(rows, parameters, outcome.tally)
-        outcome.rejected += ran.rejected
-        if self._emission.windowed and source.jumps(outcome.tally.seen_us, context):
-            outcome.jump = self._jump(rows, grouping.newest(ran, parameters), context)
-        if outcome.tally.late and self._emission.late_letters:
-            outcome.late_letters += rows.letters(grouping.late(ran, parameters), "E2301", "late")
+        outcome, slices = self._parts.ports[port].read(fetch, context, self.closed_us, tick)
         self._take(slices)
         if current is not None:
             current.observe(outcome.tally.kept)
         return outcome
 
-    def take(self, results: MergedRows, tick: int) -> Iterable[Rejected]:
-        """Take results of the operator below; gives those that cannot be taken. Their place in the stream is the order
-        in which that operator gives them."""
-        parameters = {
-            **results.parameters,
-            SEEN: NEVER_US,
-            CLOSED_THROUGH: self.closed_us,
-            PARTITION: "",
-            ROW_BASE: results.rows_before,
-            TICK_NUMBER: tick,
-            AHEAD: TIME_MAX_US,
-        }
-        tally = Tally()
-        (port,) = self._parts.ports
-        ran, slices = port.grouping.run(results, parameters, tally)
-        if tally.late:
-            raise InternalError(f"{tally.late} results of an operator came after the window above them had closed")
+    def take(self, results: MergedRows, tick: int, port: int) -> Sequence[Rejected]:
+        """Take results of the operator below, by one of its ports; gives those that cannot be taken."""
+        rejected, slices = self._parts.ports[port].take(results, self.closed_us, tick)
         self._take(slices)
-        return [replace(row, stage="derive", position="result of the aggregate below") for row in ran.rejected]
+        return rejected
 
     def _take(self, slices: list[int]) -> None:
         if not slices:
@@ -274,12 +244,6 @@ class Runner:
         self._touched = False
 
     # --- private ----------------------------------------------------------------------------------------------------
-
-    def _jump(self, rows: FetchRows, newest: tuple[int, int], context: BatchContext) -> Jump:
-        row, event_us = newest
-        (letter,) = rows.letters([Failure(row, "", "")], "E2110", "evaluate")
-        before_us = context.seen_us if context.seen_us > NEVER_US else None
-        return Jump(letter.position, event_us, event_us - context.now_us, before_us)
 
     def _changing(self) -> tuple[int, int]:
         """The ends of windows whose results have been emitted and can still change: `(low, high]`."""

@@ -26,7 +26,7 @@ class Port:
     `keep` is the SELECT over `log` that holds all that still matters when windows are closed up to `closed_us`, in
     fewer rows. `open_from`: slices that begin before what it gives for that bound are in closed windows only; None: a
     slice alone does not tell. `reach_us`: windows that end behind a bound hold no slice that begins so much earlier;
-    None: every slice matters.
+    None: every slice matters. `merges`: `keep` can make fewer rows of many.
     """
 
     append: exp.Select
@@ -35,6 +35,7 @@ class Port:
     in_order: exp.Select | None = None
     open_from: Callable[[int], int] | None = None
     reach_us: int | None = None
+    merges: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,20 @@ class Operator:
         """That of an operator with one."""
         (port,) = self.ports
         return port
+
+
+@dataclass(frozen=True, slots=True)
+class RowsOperator:
+    """An operator that keeps rows as they come, with a log for each of its sides: a join, a table.
+
+    A tick brings rows to one side. `changes` gives, for each of them, what those rows change, over `log`, `log1`,
+    `tick_rows` and `tick_rows1`: `_row`, `_op` where rows can be taken back, and the result's columns. `due` is what
+    the watermark lets go when it moves from `low_us` to `high_us`; None: nothing waits for it.
+    """
+
+    ports: tuple[Port, ...]
+    changes: tuple[exp.Select, ...]
+    due: exp.Select | None = None
 
 
 def bind(statement: exp.Select, **relations: exp.Query) -> exp.Select:

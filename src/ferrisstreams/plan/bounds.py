@@ -10,7 +10,7 @@ from typing import TypeAlias
 from sqlglot import exp
 
 from ferrisstreams.plan.expressions import as_written
-from ferrisstreams.plan.nodes import Aggregate, Emit, Named, Scan, Sink, WindowKind, walk
+from ferrisstreams.plan.nodes import Aggregate, Emit, Join, Latest, Named, Plan, Scan, Sink, WindowKind, walk
 from ferrisstreams.plan.stages import cut
 
 #: For each call of an aggregate, by its name, how its state is kept (`decomposable`, `ordered`, `holistic`).
@@ -71,8 +71,36 @@ def kept_state(node: Aggregate, kinds: Mapping[str, str]) -> KeptState:
 
 def growths(plan: Sink, state: StateKinds) -> list[Growth]:
     """The state of a plan that nothing bounds."""
-    kept = [kept_state(operator.node, state(operator.node)) for operator in cut(plan).operators]
-    return [each.growth for each in kept if each.growth is not None]
+    found = []
+    for operator in cut(plan).operators:
+        match operator.node:
+            case Aggregate():
+                found.append(kept_state(operator.node, state(operator.node)).growth)
+            case Join():
+                found.append(kept_rows(operator.node).growth)
+    return [growth for growth in found if growth is not None]
+
+
+def kept_rows(node: Join) -> KeptState:
+    """What a join keeps."""
+    keys = ", ".join(f"{_text(pair.left)} = {_text(pair.right)}" for pair in node.keys)
+    holds = f"the rows of both sides by {keys}, with the columns that are used"
+    read = "the rows of the other side with the keys of each tick, by a scan of its log"
+    if node.bound is not None and not any(plan.facts.changes for plan in node.inputs):
+        return KeptState(holds, read, "rows that can meet none any more are dropped when the watermark has passed them")
+    grows = "each row of " + " and of ".join(_side_name(plan) for plan in node.inputs if not plan.facts.key)
+    if all(plan.facts.key for plan in node.inputs):
+        grows = "each new key of its sides"
+    remedy = "a bound on their event times (b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' HOUR) would bound it"
+    return KeptState(holds, read, "nothing", Growth(f"the join by {keys}", grows, remedy))
+
+
+def _side_name(plan: Plan) -> str:
+    return " and ".join(dict.fromkeys(node.source.name for node in walk(plan) if isinstance(node, Scan)))
+
+
+def _text(tree: exp.Expression) -> str:
+    return _plain(as_written(tree).copy())
 
 
 def _growth(node: Aggregate, keys: list[str], values: list[str]) -> Growth | None:
@@ -88,8 +116,10 @@ def _growth(node: Aggregate, keys: list[str], values: list[str]) -> Growth | Non
 
 def _window_for(node: Aggregate) -> str:
     """A window that the query could have."""
-    below = next(each for each in walk(node.input) if isinstance(each, (Aggregate, Scan)))
+    below = next(each for each in walk(node.input) if isinstance(each, (Aggregate, Scan, Join, Latest)))
     match below:
+        case Join() | Latest():
+            return "a window"
         case Aggregate():
             return "a window over window_end as one more key" if below.window else "a window in the query below"
         case Scan():

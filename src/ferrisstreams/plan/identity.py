@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -22,11 +22,11 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from ferrisstreams.batch import JsonValue, integer, mapping
+from ferrisstreams.batch import JsonValue
 from ferrisstreams.plan.expressions import columns_in, substitute
-from ferrisstreams.plan.nodes import Aggregate, Named, Plan, Scan, Sink, Window, map_inputs
+from ferrisstreams.plan.nodes import Aggregate, Join, Latest, Named, Plan, Scan, Sink, Window, map_inputs
 from ferrisstreams.plan.stages import Operator as GraphOperator
-from ferrisstreams.plan.stages import Stage, StageGraph, cut
+from ferrisstreams.plan.stages import Stage, StageGraph, cut, expressions_over, waits
 from ferrisstreams.schema import Schema
 
 #: One operator: its `id` and the ids of its `inputs`, its kind (`operator`), and what its state means.
@@ -54,27 +54,33 @@ def identity_of(plan: Sink, sources: Mapping[str, SourceFacts]) -> Identity:
     for source in sorted(graph.sources, key=lambda each: each.name):
         name: dict[str, JsonValue] = {"name": source.name} if several else {}
         scans = [scan for scan in graph.scans if scan.source.name == source.name]
-        found.append(_identified({**name, **_source(scans, sources[source.name], graph.operators, definitions)}, []))
-    of_sources = {str(source.get("name", graph.sources[0].name)): str(source["id"]) for source in found}
-    below: list[JsonValue] = []
-    for operator, known in _with_definitions(graph):
-        read = {port.source.source.name for port in operator.ports if isinstance(port.source, Scan)}
-        if read:
-            below = [of_sources[name] for name in sorted(read)]
-        found.append(_identified(_aggregate(operator, known), below))
-        below = [str(found[-1]["id"])]
+        found.append(_identified({**name, **_source(scans, sources[source.name], graph, definitions)}, []))
+    ids: dict[str | int, JsonValue] = {str(each.get("name", graph.sources[0].name)): each["id"] for each in found}
+    for place, operator, known in _with_definitions(graph):
+        read = [
+            port.source.source.name if isinstance(port.source, Scan) else id(port.source) for port in operator.ports
+        ]
+        if isinstance(operator.node, Aggregate):
+            found.append(
+                _identified(_aggregate(operator, known[0]), [ids[each] for each in sorted(set(read), key=str)])
+            )
+        else:
+            found.append(_identified(_rows(graph, place, known), [ids[each] for each in read]))
+        ids[id(operator)] = found[-1]["id"]
     return found
 
 
-def _with_definitions(graph: StageGraph) -> list[tuple[GraphOperator, _Definitions]]:
-    """Each operator with what the columns that it reads stand for: computed ones of scans, results of the one below."""
+def _with_definitions(graph: StageGraph) -> list[tuple[int, GraphOperator, list[_Definitions]]]:
+    """Each operator with its place, and with what the columns that each of its ports reads stand for: computed ones of
+    scans, results of an operator below."""
     computed = _computed(graph)
-    found: list[tuple[GraphOperator, _Definitions]] = []
-    for operator in graph.operators:
-        if isinstance(operator.ports[0].source, Scan):
-            found.append((operator, computed))
-        else:
-            found.append((operator, _results(found[-1][0].node, found[-1][1])))
+    results: dict[int, _Definitions] = {}
+    found = []
+    for place, operator in enumerate(graph.operators):
+        known = [computed if isinstance(port.source, Scan) else results[id(port.source)] for port in operator.ports]
+        node = operator.node
+        results[id(operator)] = _results(node, known[0]) if isinstance(node, Aggregate) else _pairs(operator, known)
+        found.append((place, operator, known))
     return found
 
 
@@ -91,40 +97,55 @@ _Definitions: TypeAlias = Mapping[str, exp.Expression]
 
 
 def _source(
-    scans: Sequence[Scan], facts: SourceFacts, operators: Sequence[GraphOperator], definitions: _Definitions
+    scans: Sequence[Scan], facts: SourceFacts, graph: StageGraph, definitions: _Definitions
 ) -> dict[str, JsonValue]:
     parts: dict[str, JsonValue] = {"operator": "source", "data": dict(facts.data)}
     if len(scans) > 1:
         parts["scans"] = len(scans)
-    if not operators:
+    if not graph.operators:
         return parts  # Of the rows themselves nothing is kept.
     time = scans[0].source.event_time
     edges = [
-        (operator.node, port)
-        for operator in operators
-        for port in operator.ports
+        (place, operator, number)
+        for place, operator in enumerate(graph.operators)
+        for number, port in enumerate(operator.ports)
         if any(port.source is scan for scan in scans)
     ]
-    read = {name for node, port in edges for tree in _expressions(node, port, definitions) for name in columns_in(tree)}
-    windows = [node.window for node, _ in edges if node.window is not None]
-    read.update(port.source_column(node.window.time) for node, port in edges if node.window is not None)
+    read = {
+        name
+        for place, operator, number in edges
+        for tree in _expressions(graph, place, number)
+        for name in columns_in(_inlined(tree, definitions))
+    }
+    waiting = any(waits(operator.node) for _, operator, _ in edges)
     types = {column.name: column.type for scan in scans for column in scan.schema if column.name in read}
     return {
         **parts,
         "reading": dict(facts.reading),
         "columns": dict(sorted(types.items())),
         "event_time": time.column if time is not None else None,
-        "delay_us": time.delay_us if time is not None and windows else None,
+        "delay_us": time.delay_us if time is not None and waiting else None,
     }
 
 
-def _expressions(node: Aggregate, port: Stage, definitions: _Definitions) -> list[exp.Expression]:
-    named = [port.source_expression(item.expression) for item in (*node.keys, *node.calls)]
-    return [_inlined(tree, definitions) for tree in (*named, *port.conjuncts)]
+def _expressions(graph: StageGraph, place: int, number: int) -> list[exp.Expression]:
+    """What an operator reads of the rows of one of its ports, over the columns of their source."""
+    operator = graph.operators[place]
+    port, side = operator.ports[number], operator.side_of(number)
+    kept = _kept(graph, place, side) if not isinstance(operator.node, Aggregate) else ()
+    trees = [*expressions_over(operator, side), *(exp.column(exp.to_identifier(name, quoted=True)) for name in kept)]
+    return [*map(port.source_expression, trees), *port.conjuncts]
+
+
+def _kept(graph: StageGraph, place: int, side: int) -> tuple[str, ...]:
+    """The columns of a side that a join or a table keeps for whoever reads its results."""
+    operator, read = graph.operators[place], graph.read_columns(place)
+    names = operator.node.inputs[side].schema.names
+    return tuple(name for name in names if name in read)
 
 
 def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, JsonValue]:
-    node = operator.node
+    node = operator.aggregate
     of_union = operator.ports[0].columns is not None
     ports: dict[str, JsonValue] = {"ports": _ports(operator, definitions)} if of_union else {}
     return {
@@ -144,7 +165,7 @@ def _filters(port: Stage, definitions: _Definitions) -> list[JsonValue]:
 
 def _ports(operator: GraphOperator, definitions: _Definitions) -> list[JsonValue]:
     """Those of an operator over a union, in an order that says nothing: the rows of all are one stream."""
-    node = operator.node
+    node = operator.aggregate
     read = {name for item in (*node.keys, *node.calls) for name in columns_in(item.expression)}
     if node.window is not None:
         read.add(node.window.time)
@@ -163,6 +184,55 @@ def _ports(operator: GraphOperator, definitions: _Definitions) -> list[JsonValue
 def _results(node: Aggregate, definitions: _Definitions) -> _Definitions:
     """What an aggregate's columns are, whatever they are called: whoever reads its results knows them by that."""
     return {named.name: _inlined(named.expression, definitions) for named in (*node.keys, *node.calls)}
+
+
+def _pairs(operator: GraphOperator, known: Sequence[_Definitions]) -> _Definitions:
+    """What the columns of a join are, whatever its sides are called: a side, and a column of it."""
+    found: dict[str, exp.Expression] = {}
+    for number, port in reversed(list(enumerate(operator.ports))):
+        side = operator.side_of(number)
+        for name in operator.node.inputs[side].schema.names:
+            tree = _inlined(port.source_expression(exp.column(exp.to_identifier(name, quoted=True))), known[number])
+            found[name] = exp.column(exp.to_identifier(f"{_SIDES[side]}.{canonical_text(tree)}", quoted=True))
+    return found
+
+
+_SIDES = ("left", "right")
+
+
+def _rows(graph: StageGraph, place: int, known: Sequence[_Definitions]) -> dict[str, JsonValue]:
+    """A join, or a table."""
+    operator = graph.operators[place]
+    node = operator.node
+    ports: list[JsonValue] = []
+    for number, port in enumerate(operator.ports):
+        source = port.source.source.name if isinstance(port.source, Scan) else ""
+        trees = _expressions(graph, place, number)[: -len(port.conjuncts) or None]
+        columns: list[JsonValue] = [*sorted({canonical_text(_inlined(tree, known[number])) for tree in trees})]
+        side = _SIDES[operator.side_of(number)]
+        ports.append({"side": side, "source": source, "filters": _filters(port, known[number]), "columns": columns})
+    if isinstance(node, Latest):
+        return {"operator": "table", "keys": [*node.key], "ports": ports}
+    assert isinstance(node, Join)
+    over = _pairs(operator, known)
+    pairs = [exp.EQ(this=_sided(pair.left, over), expression=_sided(pair.right, over)) for pair in node.keys]
+    bound: JsonValue = None
+    if node.bound is not None:
+        times = [over[name].name for name in (node.bound.left_time, node.bound.right_time)]
+        bound = {"times": [*times], "low_us": node.bound.low_us, "high_us": node.bound.high_us}
+    return {
+        "operator": "join",
+        "kind": node.kind.value,
+        "keys": [*sorted(canonical_text(pair) for pair in pairs)],
+        "filters": [*sorted(canonical_text(_inlined(tree, over)) for tree in node.residual)],
+        "bound": bound,
+        "emit": node.emit.value,
+        "ports": ports,
+    }
+
+
+def _sided(tree: exp.Expression, over: _Definitions) -> exp.Expression:
+    return _inlined(tree, {name: over[name] for name in columns_in(tree)})
 
 
 def _texts(columns: Sequence[Named], definitions: _Definitions) -> list[JsonValue]:
@@ -209,7 +279,7 @@ def canonical_text(tree: exp.Expression) -> str:
     return str(holder.expressions[0].sql("duckdb"))
 
 
-def _is_same_text(kept: JsonValue, now: JsonValue) -> bool:
+def is_same_text(kept: JsonValue, now: JsonValue) -> bool:
     """Whether two texts are one expression, also where a version before printed it otherwise."""
     return kept == now or _reprinted(str(kept)) == _reprinted(str(now))
 
@@ -222,14 +292,32 @@ def _reprinted(text: str) -> str | None:
     return canonical_text(tree) if isinstance(tree, exp.Expression) else None
 
 
+# --- the parts of an identity --------------------------------------------------------------------------------------
+
+
+def operators_in(identity: Identity) -> list[Operator]:
+    return [operator for operator in identity if operator["operator"] != "source"]
+
+
+def mapping_in(operator: Operator, key: str) -> Mapping[str, JsonValue]:
+    value = operator.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def list_in(operator: Operator, key: str) -> Sequence[JsonValue]:
+    value = operator.get(key)
+    return value if isinstance(value, list) else []
+
+
 # --- the state's order ------------------------------------------------------------------------------------------------
 
 
 def reorder_like(plan: Sink, kept: Identity) -> Sink:
     """The plan with keys and calls in the order in which the state has them. Both have the same."""
     ordered: dict[int, Aggregate] = {}
-    for (operator, definitions), before in zip(_with_definitions(cut(plan)), _aggregates(kept), strict=True):
-        ordered[id(operator.node)] = _reordered(operator.node, before, definitions)
+    for (_, operator, known), before in zip(_with_definitions(cut(plan)), operators_in(kept), strict=True):
+        if isinstance(operator.node, Aggregate):
+            ordered[id(operator.node)] = _reordered(operator.node, before, known[0])
 
     def with_ordered(node: Plan) -> Plan:
         return map_inputs(ordered.get(id(node), node), with_ordered)
@@ -238,8 +326,8 @@ def reorder_like(plan: Sink, kept: Identity) -> Sink:
 
 
 def _reordered(aggregate: Aggregate, kept: Operator, definitions: _Definitions) -> Aggregate:
-    keys = _ordered(aggregate.keys, _list(kept, "keys"), definitions)
-    calls = _ordered(aggregate.calls, _list(kept, "calls"), definitions)
+    keys = _ordered(aggregate.keys, list_in(kept, "keys"), definitions)
+    calls = _ordered(aggregate.calls, list_in(kept, "calls"), definitions)
     bounds = aggregate.schema.columns[: len(aggregate.schema) - len(keys) - len(calls)]
     types = {column.name: column for column in aggregate.schema}
     schema = Schema((*bounds, *(types[named.name] for named in (*keys, *calls))))
@@ -250,311 +338,6 @@ def _ordered(named: tuple[Named, ...], kept: Sequence[JsonValue], definitions: _
     left = list(zip(named, _texts(named, definitions), strict=True))
     found = []
     for text in kept:
-        at = next(at for at, (_, now) in enumerate(left) if _is_same_text(text, now))
+        at = next(at for at, (_, now) in enumerate(left) if is_same_text(text, now))
         found.append(left.pop(at)[0])
     return tuple(found)
-
-
-# --- differences ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A part that means something else now: what it was and what it is, never the same text."""
-
-    part: str
-    kept: str
-    now: str
-
-    def __str__(self) -> str:
-        return f"{self.part}: was {self.kept}, is {self.now}"
-
-
-#: Whether data that is named otherwise is the same: (kept, now).
-IsSameData: TypeAlias = Callable[[Mapping[str, JsonValue], Mapping[str, JsonValue]], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorChange:
-    """What becomes of one operator of a state: `kept`, `changed` (by what differs), `new` or `gone`."""
-
-    operator: str
-    fate: str
-    differences: tuple[Difference, ...] = ()
-
-    def __str__(self) -> str:
-        return "\n    ".join([f"{self.fate}: {self.operator}", *map(str, self.differences)])
-
-
-def compare(kept: Identity, now: Identity, is_same_data: IsSameData) -> list[OperatorChange]:
-    """The operators of both, inputs first. A state can go on when all of them are kept."""
-    found = []
-    for before, after in _paired(kept, now):
-        if before is None or after is None:
-            fate, operator = ("new", after) if before is None else ("gone", before)
-            assert operator is not None
-            found.append(OperatorChange(_operator_text(operator), fate))
-        else:
-            differs = _operator_differences(before, after, now, is_same_data)
-            found.append(OperatorChange(_operator_text(before), "changed" if differs else "kept", tuple(differs)))
-    return found
-
-
-def differences(kept: Identity, now: Identity, is_same_data: IsSameData) -> list[OperatorChange]:
-    """What keeps a state from being that of the query now: all operators; none when all that differs carries over."""
-    found = compare(kept, now, is_same_data)
-    return found if any(change.fate != "kept" for change in found) else []
-
-
-def _aggregates(identity: Identity) -> list[Operator]:
-    return [operator for operator in identity if operator["operator"] != "source"]
-
-
-def _paired(kept: Identity, now: Identity) -> list[tuple[Operator | None, Operator | None]]:
-    """Each operator beside the one that it is now. The same parts say that it is the same one, then its place among
-    those of its kind; an operator above one that changed has another id, and is not another one for that."""
-    partners: dict[int, int] = {}
-    for is_same in (_has_same_parts, _is_of_kind):
-        for place, before in enumerate(kept):
-            left = (
-                [other for other in range(len(now)) if other not in partners.values()] if place not in partners else []
-            )
-            fitting = (each for each in left if is_same(before, now[each]) and not _crosses(place, each, partners))
-            found = next(fitting, None)
-            if found is not None:
-                partners[place] = found
-    pairs: list[tuple[Operator | None, Operator | None]] = []
-    done = 0
-    for place, before in enumerate(kept):
-        partner = partners.get(place)
-        if partner is None:
-            pairs.append((before, None))
-            continue
-        pairs += [(None, each) for each in now[done:partner]]
-        pairs.append((before, now[partner]))
-        done = partner + 1
-    return [*pairs, *((None, each) for each in now[done:])]
-
-
-def _crosses(place: int, other: int, partners: Mapping[int, int]) -> bool:
-    return any((place < kept) != (other < now) for kept, now in partners.items())
-
-
-def _has_same_parts(kept: Operator, now: Operator) -> bool:
-    """A source has a name only beside others."""
-    parts = {**kept, "id": None, "inputs": None}, {**now, "id": None, "inputs": None}
-    if "name" in kept and "name" in now:
-        return parts[0] == parts[1]
-    return {**parts[0], "name": None} == {**parts[1], "name": None}
-
-
-def _is_of_kind(kept: Operator, now: Operator) -> bool:
-    return (kept["operator"], kept.get("name")) == (now["operator"], now.get("name"))
-
-
-def _operator_text(operator: Operator) -> str:
-    """Which operator it is, in a few words."""
-    if operator["operator"] == "source":
-        data = _mapping(operator, "data")
-        shown = (operator.get("name"), data.get("path", data.get("topic")))
-        return " ".join(["the source", *(str(each) for each in shown if each is not None)])
-    keys = ", ".join(map(str, _list(operator, "keys")))
-    window = operator["window"]
-    by = [*([_window_text(window)] if window is not None else []), *([keys] if keys else [])]
-    return f"the aggregate by {' and '.join(by)}" if by else "the aggregate over all rows"
-
-
-def _operator_differences(
-    kept: Operator, now: Operator, operators: Identity, is_same_data: IsSameData
-) -> list[Difference]:
-    if kept["operator"] != "source":
-        return _aggregate_differences(kept, now)
-    found = _data_differences(_mapping(kept, "data"), _mapping(now, "data"), is_same_data)
-    scans = [integer(each.get("scans", 1)) for each in (kept, now)]
-    if scans[0] != scans[1]:
-        found.append(Difference("how often the query reads it", *("once" if n == 1 else f"{n} times" for n in scans)))
-    if "columns" not in kept or "columns" not in now:
-        return found  # Of the rows themselves nothing is kept, or was.
-    found += _reading_differences(kept, now)
-    return found + _column_differences(_mapping(kept, "columns"), _mapping(now, "columns"), _aggregates(operators))
-
-
-def _data_differences(
-    kept: Mapping[str, JsonValue], now: Mapping[str, JsonValue], is_same_data: IsSameData
-) -> list[Difference]:
-    if kept == now or is_same_data(kept, now):
-        return []
-    if kept.get("connector") != now.get("connector"):
-        keys = ["connector"]
-    else:
-        keys = [key for key in (*kept, *(key for key in now if key not in kept)) if kept.get(key) != now.get(key)]
-    return [Difference(f"the source's {key}", _shown(kept.get(key)), _shown(now.get(key))) for key in keys]
-
-
-def _reading_differences(kept: Operator, now: Operator) -> list[Difference]:
-    before, after = _mapping(kept, "reading"), _mapping(now, "reading")
-    found = [
-        Difference(f"'{key}' of the source", _shown(before.get(key)), _shown(after.get(key)))
-        for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
-    ]
-    if kept["event_time"] != now["event_time"]:
-        found.append(Difference("the event time", _shown(kept["event_time"]), _shown(now["event_time"])))
-    if None is not kept["delay_us"] != now["delay_us"] is not None:
-        found.append(Difference("the watermark's delay", *(_length(each["delay_us"]) for each in (kept, now))))
-    return found
-
-
-def _aggregate_differences(kept: Operator, now: Operator) -> list[Difference]:
-    found = []
-    for part, key, empty in _LISTS:
-        before, after = _list(kept, key), _list(now, key)
-        removed, added = _unmatched(before, after), _unmatched(after, before)
-        if removed or added:
-            if key == "calls":
-                before, after = removed, added
-            texts = (", " if key != "filters" else " AND ").join
-            found.append(Difference(part, *(texts(map(str, each)) or empty for each in (before, after))))
-    if kept["window"] != now["window"]:
-        found.append(Difference("the window", *(_window_text(each["window"]) for each in (kept, now))))
-    found += _port_differences(_list(kept, "ports"), _list(now, "ports"))
-    if kept["emit"] != now["emit"]:
-        found.append(Difference("EMIT", *(str(each["emit"]).upper() for each in (kept, now))))
-    return found
-
-
-def _port_differences(kept: Sequence[JsonValue], now: Sequence[JsonValue]) -> list[Difference]:
-    """Of the queries of a UNION ALL, which an operator over one stream does not have."""
-    before, after = ([mapping(port) for port in ports] for ports in (kept, now))
-    sources = [", ".join(str(port["source"]) for port in ports) or "one stream" for ports in (before, after)]
-    if sources[0] != sources[1]:
-        return [Difference("the streams of the UNION ALL", *sources)]
-    found = []
-    for port, other in zip(before, after, strict=True):
-        for key, part in (("filters", "WHERE"), ("columns", "the columns")):
-            if port[key] != other[key]:
-                texts = (_listed(each[key]) or "no condition" for each in (port, other))
-                found.append(Difference(f"{part} of the query over {port['source']}", *texts))
-    return found
-
-
-def _listed(value: JsonValue) -> str:
-    match value:
-        case list():
-            return " AND ".join(map(str, value))
-        case dict():
-            return ", ".join(f"{text} AS {name}" for name, text in value.items())
-    return _shown(value)
-
-
-#: Lists without an order: what they are called, their key, and what an empty one is. Of the aggregates, which may be
-#: many, only those that differ are shown.
-_LISTS = (
-    ("WHERE", "filters", "no condition"),
-    ("GROUP BY", "keys", "one group"),
-    ("the aggregates that differ", "calls", "none"),
-)
-
-
-def _unmatched(texts: Sequence[JsonValue], others: Sequence[JsonValue]) -> list[JsonValue]:
-    """The texts without one of their own among the others."""
-    left, found = list(others), []
-    for text in texts:
-        at = next((at for at, other in enumerate(left) if _is_same_text(other, text)), None)
-        if at is None:
-            found.append(text)
-        else:
-            del left[at]
-    return found
-
-
-def _window_text(window: JsonValue) -> str:
-    if not isinstance(window, Mapping):
-        return "no window"
-    size, slide, origin = (integer(window[key]) for key in ("size_us", "slide_us", "origin_us"))
-    kind = "the windows below," if window["kind"] == "given" else str(window["kind"]).upper()
-    text = f"{kind} of {_length(size)}"
-    text += f" every {_length(slide)}" if slide != size else ""
-    return text + (f" from {_length(origin)}" if origin else "")
-
-
-_UNITS = (("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000))
-
-
-def _length(length: JsonValue) -> str:
-    """A length in words, in the largest unit that divides it."""
-    length_us = integer(length or 0)
-    unit, size = next(((unit, size) for unit, size in _UNITS if length_us % size == 0), ("microsecond", 1))
-    count = length_us // size
-    return f"{count} {unit}{'' if count == 1 else 's'}"
-
-
-def _shown(value: JsonValue) -> str:
-    return "not given" if value is None else repr(value) if isinstance(value, str) else json.dumps(value)
-
-
-# --- columns ----------------------------------------------------------------------------------------------------------
-
-
-def _column_differences(
-    kept: Mapping[str, JsonValue], now: Mapping[str, JsonValue], aggregates: Sequence[Operator]
-) -> list[Difference]:
-    """Columns whose type is another one. Those that only one of both reads show in what reads them."""
-    return [
-        Difference(f"the column {name}", str(kept[name]), str(now[name]))
-        for name in kept
-        if name in now and kept[name] != now[name]
-        if not (_is_wider(str(kept[name]), str(now[name])) and _keeps_values(name, aggregates))
-    ]
-
-
-_INTEGERS = {"TINYINT": 7, "SMALLINT": 15, "INTEGER": 31, "BIGINT": 63, "HUGEINT": 127}
-_UNSIGNED = {"UTINYINT": 8, "USMALLINT": 16, "UINTEGER": 32, "UBIGINT": 64, "UHUGEINT": 128}
-
-#: What gives the same value of a wider number, or the same order.
-_SAME_WHEN_WIDER = (
-    *(exp.Column, exp.Identifier, exp.Literal, exp.Null, exp.Boolean, exp.Paren, exp.Star, exp.Filter, exp.Where),
-    *(exp.Add, exp.Sub, exp.Mul, exp.And, exp.Or, exp.Not, exp.Is, exp.In, exp.Between),
-    *(exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Count, exp.Sum, exp.Avg, exp.Max, exp.Min),
-)
-_SAME_CALLS = frozenset({"min", "max", "first", "last", "any_value", "arg_min", "arg_max", "list", "array_agg"})
-
-
-def _keeps_values(name: str, aggregates: Sequence[Operator]) -> bool:
-    """Whether what is kept of a column is what it would be if the column had had a wider type from the start."""
-    texts = [text for each in aggregates for part in ("filters", "keys", "calls") for text in _list(each, part)]
-    trees = [sqlglot.parse_one(str(text), dialect="duckdb") for text in texts]
-    reading = [tree for tree in trees if name in {column.name for column in tree.find_all(exp.Column)}]
-    return all(_is_plain(node) for tree in reading for node in tree.walk())
-
-
-def _is_plain(node: exp.Expr) -> bool:
-    if isinstance(node, exp.Anonymous):
-        return node.name.lower() in _SAME_CALLS
-    return isinstance(node, _SAME_WHEN_WIDER) or (isinstance(node, exp.Func) and node.sql_name().lower() in _SAME_CALLS)
-
-
-def _is_wider(kept: str, now: str) -> bool:
-    """Whether every value of the one type is exactly the same value in the other."""
-    if now in _INTEGERS:
-        return {**_INTEGERS, **_UNSIGNED}.get(kept, 128) <= _INTEGERS[now]
-    if now in _UNSIGNED:
-        return _UNSIGNED.get(kept, 129) <= _UNSIGNED[now]
-    (kept_kind, *kept_size), (now_kind, *now_size) = (_numbers(each) for each in (kept, now))
-    decimals = (kept_kind, now_kind) == ("DECIMAL", "DECIMAL")
-    return decimals and kept_size[1:] == now_size[1:] and int(kept_size[0]) <= int(now_size[0])
-
-
-def _numbers(type_: str) -> list[str]:
-    """`DECIMAL(10,2)` as its name and numbers."""
-    return type_.replace("(", ",").replace(")", "").replace(" ", "").split(",")
-
-
-def _mapping(operator: Operator, key: str) -> Mapping[str, JsonValue]:
-    value = operator.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(operator: Operator, key: str) -> Sequence[JsonValue]:
-    value = operator.get(key)
-    return value if isinstance(value, list) else []

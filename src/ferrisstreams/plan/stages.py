@@ -1,7 +1,8 @@
 """A canonical plan as the graph that runs: scans, operators that keep state, and the stages between them.
 
     Scan ──Stage──▶ Operator ──Stage──▶ Operator ──Stage──▶ Sink
-    Scan ──Stage──┘
+    Scan ──Stage──┘                        │
+    Scan ──Stage───────────────────────────┘ (its second side)
 
 What keeps nothing is fused into the stages, so that every edge of the graph is one; several that meet are a UNION ALL.
 A plan without an operator has a stage from each scan to the sink.
@@ -16,11 +17,13 @@ from typing import TypeAlias
 from sqlglot import exp
 
 from ferrisstreams.errors import InternalError
-from ferrisstreams.plan.expressions import column_name, substitute
+from ferrisstreams.plan.expressions import column_name, columns_in, substitute
 from ferrisstreams.plan.nodes import (
     Aggregate,
     AssignWindow,
     Filter,
+    Join,
+    Latest,
     Named,
     Plan,
     Project,
@@ -61,10 +64,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A node that keeps state, and the stages of what it reads. Its expressions are over the columns of these."""
+    """A node that keeps state, and the stages of what it reads: one for each query of a union on each of its sides. Its
+    expressions are over the columns of these."""
 
-    node: Aggregate
-    ports: tuple[Stage, ...]
+    node: Stateful
+    sides: tuple[tuple[Stage, ...], ...]
+
+    @property
+    def ports(self) -> tuple[Stage, ...]:
+        return tuple(stage for side in self.sides for stage in side)
 
     @property
     def stage(self) -> Stage:
@@ -72,16 +80,29 @@ class Operator:
         (stage,) = self.ports
         return stage
 
+    @property
+    def aggregate(self) -> Aggregate:
+        """The node of one that aggregates. Raises InternalError for others."""
+        if isinstance(self.node, Aggregate):
+            return self.node
+        raise InternalError(f"{type(self.node).__name__} where an aggregate is needed")
+
+    def side_of(self, port: int) -> int:
+        """Which side a port belongs to."""
+        return next(side for side, stages in enumerate(self.sides) for stage in stages if stage is self.ports[port])
+
 
 Node: TypeAlias = Scan | Operator
+Stateful: TypeAlias = Aggregate | Join | Latest
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """An output, and the places of the operators below it among those of the graph."""
+class Reader:
+    """Who takes the rows of a scan or the results of an operator: a port of the operator at a place, or (None) the
+    output of the sink with that number."""
 
-    output: Stage
-    places: range
+    place: int | None
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +144,32 @@ class StageGraph:
     @property
     def aggregates(self) -> tuple[Aggregate, ...]:
         """The operators whose rows become the result, where those of a source do not."""
-        return tuple(output.source.node for output in self.outputs if isinstance(output.source, Operator))
+        nodes = [output.source.node for output in self.outputs if isinstance(output.source, Operator)]
+        return tuple(node for node in nodes if isinstance(node, Aggregate))
 
     @property
-    def chains(self) -> tuple[Chain, ...]:
-        """Of each output what is below it."""
-        found, place = [], 0
-        for output in self.outputs:
-            count = len(_operators([output]))
-            found.append(Chain(output, range(place, place + count)))
-            place += count
-        return tuple(found)
+    def results(self) -> tuple[Stateful, ...]:
+        """The operators whose rows become the result."""
+        return tuple(output.source.node for output in self.outputs if isinstance(output.source, Operator))
+
+    def reader(self, source: Node) -> Reader:
+        """Who takes what a scan or an operator gives."""
+        for place, operator in enumerate(self.operators):
+            for port, stage in enumerate(operator.ports):
+                if stage.source is source:
+                    return Reader(place, port)
+        return next(Reader(None, at) for at, output in enumerate(self.outputs) if output.source is source)
+
+    def read_columns(self, place: int) -> frozenset[str]:
+        """The columns of an operator's results that whoever takes them reads."""
+        source = self.operators[place]
+        reader = self.reader(source)
+        if reader.place is None:
+            return _columns_read(self.outputs[reader.port])
+        above = self.operators[reader.place]
+        stage = above.ports[reader.port]
+        trees = [stage.source_expression(tree) for tree in expressions_over(above, above.side_of(reader.port))]
+        return _columns_read(stage) | {name for tree in trees for name in columns_in(tree)}
 
     @property
     def direct_scans(self) -> frozenset[int]:
@@ -144,7 +180,11 @@ class StageGraph:
     @property
     def is_windowed(self) -> bool:
         """Whether an operator waits for the watermark."""
-        return any(operator.node.window is not None for operator in self.operators)
+        return any(waits(operator.node) for operator in self.operators)
+
+    def has_below(self, place: int) -> bool:
+        """Whether the operator takes results of others."""
+        return any(isinstance(port.source, Operator) for port in self.operators[place].ports)
 
     def columns(self, output: Stage) -> tuple[Named, ...]:
         """The columns of an output."""
@@ -185,9 +225,11 @@ def _stage(plan: Plan) -> Stage:
         case Scan():
             return Stage(plan, conjuncts, columns)
         case Aggregate(input=AssignWindow() as window):
-            return Stage(Operator(plan, _stages(window.input)), conjuncts, columns)
-        case Aggregate():
-            return Stage(Operator(plan, _stages(plan.input)), conjuncts, columns)
+            return Stage(Operator(plan, (_stages(window.input),)), conjuncts, columns)
+        case Aggregate() | Latest():
+            return Stage(Operator(plan, (_stages(plan.input),)), conjuncts, columns)
+        case Join():
+            return Stage(Operator(plan, (_stages(plan.left), _stages(plan.right))), conjuncts, columns)
     raise InternalError(f"a plan that is not canonical: {type(plan).__name__}")
 
 
@@ -197,3 +239,31 @@ def _operators(stages: Sequence[Stage]) -> list[Operator]:
         if isinstance(stage.source, Operator):
             found += [*_operators(stage.source.ports), stage.source]
     return found
+
+
+def waits(node: Stateful) -> bool:
+    """Whether a node gives rows when the watermark has passed them, and forgets by it."""
+    return (isinstance(node, Aggregate) and node.window is not None) or (
+        isinstance(node, Join) and node.bound is not None
+    )
+
+
+def expressions_over(operator: Operator, side: int) -> list[exp.Expression]:
+    """What an operator itself computes of the rows of a side."""
+    node = operator.node
+    match node:
+        case Aggregate():
+            time = [exp.column(exp.to_identifier(node.window.time, quoted=True))] if node.window is not None else []
+            return [*(named.expression for named in (*node.keys, *node.calls)), *time]
+        case Latest():
+            return [exp.column(exp.to_identifier(name, quoted=True)) for name in node.key]
+    keys = [pair.right if side else pair.left for pair in node.keys]
+    times = [] if node.bound is None else [node.bound.right_time if side else node.bound.left_time]
+    own = set((node.right if side else node.left).schema.names)
+    columns = [name for tree in node.residual for name in columns_in(tree) if name in own]
+    return [*keys, *(exp.column(exp.to_identifier(name, quoted=True)) for name in dict.fromkeys((*times, *columns)))]
+
+
+def _columns_read(stage: Stage) -> frozenset[str]:
+    trees = [*stage.conjuncts, *(named.expression for named in stage.columns or ())]
+    return frozenset(name for tree in trees for name in columns_in(tree))

@@ -13,7 +13,7 @@ import difflib
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.expressions import column_name
-from ferrisstreams.plan.nodes import JobPlan, SourceSpec
+from ferrisstreams.plan.nodes import Aggregate, JobPlan, SourceSpec
 from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.settings import JobSettings
 
@@ -94,8 +94,11 @@ def _outside(settings: JobSettings, letters_in_file: bool) -> tuple[str, str] | 
 def _state(plan: JobPlan, partitioned: tuple[str, ...]) -> tuple[str, str] | None:
     """Why the plan does not allow it, and what to do."""
     grouped = _grouped(plan)
-    if not cut(plan.plan).keeps_state or _PARTITION in grouped:
+    graph = cut(plan.plan)
+    if not graph.keeps_state or _PARTITION in grouped:
         return None
+    if any(not isinstance(operator.node, Aggregate) for operator in graph.operators):
+        return "it joins, or keeps a table", "leave 'parallelism' out"
     if not partitioned:
         return (
             "it keeps state, and rows of one group may be in partitions of several workers",
@@ -116,6 +119,8 @@ def _grouped(plan: JobPlan) -> frozenset[str]:
     """The columns of the source that are keys of all groups of the plan, as they are."""
     given: dict[str, str] = {}
     for level, operator in enumerate(cut(plan.plan).operators):
+        if not isinstance(operator.node, Aggregate):
+            return frozenset()
         read = {key.name: column_name(key.expression) for key in operator.node.keys}
         given = {name: given.get(of, "") if level else of for name, of in read.items() if of is not None}
     return frozenset(given.values()) - {""}

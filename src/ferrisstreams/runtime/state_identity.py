@@ -16,7 +16,8 @@ from ferrisstreams.config.formats import format_of
 from ferrisstreams.connectors.file import encoding_of, has_header
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.fingerprint import fingerprint
-from ferrisstreams.plan.identity import Identity, SourceFacts, differences, identity_of, reorder_like
+from ferrisstreams.plan.identity import Identity, SourceFacts, identity_of, reorder_like
+from ferrisstreams.plan.identity_differences import differences
 from ferrisstreams.plan.nodes import Sink
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.epoch import EpochRow

@@ -9,7 +9,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from ferrisstreams.plan.identity import Identity, SourceFacts, canonical_text, differences, identity_of, reorder_like
+from ferrisstreams.plan.identity import Identity, SourceFacts, canonical_text, identity_of, reorder_like
+from ferrisstreams.plan.identity_differences import differences
 from ferrisstreams.sql.application import parse_application
 
 STREAM = (

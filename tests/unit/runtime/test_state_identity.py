@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ferrisstreams.plan.identity import differences, identity_of
+from ferrisstreams.plan.identity import identity_of
+from ferrisstreams.plan.identity_differences import differences
 from ferrisstreams.runtime.build import JobBuilder
 from ferrisstreams.runtime.environment import Environment
 from ferrisstreams.runtime.state_identity import source_facts

@@ -1,0 +1,109 @@
+"""What the compilers of a job's parts share: the graph, the engine, the settings, and what follows for an edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from ferrisstreams.compile.changelog import Changelog
+from ferrisstreams.compile.pipeline import Input
+from ferrisstreams.compile.rows import AHEAD, SEEN, RowShape, judged, projected, with_computed
+from ferrisstreams.compile.settings import CompileSettings, Inputs
+from ferrisstreams.compile.stage import Retries
+from ferrisstreams.compile.system_join import SystemJoin
+from ferrisstreams.duck.engine import Engine
+from ferrisstreams.errors import InternalError
+from ferrisstreams.formats.base import ROW
+from ferrisstreams.operators.base import CLOSED_THROUGH, ROWS_IN, TICK_NUMBER, Port, bind
+from ferrisstreams.operators.changes import OP
+from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, PARTITION, ROW_BASE, ROWS
+from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
+from ferrisstreams.plan.expressions import typed_as
+from ferrisstreams.plan.nodes import Aggregate, Join, Named, Scan
+from ferrisstreams.plan.stages import Operator, Stage, StageGraph
+from ferrisstreams.schema import Column
+
+#: Columns of what a tick appends that the log does not keep.
+_DELTA_ONLY = frozenset({OUTCOME, ROWS, SEEN_COLUMN, LATE_WINDOWS, FIRST_ROW, LAST_ROW, "_piece"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A job's graph, how its changes are written, and what runs it."""
+
+    graph: StageGraph
+    changelog: Changelog
+    engine: Engine
+    inputs: Inputs
+    settings: CompileSettings
+
+    def input(self, scan: Scan) -> Input:
+        own = self.inputs[scan.source.name]
+        system = self.graph.system_columns(scan)
+        joined = SystemJoin(self.engine.work, system) if system else None
+        return Input(self.engine.work, own.decoder, event_time(scan), own.max_ahead_us, joined)
+
+    def retries(self, edge: Stage) -> Retries:
+        """Those of rows on an edge."""
+        if isinstance(edge.source, Scan):
+            return self.inputs[edge.source.source.name].retries
+        return self.settings.output_retries
+
+    def allowed_us(self, operator: Operator) -> int:
+        """How long an operator waits for late rows: as long as the source with the most of them may be late."""
+        scans = [port.source for port in operator.ports if isinstance(port.source, Scan)]
+        return max((self.inputs[scan.source.name].allowed_lateness_us for scan in scans), default=0)
+
+    def log_number(self, place: int) -> int:
+        """The number of an operator's first log: each of its sides has one."""
+        return sum(len(operator.sides) for operator in self.graph.operators[:place])
+
+    def is_last(self, place: int) -> bool:
+        """Whether its results become those of the job."""
+        return self.graph.reader(self.graph.operators[place]).place is None
+
+    def tells_changes(self, place: int) -> bool:
+        """Whether results of an operator say how they change."""
+        if self.is_last(place):
+            return self.changelog.needs_old
+        return self.graph.operators[place].node.facts.changes
+
+    def columns(self, edge: Stage, rows: RowShape, port: Port) -> list[tuple[str, str]]:
+        """Names and types of what a log keeps of the rows of an edge, asked of the engine over an empty typed row."""
+        source = edge.source
+        read: tuple[Column, ...] = (
+            (*source.source.schema, *self.graph.system_columns(source))
+            if isinstance(source, Scan)
+            else source.node.schema.columns
+        )
+        if isinstance(source, Operator) and source.node.facts.changes:
+            read = (*read, Column(OP, "VARCHAR", False))
+        nulls = [exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True) for c in read]
+        empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
+        read_rows = projected(rows, judged(rows, with_computed(rows, empty), marked=False))
+        parameters = {SEEN: 0, CLOSED_THROUGH: 0, PARTITION: "", ROW_BASE: 0, AHEAD: 0, TICK_NUMBER: 0}
+        found = self.engine.work.types(bind(port.append, **{ROWS_IN: read_rows}), parameters)
+        return [item for item in found if item[0] not in _DELTA_ONLY]
+
+
+def same_columns(found: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """What the edges of one log keep, which is the same of each."""
+    if any(columns != found[0] for columns in found):
+        raise InternalError(f"the queries of a union keep different columns: {found}")
+    return found[0]
+
+
+def event_time(scan: Scan) -> str | None:
+    return scan.source.event_time.column if scan.source.event_time is not None else None
+
+
+def written(edge: Stage) -> tuple[Named, ...]:
+    """What columns of the results on an edge stand for in the query, where that is not their name."""
+    if isinstance(edge.source, Operator) and isinstance(edge.source.node, Aggregate):
+        return (*edge.source.node.keys, *edge.source.node.calls)
+    return ()
+
+
+def is_over_join(edge: Stage) -> bool:
+    return isinstance(edge.source, Operator) and isinstance(edge.source.node, Join)

@@ -1,0 +1,215 @@
+"""Runs an operator that keeps rows as they come, with a log for each side: appends a tick's rows, gives what they
+change and what the watermark lets go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from ferrisstreams.batch import Fetch, JsonValue, Rejected, integer
+from ferrisstreams.compile.pipeline import BatchContext
+from ferrisstreams.compile.port import RunnerPort
+from ferrisstreams.compile.results import Outcome
+from ferrisstreams.compile.runner import FOREVER_US
+from ferrisstreams.compile.sizes import Sizes
+from ferrisstreams.compile.sources import Chunk, MergedRows, ResultColumns
+from ferrisstreams.duck.engine import Connection, DataError, Rendered, column, creation, render
+from ferrisstreams.duck.state_log import StateLog
+from ferrisstreams.formats.base import ROW
+from ferrisstreams.operators.base import (
+    CLOSED_THROUGH,
+    HIGH,
+    LOG,
+    LOW,
+    TICK_NUMBER,
+    TICK_ROWS,
+    RowsOperator,
+    bind,
+    parameter,
+)
+from ferrisstreams.operators.changes import DISAPPEARED, OP, REPLACED
+from ferrisstreams.operators.join import DUE
+from ferrisstreams.operators.windows import NEVER_US
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRunnerParts:
+    """What the compiler has put together. `ports` are those of all edges, each with the side that it belongs to.
+
+    `exact` is the same operator by statements that never raise. `changing`: results can be taken back.
+    """
+
+    work: Connection
+    ports: tuple[tuple[RunnerPort, int], ...]
+    operator: RowsOperator
+    exact: RowsOperator
+    logs: tuple[StateLog, ...]
+    merged: str
+    columns: ResultColumns
+    sizes: Sizes
+    allowed_us: int
+    changing: bool
+
+
+class RowsRunner:
+    """One join or table. `closed_us`: rows before it are late, and what waits for it has been given."""
+
+    def __init__(self, parts: RowsRunnerParts) -> None:
+        self._parts = parts
+        self.closed_us = NEVER_US
+        self._given = 0
+        self._touched: int | None = None
+        self._grown = False
+        self._statements: dict[str, tuple[list[list[str]], Rendered]] = {}
+
+    @property
+    def emitted_us(self) -> int:
+        return self.closed_us
+
+    @property
+    def windows_closed_by_end(self) -> int:
+        return 0
+
+    # --- rows in ----------------------------------------------------------------------------------------------------
+
+    def read(self, fetch: Fetch, context: BatchContext, tick: int, port: int) -> Outcome:
+        """Take the records of a fetch, by one of its ports."""
+        taken, side = self._parts.ports[port]
+        outcome, slices = taken.read(fetch, context, self.closed_us, tick)
+        self._take(slices, side)
+        return outcome
+
+    def take(self, results: MergedRows, tick: int, port: int) -> Sequence[Rejected]:
+        """Take results of the operator below, by one of its ports; gives those that cannot be taken."""
+        taken, side = self._parts.ports[port]
+        rejected, slices = taken.take(results, self.closed_us, tick)
+        self._take(slices, side)
+        return rejected
+
+    def _take(self, slices: list[int], side: int) -> None:
+        if slices:
+            self._touched, self._grown = side, True
+
+    # --- results out ------------------------------------------------------------------------------------------------
+
+    def changes(self, tick: int) -> Iterator[MergedRows]:
+        """What the rows of the tick change."""
+        side, self._touched = self._touched, None
+        if side is not None:
+            yield from self._results(f"changes{side}", {TICK_NUMBER: tick, CLOSED_THROUGH: self.closed_us})
+
+    def due(self, watermark_us: int) -> Iterator[MergedRows]:
+        """What leaves because the watermark has come to `watermark_us`."""
+        closed = max(self.closed_us, watermark_us - self._parts.allowed_us)
+        if self._parts.operator.due is not None and closed > self.closed_us:
+            yield from self._results("due", {LOW: self.closed_us, HIGH: closed})
+        self.closed_us = closed
+
+    def finish(self) -> Iterator[MergedRows]:
+        """What leaves because the input has ended."""
+        if self._parts.operator.due is not None and self._grown:
+            yield from self._results("due", {LOW: self.closed_us, HIGH: FOREVER_US})
+            last = self._parts.work.rows(exp.select(exp.Max(this=column(DUE))).from_(self._parts.merged))[0][0]
+            if last is not None:
+                self.closed_us = max(self.closed_us, integer(last) + 1)
+        self._grown = False
+
+    def close(self, bound_us: int) -> None:
+        """Nothing above takes what is before the bound any more."""
+        self.closed_us = max(self.closed_us, bound_us)
+
+    # --- epochs -----------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Append what the epoch brought to the logs' tables, in the epoch's transaction."""
+        for log, bound_us in zip(self._parts.logs, self._open_from(), strict=True):
+            log.prepare(bound_us)
+
+    def confirm(self) -> None:
+        """The epoch is durable."""
+        for log in self._parts.logs:
+            log.confirm()
+
+    @property
+    def full(self) -> bool:
+        """Whether the deltas are so large that the epoch should end."""
+        return sum(log.delta_rows for log in self._parts.logs) >= self._parts.sizes.delta_rows
+
+    def reclaim(self) -> None:
+        """Give back what matters no more, in a transaction after the epoch's."""
+        for log, port, bound_us in zip(self._parts.logs, self._parts.operator.ports, self._open_from(), strict=True):
+            if bound_us is not None:
+                log.drop_before(bound_us)
+            if port.merges:
+                log.compact(port.keep, bound_us)
+
+    def snapshot(self) -> dict[str, JsonValue]:
+        """The values that the epoch row keeps."""
+        return {"closed_us": self.closed_us, "given": self._given, "grown": self._grown}
+
+    def restore(self, snapshot: Mapping[str, JsonValue]) -> None:
+        """Go on from a snapshot, and from the tables that there are."""
+        for log in self._parts.logs:
+            log.load()
+        self.closed_us = integer(snapshot.get("closed_us", NEVER_US))
+        self._given = integer(snapshot.get("given", 0))
+        self._grown = bool(snapshot.get("grown", False))
+        self._touched = None
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    def _open_from(self) -> list[int | None]:
+        ports = self._parts.operator.ports
+        return [None if port.open_from is None else port.open_from(self.closed_us) for port in ports]
+
+    def _results(self, question: str, parameters: Mapping[str, int]) -> Iterator[MergedRows]:
+        """Keep the answer as a table, and give it some rows at a time."""
+        count = self._merge(question, parameters)
+        start = 0
+        while start < count:
+            stop = self._chunk_end(start, count)
+            yield MergedRows(self._parts.work, self._parts.columns, Chunk(start, stop), self._given)
+            start = stop
+        self._given += count
+
+    def _chunk_end(self, start: int, count: int) -> int:
+        """Where the chunk from `start` ends: never between an old value and its new one."""
+        stop = min(start + self._parts.sizes.output_rows, count)
+        if stop == count or not self._parts.changing:
+            return stop
+        new = exp.not_(column(OP).isin(REPLACED, DISAPPEARED))
+        first = exp.select(exp.Min(this=column(ROW))).from_(self._parts.merged).where(column(ROW) >= stop - 1, new)
+        found = self._parts.work.rows(first)[0][0]
+        return count if found is None else integer(found) + 1
+
+    def _merge(self, question: str, parameters: Mapping[str, int]) -> int:
+        work, parts = self._parts.work, self._parts
+        for log in parts.logs:
+            log.settle()
+        try:
+            return integer(work.rows(self._statement(question), parameters)[0][0])
+        except DataError:
+            return work.materialize(parts.merged, self._query(question, parts.exact), parameters)
+
+    def _statement(self, question: str) -> Rendered:
+        """Built once for the tables that there are: as long as these stay, only parameters change."""
+        tables = [log.overlapping(None, None) for log in self._parts.logs]
+        known = self._statements.get(question)
+        if known is None or known[0] != tables:
+            query = self._query(question, self._parts.operator)
+            known = tables, render(creation(self._parts.merged, query), copy=False)
+            self._statements[question] = known
+        return known[1]
+
+    def _query(self, question: str, operator: RowsOperator) -> exp.Select:
+        relations: dict[str, exp.Query] = {}
+        for side, log in enumerate(self._parts.logs):
+            number = str(side) if side else ""
+            relations[f"{LOG}{number}"] = log.select()
+            relations[f"{TICK_ROWS}{number}"] = log.tick_rows(parameter(TICK_NUMBER))
+        if question == "due":
+            assert operator.due is not None
+            return bind(operator.due, **relations)
+        return bind(operator.changes[int(question.removeprefix("changes"))], **relations)

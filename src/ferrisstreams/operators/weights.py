@@ -1,0 +1,85 @@
+"""Rows with weights into changes: what an operator whose rows can be taken back gives of a tick.
+
+A weight says how often a row is added (above 0) or taken back (below). Equal rows of a tick cancel. What is left
+becomes `-D` and `+I`; where the result has a key, an old and a new row of one key are `-U` and `+U`, the old one first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from ferrisstreams.duck.engine import column
+from ferrisstreams.formats.base import ROW
+from ferrisstreams.operators.aggregates import template
+from ferrisstreams.operators.changes import DISAPPEARED, INSERTED, OP, REPLACED, REPLACEMENT
+
+#: How often a row stands or is taken back (BIGINT), and its place in the order of arrival.
+WEIGHT, PLACE = "_w", "_n"
+
+#: The places of the rows that a result is made of, which order it.
+PLACES = ("_p0", "_p1")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The columns of a result. `changing`: its rows have weights; `with_op`: it says of each row how it changes. `key`:
+    the columns that tell apart what stands at one time, where a change is told by them."""
+
+    names: tuple[str, ...]
+    changing: bool
+    with_op: bool
+    key: tuple[str, ...] = ()
+
+
+def weight_of(op: exp.Expression) -> exp.Expression:
+    """The weight of a row that an operator gives as a change."""
+    return template("CASE WHEN op IN ('-U', '-D') THEN -1 ELSE 1 END", op=op)
+
+
+def as_changes(rows: exp.Query, result: Result, others: Sequence[str] = ()) -> exp.Select:
+    """Rows with `PLACES`, and with weights where they change, as results with `_row`; `others` are columns beside."""
+    shown = [*result.names, *others]
+    if not result.changing:
+        op = [exp.alias_(exp.Literal.string(INSERTED), OP)] if result.with_op else []
+        made = exp.select(_ordinal(PLACES), *op, *map(column, shown))
+        return made.from_(rows.subquery("made", copy=False))
+    net = _netted(rows, result.names)
+    if result.key:
+        one = exp.Window(this=exp.Count(this=exp.Star()), partition_by=[column(name) for name in result.key])
+        net = exp.select("*", exp.alias_(one, "_of_key")).from_(net.subquery("net", copy=False))
+        return exp.select(_ordinal((*result.key, WEIGHT)), exp.alias_(_keyed_op(), OP), *map(column, shown)).from_(
+            net.subquery("changed", copy=False)
+        )
+    each = exp.alias_(template("unnest(range(abs(_w)))"), "_each")
+    repeated = exp.select("*", each).from_(net.subquery("net", copy=False))
+    sign = exp.alias_(_chosen(column(WEIGHT) < 0, DISAPPEARED, INSERTED), OP)
+    return exp.select(_ordinal((*PLACES, WEIGHT)), sign, *map(column, shown)).from_(
+        repeated.subquery("changed", copy=False)
+    )
+
+
+def _netted(rows: exp.Query, names: Sequence[str]) -> exp.Select:
+    weight = exp.cast(exp.Sum(this=column(WEIGHT)), "BIGINT")
+    places = [exp.alias_(exp.Min(this=column(place)), place) for place in PLACES]
+    net = exp.select(*map(column, names), exp.alias_(weight, WEIGHT), *places).from_(rows.subquery("made", copy=False))
+    return net.group_by(*map(column, names)).having(weight.copy().neq(exp.Literal.number(0)))
+
+
+def _ordinal(order: Sequence[str]) -> exp.Expr:
+    ordered = exp.Order(expressions=[exp.Ordered(this=column(name)) for name in order])
+    number = exp.Window(this=exp.RowNumber(), order=ordered)
+    return exp.alias_(exp.Sub(this=number, expression=exp.Literal.number(1)), ROW)
+
+
+def _keyed_op() -> exp.Expression:
+    several = column("_of_key") > 1
+    gone = _chosen(several.copy(), REPLACED, DISAPPEARED)
+    new = _chosen(several, REPLACEMENT, INSERTED)
+    return exp.Case().when(column(WEIGHT) < 0, gone).else_(new)
+
+
+def _chosen(condition: exp.Expression, first: str, second: str) -> exp.Expression:
+    return exp.Case().when(condition, exp.Literal.string(first)).else_(exp.Literal.string(second))
