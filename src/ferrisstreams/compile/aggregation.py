@@ -109,7 +109,7 @@ class AggregateCompiler:
 
     def _port(self, edge: Stage, port: Port, log: StateLog) -> RunnerPort:
         scan, strategy = edge.source, self._settings.late_strategy
-        source = self._frame.input(scan) if isinstance(scan, Scan) else None
+        source = self._frame.reads(scan) if isinstance(scan, Scan) else None
         waits = self._aggregate.window is not None
         return RunnerPort(source, self._grouping(edge, port, log), waits, strategy == "dead_letter")
 

@@ -131,7 +131,7 @@ def _compile_branch(frame: Frame, output: Stage) -> Branch:
             not changelog.key,
             TRACE_HEADER not in _header_form(graph).changed,
         )
-    return Branch(frame.input(scan), made, carrying)
+    return Branch(frame.reads(scan), made, carrying)
 
 
 def _compile_graph(frame: Frame) -> Pipeline:
@@ -146,7 +146,7 @@ def _compile_graph(frame: Frame) -> Pipeline:
     nodes = [
         Node(
             _operator(frame, place),
-            _into(frame, operator, graph.reader(operator)),
+            _taker(frame, operator, graph.reader(operator)),
             any(isinstance(port.source, Scan) for port in operator.ports),
         )
         for place, operator in enumerate(graph.operators)
@@ -172,7 +172,7 @@ def _operator(frame: Frame, place: int) -> Running:
     assert_never(node)
 
 
-def _into(frame: Frame, operator: Operator, reader: Reader) -> Into | OutputStage:
+def _taker(frame: Frame, operator: Operator, reader: Reader) -> Into | OutputStage:
     if reader.place is None:
         return _output(frame, frame.graph.outputs[reader.port])
     above = frame.graph.operators[reader.place]

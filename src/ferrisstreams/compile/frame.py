@@ -38,7 +38,7 @@ class Frame:
     inputs: Inputs
     settings: CompileSettings
 
-    def input(self, scan: Scan) -> Input:
+    def reads(self, scan: Scan) -> Input:
         own = self.inputs[scan.source.name]
         system = self.graph.system_columns(scan)
         joined = SystemJoin(self.engine.work, system) if system else None

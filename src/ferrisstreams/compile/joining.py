@@ -117,7 +117,7 @@ class JoinCompiler:
             reduce: Reduce = insert
             return RowStage(work, rows, reduce, work.rows, retries)
 
-        source = frame.input(edge.source) if isinstance(edge.source, Scan) else None
+        source = frame.reads(edge.source) if isinstance(edge.source, Scan) else None
         grouping = Grouping(work, log, stage, None, returned_groups=0)
         letters = frame.settings.late_strategy == "dead_letter"
         return RunnerPort(source, grouping, self._shape.bound is not None, letters)

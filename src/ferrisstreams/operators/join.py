@@ -79,12 +79,12 @@ class JoinShape:
 
     @property
     def only_keys(self) -> bool:
-        """Whether partners are told by their keys alone."""
+        """Whether equal keys are all that partners need."""
         return not self.residual and self.bound is None
 
 
 def join(shape: JoinShape, tries: bool = False) -> RowsOperator:
-    """The operator. `tries`: a pair for which a condition raises is no pair; without, it raises."""
+    """The operator. `tries`: rows for which a condition raises do not meet; without, it raises."""
     sides = (_Side(shape, 0, tries), _Side(shape, 1, tries))
     due = None
     if shape.waits and shape.kind is not JoinKind.INNER:
@@ -189,7 +189,7 @@ class _Side:
 
     def _flips(self) -> exp.Select:
         """Pads of the other side's rows that come and go with their partners."""
-        mine = self._of_touched(exp.select("*").from_(self._relation(LOG, self.number))).subquery(_X)
+        mine = self._touched(exp.select("*").from_(self._relation(LOG, self.number))).subquery(_X)
         of: list[exp.Expression]
         if self.shape.only_keys:
             of = [column(name, _X) for name in self.own.key_names]
@@ -275,10 +275,10 @@ class _Side:
         """The other side's rows as they stand; of one that changes those of the touched keys, netted."""
         if not self.other.changing:
             return self._relation(LOG, 1 - self.number).as_(_O)
-        rows = self._of_touched(exp.select("*").from_(self._relation(LOG, 1 - self.number)))
+        rows = self._touched(exp.select("*").from_(self._relation(LOG, 1 - self.number)))
         return self._netted(rows, self.other).subquery(_O)
 
-    def _of_touched(self, rows: exp.Select) -> exp.Select:
+    def _touched(self, rows: exp.Select) -> exp.Select:
         """Those with a key of the tick."""
         names = self.own.key_names
         keys = exp.select(*map(column, names)).from_(self._relation(TICK_ROWS, self.number)).distinct()

@@ -26,7 +26,7 @@ PLACES = ("_p0", "_p1")
 @dataclass(frozen=True, slots=True)
 class Result:
     """The columns of a result. `changing`: its rows have weights; `with_op`: it says of each row how it changes. `key`:
-    the columns that tell apart what stands at one time, where a change is told by them."""
+    the columns that tell apart what stands at one time, where changes are reported by it."""
 
     names: tuple[str, ...]
     changing: bool
