@@ -6,16 +6,14 @@ import base64
 import csv
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from ferrisstreams.cli.dlq_arguments import LetterOutput
+from ferrisstreams.cli.streams import terminal_columns
 from ferrisstreams.session.dlq import PurgeReport, ReplayReport
 from ferrisstreams.session.dlq_letters import Letter
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 JobLetter = tuple[str, Letter]
 
@@ -23,6 +21,9 @@ _FIELDS = ("job", "id", "state", "code", "stage", "position", "replays", "last_f
 
 #: Columns where no terminal sets a limit.
 _WIDTH_OF_A_FILE = 1000
+
+#: Columns that a message has at least beside the others.
+_MESSAGE_COLUMNS = 40
 
 #: Characters of a record that are shown to people; all of it is in JSON.
 _VALUE_SHOWN = 2000
@@ -120,27 +121,44 @@ def _base64(data: bytes | None) -> str | None:
     return base64.b64encode(data).decode() if data is not None else None
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
-
-
 def _print_table(letters: Sequence[JobLetter], total: int) -> None:
+    """A row a letter; on a terminal that has no room for the messages beside the rest, a block of lines."""
+    several = len({job for job, _ in letters}) > 1
+    names = [name for name in _FIELDS if name != "job" or several]
+    rows = [[str(_fields(job, letter)[name]) for name in names] for job, letter in letters]
+    heads = [name.replace("_", " ") for name in names]
+    rest = sum(max(len(row[place]) for row in (heads, *rows)) + 2 for place in range(len(heads) - 1))
+    width = terminal_columns(sys.stdout) if sys.stdout.isatty() else None
+    if width is not None and width - rest < _MESSAGE_COLUMNS:
+        print("\n\n".join(_block(dict(zip(names, row, strict=True)), width) for row in rows))
+    elif rows:
+        _print_rows(heads, rows, width or _WIDTH_OF_A_FILE)
+    _tell_rest(len(letters), total)
+
+
+def _block(fields: dict[str, str], width: int) -> str:
+    """A letter at any width: what it is, when and where, and why."""
+    what = " ".join(fields[name] for name in ("job", "id", "state", "code", "stage") if name in fields)
+    again = f", replays {fields['replays']}" if fields["replays"] != "0" else ""
+    where = f"{fields['last_failed_at']} {fields['position']}{again}"
+    lines = textwrap.wrap(what, width)
+    for text in (where, fields["message"]):
+        lines += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def _print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
     from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    names = [name for name in _FIELDS if name != "job" or len({job for job, _ in letters}) > 1]
-    for name in names:
-        table.add_column(name.replace("_", " "), no_wrap=name != "message")
-    for job, letter in letters:
-        fields = _fields(job, letter)
-        table.add_row(*(Text(str(fields[name])) for name in names))
-    if letters:
-        _console().print(table)
-    _tell_rest(len(letters), total)
+    for head in heads:
+        table.add_column(head, no_wrap=head != "message")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(file=sys.stdout, highlight=False, width=width).print(table)
 
 
 def _tell_rest(shown: int, total: int) -> None:

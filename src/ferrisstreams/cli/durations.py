@@ -19,3 +19,8 @@ def duration_text(seconds: float) -> str:
         if count or parts:
             parts.append(f"{count}{unit}")
     return " ".join(part for part in parts[:2] if not part.startswith("0"))
+
+
+def lag_text(seconds: float | None) -> str:
+    """How far a watermark is behind the clock; empty where the data is of another day, of which that says nothing."""
+    return duration_text(seconds) if seconds is not None and abs(seconds) < _UNITS[0][1] else ""

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from ferrisstreams.batch import JsonValue, integer
 from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 from ferrisstreams.runtime.observer import Observer, ProgressEvent
+from ferrisstreams.runtime.watermarks import Silence
 
 #: The name of the event that carries progress.
 PROGRESS = "worker_progress"
@@ -46,10 +47,20 @@ def _event(fields: dict[str, JsonValue]) -> ProgressEvent:
             "behind_seconds": float() | int() | None as behind,
             "commit_seconds": float() | int() as since,
             "sink": sink,
+            "waits_for": waits_for,
         }:
             states = {str(side): str(state) for side, state in breakers.items()}
             return ProgressEvent(
-                job, rows, _source(source), watermark_us, seconds, states, behind, since, _client(sink)
+                job,
+                rows,
+                _source(source),
+                watermark_us,
+                seconds,
+                states,
+                behind,
+                since,
+                _client(sink),
+                _silence(waits_for),
             )
     raise AssertionError(f"not a progress event: {fields}")
 
@@ -82,6 +93,15 @@ def _client(fields: JsonValue) -> ClientFigures | None:
         }:
             return ClientFigures(records, size, mean_ms, p99_ms, errors, timeouts, _counts(transactions))
     raise AssertionError(f"not what a client reports: {fields}")
+
+
+def _silence(fields: JsonValue) -> Silence | None:
+    match fields:
+        case None:
+            return None
+        case {"partition": str(partition), "silent_ms": float() | int() as silent_ms}:
+            return Silence(partition, silent_ms)
+    raise AssertionError(f"not a silent partition: {fields}")
 
 
 def _counts(fields: Mapping[object, object]) -> dict[str, int]:

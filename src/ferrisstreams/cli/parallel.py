@@ -17,10 +17,11 @@ from ferrisstreams.cli.arguments import RunArguments
 from ferrisstreams.cli.failure import ErrorFields, paint
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary
+from ferrisstreams.cli.views import LogView, View
 from ferrisstreams.cli.workers import Start, Worker, WorkerGroup, worker_command, worker_input
 from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 from ferrisstreams.runtime.breaker import BreakerState
-from ferrisstreams.runtime.observer import Observer, ProgressEvent, Silent
+from ferrisstreams.runtime.observer import Observer, ProgressEvent
 from ferrisstreams.workers.fork_server import ForkServer
 
 #: Seconds between two looks at the signals while workers run.
@@ -36,16 +37,16 @@ class ParallelJob:
     def __init__(self, job: str, workers: int, server: ForkServer) -> None:
         self._job = job
         self._count = workers
-        self._group = WorkerGroup(Silent(), server)
+        self._group = WorkerGroup(LogView(), server)
 
     def stop(self) -> None:
         """Ask all workers to end after their current batches."""
         self._group.stop()
 
-    def run(self, arguments: RunArguments, text: str, observer: Observer) -> JobSummary:
+    def run(self, arguments: RunArguments, text: str, view: View) -> JobSummary:
         """Start all workers, wait for their ends, and give the job's summary. Workers are given `text` as of
         `run_in_workers`."""
-        reports = _Reports(self._job, self._count, observer)
+        reports = _Reports(self._job, self._count, view)
         given = worker_input(arguments, text)
         workers = [
             Worker(
@@ -58,11 +59,11 @@ class ParallelJob:
             for number in range(self._count)
         ]
         ended: SimpleQueue[Worker] = SimpleQueue()
-        with stopping_on_signal(self._group.stop, self._group.kill):
+        with stopping_on_signal(self._group.stop, self._group.kill, view.tell_stopping):
             for worker in workers:
                 worker.start()
                 Thread(target=_tell_end, args=(worker, ended), daemon=True).start()
-            first = self._wait(workers, ended, observer)
+            first = self._wait(workers, ended, view)
         summary = joined([worker.summary for worker in workers])
         if first is None:
             return summary
@@ -174,6 +175,7 @@ def summed(events: Sequence[ProgressEvent]) -> ProgressEvent:
     totals = [event.source.total for event in events if event.source.total is not None]
     behind = [event.behind_seconds for event in events if event.behind_seconds is not None]
     marks = [event.watermark_us for event in events if event.watermark_us is not None]
+    silent = [event.waits_for for event in events if event.waits_for is not None]
     return ProgressEvent(
         job=events[0].job,
         rows=sum(event.rows for event in events),
@@ -190,6 +192,7 @@ def summed(events: Sequence[ProgressEvent]) -> ProgressEvent:
         behind_seconds=max(behind) if len(behind) == len(events) else None,
         commit_seconds=max(event.commit_seconds for event in events),
         sink=_clients([event.sink for event in events]),
+        waits_for=max(silent, key=lambda each: each.silent_ms, default=None),
     )
 
 

@@ -1,84 +1,109 @@
-"""The live line of each job on a terminal: percent, rows, rows a second, and what stands in the way of more."""
+"""What each job does, drawn on a terminal: a line, a block of lines, or a row of a table (`job_line.py`)."""
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
 
-from ferrisstreams.cli.durations import duration_text
+from ferrisstreams.cli.job_line import TABLE_COLUMNS, JobProgress, job_block, job_line, job_table, state_of
+from ferrisstreams.cli.streams import terminal_columns
 from ferrisstreams.runtime.observer import ProgressEvent
-from ferrisstreams.telemetry.logs import LogObserver, whole_seconds
+from ferrisstreams.telemetry.logs import LogObserver
+
+#: Columns that are left free at the end of a line: a terminal writes `^C` there, and may not begin another line for it.
+_MARGIN = 3
+
+_STOPPING = ("stopping: what was read is being committed (again: kill)", "stopping (again: kill)")
+
+_COLOURS = {"running": "green", "finished": "green", "failed": "red", "paused": "red"}
 
 
 class LiveView:
-    """An observer that draws. Log lines go above the lines that it draws. To be used in a `with`."""
+    """An observer that draws. Log lines go above what it draws. To be used in a `with`."""
 
     def __init__(self) -> None:
         self._logs = LogObserver()
-        self._rates: dict[str, _Rate] = {}
-        self._tasks: dict[str, TaskID] = {}
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[percent]:>4}"),
-            TextColumn("{task.fields[rows]:>12,} rows"),
-            TextColumn("[cyan]{task.fields[rate]:>11,.0f} rows/s"),
-            TextColumn("{task.fields[state]}"),
-            console=Console(file=sys.stderr),
+        self._rates: dict[str, Rate] = {}
+        self._jobs: dict[str, JobProgress] = {}
+        self._stopping = False
+        self._lines = 0
+        self._console = Console(file=sys.stderr, highlight=False)
+        self._live = Live(
+            console=self._console,
             auto_refresh=False,
             transient=True,
+            redirect_stdout=False,
+            get_renderable=self._drawn,
         )
 
     def __enter__(self) -> LiveView:
-        self._progress.start()
+        self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._progress.stop()
+        self._live.stop()
 
     def progress(self, event: ProgressEvent) -> None:
-        task = self._task(event.job)
-        rate = self._rates.setdefault(event.job, _Rate()).update(event.rows, event.seconds)
-        done, total = event.source.done, event.source.total
-        percent = f"{done / total:.0%}" if total else ""
-        self._progress.update(
-            task,
-            completed=done,
-            total=total,
-            percent=percent,
-            rows=event.rows,
-            rate=rate,
-            state=state_text(event),
-        )
-        self._progress.refresh()
+        rate = self._rates.setdefault(event.job, Rate()).update(event.rows, event.seconds)
+        self._jobs[event.job] = JobProgress(event.job, state_of(event), event, rate)
+        self._live.refresh()
 
     def event(self, name: str, **fields: object) -> None:
         self._logs.event(name, **fields)
 
-    def _task(self, job: str) -> TaskID:
-        if job not in self._tasks:
-            self._tasks[job] = self._progress.add_task(job, total=None, percent="", rows=0, rate=0.0, state="")
-        return self._tasks[job]
+    def tell_end(self, job: str, state: str) -> None:
+        last = self._jobs.get(job, JobProgress(job, state))
+        event = replace(last.event, breakers={}, waits_for=None) if last.event is not None else None
+        self._jobs[job] = replace(last, state=state, event=event)
+        self._live.refresh()
+
+    def tell_stopping(self) -> None:
+        """At once, over the last line, by a bare write: a signal may have interrupted the drawing."""
+        self._stopping = True
+        note = next((text for text in _STOPPING if len(text) <= self._width), _STOPPING[-1])
+        os.write(sys.stderr.fileno(), f"\r\033[2K{note}".encode() + (b"" if self._lines else b"\n"))
+
+    def release(self) -> None:
+        """Before the process is killed: nothing stays of what is drawn, and the cursor is seen again."""
+        up = f"\033[{self._lines - 1}A" if self._lines > 1 else ""
+        os.write(sys.stderr.fileno(), f"\r{up}\033[J\033[?25h".encode())
+
+    @property
+    def _width(self) -> int:
+        return max(1, terminal_columns(sys.stderr) - _MARGIN)
+
+    def _drawn(self) -> Group:
+        self._console.width = terminal_columns(sys.stderr)
+        jobs = list(self._jobs.values())
+        if self._stopping:
+            jobs = [job if job.state in ("finished", "failed") else replace(job, state="stopping") for job in jobs]
+        if len(jobs) == 1:
+            lines = job_line(jobs[0], self._width)
+        elif self._console.width >= TABLE_COLUMNS:
+            lines = job_table(jobs, self._width)
+        else:
+            lines = [line for job in jobs for line in job_block(job, self._width)]
+        self._lines = len(lines)
+        return Group(*(_painted(line, jobs) for line in lines))
 
 
-def state_text(event: ProgressEvent) -> str:
-    """What is behind, as far as there is such a thing: an open breaker, lag, the watermark, the last commit."""
-    parts = [f"[red]{side} breaker {state}[/]" for side, state in event.breakers.items() if state != "closed"]
-    if event.lag is not None:
-        parts.append(f"lag {event.lag:,}")
-    if watermark := whole_seconds(event.watermark_us):
-        behind = f" ({duration_text(event.behind_seconds)} behind)" if event.behind_seconds is not None else ""
-        parts.append(f"watermark {watermark}{behind}")
-    if event.waits_for is not None:
-        silent = duration_text(event.waits_for.silent_ms / 1000)
-        parts.append(f"[yellow]waits for {event.waits_for.partition}, silent for {silent} (watermark.idle_timeout)[/]")
-    if event.source.total is None:
-        parts.append(f"commit {duration_text(event.commit_seconds)} ago")
-    return "  ".join(parts)
+def _painted(line: str, jobs: list[JobProgress]) -> Text:
+    """A job's name is bold, its state coloured, what stands in its way yellow."""
+    text = Text(line, no_wrap=True)
+    job = next((each for each in jobs if line.startswith(f"{each.name} ") and each.state in line), None)
+    if job is not None:
+        text.stylize("bold", 0, len(job.name))
+        at = line.index(job.state, len(job.name))
+        text.stylize(_COLOURS.get(job.state, "yellow"), at, at + len(job.state))
+    elif "waits for" in line or "circuit breaker" in line:
+        text.stylize("yellow")
+    return text
 
 
 #: Part of a new reading in the shown rate: high enough to follow, low enough to read.
@@ -86,7 +111,7 @@ _SMOOTHING = 0.3
 
 
 @dataclass(slots=True)
-class _Rate:
+class Rate:
     """Rows a second over the last readings, smoothed."""
 
     rows: int = 0

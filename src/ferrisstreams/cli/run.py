@@ -17,11 +17,12 @@ from ferrisstreams.cli.failure import as_json, report
 from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary, print_json, print_table
+from ferrisstreams.cli.views import LogView, View, watching
 from ferrisstreams.cli.workers import fork_server, run_in_workers
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.connectors.stdout_sink import standard_output
 from ferrisstreams.errors import InternalError, as_ferris_error
-from ferrisstreams.runtime.observer import Observer, ProgressEvent
+from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.telemetry.logs import LogObserver, log_to_standard_error
 
@@ -74,8 +75,8 @@ def _run(arguments: RunArguments, server: ForkServer | None) -> int:
         else:
             application.check()
             application.keep_columns(options)
-            with observing(rows_on_stdout, arguments.output) as observer:
-                summaries = run_in_workers(jobs, arguments, text, observer, server)
+            with _view(arguments, rows_on_stdout, application.stop) as view:
+                summaries = run_in_workers(jobs, arguments, text, view, server)
             if any(summary.state == "failed" for summary in summaries):
                 application.give_back_columns(options)
     except Exception as error:
@@ -127,25 +128,24 @@ def run_options(arguments: RunArguments) -> RunOptions:
     )
 
 
-def observing(rows_on_stdout: bool, output: Output) -> AbstractContextManager[Observer]:
-    """Live lines on a terminal, log lines elsewhere, and where the rows themselves go to the terminal."""
-    if not sys.stderr.isatty() or (rows_on_stdout and sys.stdout.isatty()):
-        return nullcontext(LogObserver(metrics=output is Output.JSON))
-    from ferrisstreams.cli.progress import LiveView
-
-    return LiveView()
+def _view(arguments: RunArguments, rows_on_stdout: bool, stop: Callable[[], None]) -> AbstractContextManager[View]:
+    """`stop`: called in a worker whose parent is gone."""
+    if arguments.worker:
+        return nullcontext(_WorkerView(stop))
+    return watching(rows_on_stdout, metrics=arguments.output is Output.JSON)
 
 
 def _run_here(
     application: Application, options: RunOptions, arguments: RunArguments, rows_on_stdout: bool
 ) -> list[JobSummary]:
-    watching: AbstractContextManager[Observer]
-    if arguments.worker:
-        watching = nullcontext(_WorkerObserver(application.stop))
-    else:
-        watching = observing(rows_on_stdout, arguments.output)
-    with stopping_on_signal(application.stop, _kill_self), watching as observer:
-        result = application.run(options=options, observer=observer)
+    with _view(arguments, rows_on_stdout, application.stop) as view:
+
+        def kill() -> None:
+            view.release()
+            _kill_self()
+
+        with stopping_on_signal(application.stop, kill, view.tell_stopping):
+            result = application.run(options=options, observer=view)
     for job in result.jobs:
         # The error of one of several workers is reported by the process that started them.
         if job.error is not None and arguments.number is None:
@@ -163,11 +163,9 @@ def _run_several_workers(
     options = run_options(arguments)
     application.keep_columns(options)
     parallel = ParallelJob(job.name, application.parallelism(job, options), server)
-    watching: AbstractContextManager[Observer]
-    watching = nullcontext(_WorkerObserver(parallel.stop)) if arguments.worker else observing(False, arguments.output)
-    with watching as observer:
-        prepare_workers(application, options, job, observer)
-        summary = parallel.run(arguments, text, observer)
+    with _view(arguments, False, parallel.stop) as view:
+        prepare_workers(application, options, job, view)
+        summary = parallel.run(arguments, text, view)
     if summary.state == "failed":
         give_back(application, options, job)
         application.give_back_columns(options)
@@ -205,18 +203,15 @@ def _show(summaries: list[JobSummary], arguments: RunArguments, rows_on_stdout: 
         print_table(summaries, sys.stderr if rows_on_stdout else sys.stdout)
 
 
-class _WorkerObserver:
+class _WorkerView(LogView):
     """Tells the parent everything as JSON lines, and stops the job when the parent is gone."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
+        super().__init__()
         self._stop = stop
         self._parent = os.getppid()
-        self._logs = LogObserver()
 
     def progress(self, event: ProgressEvent) -> None:
-        self._logs.event(PROGRESS, **progress_message(event))
+        self.event(PROGRESS, **progress_message(event))
         if os.getppid() != self._parent:
             self._stop()
-
-    def event(self, name: str, **fields: object) -> None:
-        self._logs.event(name, **fields)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-_NOTE = b"\nstopping: what was read is being committed (again: kill)\n"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stopping_on_signal(stop: Callable[[], None], kill: Callable[[], None]) -> Iterator[None]:
-    """Inside, the first signal calls `stop` and a second one `kill`. On a terminal a line says so."""
+def stopping_on_signal(stop: Callable[[], None], kill: Callable[[], None], tell: Callable[[], None]) -> Iterator[None]:
+    """Inside, the first signal calls `tell` and `stop`, and a second one `kill`."""
     asked = False
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -25,8 +21,7 @@ def stopping_on_signal(stop: Callable[[], None], kill: Callable[[], None]) -> It
             kill()
             return
         asked = True
-        if sys.stderr.isatty():
-            os.write(2, _NOTE)  # the handler may run inside a write to sys.stderr, which is not reentrant
+        tell()
         stop()
 
     before = [(number, signal.signal(number, handle)) for number in _SIGNALS]

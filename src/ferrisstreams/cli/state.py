@@ -11,8 +11,8 @@ import typer
 
 from ferrisstreams.cli.application import choose, open_kept
 from ferrisstreams.cli.arguments import JobsArguments, Output
-from ferrisstreams.cli.run import observing
 from ferrisstreams.cli.state_commands import ResetArguments
+from ferrisstreams.cli.views import watching
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.rebuild import rebuild
@@ -33,7 +33,7 @@ def run_show(arguments: JobsArguments) -> int:
 def run_rebuild(arguments: JobsArguments) -> int:
     """The exit code: 0. Raises StateError where a state cannot be made again."""
     application, options, jobs = _chosen(arguments)
-    with observing(False, arguments.output) as observer:
+    with watching(False, metrics=arguments.output is Output.JSON) as observer:
         done = [rebuild(application, options, job, observer) for job in jobs]
     if arguments.output is Output.JSON:
         print(json.dumps({"jobs": [asdict(each) for each in done]}))

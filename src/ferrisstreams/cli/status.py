@@ -10,7 +10,7 @@ import typer
 
 from ferrisstreams.cli.application import open_kept
 from ferrisstreams.cli.arguments import JobsArguments, Output
-from ferrisstreams.cli.durations import duration_text
+from ferrisstreams.cli.durations import duration_text, lag_text
 from ferrisstreams.session.status import JobStatus, RunStatus, status
 
 _OUTCOMES = ("emitted", "absorbed", "filtered", "late", "deduplicated", "dead_lettered", "skipped")
@@ -66,7 +66,7 @@ def _holder(run: RunStatus | None) -> str:
     """How far the watermark is behind the clock, and who holds it."""
     if run is None:
         return ""
-    behind = f", {duration_text(run.behind_seconds)} behind the clock" if run.behind_seconds is not None else ""
+    behind = f", {text} behind the clock" if (text := lag_text(run.behind_seconds)) else ""
     waits = run.waits_for
     held = f"; waits for {waits.partition}, silent for {duration_text(waits.seconds)}" if waits is not None else ""
     return behind + held

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
+
+#: Columns of a terminal that does not say how many it has.
+_COLUMNS = 80
 
 
 def hold_standard_streams() -> None:
@@ -14,3 +18,10 @@ def hold_standard_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+
+
+def terminal_columns(stream: TextIO) -> int:
+    """Of the terminal behind this stream, unless `COLUMNS` says it."""
+    if (given := os.environ.get("COLUMNS", "")).isdecimal() and int(given):
+        return int(given)
+    return os.get_terminal_size(stream.fileno()).columns or _COLUMNS

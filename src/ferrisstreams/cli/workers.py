@@ -24,6 +24,7 @@ from ferrisstreams.cli.failure import as_json, paint
 from ferrisstreams.cli.messages import PROGRESS, pass_on
 from ferrisstreams.cli.signals import stopping_on_signal
 from ferrisstreams.cli.summary import JobSummary
+from ferrisstreams.cli.views import View
 from ferrisstreams.errors import FatalConnectorError, FerrisError
 from ferrisstreams.plan.nodes import JobPlan
 from ferrisstreams.runtime.observer import Observer
@@ -40,15 +41,15 @@ def fork_server() -> ForkServer:
 
 
 def run_in_workers(
-    jobs: Sequence[JobPlan], arguments: RunArguments, text: str, observer: Observer, server: ForkServer
+    jobs: Sequence[JobPlan], arguments: RunArguments, text: str, view: View, server: ForkServer
 ) -> list[JobSummary]:
     """Run every job and give their summaries in the order of `jobs`. Workers are given `text`, the application's SQL,
     when the file is standard input."""
-    group = WorkerGroup(observer, server)
+    group = WorkerGroup(view, server)
     given = worker_input(arguments, text)
     workers = {job.name: Worker(job.name, Start(worker_command(arguments, job.name), given), group) for job in jobs}
     start_all(jobs, workers, arguments.once)
-    with stopping_on_signal(group.stop, group.kill):
+    with stopping_on_signal(group.stop, group.kill, view.tell_stopping):
         for worker in workers.values():
             worker.wait()
     return [worker.summary for worker in workers.values()]
@@ -80,12 +81,12 @@ class Start:
 
 
 class WorkerGroup:
-    """What workers share: the observer, standard output, their server, and whether a stop was asked for."""
+    """What workers share: the view, standard output, their server, and whether a stop was asked for."""
 
-    def __init__(self, observer: Observer, server: ForkServer) -> None:
+    def __init__(self, view: View, server: ForkServer) -> None:
         self.lock = Lock()
         self.server = server
-        self.observer = observer
+        self.view = view
         self.stopping = False
         self.killed = False
         self.processes: list[ForkedProcess] = []
@@ -97,7 +98,7 @@ class WorkerGroup:
 
     def tell(self, name: str, **fields: object) -> None:
         with self.lock:
-            self.observer.event(name, **fields)
+            self.view.event(name, **fields)
 
     def stop(self) -> None:
         self.stopping = True
@@ -133,7 +134,7 @@ class Worker(SideBySide):
         self.summary = JobSummary(job, "stopped")
         self._start = start
         self._group = group
-        self._observer = observer or group.observer
+        self._observer = observer or group.view
 
     @property
     def failed(self) -> bool:
@@ -175,6 +176,9 @@ class Worker(SideBySide):
             self._conclude(last, code)
         finally:
             self._group.processes.remove(process)
+            if self.number is None:
+                with self._group.lock:
+                    self._group.view.tell_end(self.job, self.summary.state)
 
     def _conclude(self, last: bytes, code: int) -> None:
         if last.startswith(b'{"jobs": ['):

@@ -7,6 +7,7 @@ import pytest
 from ferrisstreams.cli.messages import PROGRESS, pass_on, progress_message
 from ferrisstreams.connectors.base import ClientFigures, SourceProgress
 from ferrisstreams.runtime.observer import ProgressEvent
+from ferrisstreams.runtime.watermarks import Silence
 
 
 class Heard:
@@ -31,7 +32,8 @@ def test_progress_of_a_worker_reaches_the_observer_whole(total: int | None, wate
     client = ClientFigures(1, 2, None if total else 1.5, 2.5, 3, 4, {"committed": 5})
     source = SourceProgress(1, total, "bytes", {"t-0": 9}, client if total else None)
     behind = 0.5 if watermark_us else None
-    event = ProgressEvent("j", 3, source, watermark_us, 0.5, {"sink": "open"}, behind, 0.25, None if total else client)
+    sink, silence = (None, Silence("t-1", 70_000.5)) if total else (client, None)
+    event = ProgressEvent("j", 3, source, watermark_us, 0.5, {"sink": "open"}, behind, 0.25, sink, silence)
     heard = Heard()
     assert pass_on(line(PROGRESS, **progress_message(event)), heard)
     assert heard.progressed == [event]
