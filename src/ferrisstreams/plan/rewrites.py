@@ -6,7 +6,8 @@ The result is one of
     Sink(Project(Filter?(Aggregate(AssignWindow?(Filter?(Scan))))))
 
 where everything below the aggregate, and everything in a plan without one, is over the scan's columns; or one in which
-`UnionAll(Project(Filter?(Scan)), …)` stands under the sink, or for what an aggregate reads.
+`UnionAll(Project(Filter?(Scan)), …)` stands under the sink, or for what an aggregate reads; or one in which
+`Join(Project?(Filter?(…)), Project?(Filter?(…)))` stands for a scan.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ferrisstreams.plan.nodes import (
     Aggregate,
     AssignWindow,
     Filter,
+    Join,
     Named,
     Plan,
     Project,
@@ -144,7 +146,7 @@ def project_under_sink(plan: Plan) -> Plan:
 
 def compute_volatile(plan: Plan) -> Plan:
     """Move calls of the clock and of chance below the aggregate (or in a stateless plan) into the scan, each computed
-    once a row. Above an aggregate they stay."""
+    once a row. Above an aggregate or a join they stay."""
     found: dict[object, Named] = {}
     types: dict[str, str] = {}
     lifted = _lift(plan, found, types)
@@ -156,22 +158,22 @@ def _lift(plan: Plan, found: dict[object, Named], types: dict[str, str]) -> Plan
         return tuple(replace(item, expression=_lifted(item.expression, found, types)) for item in named)
 
     match plan:
-        case Project() if not _has_aggregate(plan):
+        case Project() if not _is_above_operator(plan):
             return replace(plan, input=_lift(plan.input, found, types), columns=moved(plan.columns))
-        case Filter() if not _has_aggregate(plan):
+        case Filter() if not _is_above_operator(plan):
             conjuncts = tuple(_lifted(conjunct, found, types) for conjunct in plan.conjuncts)
             return Filter(_lift(plan.input, found, types), conjuncts)
         case Aggregate():
             below = _lift(plan.input, found, types)
             return replace(plan, input=below, keys=moved(plan.keys), calls=moved(plan.calls))
-        case UnionAll():
-            return replace(plan, branches=tuple(_with_lifted(branch, types) for branch in plan.branches))
+        case UnionAll() | Join():
+            return map_inputs(plan, lambda node: _with_lifted(node, types))
         case _:
             return map_inputs(plan, lambda node: _lift(node, found, types))
 
 
 def _with_lifted(branch: Plan, types: dict[str, str]) -> Plan:
-    """A branch of a union, whose own calls are computed by its own scan."""
+    """A branch of a union or a side of a join, whose own calls are computed by its own scan."""
     found: dict[object, Named] = {}
     lifted = _lift(branch, found, types)
     return _with_computed(lifted, tuple(found.values()), types) if found else branch
@@ -219,8 +221,8 @@ def _with_computed(plan: Plan, computed: tuple[Named, ...], types: Mapping[str, 
     return map_inputs(plan, lambda node: _with_computed(node, computed, types, handed_on))
 
 
-def _has_aggregate(plan: Plan) -> bool:
-    return any(isinstance(node, Aggregate) for node in walk(plan))
+def _is_above_operator(plan: Plan) -> bool:
+    return any(isinstance(node, Aggregate | Join) for node in walk(plan))
 
 
 #: In the order in which they run; each may be run alone.

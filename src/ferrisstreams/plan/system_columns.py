@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
-from ferrisstreams.plan.nodes import DELETED, Aggregate, Filter, Named, Plan, Project, Scan, Sink, UnionAll, walk
+from ferrisstreams.plan.nodes import DELETED, Aggregate, Filter, Join, Named, Plan, Project, Scan, Sink, UnionAll, walk
 from ferrisstreams.schema import Column, Schema
 
 #: Keys and headers are shown as text: bytes in them that are not UTF-8 as `\\xff`.
@@ -51,12 +51,10 @@ def used_system_columns(plan: Sink, scan: Scan) -> tuple[Column, ...]:
 
 
 def _above(plan: Plan, scan: Scan) -> list[Plan]:
-    """The scan and the nodes over its columns: up to a union, which has columns of its own."""
+    """The scan and the nodes over its columns: up to a union or a join, which has columns of its own."""
     for node in walk(plan):
-        if isinstance(node, UnionAll):
-            for branch in node.branches:
-                if any(part is scan for part in walk(branch)):
-                    return list(walk(branch))
+        if isinstance(node, UnionAll | Join):
+            return next(_above(each, scan) for each in node.inputs if any(part is scan for part in walk(each)))
     return list(walk(plan))
 
 

@@ -17,16 +17,20 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.nodes import (
     WINDOW_END,
     WINDOW_START,
+    Aggregate,
     ApplicationPlan,
     Emit,
     HeaderChange,
     JobPlan,
+    Join,
     OpenJob,
+    Plan,
     Sink,
     SinkSpec,
     SourceSpec,
     UnionAll,
     WindowKind,
+    walk,
 )
 from ferrisstreams.plan.rewrites import canonical
 from ferrisstreams.schema import EventTime, Schema
@@ -38,11 +42,13 @@ from ferrisstreams.sql.function_aliases import resolve_aliases
 from ferrisstreams.sql.functions import load_functions
 from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
-from ferrisstreams.sql.relations import Relation, aggregate_in, plan_message_key, scans_in
+from ferrisstreams.sql.relations import Relation, aggregate_in, join_in, plan_message_key, scans_in
 from ferrisstreams.sql.source_text import SourceText, Span
 from ferrisstreams.sql.sources import declare_source, is_about, is_time_key
 from ferrisstreams.sql.statements import DeclareStream, EmitWritten, Script, StreamAs, View, parse_statements, too_deep
 from ferrisstreams.sql.syntax import span_of
+
+_LATE = "late.data.strategy"
 
 
 def parse_application(
@@ -119,10 +125,10 @@ class _Application:
             self._open_job(context, statement, unknown.source)
             return
         aggregate = relation.aggregate
-        if aggregate is None and statement.emit is not None and statement.emit.emit is Emit.FINAL:
+        if not _waits(relation.plan) and statement.emit is not None and statement.emit.emit is Emit.FINAL:
             raise context.error(
                 statement.emit.span,
-                "EMIT FINAL needs an aggregate: each row of this query is final at once",
+                "EMIT FINAL needs an aggregate, or a join bounded in time: each row of this query is final at once",
                 "E1204",
                 "leave EMIT FINAL out",
             )
@@ -138,6 +144,7 @@ class _Application:
         _refuse_keyless_changes(context, statement, sink)
         if statement.table:
             _refuse_keyless_table(context, statement, sink)
+        _refuse_late_updates(statement, sink)
         plan = canonical(sink)
         assert isinstance(plan, Sink)
         job = JobPlan(
@@ -221,15 +228,46 @@ def _header_changes(context: Context, relation: Relation) -> tuple[HeaderChange,
     )
 
 
+def _waits(plan: Plan) -> bool:
+    """Whether results of the plan can come later than the rows that they are made of."""
+    return any(
+        isinstance(node, Aggregate) or (isinstance(node, Join) and node.bound is not None) for node in walk(plan)
+    )
+
+
+def _refuse_late_updates(statement: StreamAs, sink: Sink) -> None:
+    """A join bounded in time gives its rows once."""
+    for join in (node for node in walk(sink) if isinstance(node, Join) and node.bound is not None):
+        given = [statement.properties, *(scan.source.properties for scan in scans_in(join))]
+        late = next((each[_LATE] for each in given if _LATE in each), None)
+        if late is not None and late.value == "update":
+            raise SqlError(
+                f"{_LATE} = update is not supported with a join bounded in time, which gives its rows once",
+                "E3003",
+                "drop late rows, or keep them: 'late.data.strategy' = 'dead_letter'; GRACE PERIOD lets rows come later",
+                late.position,
+            )
+
+
 def _refuse_keyless_changes(context: Context, statement: StreamAs, sink: Sink) -> None:
     """New values without the columns that they belong to cannot be folded into an answer."""
-    late = statement.properties.get("late.data.strategy")
+    late = statement.properties.get(_LATE)
     changes = sink.facts.changes or (sink.emit is not None and late is not None and late.value == "update")
     changelog = statement.properties.get("changelog")
     aggregate = aggregate_in(sink)
     session = aggregate is not None and aggregate.window is not None and aggregate.window.kind is WindowKind.SESSION
     retract = changelog.value == "retract" if changelog is not None else session
-    if not changes or retract or sink.facts.key is not None or aggregate is None:
+    if not changes or retract or sink.facts.key is not None:
+        return
+    if aggregate is None:
+        if changelog is not None and join_in(sink) is not None:
+            raise SqlError(
+                f"this join takes rows back, and 'changelog' = '{changelog.value}' cannot say of which, because no"
+                " columns tell its rows apart",
+                "E1203",
+                "write 'changelog' = 'retract'",
+                changelog.position,
+            )
         return
     if isinstance(sink.input, UnionAll):
         raise context.error(

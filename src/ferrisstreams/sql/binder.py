@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -31,12 +31,14 @@ from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inference import describe, type_of
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
-from ferrisstreams.sql.relations import Relation, event_time_column, nullable, project
-from ferrisstreams.sql.resolve import EDGE, Scope, refuse_clauses, resolve
+from ferrisstreams.sql.joins import From, Joiner, Table
+from ferrisstreams.sql.relations import Relation, event_time_column, join_in, nullable, project
+from ferrisstreams.sql.resolve import EDGE, refuse_clauses, resolve
+from ferrisstreams.sql.scope import Scope, Side
 from ferrisstreams.sql.select_list import Item, SelectList
 from ferrisstreams.sql.sources import inline_source, source_properties, with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
-from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, MessageKey, span_of
+from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, TABLE_WITHIN, MessageKey, span_of
 from ferrisstreams.sql.tables import check_changes, refuse_reading, table_of
 from ferrisstreams.sql.unions import united
 from ferrisstreams.sql.window_binding import (
@@ -48,7 +50,7 @@ from ferrisstreams.sql.window_binding import (
     with_record_time,
 )
 
-_SELECT = frozenset({"expressions", "from_", "where", "group", "having", "windows", "with_"})
+_SELECT = frozenset({"expressions", "from_", "joins", "where", "group", "having", "windows", "with_"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,7 @@ class Binder:
             raise self.context.error(node, "expected a query", "E1001", "write SELECT …")
         self._refuse_clauses(node, _SELECT)
         names = self._with(node, names)
-        source, qualifier = self._from(node, names)
-        return self._select(node, source, qualifier)
+        return self._select(node, self._from(node, names))
 
     def _unwrapped(self, node: exp.Expr) -> exp.Expr:
         while isinstance(node, exp.Subquery | exp.Paren):
@@ -114,26 +115,41 @@ class Binder:
             names = Names((NamedQuery(name, cte.this, columns, names), *names.queries))
         return names
 
-    def _from(self, node: exp.Select, names: Names) -> tuple[Relation, Name | None]:
+    def _from(self, node: exp.Select, names: Names) -> From:
         clause = node.args.get("from_")
         if clause is None:
             raise self.context.error(
                 node, "a query needs FROM: it reads a stream", "E1205", "add FROM name, or FROM 'file.jsonl'"
             )
-        item = clause.this
+        first = self._item(clause.this, names, frozenset())
+        joins = node.args.get("joins") or []
+        if joins:
+            others = [self._item(join.this, names, frozenset({TABLE_WITHIN})) for join in joins]
+            return self._joiner.joined([first, *others], joins)
+        plan = first.relation.plan
+        return From(first.relation, (Side.alone(first.qualifier, plan.schema, event_time_column(plan)),))
+
+    @property
+    def _joiner(self) -> Joiner:
+        return Joiner(self.context, self.emit, self.properties)
+
+    def _item(self, item: exp.Expr, names: Names, clauses: frozenset[str]) -> Table:
+        """A table of FROM. `clauses` are those that it may have."""
         alias = item.args.get("alias")
         columns = self._column_names(alias) if alias is not None else ()
         qualifier = name_of(alias.this) if alias is not None and alias.this is not None else None
         if isinstance(item, exp.Subquery):
-            self._refuse_clauses(item, frozenset({"this", "alias"}))
+            self._refuse_clauses(item, clauses | {"this", "alias"})
             inner = item.this
-            relation = self._table(inner, names)[0] if isinstance(inner, exp.Table) else self.query(inner, names)
+            relation = (
+                self._table(inner, names, frozenset())[0] if isinstance(inner, exp.Table) else self.query(inner, names)
+            )
         else:
-            relation, own = self._table(item, names)
+            relation, own = self._table(item, names, clauses)
             qualifier = qualifier or own
         if relation.headers:
             raise misplaced(self.context, relation.headers[0].node)
-        return self._renamed(relation, columns), qualifier
+        return Table(self._renamed(relation, columns), qualifier, item)
 
     def _column_names(self, alias: exp.Expr) -> tuple[Name, ...]:
         parts = alias.args.get("columns") or []
@@ -142,7 +158,7 @@ class Binder:
                 raise self.context.error(part, "a column's name is expected here", "E1001", "write AS name(a, b)")
         return tuple(name_of(part) for part in parts)
 
-    def _table(self, item: exp.Expr, names: Names) -> tuple[Relation, Name]:
+    def _table(self, item: exp.Expr, names: Names, clauses: frozenset[str]) -> tuple[Relation, Name]:
         if not isinstance(item, exp.Table):
             raise self.context.error(
                 item, f"{item.key.upper()} is not supported in FROM", "E1201", "read a stream by its name"
@@ -151,7 +167,7 @@ class Binder:
             raise self._table_function(item.this)
         if not isinstance(item.this, exp.Identifier):
             raise self.context.error(item, "expected a stream", "E1001", "read a stream by its name")
-        self._refuse_clauses(item, frozenset({"this", "alias", TABLE_WINDOW, TABLE_WINDOW_KEYS}))
+        self._refuse_clauses(item, clauses | {"this", "alias", TABLE_WINDOW, TABLE_WINDOW_KEYS})
         name = name_of(item.this)
         if item.this.meta_get("string"):
             return self._scan(self.catalog.reference(self.context, name), name), name
@@ -247,16 +263,18 @@ class Binder:
 
     # SELECT
 
-    def _select(self, node: exp.Select, source: Relation, qualifier: Name | None) -> Relation:
+    def _select(self, node: exp.Select, given: From) -> Relation:
+        source = given.relation
         window, group = window_and_group(self.context, node)
         later = tuple(item.alias for item in node.expressions if isinstance(item, exp.Alias))
-        scope = Scope(source.plan.schema, qualifier, window, later=later, event_time=event_time_column(source.plan))
+        scope = Scope(source.plan.schema, given.sides, window, later=later, merged=given.merged)
         select_list = SelectList(self.context, scope)
         items = select_list.items(node)
         having = node.args.get("having")
         condition = resolve(self.context, scope, having.this) if having is not None else None
         where = node.args.get("where")
-        plan = source.plan if where is None else self._where(where, source, scope)
+        conditions = () if where is None else self._where(where, source, scope)
+        plan = self._filtered(given, conditions)
         shown = [item for item in items if not item.hidden]
         if not shown:
             raise self.context.error(node, "the select list has no column", "E1102", "select a column too")
@@ -268,26 +286,39 @@ class Binder:
                 raise self.context.error(having, "HAVING needs GROUP BY or an aggregate", "E1102", "write WHERE")
             relation = self._aggregated(replace(source, plan=plan), scope, items, keys, condition)
         else:
+            if plan.facts.changes and join_in(plan) is not None and _is_volatile([*trees, *conditions]):
+                raise self.context.error(
+                    node,
+                    "the clock and chance are not supported over a join that takes rows back",
+                    "E1201",
+                    "write the call in a subquery of one side, where it has one value for each row",
+                )
             relation = self._finished(source, plan, items, select_list.output_names(items, ()))
-        conditions = [plan.conjuncts for plan in [plan] if isinstance(plan, Filter)]
-        bound = [*trees, *(tree for found in conditions for tree in found), *(key.expression for key in keys)]
+        bound = [*trees, *conditions, *(key.expression for key in keys)]
         check_constants(self.context, [*bound, *([condition] if condition is not None else [])], scope.described)
         return replace(relation, headers=tuple(select_list.headers))
 
-    def _where(self, where: exp.Expr, source: Relation, scope: Scope) -> Plan:
+    def _filtered(self, given: From, conditions: tuple[exp.Expression, ...]) -> Plan:
+        plan = given.relation.plan
+        if not given.tables:
+            return Filter(plan, conditions) if conditions else plan
+        plan = self._joiner.narrowed(plan, conditions, given.tables)
+        return self._joiner.finished(plan, given.tables)
+
+    def _where(self, where: exp.Expr, source: Relation, scope: Scope) -> tuple[exp.Expression, ...]:
         inner = replace(scope, window=None, later=())
         tree = resolve(self.context, inner, where.this)
         if uses_aggregate(self.context, [tree]):
             raise self.context.error(where.this, "WHERE comes before the aggregates", "E1102", "write HAVING")
         self._check_condition("WHERE", where, tree, inner.schema)
-        if source.plan.facts.changes:
+        if source.plan.facts.changes and join_in(source.plan) is None:
             raise self.context.error(
                 where,
                 "WHERE over an aggregate with EMIT CHANGES is not supported: a row could have to be taken back",
                 "E1201",
                 "use EMIT FINAL, or filter where the output is read",
             )
-        return Filter(source.plan, conjuncts(tree))
+        return conjuncts(tree)
 
     def _check_condition(self, clause: str, node: exp.Expr, tree: exp.Expression, schema: Schema) -> None:
         kind = type_of(self.context, tree, schema)
@@ -345,13 +376,15 @@ class Binder:
     ) -> Relation:
         if source.aggregate is not None:
             self._check_results(source, items, keys)
+        elif join_in(source.plan) is not None:
+            self._check_joined(source, items, keys)
         window, bounds = given_window(self.context, source, keys) if scope.window is None else (None, ())
         if scope.window is not None and source.aggregate is not None:
             window = bind_result_window(self.context, scope.window, source, scope)
         elif scope.window is not None:
             source = replace(source, plan=with_record_time(self.context, scope.window, source.plan, scope))
             window = bind_window(self.context, scope.window, source, scope)
-            source = replace(source, plan=with_grace(self.context, scope.window, source.plan, self.properties))
+            source = replace(source, plan=with_grace(self.context, scope.window.grace, source.plan, self.properties))
         emit = self.emit.emit if self.emit is not None else (Emit.FINAL if window is not None else Emit.CHANGES)
         of_window = [bound.expression for bound in bounds]
         kept = tuple(key for key in keys if key.expression not in of_window)
@@ -387,12 +420,29 @@ class Binder:
                 else "give the query below a window; or write EMIT FINAL: its groups are given at the end of the input",
             )
         trees = [*(item.tree for item in items), *(key.expression for key in keys), *_trees_above(source.plan, below)]
-        if any(node.meta_get(VOLATILE) is not None for tree in trees for node in tree.walk()):
+        if _is_volatile(trees):
             raise self.context.error(
                 items[0].node,
                 "the clock and chance are not supported in an aggregate over the results of another",
                 "E1201",
                 "write the call in the innermost query, where it has one value for each row of the stream",
+            )
+
+    def _check_joined(self, source: Relation, items: Sequence[Item], keys: Sequence[Named]) -> None:
+        """Whether the rows of a join can be aggregated. Raises `SqlError`."""
+        if source.plan.facts.changes:
+            raise self.context.error(
+                items[0].node,
+                "an aggregate over results that change is not supported",
+                "E1201",
+                "join streams by an INNER JOIN or in a bound of time: the rows of such a join are final",
+            )
+        if _is_volatile([*(item.tree for item in items), *(key.expression for key in keys)]):
+            raise self.context.error(
+                items[0].node,
+                "the clock and chance are not supported in an aggregate over a join",
+                "E1201",
+                "write the call in a subquery of one side, where it has one value for each row",
             )
 
     def _check_having(self, having: exp.Expression, condition: exp.Expression, plan: Plan) -> None:
@@ -425,6 +475,10 @@ class Binder:
     def _position(self, item: Item) -> Position | None:
         span = span_of(item.node)
         return self.context.source.position(span) if span is not None else None
+
+
+def _is_volatile(trees: Iterable[exp.Expression]) -> bool:
+    return any(node.meta_get(VOLATILE) is not None for tree in trees for node in tree.walk())
 
 
 def _trees_above(plan: Plan, below: Plan) -> Iterator[exp.Expression]:

@@ -20,9 +20,11 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from ferrisstreams.sql.declaration_parser import DeclarationParser
 from ferrisstreams.sql.functions import TAKES_LAMBDA
+from ferrisstreams.sql.join_parser import JoinParser
 from ferrisstreams.sql.refusals import refused_create, refused_statement
 from ferrisstreams.sql.reserved import quote_hint
 from ferrisstreams.sql.syntax import (
+    TABLE_WITHIN,
     CreateStream,
     CreateView,
     EmitClause,
@@ -33,10 +35,11 @@ from ferrisstreams.sql.syntax import (
     StreamColumn,
     StreamProperty,
     WatermarkFor,
+    Within,
     mark,
     token_span,
 )
-from ferrisstreams.sql.window_parser import WINDOW_BOUNDS, WINDOW_FUNCTIONS, WindowParser
+from ferrisstreams.sql.window_parser import WINDOW_BOUNDS, WINDOW_FUNCTIONS
 
 #: Calls whose arguments have a syntax of their own.
 _SPECIAL_CALLS = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "OVERLAY")
@@ -56,7 +59,7 @@ def _cosine_distance(this: exp.Expr, expression: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this="list_cosine_distance", expressions=[this, expression])
 
 
-class FerrisParser(DeclarationParser, WindowParser):
+class FerrisParser(DeclarationParser, JoinParser):
     #: The function whose arguments are being read.
     _called = ""
 
@@ -383,7 +386,7 @@ class FerrisParser(DeclarationParser, WindowParser):
         return item
 
     def _parse_table_alias(self, alias_tokens: Collection[TokenType] | None = None) -> exp.TableAlias | None:
-        if self._is_emit():
+        if self._is_emit() or self._is_within():
             return None
         return super()._parse_table_alias(alias_tokens=alias_tokens)
 
@@ -490,6 +493,7 @@ class FerrisGenerator(DuckDBGenerator):
     TRANSFORMS: ClassVar[dict[type[exp.Expr], Callable[..., str]]] = {
         **DuckDBGenerator.TRANSFORMS,
         MessageKey: lambda self, node: f"{self.sql(node, 'this')} PRIMARY KEY",
+        Within: lambda self, node: _within(self, node),
         exp.WithinGroup: lambda self, node: f"{self.sql(node, 'this')} WITHIN GROUP ({_one_line(self, node)})",
         exp.Filter: lambda self, node: f"{self.sql(node, 'this')} FILTER (WHERE {self.sql(node.expression, 'this')})",
         #: Refused, but not lost before.
@@ -500,6 +504,21 @@ class FerrisGenerator(DuckDBGenerator):
         exp.JSONExtractScalar: lambda self, node: _arrow(self, node, "->>"),
         exp.Star: lambda self, node: _star(self, node),
     }
+
+    def table_sql(self, expression: exp.Table, sep: str = " AS ") -> str:
+        return super().table_sql(expression, sep) + self._within_sql(expression)
+
+    def subquery_sql(self, expression: exp.Subquery, sep: str = " AS ") -> str:
+        return super().subquery_sql(expression, sep) + self._within_sql(expression)
+
+    def _within_sql(self, table: exp.Expr) -> str:
+        return f" {self.sql(table, TABLE_WITHIN)}" if table.args.get(TABLE_WITHIN) is not None else ""
+
+
+def _within(generator: DuckDBGenerator, node: Within) -> str:
+    lengths = ", ".join(generator.sql(length) for length in node.expressions)
+    grace = f" GRACE PERIOD {generator.sql(node, 'grace')}" if node.args.get("grace") is not None else ""
+    return f"WITHIN {lengths if len(node.expressions) == 1 else f'({lengths})'}{grace}"
 
 
 def _paren(generator: DuckDBGenerator, node: exp.Paren) -> str:

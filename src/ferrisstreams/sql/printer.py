@@ -12,7 +12,7 @@ from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.sql.dialect import Ferris
 from ferrisstreams.sql.durations import canonical_interval, is_length
 from ferrisstreams.sql.statements import DeclareStream, Name, Script, Statement, StreamAs, View
-from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, WindowBound
+from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, WindowBound, Within
 from ferrisstreams.sql.window_binding import is_edge
 
 _CANONICAL_WINDOWS = {"TUMBLING": "TUMBLE", "HOPPING": "HOP", "SLIDING": "HOP", "CUMULATING": "CUMULATE"}
@@ -102,6 +102,10 @@ def _canonical(tree: exp.Expression) -> exp.Expression:
     for table in holder.find_all(exp.Table):
         if isinstance(table.this, exp.Identifier) and table.this.meta_get("string"):
             table.set("this", exp.Literal.string(table.name))
+    for within in holder.find_all(Within):
+        within.set("expressions", [canonical_interval(length) for length in within.expressions])
+        if within.args.get("grace") is not None:
+            within.set("grace", canonical_interval(within.args["grace"]))
     for interval in list(holder.find_all(exp.Interval)):
         interval.replace(canonical_interval(interval))
     return cast(exp.Expression, holder.expressions[0].pop())

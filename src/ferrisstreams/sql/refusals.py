@@ -114,9 +114,9 @@ _REFUSED_PHRASES: tuple[tuple[tuple[str, ...], bool, str, str], ...] = (
      "aggregate in a window of time: GROUP BY key, TUMBLE(ts, INTERVAL '1' MINUTE)"),
     (("CHANGES", "LIMIT"), True, "LIMIT", "to stop after some rows run with --max-records"),
     (("PARTITION BY",), True, "PARTITION BY", "name the message key in the select list: SELECT column PRIMARY KEY"),
-    (("ASOF",), True, "a join", "one query reads one stream: joins are not supported yet"),
+    (("ASOF",), True, "an ASOF JOIN",
+     "join in a bound of time: ON a.k = b.k AND b.ts BETWEEN a.ts - INTERVAL '1' HOUR AND a.ts"),
     (("MATCH_RECOGNIZE",), False, "MATCH_RECOGNIZE", "row pattern matching is not supported"),
-    (("WITHIN",), True, "a join", "one query reads one stream: joins are not supported yet"),
 )  # fmt: skip
 
 
@@ -135,8 +135,7 @@ def refused_phrase(tokens: Sequence[Token]) -> RefusedSyntaxError | None:
 
 
 def _follows(tokens: Sequence[Token], at: int, words: Sequence[str]) -> bool:
-    found = [" ".join(token.text.upper().split()) for token in tokens[at : at + len(words) + 1]]
-    return found[: len(words)] == list(words) and found != ["WITHIN", "GROUP"]
+    return [" ".join(token.text.upper().split()) for token in tokens[at : at + len(words)]] == list(words)
 
 
 #: Functions that exist elsewhere -> what is written here.
@@ -169,7 +168,7 @@ OVER_HINTS: Mapping[str, str] = {
     ),
 }
 
-_SUBQUERY = "compute it in a stream or view of its own; joins and subqueries in expressions are not supported yet"
+_SUBQUERY = "join it: FROM a JOIN (SELECT k, max(x) AS x FROM b GROUP BY k) AS b ON a.k = b.k"
 
 #: Nodes inside expressions -> (what is refused, what to do).
 _REFUSED_NODES: tuple[tuple[type[exp.Expr], str, str], ...] = (
@@ -191,11 +190,17 @@ _REFUSED_NODES: tuple[tuple[type[exp.Expr], str, str], ...] = (
     (exp.Alias, "an alias inside an expression", "give aliases to whole select items"),
 )
 
+_AS_OF = "join without it: a row of the stream meets the table's row of that moment"
+
 #: Clauses of SELECT by the name of sqlglot's argument -> (what is refused, what to do).
 _REFUSED_CLAUSES: Mapping[str, tuple[str, str]] = {
     "distinct": ("SELECT DISTINCT", "write GROUP BY over the same columns"),
-    "joins": ("a join", "one query reads one stream: joins are not supported yet"),
-    "laterals": ("LATERAL", "one query reads one stream: joins are not supported yet"),
+    "joins": ("a join in brackets", "write the joins one behind the other: a JOIN b ON … JOIN c ON …"),
+    "within": (
+        "WITHIN at the first table of FROM",
+        "write it behind the table that is joined: a JOIN b WITHIN 1 HOUR ON …",
+    ),
+    "laterals": ("LATERAL", "join a subquery: JOIN (SELECT …) AS b ON a.k = b.k"),
     "order": ("ORDER BY", "rows are written as their windows close: sort the output afterwards"),
     "limit": ("LIMIT", "to stop after some rows run with --max-records"),
     "offset": ("OFFSET", "rows of a stream have no numbers"),
@@ -206,8 +211,8 @@ _REFUSED_CLAUSES: Mapping[str, tuple[str, str]] = {
     "pivots": ("PIVOT", "write one aggregate with FILTER (WHERE …) for each column"),
     "match": ("MATCH_RECOGNIZE", "row pattern matching is not supported"),
     "kind": ("SELECT AS STRUCT", "write {'a': a} for a struct"),
-    "when": ("FOR SYSTEM_TIME AS OF", "joins are not supported yet"),
-    "version": ("FOR SYSTEM_TIME AS OF", "joins are not supported yet"),
+    "when": ("FOR SYSTEM_TIME AS OF", _AS_OF),
+    "version": ("FOR SYSTEM_TIME AS OF", _AS_OF),
     "rollup": ("ROLLUP", "write one stream for each grouping"),
     "cube": ("CUBE", "write one stream for each grouping"),
     "grouping_sets": ("GROUPING SETS", "write one stream for each grouping"),

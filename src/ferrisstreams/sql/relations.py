@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from ferrisstreams.plan.expressions import column_name
+from ferrisstreams.plan.expressions import column, column_name
 from ferrisstreams.plan.nodes import (
     WINDOW_END,
     WINDOW_START,
     Aggregate,
     AssignWindow,
     Facts,
+    Filter,
     Join,
+    Latest,
     Named,
     Plan,
     Project,
@@ -43,15 +45,25 @@ class Relation:
 
 
 def plan_message_key(relation: Relation) -> tuple[str, ...]:
-    """The output columns that key the messages: PRIMARY KEY items, else the grouped columns when all are given."""
+    """The output columns that key the messages: PRIMARY KEY items, else the grouped columns when all are given. Of a
+    join its unique key if it changes, else the left side's columns of the equalities, when all are given."""
     if relation.message_key:
         return relation.message_key
-    aggregate = relation.aggregate
-    if aggregate is None:
+    aggregate, join = relation.aggregate, join_in(relation.plan)
+    if aggregate is not None:
+        return _given(relation.plan, aggregate, [key.name for key in aggregate.keys])
+    if join is None:
         return ()
-    traced = {_traced_to(relation.plan, name, aggregate): name for name in reversed(relation.plan.schema.visible.names)}
-    keys = [key.name for key in aggregate.keys]
-    return tuple(traced[key] for key in keys) if all(key in traced for key in keys) else ()
+    if relation.plan.facts.changes:
+        return relation.plan.facts.key or ()
+    lefts = [column_name(pair.left) for pair in join.keys]
+    return _given(relation.plan, join, [name for name in lefts if name is not None]) if all(lefts) else ()
+
+
+def _given(plan: Plan, goal: Plan, columns: Sequence[str]) -> tuple[str, ...]:
+    """The output columns that are these of the goal, when all are given."""
+    traced = {_traced_to(plan, name, goal): name for name in reversed(plan.schema.visible.names)}
+    return tuple(traced[name] for name in columns) if all(name in traced for name in columns) else ()
 
 
 def window_bound(plan: Plan, name: str) -> str | None:
@@ -69,13 +81,33 @@ def scans_in(plan: Plan) -> tuple[Scan, ...]:
     return tuple(node for node in walk(plan) if isinstance(node, Scan))
 
 
-def base_in(plan: Plan) -> Scan | UnionAll:
+def base_in(plan: Plan) -> Scan | UnionAll | Join:
     """What the rows of a plan without an aggregate come from."""
-    return next(node for node in walk(plan) if isinstance(node, Scan | UnionAll))
+    return next(node for node in walk(plan) if isinstance(node, Scan | UnionAll | Join))
+
+
+def above_joins(plan: Plan) -> Iterator[Plan]:
+    """The nodes of a plan, each before its inputs, without what is below a join."""
+    yield plan
+    for node in plan.inputs if not isinstance(plan, Join) else ():
+        yield from above_joins(node)
 
 
 def aggregate_in(plan: Plan) -> Aggregate | None:
-    return next((node for node in walk(plan) if isinstance(node, Aggregate)), None)
+    """The aggregate that makes the rows of a plan. Those of the sides of a join do not."""
+    return next((node for node in above_joins(plan) if isinstance(node, Aggregate)), None)
+
+
+def join_in(plan: Plan) -> Join | None:
+    """The join that makes the rows of a plan, or those that its aggregates read."""
+    return next((node for node in above_joins(plan) if isinstance(node, Join)), None)
+
+
+def table_in(plan: Plan) -> Latest | None:
+    """The table whose rows a plan gives, one for each of them or none."""
+    while isinstance(plan, Project | Filter):
+        plan = plan.input
+    return plan if isinstance(plan, Latest) else None
 
 
 def event_time_column(plan: Plan) -> str | None:
@@ -114,6 +146,16 @@ def project(plan: Plan, columns: tuple[Named, ...], schema: Schema) -> Project:
         if not item.hidden or column_name(named.expression) == named.name
     )
     return Project(plan, columns, schema, _facts(plan.facts, shown))
+
+
+def renamed(plan: Plan, names: Mapping[str, str]) -> Project:
+    """The plan with all its columns, hidden ones too, under the names that they have in `names`."""
+    columns = tuple(Named(names[name], column(name)) for name in plan.schema.names)
+    schema = Schema(tuple(replace(item, name=names[item.name]) for item in plan.schema))
+    facts = plan.facts
+    time = names[facts.event_time] if facts.event_time is not None else None
+    key = tuple(names[name] for name in facts.key) if facts.key is not None else None
+    return Project(plan, columns, schema, Facts(facts.changes, time, key))
 
 
 def _facts(below: Facts, columns: tuple[Named, ...]) -> Facts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -12,7 +12,6 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.expressions import WRITTEN, column, grouped
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START
 from ferrisstreams.plan.rewrites import VOLATILE, VOLATILE_TYPE
-from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.calls import call_name, check_call, has_aggregate, rewrite_within_group
 from ferrisstreams.sql.context import Context, did_you_mean, nearest
 from ferrisstreams.sql.dialect import FerrisParser
@@ -26,10 +25,11 @@ from ferrisstreams.sql.offsets import apply_offsets
 from ferrisstreams.sql.quantified import compare_elements
 from ferrisstreams.sql.refusals import FOREIGN_FUNCTIONS, refused_clause, refused_node
 from ferrisstreams.sql.reserved import quote_hint
+from ferrisstreams.sql.scope import EVENT_TIME, Scope
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
 from ferrisstreams.sql.syntax import StreamWindow, WindowBound, span_of
-from ferrisstreams.sql.windows import WrittenWindow, read_bound
+from ferrisstreams.sql.windows import read_bound
 
 #: In the meta of a column that is the window's start or end, and not one of the input.
 EDGE = "window_edge"
@@ -41,47 +41,8 @@ _EDGES = {
 
 _SYSTEM_COLUMNS = frozenset({"_topic", "_partition", "_offset", "_key", "_timestamp", "_headers", "rowtime"})
 
-#: Another name of the event time, whatever its column is called. It is not in `*`.
-EVENT_TIME = "_event_time"
-
 _HEADERS = "_headers"
 _FIXED_ARRAY = re.compile(r"\[\d+\]")
-
-
-@dataclass(slots=True)
-class Scope:
-    """The names that an expression may use: the input's columns under `qualifier`, select aliases to the left, and the
-    window's bounds when the query has one. `later` are all aliases of the select list, for the error; `event_time` is
-    the column that `_event_time` stands for."""
-
-    schema: Schema
-    qualifier: Name | None
-    window: WrittenWindow | None = None
-    aliases: dict[str, exp.Expression] = field(default_factory=dict)
-    later: tuple[str, ...] = ()
-    event_time: str | None = None
-
-    @property
-    def described(self) -> Schema:
-        """The schema over which resolved expressions are described: with the window's bounds."""
-        if self.window is None:
-            return self.schema
-        bounds = (Column(WINDOW_START, "TIMESTAMP", False), Column(WINDOW_END, "TIMESTAMP", False))
-        return Schema(bounds + tuple(item for item in self.schema if item.name not in (WINDOW_START, WINDOW_END)))
-
-    def find(self, name: Name) -> Column | None:
-        """The input column of this name: exactly, else without case."""
-        exact = self.schema.get(name.text)
-        if exact is not None or name.quoted:
-            return exact
-        return self.schema.find(name.text)
-
-    def find_or_time(self, name: Name) -> Column | None:
-        """The input column of this name; `_event_time` in any case is another name of the event time."""
-        found = self.find(name)
-        if found is None and self.event_time is not None and name.text.lower() == EVENT_TIME:
-            return self.schema.get(self.event_time)
-        return found
 
 
 def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
@@ -130,7 +91,7 @@ def _refuse_hidden_column(context: Context, scope: Scope, call: exp.Func) -> Non
     if type(call) not in FerrisParser.NO_PAREN_FUNCTIONS.values() or call.this is not None:
         return
     name = call.sql_name().lower()
-    column_ = next((item.name for item in scope.schema if item.name.lower() == name), None)
+    column_ = next((item.name for side in scope.sides for item in side.schema if item.name.lower() == name), None)
     if column_ is not None:
         raise context.error(
             call, f"{name} is a value of SQL, and there is a column {column_}", "E1001", quote_hint(column_)
@@ -241,7 +202,7 @@ def _is_unknown(scope: Scope, node: exp.Expr) -> bool:
     if not isinstance(node, exp.Column) or node.table or not isinstance(node.this, exp.Identifier):
         return False
     name = name_of(node.this)
-    return scope.find_or_time(name) is None and _alias(scope.aliases, name) is None
+    return not scope.find(name) and _alias(scope.aliases, name) is None
 
 
 def _name_comprehensions(holder: exp.Expression) -> None:
@@ -295,14 +256,15 @@ def _column(context: Context, scope: Scope, node: exp.Column) -> exp.Expression:
     if not all(isinstance(part, exp.Identifier) for part in parts):
         raise context.error(node, "after a dot comes a name", "E1001", "write table.column or column.field")
     names = [name_of(part) for part in parts]
-    if len(parts) > 1 and scope.qualifier is not None and names[0].matches(scope.qualifier.text):
-        found = scope.find_or_time(names[1])
+    side = scope.side(names[0]) if len(parts) > 1 else None
+    if side is not None:
+        found = side.find(names[1])
         if found is None and scope.window is not None and not names[1].quoted and names[1].text.lower() in _EDGES:
             edge = _edge("start" if _EDGES[names[1].text.lower()] == WINDOW_START else "end", node)
             return _fields(edge, parts[2:])
         if found is None:
-            raise _unknown(context, scope, names[1], node)
-        base: exp.Expression = _input_column(found.name, names[1].span)
+            raise _unknown(context, replace(scope, sides=(side,)), names[1], node)
+        base: exp.Expression = _input_column(found, names[1].span)
         rest = parts[2:]
     else:
         base, rest = _first_name(context, scope, names, node), parts[1:]
@@ -319,9 +281,14 @@ def _first_name(context: Context, scope: Scope, names: list[Name], node: exp.Col
     name = names[0]
     if scope.window is not None and not name.quoted and name.text.lower() in _EDGES:
         return _edge("start" if _EDGES[name.text.lower()] == WINDOW_START else "end", node)
-    found = scope.find_or_time(name)
-    if found is not None:
-        return _input_column(found.name, name.span)
+    found = scope.find(name)
+    if len(found) > 1:
+        raise ambiguous(context, scope, name)
+    merged = scope.merged_column(name)
+    if merged is not None:
+        return _placed(merged.tree, name.span)
+    if found:
+        return _input_column(found[0], name.span)
     alias = _alias(scope.aliases, name)
     if alias is not None:
         return alias.copy()
@@ -338,6 +305,26 @@ def _input_column(name: str, span: Span) -> exp.Column:
     return found
 
 
+def _placed(tree: exp.Expression, span: Span) -> exp.Expression:
+    """A copy of an expression that stands where the name of a column does."""
+    made = tree.copy()
+    for part in made.find_all(exp.Identifier):
+        place(part, span)
+    return made
+
+
+def ambiguous(context: Context, scope: Scope, name: Name) -> SqlError:
+    """The error for a name that several tables of FROM have."""
+    owners = [side.text for side in scope.sides if side.find(name) is not None]
+    ways = [f"{side.qualifier.text}.{name.text}" for side in scope.sides if side.qualifier and side.find(name)]
+    return context.error(
+        name.span,
+        f"{' and '.join(owners)} each have a column {name.text}",
+        "E1101",
+        f"write {' or '.join(ways)}" if ways else "give each subquery a name: (SELECT …) AS t",
+    )
+
+
 #: Calls about a message's headers, and what each is of the map that holds them. How many arguments they take.
 HEADER_CALLS = {"header": ("map_extract_value", 1), "has_header": ("map_contains", 1), "header_keys": ("map_keys", 0)}
 
@@ -348,11 +335,17 @@ def _header_call(context: Context, scope: Scope, call: exp.Anonymous) -> exp.Exp
     if len(call.expressions) != count:
         wanted = f"{call.name}('name')" if count else f"{call.name}()"
         raise context.error(call, f"{call.name} takes {count} argument{'s' * (count != 1)}", "E1102", f"write {wanted}")
-    if scope.schema.get(_HEADERS) is None:
+    headers = scope.find(Name(_HEADERS, True, Span(0, 0)))
+    if not headers:
         raise context.error(
             call, f"{call.name} needs the headers of a message", "E1101", "call it in the query that reads from Kafka"
         )
-    made = exp.Anonymous(this=name, expressions=[column(_HEADERS), *[item.copy() for item in call.expressions]])
+    if len(headers) > 1:
+        hint = "call it in a subquery over one stream: FROM (SELECT *, HEADER('k') AS h FROM s) AS s JOIN …"
+        raise context.error(
+            call, f"the messages of several streams have headers here: {call.name} of which?", "E1101", hint
+        )
+    made = exp.Anonymous(this=name, expressions=[column(headers[0]), *[item.copy() for item in call.expressions]])
     made.update_positions(call)
     return made
 
@@ -374,11 +367,13 @@ def _unknown(context: Context, scope: Scope, name: Name, node: exp.Column, quali
         return context.error(
             name.span, f"the system column {name.text} is not supported", "E1201", "declare a column for it"
         )
-    known = [*(item.name for item in scope.schema if not item.hidden), *scope.aliases]
+    known = [*scope.known, *scope.aliases]
     message = f"there is no {'table or ' if qualified else ''}column {name.text}"
-    if qualified and scope.qualifier is not None:
-        near = nearest(name.text, [scope.qualifier.text])
-        hint = f"did you mean {near}?" if near else f"the stream is called {scope.qualifier.text} here"
+    if qualified and scope.qualifiers:
+        near = nearest(name.text, scope.qualifiers)
+        called = " and ".join(scope.qualifiers)
+        are = "the stream is" if len(scope.qualifiers) == 1 else "the tables are"
+        hint = f"did you mean {near}?" if near else f"{are} called {called} here"
         return context.error(name.span, message, "E1101", hint)
     if any(name.matches(alias) for alias in scope.later):
         return context.error(name.span, message, "E1101", "an alias can be used only to the right of where it is given")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -12,7 +12,8 @@ from ferrisstreams.plan.nodes import Named
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.header_items import HeaderItem, is_header_item, read_header_item
 from ferrisstreams.sql.inference import column_names
-from ferrisstreams.sql.resolve import EVENT_TIME, Scope, place, refuse_clauses, resolve
+from ferrisstreams.sql.resolve import ambiguous, place, refuse_clauses, resolve
+from ferrisstreams.sql.scope import EVENT_TIME, Scope, Side
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
 from ferrisstreams.sql.syntax import MessageKey, span_of
@@ -50,7 +51,7 @@ class SelectList:
                 items.append(item)
                 if item.hidden:
                     continue
-                if item.name is not None and self.scope.find(Name(item.name, False, Span(0, 0))) is None:
+                if item.name is not None and not self.scope.find(Name(item.name, False, Span(0, 0))):
                     self.scope.aliases.setdefault(item.name, item.tree)
         return items
 
@@ -69,7 +70,7 @@ class SelectList:
         if isinstance(node, exp.Alias):
             name, node = node.alias, node.this
         tree = resolve(self.context, self.scope, node)
-        return [Item(tree, name or _own_name(node, tree), key, projection)]
+        return [Item(tree, name or self._own_name(node, tree), key, projection)]
 
     def _header(self, node: exp.Expr) -> list[Item]:
         item = read_header_item(self.context, node, self.headers)
@@ -81,25 +82,47 @@ class SelectList:
     def _star(self, node: exp.Expr) -> list[Item]:
         star = node.this if isinstance(node, exp.Column) else node
         table = node.args.get("table") if isinstance(node, exp.Column) else None
-        known = [self.scope.qualifier.text] if self.scope.qualifier is not None else []
-        if table is not None and not any(name_of(table).matches(other) for other in known):
-            raise self.context.error(table, f"there is no table {table.name}", "E1101", did_you_mean(table.name, known))
-        excluded = self._star_names(star.args.get("except_") or [])
+        sides = self.scope.sides
+        if table is not None:
+            side = self.scope.side(name_of(table))
+            if side is None:
+                hint = did_you_mean(table.name, self.scope.qualifiers)
+                raise self.context.error(table, f"there is no table {table.name}", "E1101", hint)
+            sides = (side,)
+        excluded = {column for names in self._star_names(star.args.get("except_") or []) for column in names}
         replaced = dict(self._replacement(item) for item in star.args.get("replace") or [])
         refuse_clauses(self.context, star, frozenset({"except_", "replace"}))
         if self.scope.window is not None:
             raise self.context.error(
                 node, "* stands beside GROUP BY", "E1102", "name the grouped columns and the aggregates"
             )
-        names = [c.name for c in self.scope.schema if c.name not in excluded and not c.hidden]
-        return [Item(replaced.get(name) or self._placed(name, node), name, False, node) for name in names]
+        return [
+            Item(replaced.get(column_) or tree or self._placed(column_, node), name, False, node)
+            for name, column_, tree in self._star_columns(sides, table is None)
+            if column_ not in excluded
+        ]
+
+    def _star_columns(self, sides: Sequence[Side], merges: bool) -> Iterator[tuple[str, str, exp.Expression | None]]:
+        """Of each column its name, that of the relation, and its value where it is one of USING, which come once."""
+        given: set[str] = set()
+        for side in sides:
+            for item in side.schema:
+                column_ = side.names[item.name]
+                merged = next((each for each in self.scope.merged if merges and column_ in each.columns), None)
+                if not item.hidden and column_ not in given:
+                    yield item.name, column_, merged.tree if merged is not None else None
+                    given |= merged.columns if merged is not None else {column_}
 
     def _replacement(self, item: exp.Expr) -> tuple[str, exp.Expression]:
         if not isinstance(item, exp.Alias):
             raise self.context.error(
                 item, "REPLACE needs the name of the column", "E1001", "write REPLACE (expression AS column)"
             )
-        return self._star_names([item.args["alias"]])[0], resolve(self.context, self.scope, item.this)
+        alias = item.args["alias"]
+        names = self._star_names([alias])[0]
+        if len(names) > 1:
+            raise ambiguous(self.context, self.scope, name_of(alias))
+        return names[0], resolve(self.context, self.scope, item.this)
 
     def _placed(self, name: str, star: exp.Expr) -> exp.Expression:
         found = column(name)
@@ -108,7 +131,8 @@ class SelectList:
             place(found, span)
         return found
 
-    def _star_names(self, nodes: Sequence[exp.Expr]) -> list[str]:
+    def _star_names(self, nodes: Sequence[exp.Expr]) -> list[tuple[str, ...]]:
+        """For each name the columns of the relation that it means."""
         found = []
         for node in nodes:
             identifier = node.this if isinstance(node, exp.Column) else node
@@ -116,10 +140,10 @@ class SelectList:
                 raise self.context.error(node, "a column's name is expected here", "E1001", "write EXCLUDE (a, b)")
             name = name_of(identifier)
             match = self.scope.find(name)
-            if match is None:
-                hint = did_you_mean(name.text, list(self.scope.schema.names))
+            if not match:
+                hint = did_you_mean(name.text, self.scope.known)
                 raise self.context.error(name.span, f"there is no column {name.text}", "E1101", hint)
-            found.append(match.name)
+            found.append(match)
         return found
 
     def output_names(self, items: Sequence[Item], keys: Sequence[Named]) -> list[str]:
@@ -130,20 +154,20 @@ class SelectList:
         for item in items:
             name = item.name if item.name is not None else next(made)
             if name.lower() in taken:
-                raise self.context.error(
-                    item.node, f"two columns are named {name}", "E1103", "give one of them an alias: … AS name"
-                )
+                hint = "give one of them an alias: … AS name"
+                if isinstance(item.node, exp.Star | exp.Column) and item.node.find(exp.Star) is not None:
+                    hint = "write the columns out, and give one of them an alias: … AS name"
+                raise self.context.error(item.node, f"two columns are named {name}", "E1103", hint)
             names.append(name)
             taken.add(name.lower())
         return names
 
-
-def _own_name(node: exp.Expr, tree: exp.Expression) -> str | None:
-    """The output name of an item without an alias, when it is a column or a field of one."""
-    if isinstance(node, exp.Column) and node.name.lower() == EVENT_TIME:
-        return EVENT_TIME
-    if isinstance(tree, exp.Column):
-        return str(tree.name)
-    if isinstance(node, exp.Column | exp.Dot):
-        return node.name if isinstance(node, exp.Column) else node.expression.name
-    return None
+    def _own_name(self, node: exp.Expr, tree: exp.Expression) -> str | None:
+        """The output name of an item without an alias, when it is a column or a field of one."""
+        if isinstance(node, exp.Column) and node.name.lower() == EVENT_TIME:
+            return EVENT_TIME
+        if isinstance(tree, exp.Column):
+            return self.scope.own_name(tree.name)
+        if isinstance(node, exp.Column | exp.Dot):
+            return node.name if isinstance(node, exp.Column) else node.expression.name
+        return None

@@ -92,6 +92,16 @@ class WindowBound(exp.Expression):
     arg_types: ClassVar[dict[str, bool]] = {"this": True, "expressions": False}
 
 
+#: The argument that a table of FROM carries when it is joined WITHIN a length of time: a `Within`.
+TABLE_WITHIN = "within"
+
+
+class Within(exp.Expression):
+    """`WITHIN d` or `WITHIN (before, after)`: `expressions` are the lengths, `grace` that of GRACE PERIOD."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"expressions": True, "grace": False}
+
+
 class MessageKey(exp.Expression):
     """`item PRIMARY KEY` in a select list."""
 

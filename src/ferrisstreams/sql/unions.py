@@ -10,6 +10,7 @@ from ferrisstreams.errors import Position, SqlError
 from ferrisstreams.plan.expressions import column, typed_as
 from ferrisstreams.plan.nodes import Named, Plan, Project, UnionAll
 from ferrisstreams.schema import Column, Schema
+from ferrisstreams.sql.common_types import FLOATS, UNTYPED, fits
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.relations import Relation, project
@@ -58,9 +59,9 @@ def _united_schema(context: Context, nodes: Sequence[exp.Expr], plans: Sequence[
         return exp.Select(expressions=typed)
 
     for number, parts in enumerate(zip(*(plan.schema for plan in plans), strict=True), start=1):
-        first = next((part.type for part in parts if part.type != _UNTYPED), _UNTYPED)
+        first = next((part.type for part in parts if part.type != UNTYPED), UNTYPED)
         for node, part in zip(nodes, parts, strict=True):
-            if not _fit(first, part.type):
+            if not fits(first, part.type):
                 raise _unfit(context, node, f"column {number} ({parts[0].name})", (first, part.type))
     union: exp.Query = empty(plans[0])
     for plan in plans[1:]:
@@ -69,33 +70,10 @@ def _united_schema(context: Context, nodes: Sequence[exp.Expr], plans: Sequence[
     columns = []
     for number, (parts, kind) in enumerate(zip(zip(*(plan.schema for plan in plans), strict=True), kinds, strict=True)):
         given = [part.type for part in parts]
-        if kind == "DOUBLE" and not any(part in _FLOATS for part in given):
+        if kind == "DOUBLE" and not any(part in FLOATS for part in given):
             raise _unfit(context, nodes[-1], f"column {number + 1} ({parts[0].name})", (given[0], given[-1]))
         columns.append(Column(parts[0].name, kind, any(part.nullable for part in parts)))
     return Schema(tuple(columns))
-
-
-_FLOATS = ("FLOAT", "DOUBLE")
-_KINDS = {
-    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", *_FLOATS, "DECIMAL"), "number"),
-    **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"), "number"),
-    **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"), "time"),
-    **dict.fromkeys(("VARCHAR", "ENUM"), "text"),
-}
-_UNTYPED = '"NULL"'
-
-
-def _fit(first: str, other: str) -> bool:
-    """Whether one type can hold the values of both as what they are. The engine also makes text of anything, and reads
-    numbers as times."""
-    return first == other or _UNTYPED in (first, other) or _kind(first) == _kind(other)
-
-
-def _kind(type_: str) -> str:
-    if type_.endswith("]"):
-        return f"list of {_kind(type_.rpartition('[')[0])}"
-    name = type_.partition("(")[0]
-    return _KINDS.get(name, name)
 
 
 def _unfit(context: Context, node: exp.Expr, what: str, types: tuple[str, str]) -> SqlError:

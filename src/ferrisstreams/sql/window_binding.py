@@ -11,14 +11,26 @@ from ferrisstreams.config.kinds import parse_duration_ms
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.expressions import column_name
-from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Named, Plan, Scan, Window, WindowKind, map_inputs
+from ferrisstreams.plan.nodes import (
+    WINDOW_END,
+    WINDOW_START,
+    Join,
+    Named,
+    Plan,
+    Scan,
+    UnionAll,
+    Window,
+    WindowKind,
+    map_inputs,
+)
 from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
 from ferrisstreams.schema import EventTime
 from ferrisstreams.sql.aggregation import uses_aggregate
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import is_header_item
 from ferrisstreams.sql.relations import Relation, base_in, scans_in, traced, window_bound
-from ferrisstreams.sql.resolve import EVENT_TIME, Scope, refuse_clauses, resolve
+from ferrisstreams.sql.resolve import refuse_clauses, resolve
+from ferrisstreams.sql.scope import EVENT_TIME, Scope
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, StreamWindow, WindowBound, span_of
 from ferrisstreams.sql.windows import Grace, WrittenWindow, read_bound, read_window
 
@@ -152,9 +164,13 @@ def _with_event_time(plan: Plan, time: EventTime) -> Plan:
 def bind_window(context: Context, written: WrittenWindow, source: Relation, scope: Scope) -> Window:
     """The window over the event time of its source. Raises `SqlError`."""
     base = base_in(source.plan)
-    time = (
-        _time_of_source(context, written, base) if isinstance(base, Scan) else _time_of_union(context, written, source)
-    )
+    match base:
+        case Scan():
+            time, owner = _time_of_source(context, written, base), base.source.name
+        case Join():
+            time, owner = _time_of_join(context, written, base), "the join"
+        case UnionAll():
+            time, owner = _time_of_union(context, written, source), "the UNION ALL"
     for scan in scans_in(source.plan):
         for reserved in (WINDOW_START, WINDOW_END):
             if scan.source.schema.get(reserved) is not None:
@@ -167,8 +183,7 @@ def bind_window(context: Context, written: WrittenWindow, source: Relation, scop
     if written.time is not None and not _is_event_time(written.time, scope):
         tree = resolve(context, _bare(scope), written.time)
         name = column_name(tree)
-        if name is None or (traced(source.plan, name) if isinstance(base, Scan) else name) != time:
-            owner = base.source.name if isinstance(base, Scan) else "the UNION ALL"
+        if name is None or (name if isinstance(base, UnionAll) else traced(source.plan, name)) != time:
             raise context.error(
                 written.time,
                 f"the window's time is not {time}, the event time of {owner}",
@@ -187,6 +202,21 @@ def _time_of_source(context: Context, written: WrittenWindow, scan: Scan) -> str
         "E1205",
         "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
         + (f"; or write {RECORD_TIME}, the time of the record" if has_record_time(scan.schema) else ""),
+    )
+
+
+def _time_of_join(context: Context, written: WrittenWindow, join: Join) -> str:
+    if join.facts.event_time is not None:
+        return join.facts.event_time
+    untimed = join.lookup and not isinstance(join.left, Join)
+    raise context.error(
+        written.node,
+        "the window needs an event time, and the "
+        + ("stream of the join has none" if untimed else "rows of the join of two streams have none"),
+        "E1205",
+        "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
+        if untimed
+        else "aggregate each stream in the window first, and join the results ON a.window_end = b.window_end",
     )
 
 
@@ -266,7 +296,7 @@ def given_window(context: Context, source: Relation, keys: Sequence[Named]) -> t
 
 def _bare(scope: Scope) -> Scope:
     """The input's columns alone: a window's time is not part of the select list."""
-    return Scope(scope.schema, scope.qualifier, event_time=scope.event_time)
+    return Scope(scope.schema, scope.sides, merged=scope.merged)
 
 
 def _is_event_time(node: exp.Expression, scope: Scope) -> bool:
@@ -274,21 +304,21 @@ def _is_event_time(node: exp.Expression, scope: Scope) -> bool:
     return isinstance(node, exp.Column) and node.name.lower() == EVENT_TIME and scope.schema.get(node.name) is None
 
 
-def with_grace(context: Context, written: WrittenWindow, plan: Plan, properties: Mapping[str, Property]) -> Plan:
-    """The plan whose scan waits as long as GRACE PERIOD says. Raises `SqlError` where a property of the scan or of the
+def with_grace(context: Context, grace: Grace | None, plan: Plan, properties: Mapping[str, Property]) -> Plan:
+    """The plan whose scans wait as long as GRACE PERIOD says. Raises `SqlError` where a property of a scan or of the
     job (`properties`) says otherwise."""
-    if written.grace is None:
+    if grace is None:
         return plan
     if not isinstance(plan, Scan):
-        return map_inputs(plan, lambda node: with_grace(context, written, node, properties))
+        return map_inputs(plan, lambda node: with_grace(context, grace, node, properties))
     source = plan.source
     given = source.properties.get(LATENESS) or properties.get(LATENESS)
-    if given is not None and not _same(given, written.grace):
+    if given is not None and not _same(given, grace):
         raise SqlError(
             f"GRACE PERIOD and {LATENESS} give different lengths", "E3003", "keep one of them", given.position
         )
-    position = context.source.position(span_of(written.grace.node) or context.statement)
-    waiting = {**source.properties, LATENESS: Property(f"{written.grace.length_us / 1000}ms", position)}
+    position = context.source.position(span_of(grace.node) or context.statement)
+    waiting = {**source.properties, LATENESS: Property(f"{grace.length_us / 1000}ms", position)}
     return replace(plan, source=replace(source, properties=waiting))
 
 
