@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from typing import Any
 
 from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
@@ -19,19 +19,8 @@ class JoinParser(WindowParser):
         word = self._curr
         return word.token_type == TokenType.VAR and word.text.upper() == "WITHIN" and self._next.token_type in _LENGTHS
 
-    def _parse_table(
-        self,
-        schema: bool = False,
-        joins: bool = False,
-        alias_tokens: Collection[TokenType] | None = None,
-        parse_bracket: bool = False,
-        is_db_reference: bool = False,
-        parse_partition: bool = False,
-        consume_pipe: bool = False,
-    ) -> exp.Expr | None:
-        table = super()._parse_table(
-            schema, joins, alias_tokens, parse_bracket, is_db_reference, parse_partition, consume_pipe
-        )
+    def _parse_table(self, *where: Any, **how: Any) -> exp.Expr | None:
+        table = super()._parse_table(*where, **how)
         if table is not None and self._curr and self._is_within():
             table.set(TABLE_WITHIN, self._parse_within())
         return table

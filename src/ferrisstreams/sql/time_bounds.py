@@ -111,7 +111,7 @@ class WrittenWithin:
 
 
 def read_within(context: Context, node: Within) -> WrittenWithin:
-    """Raises `SqlError` for what is no length of fixed size."""
+    """Raises `SqlError` for lengths that are not of fixed size."""
     lengths = [
         _fixed(context, length, "WITHIN 10 MINUTES, or WITHIN (1 MINUTE, 5 MINUTES)") for length in node.expressions
     ]
