@@ -211,8 +211,15 @@ def diagnosed(shape: RowShape) -> RowShape:
 
 def _decided(expression: exp.Expression) -> exp.Expression:
     """The expression with every AND and OR decided by one operand, where one does. The engine leaves the others out
-    only if that holds for all rows that it computes at once, so that a row would fail for the sake of another."""
+    only if that holds for all rows that it computes at once, so that a row would fail for the sake of another. So it
+    would where the engine looks for NULL in the lists of all rows."""
     holder = exp.Tuple(expressions=[expression.copy()])
+    for call in reversed(list(holder.find_all(exp.Anonymous, exp.Distance, bfs=False))):
+        if isinstance(call, exp.Distance) or call.name.lower() in _OF_VECTORS:
+            one, other = call.iter_expressions()
+            made = _known_elements(one, other), _known_elements(other, one)
+            one.replace(made[0])
+            other.replace(made[1])
     for node in reversed(list(holder.find_all(exp.And, exp.Or, bfs=False))):
         if isinstance(node.parent, type(node)) or node.find_ancestor(exp.Lambda, exp.Comprehension) is not None:
             continue
@@ -224,6 +231,24 @@ def _decided(expression: exp.Expression) -> exp.Expression:
     made = holder.expressions[0]
     assert isinstance(made, exp.Expression)
     return made
+
+
+#: Functions of two lists that fail where either has a NULL in it.
+_OF_VECTORS = frozenset({
+    "list_distance", "list_cosine_similarity", "list_cosine_distance", "list_inner_product", "list_dot_product",
+    "list_negative_inner_product", "list_negative_dot_product",
+})  # fmt: skip
+
+
+def _known_elements(vector: exp.Expr, other: exp.Expr) -> exp.Expression:
+    """The list, made without NULL; it raises where there is one in it, unless the other list is NULL."""
+    element = exp.to_identifier("_element", quoted=True)
+    known = exp.Not(this=exp.Is(this=element.copy(), expression=exp.null()))
+    kept = function("list_filter", vector.copy(), exp.Lambda(this=known, expressions=[element]))
+    given = exp.Not(this=exp.Is(this=exp.paren(other.copy()), expression=exp.null()))
+    missing = exp.NEQ(this=function("len", vector.copy()), expression=function("list_count", vector.copy()))
+    failing = function("error", exp.Literal.string("a list with NULL in it"))
+    return exp.Case().when(exp.and_(missing, given, copy=False), failing, copy=False).else_(kept, copy=False)
 
 
 def try_expression(expression: exp.Expression) -> exp.Expression:

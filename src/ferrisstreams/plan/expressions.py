@@ -66,17 +66,18 @@ def column(name: str) -> exp.Column:
 
 
 def parsed_type(type_: str) -> exp.DataType:
-    """The tree of a type in the engine's words. One that the parser does not know (`TUPLE(INTEGER)`) is kept word by
-    word: the engine knows its own types."""
+    """The tree of a type in the engine's words. One that the parser does not know (`TUPLE(INTEGER)`), or takes for an
+    expression (`STRUCT(v TUPLE(STRUCT(a INTEGER)))`), is kept word by word: the engine knows its own types."""
     return _parsed_type(type_).copy()
 
 
 @lru_cache(maxsize=1024)
 def _parsed_type(type_: str) -> exp.DataType:
     try:
-        return exp.DataType.build(type_, dialect="duckdb")
+        tree = exp.DataType.build(type_, dialect="duckdb")
     except ParseError:
         return _verbatim(type_)
+    return tree if tree.find(exp.Struct) is None else _verbatim(type_)
 
 
 def type_tree(type_: str) -> exp.DataType:

@@ -48,8 +48,10 @@ def is_aggregate(context: Context, node: exp.Expr) -> bool:
     return name is not None and context.functions.kind(name) is Kind.AGGREGATE
 
 
-def _gives_null(context: Context, node: exp.Expr) -> bool:
+def gives_null(context: Context, node: exp.Expr) -> bool:
     """Whether a constant is NULL; one that fails is said elsewhere."""
+    if isinstance(node, exp.Order):
+        return gives_null(context, node.this)
     if is_null(node) or node.find(exp.Column) is not None:
         return is_null(node)
     try:
@@ -88,7 +90,7 @@ def check_call(context: Context, node: exp.Expr) -> None:
     if name is None or name == "struct_extract" or isinstance(node, exp.Kwarg | exp.PropertyEQ):
         return
     if name == "bitstring_agg" and (
-        len(node.expressions) == 1 or any(_gives_null(context, p) for p in node.expressions[1:])
+        len(node.expressions) == 1 or any(gives_null(context, p) for p in node.expressions[1:])
     ):
         raise context.error(node, "bitstring_agg needs the range of its values", "E1201", _RANGE)
     if name in _BINNED and len(node.expressions) == 2 and is_null(node.expressions[1]):
@@ -100,6 +102,9 @@ def check_call(context: Context, node: exp.Expr) -> None:
     if name == "columns":
         raise context.error(node, "COLUMNS(…) is not supported", "E1201", "name the columns")
     match context.functions.kind(name):
+        case None if not name.isidentifier():
+            what = f"the operator {name} as a function is not supported"
+            raise context.error(node, what, "E1201", "write it beside its operands, without quotes: a + b")
         case None:
             near = context.functions.near(name)
             hint = f"did you mean {near}?" if near else "functions are those of DuckDB"

@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.duck.growth import grows
-from ferrisstreams.plan.expressions import column, typed_as
+from ferrisstreams.plan.expressions import column, type_tree, typed_as
 from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.calls import call_name, is_aggregate, put_engine_names
@@ -48,6 +48,9 @@ _TEXTS = ("a", "b", "")
 _FORMATS = frozenset({"format", "printf"})
 
 _SAMPLE, _PART = "_sample", "_o"
+
+#: In the meta of a condition that is cast: the call that it is a condition of.
+_INSIDE = "inside"
 
 _HINT = "it fails whatever the row: correct the constant, or wrap it in TRY(…) where NULL is meant"
 
@@ -114,7 +117,9 @@ def _condition(node: exp.Expr) -> exp.Cast | None:
         value = node.expressions[0]
     else:
         return None
-    return exp.Cast(this=value.copy(), to=exp.DataType(this=exp.DType.BOOLEAN))
+    condition = exp.Cast(this=value.copy(), to=exp.DataType(this=exp.DType.BOOLEAN))
+    condition.meta[_INSIDE] = node
+    return condition
 
 
 def _is_guarded(node: exp.Expr) -> bool:
@@ -196,13 +201,15 @@ def _is_syntax(node: exp.Expr, parent: exp.Expr) -> bool:
 
 def _is_constant(context: Context, node: exp.Expr) -> bool:
     return not any(
-        isinstance(part, exp.Column | exp.Lambda | exp.Comprehension | exp.Star)
-        or part.meta_get(VOLATILE) is not None
-        or call_name(part) in ("error", "assert_true")
-        or grows(part)
-        or is_aggregate(context, part)
+        _is_of_row(part) or call_name(part) in ("error", "assert_true") or is_aggregate(context, part)
         for part in node.walk()
     )
+
+
+def _is_of_row(part: exp.Expr) -> bool:
+    """Whether this has no value alone, or none to compute before a row is read."""
+    varies = isinstance(part, exp.Column | exp.Lambda | exp.Comprehension | exp.Star)
+    return varies or part.meta_get(VOLATILE) is not None or grows(part)
 
 
 def _with_types(context: Context, trials: Sequence[_Trial], schema: Schema) -> list[_Typed]:
@@ -246,10 +253,27 @@ def _refuse_first(context: Context, typed: Sequence[_Typed], fails: _Fails) -> N
         _refuse_first(context, typed[:middle], fails)
         _refuse_first(context, typed[middle:], fails)
         return
+    if _is_left_out(context, typed[0].trial.node):
+        return
     error = fails(context, typed)
     assert error is not None
     hint = _HINT if isinstance(error, DataError) else None
     raise explain_bind_error(context, _culprit(context, typed[0], fails, error), error, hint)
+
+
+def _is_left_out(context: Context, node: exp.Expr) -> bool:
+    """Whether what fails stands inside a constant that the engine has without computing it."""
+    whole = node.meta_get(_INSIDE) or node.parent
+    if not isinstance(whole, exp.Expression) or any(map(_is_of_row, whole.walk())):
+        return False
+    if isinstance(whole, exp.Condition) and not isinstance(whole, _SYNTAX):
+        try:
+            context.connection.materialize("_trials", exp.select(whole.copy()))
+        except (BindError, DataError):
+            pass
+        else:
+            return True
+    return _is_left_out(context, whole)
 
 
 def _culprit(context: Context, item: _Typed, fails: _Fails, failure: DataError | BindError) -> exp.Expression:
@@ -367,7 +391,10 @@ def _samples(typed: Sequence[_Typed]) -> exp.Expression:
 
 def _sample(kind: str, takes_text: bool, row: int) -> exp.Expression:
     values = _values(kind, takes_text) if row else None
-    return typed_as(exp.Literal.string(values[row - 1]) if values else exp.null(), kind)
+    if not values:
+        return typed_as(exp.null(), kind)
+    # A DECIMAL(2,2) holds no 1.
+    return exp.TryCast(this=exp.Literal.string(values[row - 1]), to=type_tree(kind))
 
 
 def _values(kind: str, takes_text: bool) -> tuple[str, ...] | None:

@@ -82,6 +82,11 @@ def typed_select(expressions: Sequence[exp.Expression], schema: Schema) -> exp.S
 def _explained(
     context: Context, expressions: Sequence[exp.Expression], schema: Schema, error: BindError | DataError
 ) -> SqlError:
+    unnamed = _NO_TYPE.search(str(error))
+    if unnamed is not None and any(unnamed[1] in item.type for item in schema):
+        # Nobody wrote this type: results of an aggregate, or of a subquery, have it.
+        message = f"a value of type {unnamed[1]} cannot be kept: the engine has no such type outside of an expression"
+        return context.error(expressions[0], message, "E1201", "cast it to a type that can be named")
     at, cause = _culprit(context, expressions, schema, error)
     return explain_bind_error(context, at, cause)
 

@@ -134,8 +134,9 @@ def _replace(context: Context, node: exp.Expression, parts: Sequence[tuple[exp.E
         places = _DOCUMENTS[name]
         for place, (argument, kind) in enumerate(parts):
             if places is None or place in places:
-                if kind in ("VARCHAR", "JSON"):
-                    made = call("ferris_json_guarded", argument.copy())
+                if kind in ("VARCHAR", "JSON", "VARIANT"):  # The engine reads the last one's text.
+                    value = exp.cast(argument.copy(), "VARCHAR") if kind == "VARIANT" else argument.copy()
+                    made = call("ferris_json_guarded", value)
                 else:
                     made = call("to_json", _marked_inside(argument, kind))
                 argument.replace(exp.cast(made, "JSON", dialect="duckdb"))

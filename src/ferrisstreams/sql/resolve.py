@@ -29,6 +29,7 @@ from ferrisstreams.sql.scope import EVENT_TIME, Scope
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
 from ferrisstreams.sql.syntax import StreamWindow, WindowBound, span_of
+from ferrisstreams.sql.uncomputed import leave_uncomputed
 from ferrisstreams.sql.windows import read_bound
 
 #: In the meta of a column that is the window's start or end, and not one of the input.
@@ -74,6 +75,7 @@ def resolve(context: Context, scope: Scope, node: exp.Expr) -> exp.Expression:
         check_call(context, call)
     for region in regions(context, scope.described, holder):
         _name_types(context, region)
+        leave_uncomputed(context, region)
         _cast_conditions(context, region)
         _refuse_arrays_in_rows(context, region)
         apply_offsets(context, region)
