@@ -101,7 +101,8 @@ def test_table_goes_to_standard_output_without_colour(ferris: Ferris) -> None:
     ran = ferris("run", "bars.sql")
     rows = [line.split() for line in ran.out.splitlines()]
     assert ["=", "read", "6"] in rows
-    assert ["=", "produced", "3"] in rows
+    assert ["written", "3"] in rows
+    assert not any(row[1:] == ["0"] for row in rows), "what did not happen is not said"
     assert "\033" not in ran.out + ran.err
 
 
@@ -118,7 +119,7 @@ def test_rows_of_a_select_alone_are_all_that_standard_output_has(ferris: Ferris)
     ran = ferris("run", "-", stdin=SELECT)
     assert ran.code == 0
     assert [json.loads(line)["qty"] for line in ran.out.splitlines()] == [5, 2, 7]
-    assert "= read" in ran.err
+    assert re.fullmatch(r"3 rows in \d+\.\d\ds \(6 read, .*\)", ran.err.splitlines()[-1])
     assert not (ferris.folder / ".ferris").exists()
 
 
@@ -304,3 +305,48 @@ def read_all(descriptor: int) -> str:
     finally:
         os.close(descriptor)
     return b"".join(parts).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    ("form", "printed"),
+    [
+        ("table", ["symbol  qty", "──────  ───", "AAA       5", "AAA       2", "AAA       7"]),
+        ("csv", ["symbol,qty", "AAA,5", "AAA,2", "AAA,7"]),
+        ("json", ['{"symbol":"AAA","qty":5}', '{"symbol":"AAA","qty":2}', '{"symbol":"AAA","qty":7}']),
+    ],
+)
+def test_rows_of_a_select_alone_have_the_form_that_is_asked_for(form: str, printed: list[str], ferris: Ferris) -> None:
+    ferris.write(select__sql=SELECT, trades__jsonl=LINES)
+    ran = ferris("run", "select.sql", "-o", form)
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[: len(printed)] == printed
+    assert len(ran.out.splitlines()) == len(printed) + (form == "json")
+
+
+def test_csv_is_for_the_rows_of_a_select_alone(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    ran = ferris("run", "bars.sql", "-o", "csv")
+    assert ran.code == 2
+    assert "csv is for the rows of a SELECT alone" in ran.err
+
+
+def test_run_that_fails_at_its_start_shows_its_error_and_no_table(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS)
+    ran = ferris("run", "bars.sql")
+    assert (ran.code, ran.out) == (1, "")
+    assert "trades.jsonl" in ran.err
+
+
+def test_second_run_says_that_nothing_is_new(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    ferris("run", "bars.sql")
+    assert ferris("run", "bars.sql").out == "bars: finished, nothing new (6 read and 3 written in all)\n"
+    ran = ferris("run", "bars.sql", "-o", "json")
+    assert (ran.job["this_run"]["read"], ran.job["ledger"]["read"]) == (0, 6)
+    assert "deduplicated" in ferris("run", "bars.sql", "-v").out
+
+
+def test_quiet_run_says_nothing_of_what_it_did(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES.splitlines(keepends=True)[0])
+    ran = ferris("run", "bars.sql", "-q")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")

@@ -19,6 +19,14 @@ class Output(Enum):
     JSON = "json"
 
 
+class RunOutput(Enum):
+    """How rows of a SELECT alone are shown, and the summary."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
 class InferFormat(Enum):
     JSON = "json"
     JSON_ARRAY = "json_array"
@@ -65,7 +73,16 @@ class RunArguments:
         ),
     ] = False
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to overwrite.")] = False
-    output: OutputForm = Output.TABLE
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="The summary has every count, also of zero.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False
+    output: Annotated[
+        RunOutput | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Rows of a SELECT alone; default: a table on a terminal, else json. The summary is json too, then.",
+        ),
+    ] = None
     worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False
     while_open: Annotated[int | None, typer.Option("--while-open", hidden=True, min=0)] = None
     number: Annotated[int | None, typer.Option("--worker-number", hidden=True, min=0)] = None

@@ -103,9 +103,11 @@ def joined(parts: Sequence[JobSummary]) -> JobSummary:
     """
     states = {part.state for part in parts}
     ledger: Counter[str] = Counter()
+    this_run: Counter[str] = Counter()
     positions: dict[str, JsonValue] = {}
     for part in parts:
         ledger.update(part.ledger)
+        this_run.update(part.this_run)
         positions |= part.positions if isinstance(part.positions, Mapping) else {}
     watermarks = [part.watermark for part in parts]
     return JobSummary(
@@ -118,6 +120,7 @@ def joined(parts: Sequence[JobSummary]) -> JobSummary:
         positions=dict(sorted(positions.items())),
         breakers=_worst([part.breakers for part in parts]),
         windows_closed_by_end=sum(part.windows_closed_by_end for part in parts),
+        this_run=dict(this_run),
     )
 
 

@@ -7,17 +7,19 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
 from ferrisstreams.cli.application import choose, open_application, read_text
-from ferrisstreams.cli.arguments import Output, RunArguments, parse_settings
+from ferrisstreams.cli.arguments import RunArguments, RunOutput, parse_settings
 from ferrisstreams.cli.failure import as_json, report
 from ferrisstreams.cli.messages import PROGRESS, progress_message
 from ferrisstreams.cli.signals import stopping_on_signal
-from ferrisstreams.cli.summary import JobSummary, print_json, print_table
-from ferrisstreams.cli.views import LogView, View, watching
+from ferrisstreams.cli.streams import terminal_columns
+from ferrisstreams.cli.summary import JobSummary, print_json, print_select, print_summary
+from ferrisstreams.cli.views import LogView, QuietView, View, watching
 from ferrisstreams.cli.workers import fork_server, run_in_workers
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.connectors.stdout_sink import standard_output
@@ -62,6 +64,7 @@ def _run(arguments: RunArguments, server: ForkServer | None) -> int:
     if arguments.overwrite and not arguments.worker and not _may_overwrite(application, jobs, arguments):
         return 1
     rows_on_stdout = _prints_rows(jobs)
+    options = _choose_rows(application, jobs, options, arguments)
     try:
         if rows_on_stdout:
             standard_output()
@@ -81,7 +84,7 @@ def _run(arguments: RunArguments, server: ForkServer | None) -> int:
                 application.give_back_columns(options)
     except Exception as error:
         return _refuse(error, arguments)
-    _show(summaries, arguments, rows_on_stdout)
+    _show(summaries, arguments, rows_on_stdout, _is_select(jobs))
     return 1 if any(summary.state == "failed" for summary in summaries) else 0
 
 
@@ -132,7 +135,9 @@ def _view(arguments: RunArguments, rows_on_stdout: bool, stop: Callable[[], None
     """`stop`: called in a worker whose parent is gone."""
     if arguments.worker:
         return nullcontext(_WorkerView(stop))
-    return watching(rows_on_stdout, metrics=arguments.output is Output.JSON)
+    if arguments.quiet:
+        return nullcontext(QuietView())
+    return watching(rows_on_stdout, metrics=arguments.output is RunOutput.JSON)
 
 
 def _run_here(
@@ -177,7 +182,7 @@ def _refuse(error: Exception, arguments: RunArguments) -> int:
     shown = as_ferris_error(error)
     # An ordinary error of one of several workers is reported by the process that started them.
     code = report(error) if arguments.number is None or isinstance(shown, InternalError) else 1
-    if arguments.worker or arguments.output is Output.JSON:
+    if arguments.worker or arguments.output is RunOutput.JSON:
         print_json([], as_json(shown))
     return code
 
@@ -196,11 +201,38 @@ def _prints_rows(jobs: tuple[JobPlan, ...]) -> bool:
     )
 
 
-def _show(summaries: list[JobSummary], arguments: RunArguments, rows_on_stdout: bool) -> None:
-    if arguments.worker or arguments.output is Output.JSON:
+def _is_select(jobs: tuple[JobPlan, ...]) -> bool:
+    """Whether a SELECT alone is all that is run."""
+    return len(jobs) == 1 and jobs[0].plan.spec.anonymous
+
+
+def _choose_rows(
+    application: Application, jobs: tuple[JobPlan, ...], options: RunOptions, arguments: RunArguments
+) -> RunOptions:
+    """How the rows of a SELECT alone are shown: a table where people read it, unless its own settings say otherwise."""
+    form, on_terminal = arguments.output, sys.stdout.isatty()
+    if form is RunOutput.CSV and not arguments.worker and not any(job.plan.spec.anonymous for job in jobs):
+        raise typer.BadParameter("csv is for the rows of a SELECT alone, and the application has none", param_hint="-o")
+    if form is not None:
+        application.format_rows("csv" if form is RunOutput.CSV else "json")
+    own = any(key.lower() in ("format", "connector") for key in jobs[0].plan.spec.properties)
+    as_table = form is RunOutput.TABLE or (form is None and on_terminal and not own)
+    if not as_table or not _is_select(jobs) or arguments.worker:
+        return options
+    from ferrisstreams.cli.row_table import RowTable
+
+    return replace(options, rows_to=RowTable(sys.stdout, terminal_columns(sys.stdout) if on_terminal else None))
+
+
+def _show(summaries: list[JobSummary], arguments: RunArguments, rows_on_stdout: bool, select: bool) -> None:
+    if arguments.worker or arguments.output is RunOutput.JSON:
         print_json(summaries)
+    elif arguments.quiet:
+        return
+    elif select:
+        print_select(summaries[0], sys.stderr)
     else:
-        print_table(summaries, sys.stderr if rows_on_stdout else sys.stdout)
+        print_summary(summaries, sys.stderr if rows_on_stdout else sys.stdout, arguments.verbose)
 
 
 class _WorkerView(LogView):

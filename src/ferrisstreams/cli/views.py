@@ -43,6 +43,13 @@ class LogView(LogObserver):
         """Nothing is held."""
 
 
+class QuietView(LogView):
+    """Log lines of events, and no progress."""
+
+    def progress(self, event: ProgressEvent) -> None:
+        """Not wanted."""
+
+
 class PlainView(LogView):
     """Log lines, and every ten seconds the line that another terminal would show all the time."""
 

@@ -19,7 +19,7 @@ from threading import Lock, Thread
 from typing import IO
 
 from ferrisstreams.cli.application import STANDARD_INPUT
-from ferrisstreams.cli.arguments import RunArguments
+from ferrisstreams.cli.arguments import RunArguments, RunOutput
 from ferrisstreams.cli.failure import as_json, paint
 from ferrisstreams.cli.messages import PROGRESS, pass_on
 from ferrisstreams.cli.signals import stopping_on_signal
@@ -67,6 +67,7 @@ def worker_command(arguments: RunArguments, job: str) -> list[str | int]:
         command += ["--max-records", str(arguments.max_records)]
     if arguments.state_dir is not None:
         command += ["--state-dir", str(arguments.state_dir)]
+    command += ["--output", "csv"] * (arguments.output is RunOutput.CSV)
     for setting in arguments.settings or ():
         command += ["--set", setting]
     return command

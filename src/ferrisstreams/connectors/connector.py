@@ -19,6 +19,7 @@ from ferrisstreams.memory_file import MemoryFile
 
 if TYPE_CHECKING:
     from ferrisstreams.connectors.kafka.producer import KafkaProducer
+    from ferrisstreams.connectors.stdout_sink import RowStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class SourceContext:
 class SinkContext:
     """The stream `name` that a job writes, with the settings of sink and job and the place of its declaration.
 
-    `header` begins a new file; `overwrite`: what is there may go. `producer` gives the one producer of the job.
+    `header` begins a new file; `rows_to` stands for standard output; `overwrite`: what is there may
+    go. `producer` gives the one producer of the job.
     """
 
     name: str
@@ -58,6 +60,7 @@ class SinkContext:
     position: Position | None = None
     clock: Clock = field(default_factory=SystemClock)
     header: bytes = b""
+    rows_to: RowStream | None = None
     overwrite: bool = False
     in_memory: Mapping[str, Sink] = field(default_factory=dict)
     producer: Callable[[], KafkaProducer] | None = None

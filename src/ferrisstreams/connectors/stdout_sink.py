@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Protocol
 
 from ferrisstreams.batch import JsonValue, Payload, Rejected
 from ferrisstreams.connectors.connector import Connector, SinkContext
@@ -20,14 +20,21 @@ class StdoutConnector(Connector):
     prints = True
 
     def sink(self, context: SinkContext) -> StdoutSink:
-        return StdoutSink(header=context.header)
+        return StdoutSink(context.rows_to, context.header)
+
+
+class RowStream(Protocol):
+    """What rows can be printed to."""
+
+    def write(self, data: bytes | memoryview, /) -> int: ...
+    def flush(self) -> None: ...
 
 
 class StdoutSink:
     """`header` is written by `open`. Errors: FatalConnectorError E4003, also when the reader of a pipe went away, and
     where the process was started with its standard output closed."""
 
-    def __init__(self, stream: BinaryIO | None = None, header: bytes = b"") -> None:
+    def __init__(self, stream: RowStream | None = None, header: bytes = b"") -> None:
         self._given = stream
         self._header = header
 
@@ -44,7 +51,7 @@ class StdoutSink:
         return ()
 
     @property
-    def _stream(self) -> BinaryIO:
+    def _stream(self) -> RowStream:
         return self._given if self._given is not None else standard_output()
 
     def flush(self) -> JsonValue:
@@ -81,7 +88,7 @@ class StdoutSink:
             raise _write_error(error) from error
 
 
-def standard_output() -> BinaryIO:
+def standard_output() -> RowStream:
     """The stream that rows go to. Raises FatalConnectorError E4003 where the process was started with it closed."""
     # `sys.stdout` may stand for the null device then, into which no row may go.
     if sys.__stdout__ is None:

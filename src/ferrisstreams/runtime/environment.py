@@ -10,6 +10,7 @@ from ferrisstreams.clock import Clock, SystemClock
 from ferrisstreams.compile.sizes import USUAL_SIZES, Sizes
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Sink, Source, Transactions
+from ferrisstreams.connectors.stdout_sink import RowStream
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.memory_file import MemoryFile
 from ferrisstreams.runtime.faults import Faults, NoFaults
@@ -35,7 +36,8 @@ class Environment:
 
     `state_root` None keeps state in memory. `strict`: over a bounded source a row that fails stops the job, where no
     failure strategy is named. `engine` is given by tests that let it survive a crash. `worker`: which one of several
-    (`parallelism`) this process is; None: not one of several. `sizes`: tests have other ones.
+    (`parallelism`) this process is; None: not one of several. `rows_to` stands for standard output.
+    `sizes`: tests have other ones.
     """
 
     application: str
@@ -55,5 +57,6 @@ class Environment:
     engine: Engine | None = None
     stand_ins: StandIns | None = None
     worker: int | None = None
+    rows_to: RowStream | None = None
     sizes: Sizes = USUAL_SIZES
     strict: bool = False

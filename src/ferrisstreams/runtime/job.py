@@ -42,9 +42,9 @@ from ferrisstreams.runtime.watermarks import WatermarkRule, Watermarks
 class JobResult:
     """What came of a job. `seconds` is from the first poll to the last commit of this run, `rows` what it read.
 
-    The ledger counts from the job's first run; `watermark` is ISO 8601 UTC; `breakers` has the state of the circuit
-    breaker of `source` and `sink`. `windows_closed_by_end`: by this run, because the input ended.
-    `watermark_jump` says in words which row has made the watermark jump ahead of the clock.
+    The ledger counts from the job's first run, `this_run` from the start of this one; `watermark` is ISO 8601 UTC;
+    `breakers` has the state of the circuit breaker of `source` and `sink`. `windows_closed_by_end`: by this run, as the
+    input ended. `watermark_jump` says in words which row has made the watermark jump ahead of the clock.
     """
 
     name: str
@@ -58,6 +58,7 @@ class JobResult:
     breakers: Mapping[str, str] = field(default_factory=dict)
     windows_closed_by_end: int = 0
     watermark_jump: str | None = None
+    this_run: Ledger = field(default_factory=Ledger)
 
 
 class Job:
@@ -78,7 +79,7 @@ class Job:
         self._epoch = OPENING_EPOCH
         self._stopped = False
         self._started_ms = 0.0
-        self._read_before: int | None = None
+        self._before: Ledger | None = None
         self.progress = self._beginning()
         self.guards = guards_of(plan.name, self._builder.settings, environment.clock, environment.observer)
         self._door: Door | None = None
@@ -138,8 +139,8 @@ class Job:
         self._task.recover(state.last, moved, state.begins_again, self._begun)
         self._decided_by = self._commit
         self._begun = True
-        if self._read_before is None:
-            self._read_before = self.progress.ledger.read
+        if self._before is None:
+            self._before = replace(self.progress.ledger)
         if self._stopped:
             self._task.stop()
 
@@ -400,7 +401,11 @@ class Job:
 
     def _rows_read(self) -> int:
         """Rows of this run, those of epochs that were taken back not counted."""
-        return self.progress.ledger.read - (self._read_before or 0) if self._read_before is not None else 0
+        return self._this_run().read
+
+    def _this_run(self) -> Ledger:
+        """What was counted in this run."""
+        return self.progress.ledger.difference(self._before) if self._before is not None else Ledger()
 
     def _result(self, state: str, seconds: float, error: FerrisError | None) -> JobResult:
         progress = self.progress
@@ -416,6 +421,7 @@ class Job:
             breakers=self.guards.states(),
             windows_closed_by_end=progress.windows_closed_by_end,
             watermark_jump=self._jump(),
+            this_run=self._this_run(),
         )
 
 

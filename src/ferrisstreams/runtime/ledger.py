@@ -56,6 +56,10 @@ class Ledger:
         for field in fields(self):
             setattr(self, field.name, getattr(other, field.name))
 
+    def difference(self, before: Ledger) -> Ledger:
+        """What was counted since."""
+        return Ledger(*(getattr(self, field.name) - getattr(before, field.name) for field in fields(self)))
+
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
 

@@ -39,6 +39,7 @@ class JobOutputs(JobFacts):
             position=self.plan.position,
             clock=environment.clock,
             header=header,
+            rows_to=environment.rows_to,
             overwrite=environment.overwrite,
             in_memory=environment.memory_sinks,
             producer=lambda: self.producer,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ferrisstreams.compile.compiler import message_key, state_kinds
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
+from ferrisstreams.connectors.stdout_sink import RowStream
 from ferrisstreams.duck.scratch import keep_scratch
 from ferrisstreams.errors import ConfigError, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
@@ -46,7 +47,8 @@ class RunOptions:
     `overrides` are settings that win over the text, `state_dir` replaces `.ferris` beside the application file,
     `overwrite` starts over: the job's state is deleted and its target replaced. `jobs` None: all. `worker`: run one
     worker of a job whose `parallelism` says that it has several. `strict`: over a bounded source a row that fails is
-    raised, unless a failure strategy is named; the command logs it and goes on.
+    raised, unless a failure strategy is named; the command logs it and goes on. `rows_to` takes the
+    rows that would go to standard output.
     """
 
     once: bool = False
@@ -59,6 +61,7 @@ class RunOptions:
     jobs: tuple[str, ...] | None = None
     worker: int | None = None
     strict: bool = True
+    rows_to: RowStream | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,10 @@ class Application:
 
         return status(self, options or RunOptions())
 
+    def format_rows(self, form: str) -> None:
+        """Rows of a SELECT alone are written in this format, whatever its settings say."""
+        self.plan = replace(self.plan, jobs=tuple(_formatted(job, form) for job in self.plan.jobs))
+
     def refuse_shared_outputs(self, options: RunOptions) -> None:
         """Raises ConfigError where two jobs would write one file, whichever of them is run now."""
         builders = [JobBuilder(job, self.environment(options, Silent())) for job in self.plan.jobs]
@@ -275,6 +282,7 @@ class Application:
             rows_max=options.max_records,
             worker=options.worker,
             strict=options.strict,
+            rows_to=options.rows_to,
             faults=faults_from(os.environ.get("FERRIS_FAULT")),
             observer=observer,
         )
@@ -303,6 +311,14 @@ def _config_reader(folder: Path) -> ReadConfig:
         return read_properties(folder / name)
 
     return read
+
+
+def _formatted(job: JobPlan, form: str) -> JobPlan:
+    spec = job.plan.spec
+    if not spec.anonymous:
+        return job
+    properties = {**spec.properties, "format": Property(form, origin="--output")}
+    return replace(job, plan=replace(job.plan, spec=replace(spec, properties=properties)))
 
 
 def sort_jobs(jobs: tuple[JobPlan, ...]) -> list[JobPlan]:
