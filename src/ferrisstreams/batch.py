@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
@@ -112,10 +112,10 @@ class Rejected:
 class RawRecord:
     """One record as fetched: its bytes, its byte offset (or row number, or offset) and its position in words.
 
-    Of a message also its key, headers and timestamp (None where it has none).
+    Of a message also its key, headers and timestamp (None where it has none); its value is None where it has none.
     """
 
-    value: bytes
+    value: bytes | None
     offset: int
     position: str
     key: bytes | None = None
@@ -124,7 +124,9 @@ class RawRecord:
 
 
 class Messages(Protocol):
-    """The records of a fetch of messages one by one, by their ordinal: those with a value. Valid as long as the fetch.
+    """The records of a fetch of messages one by one, by their ordinal. Valid as long as the fetch.
+
+    Those without a value are among them only where the source was given what stands for it.
 
     What is not `joined` is made when it is asked for: most batches do without.
     """
@@ -134,7 +136,7 @@ class Messages(Protocol):
 
     @property
     def values(self) -> Sequence[bytes]:
-        """The value of every message."""
+        """The value of every message, or what stands for it."""
 
     @property
     def joined(self) -> bytes | None:
@@ -144,6 +146,10 @@ class Messages(Protocol):
     @property
     def single_lines(self) -> bool:
         """Whether `joined` is there and has one line for each value: no value holds a newline."""
+
+    @property
+    def gone(self) -> Collection[int]:
+        """The ordinals of those without a value."""
 
     @property
     def value_bytes_max(self) -> int:
@@ -190,7 +196,7 @@ class Fetch:
     there at this moment; with `more`, other partitions have records that wait in the source. `drained`: more may be on
     its way, but what was in the source's hands when it last said so has been given. `header` is the header line of a
     CSV file, without its newline. `messages` are the single records, where they are messages: then a value is
-    one record, whatever newlines it holds. Those without a value are not among them; `tombstones` counts them.
+    one record, whatever newlines it holds. `tombstones` counts those without a value that are not among them.
     `source` is the name of the source, where a job has several.
     """
 

@@ -39,6 +39,7 @@ CODES: Mapping[str, str] = {
     "E2108": "a record that is larger than the limit",
     "E2109": "a row without an event time",
     "E2110": "a row too far ahead of the clock",
+    "E2111": "a record that does not say which row of a table it is about, or says two",
     "E2201": "an expression that fails on a row",
     "E2301": "a row that is late",
     "E2401": "an output row that cannot be encoded",

@@ -12,6 +12,7 @@ from ferrisstreams.compile.rows import AHEAD, SEEN, RowShape, judged, projected,
 from ferrisstreams.compile.settings import CompileSettings, Inputs
 from ferrisstreams.compile.stage import Retries
 from ferrisstreams.compile.system_join import SystemJoin
+from ferrisstreams.config.formats import changes_of
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.errors import InternalError
 from ferrisstreams.formats.base import ROW
@@ -41,8 +42,10 @@ class Frame:
     def reads(self, scan: Scan) -> Input:
         own = self.inputs[scan.source.name]
         system = self.graph.system_columns(scan)
-        joined = SystemJoin(self.engine.work, system) if system else None
-        return Input(self.engine.work, own.decoder, event_time(scan), own.max_ahead_us, joined)
+        several = changes_of(scan.source.properties) == "debezium"  # A record can be two rows.
+        joined = SystemJoin(self.engine.work, system, by_row=several) if system else None
+        keyed = bool(scan.source.key)
+        return Input(self.engine.work, own.decoder, event_time(scan), own.max_ahead_us, joined, keyed)
 
     def retries(self, edge: Stage) -> Retries:
         """Those of rows on an edge."""

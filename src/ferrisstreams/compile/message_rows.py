@@ -17,7 +17,8 @@ from ferrisstreams.duck.engine import Connection, Statement, column
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats.base import ROW, Encoder
 from ferrisstreams.formats.expressions import data_type
-from ferrisstreams.formats.json_text import JsonLinesEncoder, json_text
+from ferrisstreams.formats.json_text import JsonLinesEncoder
+from ferrisstreams.formats.message_key import key_text
 from ferrisstreams.formats.plain_text import plain_text
 from ferrisstreams.operators.aggregates import function
 from ferrisstreams.operators.changes import DISAPPEARED
@@ -118,10 +119,8 @@ class MessageLines(Lines):
 
 
 def key_expression(schema: Schema, names: Sequence[str]) -> exp.Expression:
-    """The message key of a row as text: a single text column as it is, NULL for no key; anything else as JSON.
-
-    Raises ConfigError E3002 for a name that is not a column of the output.
-    """
+    """The message key of a row as text, of these columns. Raises ConfigError E3002 for a name that is not a column of
+    the output."""
     columns = []
     for name in names:
         found = next((c for c in schema if c.name == name), None) or next(
@@ -134,15 +133,7 @@ def key_expression(schema: Schema, names: Sequence[str]) -> exp.Expression:
                 "select the column too, or leave 'key' out",
             )
         columns.append(found)
-    if len(columns) > 1:
-        return JsonLinesEncoder().line(Schema(tuple(columns)))
-    (single,) = columns
-    value = column(single.name)
-    kind = data_type(single.type)
-    if kind.this in (exp.DType.TEXT, exp.DType.VARCHAR):
-        return value
-    present = exp.not_(value.copy().is_(exp.null()))
-    return exp.Case().when(present, json_text(kind, value))
+    return key_text(columns)
 
 
 def with_keys(payload: Payload, messages: Messages, lines: Sequence[int]) -> Payload:

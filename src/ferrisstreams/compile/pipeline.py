@@ -91,16 +91,20 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where a pipeline's rows come from: the decoder, the bound on event times ahead of the clock, system columns."""
+    """Where a pipeline's rows come from: the decoder, the bound on event times ahead of the clock, system columns.
+
+    `keyed`: the decoder reads message keys beside the records.
+    """
 
     work: Connection
     decoder: Decoder
     time: str | None = None
     max_ahead_us: int | None = None
     system: SystemJoin | None = None
+    keyed: bool = False
 
     def rows(self, fetch: Fetch, context: BatchContext) -> FetchRows:
-        return FetchRows(self.work, self.decoder, fetch, self._ahead(context), self.system)
+        return FetchRows(self.work, self.decoder, fetch, self._ahead(context), self.system, self.keyed)
 
     def parameters(self, fetch: Fetch, context: BatchContext, closed_us: int, tick: int) -> Parameters:
         """All parameters that a statement over the fetch may use."""

@@ -37,16 +37,19 @@ class FetchRows:
         fetch: Fetch,
         ahead: Ahead | None = None,
         system: SystemJoin | None = None,
+        keyed: bool = False,
     ) -> None:
         self._work = work
         self._decoder = decoder
         self._fetch = fetch
         self._ahead = ahead
         self._system = system
+        self._keyed = keyed
 
     @property
     def steady(self) -> bool:
-        return isinstance(self._fetch.records, MemoryFile) and self._system is None
+        beside = self._system is not None or (self._keyed and self._fetch.messages is not None)
+        return isinstance(self._fetch.records, MemoryFile) and not beside
 
     def scan(self) -> exp.Select:
         rows = self._decoder.scan(self._fetch)

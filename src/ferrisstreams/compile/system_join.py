@@ -9,11 +9,15 @@ from sqlglot import exp
 from ferrisstreams.batch import Fetch, Headers, Messages
 from ferrisstreams.duck.engine import Connection, arrow_table, column
 from ferrisstreams.errors import InternalError
+from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.expressions import data_type
 from ferrisstreams.schema import Column
 
 #: The name under which a batch's system columns are registered.
 _TABLE = "_messages"
+
+#: Among them, where they are found by it: the ordinal of the message.
+_MESSAGE = "_message\x7f"
 
 _Values = Callable[[Fetch, Messages], Sequence[object]]
 
@@ -29,11 +33,13 @@ _COLUMNS: Mapping[str, tuple[str, _Values]] = {
 
 
 class SystemJoin:
-    """Puts the system columns of a plan beside the rows of a scan: one by one, because both are in order."""
+    """Puts the system columns of a plan beside the rows of a scan: one by one, because both are in order; or `by_row`,
+    because a record can be several rows."""
 
-    def __init__(self, connection: Connection, columns: Sequence[Column]) -> None:
+    def __init__(self, connection: Connection, columns: Sequence[Column], by_row: bool = False) -> None:
         self._connection = connection
         self._columns = columns
+        self._by_row = by_row
         self._last: tuple[exp.Select, exp.Select] | None = None
 
     def joined(self, fetch: Fetch, rows: exp.Select, ordinals: Sequence[int] | None = None) -> exp.Select:
@@ -43,15 +49,25 @@ class SystemJoin:
         """
         if fetch.messages is None:
             raise InternalError("system columns of records that are not messages")
+        ordinals = None if self._by_row else ordinals
         values = {c.name: self._values(fetch, fetch.messages, c.name, ordinals) for c in self._columns}
+        if self._by_row:
+            values[_MESSAGE] = "int64", range(len(fetch.messages))
         self._connection.register(_TABLE, arrow_table(values))
         if self._last is None or self._last[0] is not rows:
             system = [exp.cast(column(c.name), data_type(c.type)).as_(c.name, quoted=True) for c in self._columns]
-            beside = exp.Join(this=exp.select(*system).from_(_TABLE).subquery("system"), method="POSITIONAL")
-            made = exp.select("*").from_(rows.subquery("read"))
-            made.append("joins", beside)
-            self._last = rows, made
+            self._last = rows, self._beside(rows, system)
         return self._last[1]
+
+    def _beside(self, rows: exp.Select, system: Sequence[exp.Expr]) -> exp.Select:
+        read = rows.subquery("read")
+        if self._by_row:
+            columns = exp.select(*system, column(_MESSAGE)).from_(_TABLE).subquery("system")
+            shown = exp.select("read.*", *(column(c.name, "system") for c in self._columns))
+            return shown.from_(read).join(columns, on=column(_MESSAGE, "system").eq(column(ROW, "read")))
+        made = exp.select("*").from_(read)
+        made.append("joins", exp.Join(this=exp.select(*system).from_(_TABLE).subquery("system"), method="POSITIONAL"))
+        return made
 
     @staticmethod
     def _values(

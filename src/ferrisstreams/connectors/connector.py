@@ -28,8 +28,9 @@ class SourceContext:
 
     `folder` is that of the application. `once`: up to what is there at the start; `while_open`: until the other end of
     this pipe is closed. `share` are the partitions that this worker reads, `partitions` is how many the topic must keep
-    (None: it may grow). `timestamps`: whether the time of each record is wanted. `in_memory`: what the library's caller
-    gave, by name.
+    (None: it may grow). `timestamps`: whether the time of each record is wanted. `stand_in`: what is in
+    the place of a message's value where it has none (None: such messages are left out). `in_memory`: what the library's
+    caller gave, by name.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SourceContext:
     share: Share = WHOLE
     partitions: int | None = None
     timestamps: bool = False
+    stand_in: bytes | None = None
     in_memory: Mapping[str, Source] = field(default_factory=dict)
 
 

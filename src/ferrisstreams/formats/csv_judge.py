@@ -97,7 +97,7 @@ class CsvJudge:
         failed = sorted({*missing, *faults})
         records = self._records.raw(fetch, data, failed, are_lines)
         letters = [
-            undecoded(fetch, row, faults.get(row) or self._shape_fault(record.value, block.fields.count), record)
+            undecoded(fetch, row, faults.get(row) or self._shape_fault(record.value or b"", block.fields.count), record)
             for row, record in zip(failed, records, strict=True)
         ]
         return Diagnosis(self._good, letters)

@@ -19,7 +19,7 @@ from ferrisstreams.errors import SqlError
 from ferrisstreams.formats.expressions import both, call, data_type, either, number, text
 from ferrisstreams.formats.json_marks import is_non_finite, unmarked, unmarked_number
 from ferrisstreams.formats.nested import CONTAINERS, any_leaf, each_leaf, inner_types, with_leaves
-from ferrisstreams.formats.reading import RAW, require_leaf
+from ferrisstreams.formats.reading import RAW, missing_code, require_leaf
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.formats.times import TimeFormat, date_of, time_formats, time_in_utc
 from ferrisstreams.schema import Column, Schema
@@ -167,7 +167,7 @@ def json_columns(schema: Schema, settings: DecodeSettings, connection: Connectio
 def _json_column(declared: Column, settings: DecodeSettings, time: TimeFormat) -> JsonColumn:
     kind = data_type(declared.type)
     _require_known(kind, declared)
-    missing = "E2109" if declared.name == settings.event_time else None if declared.nullable else "E2105"
+    missing = missing_code(declared, settings)
     described = time.described if kind.this in _TIMES else f"of type {declared.type}"
     return JsonColumn(declared.name, declared.type, missing, described, time)
 

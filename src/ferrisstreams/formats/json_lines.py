@@ -183,7 +183,7 @@ class JsonLinesDecoder:
         # One by one: where every record fails, this is what takes memory.
         records = _records(fetch, [one.row for one in failed])
         return [
-            undecoded(fetch, one.row, _fault(fetch, one, record.value), record)
+            undecoded(fetch, one.row, _fault(fetch, one, record.value or b""), record)
             for one, record in zip(failed, records, strict=True)
         ]
 

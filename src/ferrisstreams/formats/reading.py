@@ -90,6 +90,15 @@ def fetched_block(fetch: Fetch) -> MemoryFile:
     return fetch.records
 
 
+def missing_code(declared: Column, settings: DecodeSettings) -> str | None:
+    """What NULL in a column is, where it may not be."""
+    if settings.lacking:
+        return None
+    if declared.name == settings.event_time:
+        return "E2109"
+    return None if declared.nullable else "E2105"
+
+
 def require_leaf(kind: exp.DataType, declared: Column, format_: str) -> None:
     """Raises SqlError E1102 for a type without parts that no text of the format stands for."""
     if kind.this in _LEAVES:
@@ -106,10 +115,8 @@ def _read_column(declared: Column, settings: DecodeSettings, time: TimeFormat) -
     require_leaf(kind, declared, settings.format)
     raw = column(declared.name, RAW)
     checks = []
-    if declared.name == settings.event_time:
-        checks.append(Check(declared.name, raw.copy().is_(exp.null()), "E2109"))
-    elif not declared.nullable:
-        checks.append(Check(declared.name, raw.copy().is_(exp.null()), "E2105"))
+    if (missing := missing_code(declared, settings)) is not None:
+        checks.append(Check(declared.name, raw.copy().is_(exp.null()), missing))
     if (failure := _failure(kind, raw, time)) is not None:
         checks.append(Check(declared.name, failure, "E2104"))
     raw_type = _raw_type(kind, time)

@@ -32,4 +32,7 @@ class Reencoded:
 
     def raw(self, fetch: Fetch, rows: Sequence[int]) -> list[RawRecord]:
         found = self._decoder.raw(fetch, rows)
-        return [replace(record, value=original(record.value, self._encoding)) for record in found]
+        return [
+            record if record.value is None else replace(record, value=original(record.value, self._encoding))
+            for record in found
+        ]

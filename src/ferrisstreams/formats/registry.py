@@ -20,6 +20,10 @@ def decoder(engine: Engine, schema: Schema, settings: DecodeSettings) -> Decoder
 
 
 def _plain_decoder(engine: Engine, schema: Schema, settings: DecodeSettings) -> Decoder:
+    if settings.key:
+        from ferrisstreams.formats.tables import TableDecoder
+
+        return TableDecoder(engine, schema, settings, lambda columns, own: _plain_decoder(engine, columns, own))
     match settings.format:
         case "json":
             from ferrisstreams.formats.json_lines import JsonLinesDecoder

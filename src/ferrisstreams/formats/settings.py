@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ferrisstreams.config.formats import FormatName
+from ferrisstreams.config.formats import ChangesName, FormatName
 from ferrisstreams.connectors.file_content import Encoding
 
 
@@ -17,6 +17,7 @@ class DecodeSettings:
     for that column, `timestamp_format` for all TIMESTAMP columns: `iso8601`, `epoch_seconds`, `epoch_millis`,
     `epoch_micros` or a strptime pattern. `encoding` is that of the file, whose bytes come in UTF-8. CSV: `header` says
     that files begin with one, `nulls` are the unquoted texts that mean NULL. Datagen: `fields` by column, and `seed`.
+    Of a table: its `key`, and how `changes` are written. `lacking`: no column is required, whatever is declared.
     """
 
     format: FormatName
@@ -30,6 +31,9 @@ class DecodeSettings:
     fields: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     encoding: Encoding = "utf-8"
+    key: tuple[str, ...] = ()
+    changes: ChangesName | None = None
+    lacking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from ferrisstreams.compile.compiler import compile_plan, output_schema, state_ki
 from ferrisstreams.compile.message_rows import MessageForm
 from ferrisstreams.compile.pipeline import Pipeline
 from ferrisstreams.compile.settings import CompileSettings, InputSettings
-from ferrisstreams.config.formats import format_of
+from ferrisstreams.config.formats import changes_of, format_of
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.base import Sink, Source
 from ferrisstreams.connectors.file import encoding_of, has_header
 from ferrisstreams.duck.engine import Engine
+from ferrisstreams.errors import placed_at
 from ferrisstreams.formats import registry as formats
 from ferrisstreams.formats.base import Encoder
 from ferrisstreams.formats.settings import DecodeSettings, EncodeSettings
@@ -136,7 +137,14 @@ class JobBuilder(JobOutputs):
         block = self.blocks[source.spec.name]
         if self.environment.stand_ins is not None:
             return self.environment.stand_ins.source(source.spec.name, block)
-        return source.connector.source(self.source_context(source), block)
+        context = self.source_context(source)
+        if source.spec.key and source.connector.messages:
+            from ferrisstreams.formats.changes import record_of_nulls
+
+            with placed_at(source.spec.position):
+                stand_in = record_of_nulls(source.spec.schema, _decode_settings(source))
+            context = replace(context, stand_in=stand_in)
+        return source.connector.source(context, block)
 
     def sink(self) -> Sink:
         if self.environment.stand_ins is not None:
@@ -154,6 +162,8 @@ def _decode_settings(source: SourceSettings) -> DecodeSettings:
         event_time=time.column if time else None,
         event_time_format=settings.optional_text("event.time.format"),
         timestamp_format=settings.optional_text("timestamp.format"),
+        key=source.spec.key,
+        changes=changes_of(source.spec.properties) if source.spec.key else None,
     )
     if own is not None:
         seed = settings.integer("seed") if settings.has("seed") else 0

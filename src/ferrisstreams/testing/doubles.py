@@ -34,7 +34,8 @@ class RecordMessages:
 
     def __init__(self, records: Sequence[RawRecord]) -> None:
         self._records = records
-        self.values = [record.value for record in records]
+        self.values = [record.value or b"" for record in records]
+        self.gone: Collection[int] = ()
         self.joined = b"".join(value + b"\n" for value in self.values)
 
     def __len__(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TypeVar, cast
@@ -64,6 +64,13 @@ class Chunk:
             [self.times_ms[place] for place in kept] if self.times_ms is not None else None,
         )
 
+    def filled(self, stand_in: bytes) -> Chunk:
+        """The messages with something in the place of a value, where they have none."""
+        if self.joined is not None:
+            return self
+        joined, held = _joined([stand_in if value is None else value for value in self.values])
+        return replace(self, joined=joined, held=held)
+
     def cut(self, start: int, stop: int) -> Chunk:
         """The messages from the ordinal `start` to `stop` (not included)."""
         if (start, stop) == (0, len(self)):
@@ -98,6 +105,15 @@ def _some(given: Sequence[Given | None]) -> Sequence[Given | None] | None:
     return given if given.count(None) < len(given) else None
 
 
+def _without_value(chunks: Sequence[Chunk]) -> Iterator[int]:
+    """The ordinals of messages that have none."""
+    base = 0
+    for chunk in chunks:
+        if chunk.joined is None:
+            yield from (base + place for place, value in enumerate(chunk.values) if value is None)
+        base += len(chunk)
+
+
 def _offsets(messages: Sequence[Message]) -> Sequence[int]:
     first, last = messages[0].offset(), messages[-1].offset()
     assert first is not None
@@ -117,12 +133,14 @@ def _joined(values: Sequence[bytes | None]) -> tuple[bytes | None, Sequence[byte
 
 
 class KafkaMessages:
-    """Messages of the partition `name` (`topic-0`) that have a value, in order; `tombstones` is how many of the chunks
-    have none. What is not `joined` is made on demand."""
+    """Messages of the partition `name` (`topic-0`), in order. Those without a value are left out, and `tombstones` is
+    how many there are; or `stand_in` is in the place of their value. What is not `joined` is made on demand."""
 
-    def __init__(self, name: str, chunks: Sequence[Chunk], value_bytes_max: int) -> None:
+    def __init__(self, name: str, chunks: Sequence[Chunk], value_bytes_max: int, stand_in: bytes | None = None) -> None:
         self._name = name
-        self._chunks = [found for chunk in chunks if len(found := chunk.valued())]
+        self.gone = frozenset(() if stand_in is None else _without_value(chunks))
+        given = (chunk.valued() if stand_in is None else chunk.filled(stand_in) for chunk in chunks)
+        self._chunks = [chunk for chunk in given if len(chunk)]
         self._count = sum(map(len, self._chunks))
         self.tombstones = sum(map(len, chunks)) - self._count
         self.value_bytes_max = value_bytes_max
@@ -148,7 +166,7 @@ class KafkaMessages:
         chunk, place = self._place(row)
         offset = chunk.offsets[place]
         return RawRecord(
-            value=self.values[row],
+            value=None if row in self.gone else self.values[row],
             offset=offset,
             position=f"{self._name} offset {offset}",
             key=chunk.keys[place] if chunk.keys is not None else None,

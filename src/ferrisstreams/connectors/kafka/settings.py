@@ -115,6 +115,7 @@ def kafka_source_settings(context: SourceContext) -> source.KafkaSourceSettings:
             create=new_topic(settings),
             record_bytes_max=settings.integer("max.record.bytes"),
             timestamps=context.timestamps,
+            stand_in=context.stand_in,
             share=context.share,
             partitions=context.partitions,
         )

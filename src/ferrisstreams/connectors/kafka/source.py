@@ -100,6 +100,7 @@ class KafkaSourceSettings:
     whether the records' timestamps are wanted, which cost some percent.
 
     `share`: which partitions are read. `partitions`: the topic must have so many, and keep them; None: it may grow.
+    `stand_in`: what is in the place of a value where there is none; None: such messages are left out.
     """
 
     topic: str
@@ -114,6 +115,7 @@ class KafkaSourceSettings:
     share: Share = WHOLE
     partitions: int | None = None
     timestamps: bool = True
+    stand_in: bytes | None = None
 
 
 class KafkaSource:
@@ -445,7 +447,7 @@ class KafkaSource:
             return None
         partition = self._partitions[number]
         chunks = self._buffer.take(number, rows, now_ms)
-        messages = KafkaMessages(self._name(number), chunks, self._settings.record_bytes_max)
+        messages = KafkaMessages(self._name(number), chunks, self._settings.record_bytes_max, self._settings.stand_in)
         first, last = chunks[0].offsets[0], chunks[-1].offsets[-1]
         left = self._buffer.waiting(number)
         partition.gave(last, left)

@@ -72,6 +72,20 @@ def test_columns_hold_what_the_messages_with_a_value_held(messages: list[Message
     assert found.has_headers() == any(each.headers for each in records)
 
 
+@given(made(), st.lists(st.integers(1, 4)))
+def test_something_stands_for_no_value_where_it_is_asked_for(messages: list[Message], sizes: list[int]) -> None:
+    found = KafkaMessages("t-0", cut(chunk_of(messages, times=True), sizes), 1000, b"{}")
+    values = [message.value() for message in messages]
+    assert found.tombstones == 0
+    assert found.gone == {row for row, value in enumerate(values) if value is None}
+    assert list(found.values) == [b"{}" if value is None else value for value in values]
+    assert found.joined == b"".join(value + b"\n" for value in found.values)
+    assert found.single_lines == (not any(b"\n" in value for value in found.values))
+    assert [found.record(row).value for row in range(len(found))] == values
+    assert found.keys() == [message.key() for message in messages]
+    assert found.offsets() == [message.offset() for message in messages]
+
+
 def test_times_that_were_not_asked_for_are_not_kept() -> None:
     message = Message(topic="t", partition=0, offset=3, value=b"{}", timestamp=(1, 5))
     found = KafkaMessages("t-0", [chunk_of([message], times=False)], 1000)
