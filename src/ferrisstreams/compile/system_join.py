@@ -56,10 +56,10 @@ class SystemJoin:
         self._connection.register(_TABLE, arrow_table(values))
         if self._last is None or self._last[0] is not rows:
             system = [exp.cast(column(c.name), data_type(c.type)).as_(c.name, quoted=True) for c in self._columns]
-            self._last = rows, self._beside(rows, system)
+            self._last = rows, self._joined_rows(rows, system)
         return self._last[1]
 
-    def _beside(self, rows: exp.Select, system: Sequence[exp.Expr]) -> exp.Select:
+    def _joined_rows(self, rows: exp.Select, system: Sequence[exp.Expr]) -> exp.Select:
         read = rows.subquery("read")
         if self._by_row:
             columns = exp.select(*system, column(_MESSAGE)).from_(_TABLE).subquery("system")

@@ -50,7 +50,7 @@ class ChangesForm(Protocol):
     def faults(self) -> list[ChangeFault]:
         """What is wrong with a record itself."""
 
-    def without_row(self, of_messages: bool) -> str:
+    def nameless_delete(self, of_messages: bool) -> str:
         """What is wrong with a record that deletes a row and does not say which."""
 
 
@@ -90,7 +90,7 @@ class _Plain:
     def faults(self) -> list[ChangeFault]:
         return []
 
-    def without_row(self, of_messages: bool) -> str:
+    def nameless_delete(self, of_messages: bool) -> str:
         return _NAMELESS
 
 
@@ -112,7 +112,7 @@ class _WithOp:
         known = ("+I", "+U", "-U", "-D")
         return [_unknown_op(known)]
 
-    def without_row(self, of_messages: bool) -> str:
+    def nameless_delete(self, of_messages: bool) -> str:
         return _NAMELESS
 
 
@@ -158,7 +158,7 @@ class _Envelopes:
         lacks = ChangeFault(new, "E2105", lambda op, *_: f'"after" is missing or null, but op is {op}')
         return [_unknown_op((*_NEW_ROWS, _DELETE)), lacks]
 
-    def without_row(self, of_messages: bool) -> str:
+    def nameless_delete(self, of_messages: bool) -> str:
         beside = ", and the message key does not either" if of_messages else ""
         return f'"before" does not say which row is deleted{beside}'
 

@@ -49,7 +49,7 @@ class KeyReader:
 
     @staticmethod
     def value(place: int) -> exp.Column:
-        """What was read for the column at this place; NULL where that is no value of it."""
+        """What was read for the column at this place; NULL where that cannot be read as one."""
         return column(f"_key{place}\x7f")
 
     def names(self, place: int) -> exp.Expr:
@@ -57,7 +57,7 @@ class KeyReader:
         kind = call("json_type", column(_OBJECT), text(_pointer(self._columns[place].name)))
         return exp.func("COALESCE", kind.neq(text("NULL")), exp.false())
 
-    def beside(self, rows: exp.Select, key: exp.Expr, wanted: exp.Expr) -> exp.Select:
+    def add_values(self, rows: exp.Select, key: exp.Expr, wanted: exp.Expr) -> exp.Select:
         """The rows with `value` of each column, where it is `wanted`; `key` is the text of their message key."""
         asked = exp.Case(ifs=[exp.If(this=wanted, true=self._object(key))])
         rows = select_from(rows, "rows", exp.Star(), alias(exp.cast(asked, "JSON"), _OBJECT))

@@ -161,7 +161,7 @@ class TableDecoder:
             key, own = column(KEY), key_text(self._keys)
             same = exp.func("COALESCE", key.copy().eq(own), exp.false())
             wanted = both(exp.not_(key.copy().is_(exp.null())), exp.not_(same), exp.not_(column(OLD)))
-            rows = self._reader.beside(rows, key, wanted)
+            rows = self._reader.add_values(rows, key, wanted)
             filled = [
                 alias(exp.func("COALESCE", column(c.name), self._reader.value(place)), c.name)
                 for place, c in enumerate(self._keys)
@@ -176,7 +176,7 @@ class TableDecoder:
         checks = [_Check(fault.condition, fault.code, fault.said) for fault in form.faults()]
         missing = either(*(column(c.name).is_(exp.null()) for c in self._keys))
         nothing_named = both(missing, column(WITHOUT_ROW), column(DELETED).copy())
-        checks.append(_Check(nothing_named, "E2111", lambda *_: form.without_row(of_messages)))
+        checks.append(_Check(nothing_named, "E2111", lambda *_: form.nameless_delete(of_messages)))
         for place, c in enumerate(self._keys):
             if of_messages:
                 other = exp.NullSafeNEQ(this=self._reader.value(place), expression=column(c.name))

@@ -146,7 +146,7 @@ def test_columns_of_a_row_that_stays_are_checked(bench: Bench) -> None:
     ]
 
 
-def test_csv(bench: Bench) -> None:
+def test_csv_is_read_like_json(bench: Bench) -> None:
     settings = DecodeSettings("csv", key=("id",), header=False, nulls=("-",))
     assert _file(bench, settings, "1,a", "-,b", "2,-") == (
         [(False, 1, "a"), (False, 2, None)],
@@ -292,7 +292,7 @@ def _change(op: str, before: object = None, after: object = None) -> dict[str, o
 
 
 @pytest.mark.parametrize("enveloped", [False, True])
-def test_debezium(bench: Bench, enveloped: bool) -> None:
+def test_changes_of_debezium_are_rows_and_deletes(bench: Bench, enveloped: bool) -> None:
     a, b, c = ({"id": 1, "name": "a"}, {"id": 1, "name": "b"}, {"id": 2, "name": "c"})
     changes = [
         _change("c", None, a),

@@ -105,7 +105,7 @@ def _some(given: Sequence[Given | None]) -> Sequence[Given | None] | None:
     return given if given.count(None) < len(given) else None
 
 
-def _without_value(chunks: Sequence[Chunk]) -> Iterator[int]:
+def _missing_values(chunks: Sequence[Chunk]) -> Iterator[int]:
     """The ordinals of messages that have none."""
     base = 0
     for chunk in chunks:
@@ -138,7 +138,7 @@ class KafkaMessages:
 
     def __init__(self, name: str, chunks: Sequence[Chunk], value_bytes_max: int, stand_in: bytes | None = None) -> None:
         self._name = name
-        self.gone = frozenset(() if stand_in is None else _without_value(chunks))
+        self.gone = frozenset(() if stand_in is None else _missing_values(chunks))
         given = (chunk.valued() if stand_in is None else chunk.filled(stand_in) for chunk in chunks)
         self._chunks = [chunk for chunk in given if len(chunk)]
         self._count = sum(map(len, self._chunks))
