@@ -248,7 +248,7 @@ class AggregateCompiler:
             update=self._settings.late_strategy == "update" and window is not None,
             retract=self._needs_old,
             single=window is None and not self._keys,
-            once=window is None and not self._frame.is_last(self._place),
+            once=self._aggregate.emit is Emit.FINAL and window is None and not self._frame.is_last(self._place),
         )
 
     def _empty(self, columns: list[tuple[str, str]]) -> exp.Select:

@@ -1,0 +1,319 @@
+"""The harness of joins: random ticks of two streams, and after each the changes so far, folded, equal the batch query.
+
+Rows come in order and out of order, twice, with NULLs in keys and values. In every run epochs are taken back, before
+they are prepared and after, the job is started again, and what is closed is given back and merged. A join gets all of
+it by a line in `LISTED`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ferrisstreams.batch import Fetch, JsonValue, Payload, integer
+from ferrisstreams.compile.pipeline import BatchContext, Pipeline
+from ferrisstreams.compile.results import Outcome
+from ferrisstreams.compile.sizes import TINY_SIZES, USUAL_SIZES
+from ferrisstreams.config.values import Property
+from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.duck.state_log import delete_after
+from ferrisstreams.operators.windows import NEVER_US
+from ferrisstreams.runtime.build import JobBuilder
+from ferrisstreams.runtime.environment import Environment
+from ferrisstreams.sql.application import parse_application
+from ferrisstreams.testing.chance import Chance
+
+#: Ticks of one run, over one state.
+TICKS = 40
+DELAY_S = 3
+SECOND = 1_000_000
+
+_STREAMS = "".join(
+    f"CREATE STREAM {name} (k TEXT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '{DELAY_S}' SECOND)"
+    f" WITH ('connector' = 'file', 'path' = '{name}.jsonl', 'format' = 'json');\n"
+    for name in "ab"
+)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A join in a job. `query` is its query; `answer` the batch query over `a` and `b`, where it is another one: their
+    rows have `us`, the event time in microseconds, and `$closed` is up to where rows without a partner have been given.
+    `timed`: rows can be late."""
+
+    name: str
+    query: str
+    answer: str = ""
+    timed: bool = False
+
+    @property
+    def job(self) -> str:
+        sink = "CREATE STREAM out WITH ('connector' = 'file', 'path' = 'out.jsonl', 'changelog' = 'retract') AS "
+        return f"{_STREAMS}{sink}{self.query};"
+
+
+def _bounded(name: str, kind: str, low: int, high: int, pads: str) -> Listed:
+    bound = f"b.ts BETWEEN a.ts + INTERVAL '{low}' SECOND AND a.ts + INTERVAL '{high}' SECOND"
+    meets = f"a.k = b.k AND b.us - a.us BETWEEN {low * SECOND} AND {high * SECOND}"
+    shown = "a.k AS ak, a.v AS av, b.k AS bk, b.v AS bv"
+    parts = [f"SELECT {shown} FROM a JOIN b ON {meets}"]
+    if "a" in pads:
+        left = f"a.us + {max(high, 0) * SECOND} < $closed AND NOT EXISTS (SELECT 1 FROM b WHERE {meets})"
+        parts.append(f"SELECT a.k, a.v, NULL, NULL FROM a WHERE {left}")
+    if "b" in pads:
+        left = f"b.us + {max(-low, 0) * SECOND} < $closed AND NOT EXISTS (SELECT 1 FROM a WHERE {meets})"
+        parts.append(f"SELECT NULL, NULL, b.k, b.v FROM b WHERE {left}")
+    query = f"SELECT {shown} FROM a {kind} JOIN b ON a.k = b.k AND {bound}"
+    return Listed(name, query, " UNION ALL ".join(parts), timed=True)
+
+
+_SHOWN = "SELECT a.k AS ak, a.v AS av, b.k AS bk, b.v AS bv FROM a"
+_COUNTS = "(SELECT k, count(*) AS n FROM a GROUP BY k) x"
+_SUMS = "(SELECT k, sum(v)::BIGINT AS s, count(*) AS m FROM b GROUP BY k) y"
+
+LISTED = (
+    Listed("inner", f"{_SHOWN} JOIN b ON a.k = b.k"),
+    Listed("inner, with a condition", f"{_SHOWN} JOIN b ON a.k = b.k AND a.v < b.v"),
+    Listed("inner, two keys", f"{_SHOWN} JOIN b ON a.k = b.k AND a.v = b.v"),
+    Listed("left", f"{_SHOWN} LEFT JOIN b ON a.k = b.k"),
+    Listed("left, with a condition", f"{_SHOWN} LEFT JOIN b ON a.k = b.k AND a.v < b.v"),
+    Listed("right", f"{_SHOWN} RIGHT JOIN b ON a.k = b.k"),
+    Listed("full", f"{_SHOWN} FULL JOIN b ON a.k = b.k"),
+    Listed("full, with a condition", f"{_SHOWN} FULL JOIN b ON a.k = b.k AND a.v <> b.v"),
+    Listed("with itself", "SELECT l.k, l.v, r.v AS other FROM a l LEFT JOIN a r ON l.k = r.k AND r.v < l.v"),
+    Listed("of aggregates", f"SELECT x.k, x.n, y.s FROM {_COUNTS} JOIN {_SUMS} ON x.k = y.k"),
+    Listed("of aggregates, left", f"SELECT x.k, x.n, y.s FROM {_COUNTS} LEFT JOIN {_SUMS} ON x.k = y.k"),
+    Listed("of aggregates, full", f"SELECT x.n, y.s FROM {_COUNTS} FULL JOIN {_SUMS} ON x.k = y.k AND x.n <= y.m"),
+    Listed("of rows and an aggregate", f"SELECT a.v, y.m FROM a LEFT JOIN {_SUMS} ON a.k = y.k AND a.v < y.m"),
+    Listed(
+        "of three",
+        "SELECT a.v AS x, b.v AS y, c.v AS z FROM a LEFT JOIN b ON a.k = b.k AND a.v = b.v JOIN a c ON c.k = a.k AND c.v = a.v",
+    ),
+    _bounded("bounded", "", -2, 4, ""),
+    _bounded("bounded, behind", "", 1, 4, ""),
+    _bounded("bounded, left", "LEFT", -2, 4, "a"),
+    _bounded("bounded, left, before", "LEFT", -4, -1, "a"),
+    _bounded("bounded, right", "RIGHT", -2, 4, "b"),
+    _bounded("bounded, full", "FULL", -2, 4, "ab"),
+    _bounded("bounded, full, behind", "FULL", 1, 3, "ab"),
+)
+
+Row = tuple[str | None, int | None, int]
+
+
+@dataclass
+class World:
+    """What is so at a point of a run: of each stream the rows that were not late, and the folded output."""
+
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {"a": [], "b": []})
+    seen_us: dict[str, int] = field(default_factory=lambda: {"a": NEVER_US, "b": NEVER_US})
+    read: dict[str, int] = field(default_factory=lambda: {"a": 0, "b": 0})
+    folded: Counter[tuple[object, ...]] = field(default_factory=Counter)
+    closed_us: int = NEVER_US
+    snapshot: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def copy(self) -> World:
+        return replace(
+            self,
+            rows={name: list(rows) for name, rows in self.rows.items()},
+            seen_us=dict(self.seen_us),
+            read=dict(self.read),
+            folded=Counter(self.folded),
+            snapshot=json.loads(json.dumps(self.snapshot)),
+        )
+
+
+class DifferenceError(AssertionError):
+    """The folded changes are not the batch answer."""
+
+
+class Run:
+    """One listed join over one state."""
+
+    def __init__(self, listed: Listed, seed: int) -> None:
+        self.listed = listed
+        self._chance = Chance(listed.name, seed)
+        self._plan = parse_application(listed.job, "app.sql").jobs[0]
+        sizes = TINY_SIZES if self._chance.below(2) else USUAL_SIZES
+        overrides = {"failure_strategy": Property("LogAndContinue", origin="with")}
+        self._builder = JobBuilder(self._plan, Environment("app", Path(), overrides=overrides, sizes=sizes))
+        self._blocks = self._builder.blocks
+        paths = tuple(block.path for block in self._blocks.values())
+        self._engine = Engine(EngineSettings(allowed_paths=paths))
+        self._oracle = duckdb.connect(config={"threads": 1})
+        self._pipeline = self._start({})
+        self._now, self._decided = World(), World()
+        self._clock = {"a": 0, "b": 0}
+
+    def close(self) -> None:
+        self._engine.close()
+        self._builder.close()
+        self._oracle.close()
+
+    def ticks(self, count: int) -> Iterator[int]:
+        """Run so many ticks; gives the number of each after it was found right. Raises DifferenceError."""
+        for tick in range(count):
+            try:
+                self._tick()
+                self._compare()
+                self._act()
+            except Exception as error:
+                raise DifferenceError(f"{self.listed.name}, tick {tick}: {type(error).__name__}: {error}") from error
+            yield tick
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    def _start(self, snapshot: Mapping[str, JsonValue]) -> Pipeline:
+        pipeline = self._builder.pipeline(self._engine, self._plan.plan)
+        pipeline.restore(snapshot)
+        return pipeline
+
+    def _rows(self, name: str) -> list[Row]:
+        chance, rows = self._chance, []
+        for _ in range(1 + chance.below(5)):
+            self._clock[name] += chance.below(3)
+            late = chance.pick((0, 0, 0, 1, 2, 5, 9))
+            key = chance.pick((None, "a", "b", "c", f"k{chance.below(30)}"))
+            rows.append((key, chance.pick((None, 1, 2, 3, -4)), (self._clock[name] - late) * SECOND))
+            if chance.below(5) == 0:
+                rows.append(rows[-1])
+        return rows
+
+    def _tick(self) -> None:
+        names = [name for name in "ab" if name in self._blocks]
+        name = self._chance.pick(names)
+        rows, now, block = self._rows(name), self._now, self._blocks[name]
+        lines = (json.dumps({"k": row[0], "v": row[1], "ts": _text(row[2])}) for row in rows)
+        block.write("".join(f"{line}\n" for line in lines).encode())
+        read = now.read[name]
+        key = name if len(names) > 1 else "p"
+        for scan, source in enumerate(scan.source.name for scan in self._builder.graph.scans):
+            if source == name:
+                fetch = Fetch(partition=key, records=block, origin="p", offset=read, position=read)
+                outcome = self._pipeline.process(fetch, BatchContext(now.seen_us[name], read), scan)
+                assert not outcome.rejected
+                self._fold([outcome])
+        for row in rows:
+            now.seen_us[name] = max(now.seen_us[name], row[2])
+            closed_us = max(now.seen_us[name] - DELAY_S * SECOND, now.closed_us)
+            if not self.listed.timed or row[2] >= closed_us:
+                now.rows[name].append(row)
+        now.read[name] += len(rows)
+
+    def _act(self) -> None:
+        """What happens between two ticks: mostly nothing, else the epoch ends, is taken back, or the job is killed."""
+        match self._chance.below(8):
+            case 0 | 1 | 2:
+                self._end_epoch()
+            case 3:
+                self._take_back()
+            case 4:
+                self._pipeline = self._start(self._decided.snapshot)
+                self._now = self._decided.copy()
+                self._compare()
+
+    def _end_epoch(self) -> None:
+        now, state = self._now, self._engine.state
+        watermark = min(now.seen_us[name] for name in self._blocks) - DELAY_S * SECOND
+        if watermark > now.closed_us:
+            self._fold(self._pipeline.advance(watermark))
+            now.closed_us = watermark
+            self._compare()
+        now.snapshot = self._pipeline.snapshot()
+        state.execute("BEGIN TRANSACTION")
+        self._pipeline.prepare(0)
+        state.execute("COMMIT")
+        if self._chance.below(5) == 0:
+            delete_after(state, integer(now.snapshot["decided_tick"]))
+            self._take_back()
+            return
+        self._decided = now.copy()
+        self._pipeline.confirm()
+        if self._chance.below(2):
+            state.execute("BEGIN TRANSACTION")
+            self._pipeline.reclaim()
+            state.execute("COMMIT")
+
+    def _take_back(self) -> None:
+        self._pipeline.restore(self._decided.snapshot)
+        self._now = self._decided.copy()
+        self._compare()
+
+    def _fold(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            assert not outcome.output_rejected
+            for payload in outcome.payloads:
+                self._fold_payload(payload)
+
+    def _fold_payload(self, payload: Payload) -> None:
+        assert isinstance(payload.data, bytes)
+        for line in payload.data.splitlines():
+            row = json.loads(line)
+            op, values = row.pop("op"), row
+            key = tuple(values.values())
+            self._now.folded[key] += 1 if op.startswith("+") else -1
+            if self._now.folded[key] < 0:
+                raise DifferenceError(f"{key} is taken back and was not there")
+
+    def _compare(self) -> None:
+        got = {row: count for row, count in self._now.folded.items() if count}
+        expected = Counter(self._batch_answer())
+        if got != expected:
+            missing, wrong = expected - Counter(got), {row for row in got if got[row] != expected.get(row)}
+            raise DifferenceError(f"missing {dict(missing)}, wrong {[(row, got[row]) for row in wrong]}")
+
+    def _batch_answer(self) -> list[tuple[object, ...]]:
+        for name, rows in self._now.rows.items():
+            columns = [pa.array([row[at] for row in rows], kind) for at, kind in enumerate(_KINDS)]
+            self._oracle.register(name, pa.table(dict(zip(("k", "v", "us"), columns, strict=True))))
+        answer = self.listed.answer or self.listed.query
+        closed = {"closed": self._now.closed_us} if "$closed" in answer else {}
+        return self._oracle.execute(answer, closed).fetchall()
+
+
+_KINDS = (pa.string(), pa.int64(), pa.int64())
+
+
+def _text(time_us: int) -> str:
+    return (datetime(1970, 1, 1) + timedelta(microseconds=time_us)).isoformat() + "Z"
+
+
+def check(listed: Listed, ticks: int, seed: int = 0) -> None:
+    """So many ticks, in runs that follow one another. Raises DifferenceError."""
+    done = 0
+    while done < ticks:
+        run = Run(listed, seed)
+        try:
+            for _ in run.ticks(min(TICKS, ticks - done)):
+                done += 1
+        except DifferenceError as error:
+            raise DifferenceError(f"seed {seed}: {error}") from error
+        finally:
+            run.close()
+        seed += 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ticks", type=int, default=2_000, help="ticks of each join")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="joins whose names begin so")
+    arguments = parser.parse_args()
+    for listed in LISTED:
+        if listed.name.startswith(arguments.only):
+            check(listed, arguments.ticks, arguments.seed)
+            print(f"{listed.name}: {arguments.ticks} ticks", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
