@@ -96,7 +96,8 @@ LISTED = (
     Listed("of rows and an aggregate", f"SELECT a.v, y.m FROM a LEFT JOIN {_SUMS} ON a.k = y.k AND a.v < y.m"),
     Listed(
         "of three",
-        "SELECT a.v AS x, b.v AS y, c.v AS z FROM a LEFT JOIN b ON a.k = b.k AND a.v = b.v JOIN a c ON c.k = a.k AND c.v = a.v",
+        "SELECT a.v AS x, b.v AS y, c.v AS z FROM a LEFT JOIN b ON a.k = b.k AND a.v = b.v"
+        " JOIN a c ON c.k = a.k AND c.v = a.v",
     ),
     _bounded("bounded", "", -2, 4, ""),
     _bounded("bounded, behind", "", 1, 4, ""),

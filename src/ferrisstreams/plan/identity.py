@@ -132,16 +132,9 @@ def _expressions(graph: StageGraph, place: int, number: int) -> list[exp.Express
     """What an operator reads of the rows of one of its ports, over the columns of their source."""
     operator = graph.operators[place]
     port, side = operator.ports[number], operator.side_of(number)
-    kept = _kept(graph, place, side) if not isinstance(operator.node, Aggregate) else ()
-    trees = [*expressions_over(operator, side), *(exp.column(exp.to_identifier(name, quoted=True)) for name in kept)]
+    kept = [exp.column(exp.to_identifier(name, quoted=True)) for name in graph.passed_on(place, side)]
+    trees = [*expressions_over(operator, side), *kept]
     return [*map(port.source_expression, trees), *port.conjuncts]
-
-
-def _kept(graph: StageGraph, place: int, side: int) -> tuple[str, ...]:
-    """The columns of a side that a join or a table keeps for whoever reads its results."""
-    operator, read = graph.operators[place], graph.read_columns(place)
-    names = operator.node.inputs[side].schema.names
-    return tuple(name for name in names if name in read)
 
 
 def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, JsonValue]:

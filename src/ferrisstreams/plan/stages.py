@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from sqlglot import exp
 
-from ferrisstreams.errors import InternalError, SqlError
+from ferrisstreams.errors import InternalError
 from ferrisstreams.plan.expressions import column_name, columns_in, substitute
 from ferrisstreams.plan.nodes import (
     Aggregate,
@@ -167,9 +167,18 @@ class StageGraph:
         if reader.place is None:
             return _columns_read(self.outputs[reader.port])
         above = self.operators[reader.place]
-        stage = above.ports[reader.port]
-        trees = [stage.source_expression(tree) for tree in expressions_over(above, above.side_of(reader.port))]
-        return _columns_read(stage) | {name for tree in trees for name in columns_in(tree)}
+        stage, side = above.ports[reader.port], above.side_of(reader.port)
+        columns = [exp.column(exp.to_identifier(name, quoted=True)) for name in self.passed_on(reader.place, side)]
+        trees = [stage.source_expression(tree) for tree in (*expressions_over(above, side), *columns)]
+        return frozenset(name for tree in (*trees, *stage.conjuncts) for name in columns_in(tree))
+
+    def passed_on(self, place: int, side: int) -> tuple[str, ...]:
+        """The columns of a side that a join or a table keeps for whoever takes its results."""
+        node = self.operators[place].node
+        if isinstance(node, Aggregate):
+            return ()
+        read = self.read_columns(place)
+        return tuple(name for name in node.inputs[side].schema.names if name in read)
 
     @property
     def direct_scans(self) -> frozenset[int]:
@@ -203,17 +212,11 @@ class StageGraph:
 
 def cut(sink: Sink) -> StageGraph:
     """The graph of a canonical plan (see `plan.rewrites`)."""
-    _refuse_joins(sink)
     outputs = _stages(sink.input)
     if any(output.columns is None for output in outputs):
         raise InternalError(f"a plan without a projection on top: {type(sink.input).__name__}")
     scans = tuple(node for node in walk(sink) if isinstance(node, Scan))
     return StageGraph(scans, tuple(_operators(outputs)), outputs, sink.input.schema, sink)
-
-
-def _refuse_joins(sink: Sink) -> None:
-    for join in (node for node in walk(sink) if isinstance(node, Join)):
-        raise SqlError("running a join is not supported yet", "E1201", "EXPLAIN shows what it means", join.position)
 
 
 def _stages(plan: Plan) -> tuple[Stage, ...]:
