@@ -135,5 +135,5 @@ def _texts(columns: Sequence[Named]) -> list[str]:
 def _plain(tree: exp.Expression) -> str:
     """Its text, for a sentence: names without quotes."""
     for name in tree.find_all(exp.Identifier):
-        name.set("quoted", not name.name.isidentifier())
+        name.set("quoted", not all(part.isidentifier() for part in name.name.split(".")))
     return str(tree.sql("duckdb"))

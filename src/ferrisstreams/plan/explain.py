@@ -9,22 +9,25 @@ from typing import TypeAlias
 
 from sqlglot import exp
 
-from ferrisstreams.plan.bounds import StateKinds, kept_state
+from ferrisstreams.plan.bounds import Growth, StateKinds, kept_rows, kept_state
 from ferrisstreams.plan.expressions import as_written
 from ferrisstreams.plan.nodes import (
     Aggregate,
     AssignWindow,
+    Emit,
     Facts,
     Filter,
     HeaderChange,
     JobPlan,
     Join,
+    JoinKind,
     Latest,
     Named,
     Plan,
     Project,
     Scan,
     Sink,
+    TimeBound,
     UnionAll,
     Window,
     WindowKind,
@@ -157,12 +160,35 @@ def _join_lines(node: Join) -> Iterator[str]:
     for pair in node.keys:
         yield f"key {_text(pair.left)} = {_text(pair.right)}"
     if node.bound is not None:
-        bound = node.bound
-        yield f"time {bound.right_time} - {bound.left_time} in [{bound.low_us}, {bound.high_us}] us"
+        yield f"time {bound_text(node.bound)}"
     for conjunct in node.residual:
         yield f"and {_text(conjunct)}"
     if node.lookup:
-        yield "rows of the left meet the table's row of that moment"
+        yield "rows of the left meet the row that the table has when they come; its changes give nothing"
+        return
+    if node.kind is not JoinKind.INNER:
+        waits = node.bound is not None and node.emit is Emit.FINAL
+        yield "rows without a partner " + (
+            "are given when the watermark has passed their last possible one"
+            if waits
+            else "are given at once, and taken back"
+        )
+    kept = kept_rows(node)
+    yield f"keeps {kept.holds}"
+    yield f"reads {kept.read}"
+    if kept.growth is None:
+        yield f"bounded: {kept.bound}"
+    else:
+        yield f"bounded by nothing: it grows with {kept.growth.grows}; {kept.growth.remedy}"
+
+
+def bound_text(bound: TimeBound) -> str:
+    """How far apart the times of two sides are at most, in words."""
+    low, high = (
+        f"{bound.left_time} {'-' if by < 0 else '+'} {length_text(abs(by))}" if by else bound.left_time
+        for by in (bound.low_us, bound.high_us)
+    )
+    return f"{bound.right_time} = {low}" if low == high else f"{bound.right_time} from {low} to {high}"
 
 
 def _text(tree: exp.Expression) -> str:
@@ -259,17 +285,34 @@ def _json(step: _Step, state: StateKinds) -> Json:
             kinds = state(node)
             shown["state"] = {call.name: kinds[call.name] for call in node.calls if call.name in kinds}
             kept = kept_state(node, kinds)
-            growth = kept.growth
             shown["keeps"], shown["reads"], shown["bounded_by"] = kept.holds, kept.read, kept.bound
-            shown["grows"] = {"with": growth.grows, "remedy": growth.remedy} if growth is not None else None
+            shown["grows"] = _growth_json(kept.growth)
         case AssignWindow():
             shown["window"] = _window_json(node.window)
+        case Join():
+            shown["kind"], shown["lookup"], shown["emit"] = node.kind.value, node.lookup, node.emit.value
+            shown["keys"] = [{"left": _text(pair.left), "right": _text(pair.right)} for pair in node.keys]
+            shown["bound"] = _bound_json(node.bound) if node.bound is not None else None
+            shown["residual"] = [_text(conjunct) for conjunct in node.residual]
+            rows = kept_rows(node)
+            shown["keeps"], shown["reads"], shown["bounded_by"] = rows.holds, rows.read, rows.bound
+            shown["grows"] = _growth_json(rows.growth)
+        case Latest():
+            shown["keys"] = list(node.key)
         case Scan():
             time = node.source.event_time
             shown["source"] = node.source.name
             shown["computed"] = _named_json(node.computed)
             shown["event_time"] = {"column": time.column, "delay_us": time.delay_us} if time is not None else None
     return shown
+
+
+def _growth_json(growth: Growth | None) -> Json:
+    return {"with": growth.grows, "remedy": growth.remedy} if growth is not None else None
+
+
+def _bound_json(bound: TimeBound) -> Json:
+    return {"left": bound.left_time, "right": bound.right_time, "low_us": bound.low_us, "high_us": bound.high_us}
 
 
 def _header_json(change: HeaderChange, node: Plan) -> Json:

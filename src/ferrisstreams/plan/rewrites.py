@@ -12,12 +12,12 @@ where everything below the aggregate, and everything in a plan without one, is o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from sqlglot import exp
 
-from ferrisstreams.plan.expressions import column, column_name, substitute, typed_as
+from ferrisstreams.plan.expressions import column, column_name, columns_in, substitute, typed_as
 from ferrisstreams.plan.nodes import (
     Aggregate,
     AssignWindow,
@@ -221,6 +221,51 @@ def _with_computed(plan: Plan, computed: tuple[Named, ...], types: Mapping[str, 
     return map_inputs(plan, lambda node: _with_computed(node, computed, types, handed_on))
 
 
+def drop_unread_system_columns(plan: Plan) -> Plan:
+    """Leave the hidden columns that nothing above a join reads out of its sides: each costs its decoding."""
+    return _without_unread(plan, None)
+
+
+def _without_unread(plan: Plan, read: frozenset[str] | None) -> Plan:
+    """`read` are the columns that what is above reads; None: all."""
+    match plan:
+        case Project():
+            columns = tuple(
+                named
+                for named, item in zip(plan.columns, plan.schema, strict=True)
+                if read is None or not item.hidden or item.name in {*read, plan.facts.event_time}
+            )
+            kept = {named.name for named in columns}
+            below = _without_unread(plan.input, _columns_of(named.expression for named in columns))
+            schema = Schema(tuple(item for item in plan.schema if item.name in kept))
+            return replace(plan, input=below, columns=columns, schema=schema)
+        case Filter():
+            return replace(plan, input=_without_unread(plan.input, _and_read(read, plan.conjuncts)))
+        case AssignWindow():
+            return replace(plan, input=_without_unread(plan.input, _and_read(read, [column(plan.window.time)])))
+        case Aggregate():
+            grouped = _columns_of(named.expression for named in (*plan.keys, *plan.calls))
+            return replace(plan, input=_without_unread(plan.input, grouped))
+        case Join():
+            times = [plan.bound.left_time, plan.bound.right_time] if plan.bound is not None else []
+            trees = [*(tree for pair in plan.keys for tree in (pair.left, pair.right)), *plan.residual]
+            needed = _and_read(read, [*trees, *map(column, times)])
+            sides = [_without_unread(side, needed) for side in plan.inputs]
+            kept = {name for side in sides for name in side.schema.names}
+            schema = Schema(tuple(item for item in plan.schema if item.name in kept))
+            return replace(plan, left=sides[0], right=sides[1], schema=schema)
+        case _:
+            return map_inputs(plan, lambda node: _without_unread(node, None))
+
+
+def _columns_of(trees: Iterable[exp.Expression]) -> frozenset[str]:
+    return frozenset(name for tree in trees for name in columns_in(tree))
+
+
+def _and_read(read: frozenset[str] | None, trees: Iterable[exp.Expression]) -> frozenset[str] | None:
+    return None if read is None else read | _columns_of(trees)
+
+
 def _is_above_operator(plan: Plan) -> bool:
     return any(isinstance(node, Aggregate | Join) for node in walk(plan))
 
@@ -233,4 +278,5 @@ REWRITES: tuple[Callable[[Plan], Plan], ...] = (
     drop_trivial_projections,
     project_under_sink,
     compute_volatile,
+    drop_unread_system_columns,
 )

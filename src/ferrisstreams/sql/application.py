@@ -23,6 +23,7 @@ from ferrisstreams.plan.nodes import (
     HeaderChange,
     JobPlan,
     Join,
+    JoinKind,
     OpenJob,
     Plan,
     Sink,
@@ -125,6 +126,7 @@ class _Application:
             self._open_job(context, statement, unknown.source)
             return
         aggregate = relation.aggregate
+        _refuse_final_pads(context, statement.emit, relation.plan)
         if not _waits(relation.plan) and statement.emit is not None and statement.emit.emit is Emit.FINAL:
             raise context.error(
                 statement.emit.span,
@@ -233,6 +235,20 @@ def _waits(plan: Plan) -> bool:
     return any(
         isinstance(node, Aggregate) or (isinstance(node, Join) and node.bound is not None) for node in walk(plan)
     )
+
+
+def _refuse_final_pads(context: Context, emit: EmitWritten | None, plan: Plan) -> None:
+    """Without a bound in time no row is known to stay without a partner."""
+    for join in (node for node in walk(plan) if isinstance(node, Join)) if emit is not None else ():
+        outer = join.kind is not JoinKind.INNER and join.bound is None and not join.lookup
+        if emit is not None and emit.emit is Emit.FINAL and outer:
+            raise context.error(
+                emit.span,
+                f"EMIT FINAL over a {join.kind.name} JOIN without a bound in time is not supported: a partner may"
+                " come at any time",
+                "E1201",
+                "leave EMIT FINAL out; or add a bound: AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' HOUR",
+            )
 
 
 def _refuse_late_updates(statement: StreamAs, sink: Sink) -> None:

@@ -160,9 +160,8 @@ class Binder:
 
     def _table(self, item: exp.Expr, names: Names, clauses: frozenset[str]) -> tuple[Relation, Name]:
         if not isinstance(item, exp.Table):
-            raise self.context.error(
-                item, f"{item.key.upper()} is not supported in FROM", "E1201", "read a stream by its name"
-            )
+            hint = "read a stream by its name; a subquery is joined by an equality: JOIN (SELECT …) AS b ON a.k = b.k"
+            raise self.context.error(item, f"{item.key.upper()} is not supported in FROM", "E1201", hint)
         if isinstance(item.this, exp.Func):
             raise self._table_function(item.this)
         if not isinstance(item.this, exp.Identifier):

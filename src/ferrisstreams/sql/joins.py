@@ -99,8 +99,8 @@ class Joiner:
             if node.args.get("using"):
                 join, merged = self._using(join, node.args["using"], seen, merged)
             elif node.args.get("on") is not None:
-                join = self._on(join, node.args["on"], Scope(join.schema, seen, merged=merged), timed[number])
-            plan = join
+                join = self._on(join, node.args["on"], Scope(join.schema, seen, merged=merged), timed[: number + 1])
+            plan = _as_lookup(join) or join
         depends_on = dict.fromkeys(name for table in tables for name in table.relation.depends_on)
         return From(Relation(plan, (), tuple(depends_on)), sides, merged, tuple(timed))
 
@@ -154,8 +154,8 @@ class Joiner:
         bound = None
         if written is not None:
             within = read_within(self.context, written)
-            text = tables[0].text if len(tables) == 2 else "the join before it"
-            times = self._time_within(left, text, written), self._time_within(right, tables[-1].text, written)
+            texts = _texts(tables)
+            times = self._time_within(left, texts[0], written), self._time_within(right, texts[1], written)
             left = with_grace(self.context, within.grace, left, self.properties)
             right = with_grace(self.context, within.grace, right, self.properties)
             bound = TimeBound(*times, -within.before_us, within.after_us)
@@ -215,7 +215,7 @@ class Joiner:
             raise ambiguous(self.context, scope, name)
         return found[0]
 
-    def _on(self, join: Join, node: exp.Expression, scope: Scope, table: Table) -> Join:
+    def _on(self, join: Join, node: exp.Expression, scope: Scope, tables: Sequence[Table]) -> Join:
         tree = resolve(self.context, scope, node)
         if uses_aggregate(self.context, [tree]):
             raise self._error(
@@ -232,7 +232,7 @@ class Joiner:
                 "write the call in a subquery of one side, where it has one value for each row",
             )
         check_constants(self.context, [tree], scope.schema)
-        join, rest = self._taken(join, conjuncts(tree), table)
+        join, rest = self._taken(join, conjuncts(tree), tables)
         if join.kind is JoinKind.INNER:
             join, rest = self._lowered(join, rest)
         return replace(join, residual=join.residual + rest)
@@ -250,7 +250,7 @@ class Joiner:
             return Filter(plan, conditions)
         join, rest = self._lowered(plan, conditions, tables)
         if join.kind is JoinKind.INNER:
-            join, rest = self._taken(join, rest, tables[-1])
+            join, rest = self._taken(join, rest, tables)
         return Filter(join, rest) if rest else join
 
     def _lowered(
@@ -276,7 +276,7 @@ class Joiner:
         return replace(join, left=below, right=self.narrowed(join.right, tuple(right), ())), tuple(rest)
 
     def _taken(
-        self, join: Join, conditions: tuple[exp.Expression, ...], table: Table
+        self, join: Join, conditions: tuple[exp.Expression, ...], tables: Sequence[Table]
     ) -> tuple[Join, tuple[exp.Expression, ...]]:
         """The join with the keys and the bound in time that are among the conditions, and the others."""
         keys: list[KeyPair] = []
@@ -291,7 +291,7 @@ class Joiner:
                 rest.append(condition)
             if time is not None:
                 timed.append(time)
-        bound = self._bound(join, timed, table)
+        bound = self._bound(join, timed, tables)
         if bound is None:
             rest += [time.node for time in timed if not isinstance(time.node, exp.EQ)]
         else:
@@ -328,7 +328,7 @@ class Joiner:
         ]
         return KeyPair(sides[0], sides[1])
 
-    def _bound(self, join: Join, conditions: Sequence[TimeCondition], table: Table) -> TimeBound | None:
+    def _bound(self, join: Join, conditions: Sequence[TimeCondition], tables: Sequence[Table]) -> TimeBound | None:
         """The bound that the conditions give together, over the event times of both sides."""
         for names in dict.fromkeys((condition.left, condition.right) for condition in conditions):
             together = Interval()
@@ -348,8 +348,8 @@ class Joiner:
                     )
                 return TimeBound(*names, together.low_us, together.high_us)
             for name, time, other, plan, text in (
-                (names[0], times[0], times[1], join.right, table.text),
-                (names[1], times[1], times[0], join.left, "the left side"),
+                (names[0], times[0], times[1], join.right, _texts(tables)[1]),
+                (names[1], times[1], times[0], join.left, _texts(tables)[0]),
             ):
                 streams = not isinstance(plan, Join) and table_in(plan) is None
                 if name == time and other is None and streams:
@@ -368,9 +368,7 @@ class Joiner:
         if not join.keys:
             raise self._unequal(join, tables[-1])
         join = self._looked_up(_bounded_by_windows(join), tables)
-        join = replace(join, schema=_schema(join.left, join.right, join.kind))
-        self._check_emit(join)
-        return join
+        return replace(join, schema=_schema(join.left, join.right, join.kind))
 
     def _unequal(self, join: Join, table: Table) -> SqlError:
         null_safe = any(isinstance(part, exp.NullSafeEQ) for part in join.residual)
@@ -388,47 +386,29 @@ class Joiner:
 
     def _looked_up(self, join: Join, tables: Sequence[Table]) -> Join:
         """The join as a lookup, when a side is a table and the other a stream. Raises `SqlError`."""
-        node = tables[-1].node
-        if table_in(join.left) is not None and table_in(join.right) is None and not join.right.facts.changes:
-            join = _turned(join)
-            text = tables[0].text
-        else:
-            text = tables[-1].text
+        lookup = _as_lookup(join)
+        if lookup is not None:
+            return lookup
+        text = _texts(tables)[0 if table_in(join.left) is not None else 1]
+        join = _stream_first(join)
         if table_in(join.right) is None or join.left.facts.changes:
             return join
         if join.kind.keeps_right:
             raise self._error(
-                node,
+                tables[-1].node,
                 f"a join of a stream and a table that keeps the rows of the table {text} is not supported",
                 "E1201",
                 "keep those of the stream: FROM stream LEFT JOIN table ON …, where each of its rows meets the table's"
                 " row of that moment",
             )
-        key = join.right.facts.key or ()
-        pairs = {name: pair for pair in reversed(join.keys) for name in [_looked_up_by(pair.right)] if name is not None}
-        if not key or not all(name in pairs for name in key):
-            missing = next((name for name in key if name not in pairs), None)
-            raise self._error(
-                node,
-                f"a stream meets the row of a table by its whole key, and this join does not give that of {text}",
-                "E1201",
-                f"add {missing} = … to ON" if missing is not None else f"select the key of the table in {text}",
-            )
-        keys = tuple(pairs[name] for name in key)
-        others = tuple(exp.EQ(this=pair.left, expression=pair.right) for pair in join.keys if pair not in keys)
-        return replace(join, keys=keys, residual=others + join.residual, lookup=True)
-
-    def _check_emit(self, join: Join) -> None:
-        if self.emit is None or self.emit.emit is not Emit.FINAL or join.kind is JoinKind.INNER:
-            return
-        if join.bound is None and not join.lookup:
-            raise self.context.error(
-                self.emit.span,
-                f"EMIT FINAL over a {join.kind.name} JOIN without a bound in time is not supported: a partner may"
-                " come at any time",
-                "E1201",
-                "leave EMIT FINAL out; or add a bound: AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' HOUR",
-            )
+        given = _by_column(join)
+        missing = next((name for name in join.right.facts.key or () if name not in given), None)
+        raise self._error(
+            tables[-1].node,
+            f"a stream meets the row of a table by its whole key, and this join does not give that of {text}",
+            "E1201",
+            f"add {missing} = … to ON" if missing is not None else f"select the key of the table in {text}",
+        )
 
     def _error(self, at: exp.Expr, message: str, code: str, hint: str | None) -> SqlError:
         return self.context.error(at, message, code, hint)
@@ -488,11 +468,39 @@ def _merged(kind: JoinKind, left: exp.Expression, right: exp.Expression) -> exp.
     return right if kind is JoinKind.RIGHT else left
 
 
-def _turned(join: Join) -> Join:
-    """The join with its sides exchanged."""
-    kinds = {JoinKind.LEFT: JoinKind.RIGHT, JoinKind.RIGHT: JoinKind.LEFT}
+def _stream_first(join: Join) -> Join:
+    """The join with its sides exchanged, where the left one is a table and the right one a stream."""
+    if table_in(join.left) is None or table_in(join.right) is not None or join.right.facts.changes:
+        return join
+    kind = {JoinKind.LEFT: JoinKind.RIGHT, JoinKind.RIGHT: JoinKind.LEFT}.get(join.kind, join.kind)
     keys = tuple(KeyPair(pair.right, pair.left) for pair in join.keys)
-    return replace(join, left=join.right, right=join.left, kind=kinds.get(join.kind, join.kind), keys=keys)
+    schema = _schema(join.right, join.left, kind)
+    return replace(join, left=join.right, right=join.left, kind=kind, keys=keys, schema=schema)
+
+
+def _as_lookup(join: Join) -> Join | None:
+    """The join as one in which rows of a stream meet a table by its whole key, if it is. Other equalities are
+    conditions."""
+    join = _stream_first(join)
+    if table_in(join.right) is None or join.left.facts.changes or join.kind.keeps_right:
+        return None
+    key, given = join.right.facts.key or (), _by_column(join)
+    if not key or not all(name in given for name in key):
+        return None
+    keys = tuple(given[name] for name in key)
+    others = tuple(exp.EQ(this=pair.left, expression=pair.right) for pair in join.keys if pair not in keys)
+    return replace(join, keys=keys, residual=others + join.residual, lookup=True)
+
+
+def _by_column(join: Join) -> dict[str, KeyPair]:
+    """The keys of a join by the column of the right side that each is, or is in a wider type."""
+    trees = [(pair.right.this if isinstance(pair.right, exp.Cast) else pair.right, pair) for pair in join.keys]
+    return {name: pair for tree, pair in reversed(trees) if (name := column_name(tree)) is not None}
+
+
+def _texts(tables: Sequence[Table]) -> tuple[str, str]:
+    """What the two sides of the last join are called."""
+    return tables[0].text if len(tables) == 2 else "the join before it", tables[-1].text
 
 
 def _bounded_by_windows(join: Join) -> Join:
@@ -519,11 +527,6 @@ def _times(join: Join) -> tuple[frozenset[str], frozenset[str]]:
 def _can_filter(plan: Plan) -> bool:
     """Whether rows can be left out of a side before the join. Where they change it is done above."""
     return isinstance(plan, Join | Filter) or not plan.facts.changes
-
-
-def _looked_up_by(tree: exp.Expression) -> str | None:
-    """The column of a table that a key is, or is in a wider type."""
-    return column_name(tree.this if isinstance(tree, exp.Cast) else tree)
 
 
 def _bare(tree: exp.Expression) -> exp.Expression:

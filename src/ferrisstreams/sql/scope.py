@@ -105,3 +105,10 @@ class Scope:
     def own_name(self, column: str) -> str:
         """What the column of the relation is called at its table."""
         return next((own for side in self.sides for own, name in side.names.items() if name == column), column)
+
+    def as_called(self, text: str) -> str:
+        """The name of an expression, with columns as the author calls them, and not as the relation does."""
+        for side in self.sides:
+            for own, name in side.names.items():
+                text = text.replace(f'"{name}"', name) if name != own else text
+        return text

@@ -148,7 +148,8 @@ class SelectList:
 
     def output_names(self, items: Sequence[Item], keys: Sequence[Named]) -> list[str]:
         unnamed = [item.tree for item in items if item.name is None]
-        made = iter(column_names(self.context, unnamed, self.scope.described, [key.expression for key in keys]))
+        found = column_names(self.context, unnamed, self.scope.described, [key.expression for key in keys])
+        made = iter(map(self.scope.as_called, found))
         names: list[str] = []
         taken: set[str] = set()
         for item in items:

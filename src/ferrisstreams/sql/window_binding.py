@@ -17,6 +17,7 @@ from ferrisstreams.plan.nodes import (
     Join,
     Named,
     Plan,
+    Project,
     Scan,
     UnionAll,
     Window,
@@ -144,20 +145,32 @@ def _plain(node: exp.Expr) -> str:
 def with_record_time(context: Context, written: WrittenWindow, plan: Plan, scope: Scope) -> Plan:
     """The plan whose scan, where it declares no event time, has that of its records: when the window names it, or
     names no time. Raises `SqlError`."""
-    scan = base_in(plan)
+    scan = base = base_in(plan)
+    while isinstance(scan, Join) and scan.lookup:
+        scan = base_in(scan.left)
     if not isinstance(scan, Scan) or scan.source.event_time is not None or not has_record_time(scan.schema):
         return plan
+    timed = _with_event_time(plan, EventTime(RECORD_TIME))
     if written.time is not None and not _is_event_time(written.time, scope):
-        tree = resolve(context, _bare(scope), written.time)
-        name = column_name(tree)
-        if name is None or traced(plan, name) != RECORD_TIME:
+        name = column_name(resolve(context, _bare(scope), written.time))
+        goal = RECORD_TIME if isinstance(base, Scan) else base_in(timed).facts.event_time
+        if name is None or traced(plan, name) != goal:
             return plan
-    return _with_event_time(plan, EventTime(RECORD_TIME))
+    return timed
 
 
 def _with_event_time(plan: Plan, time: EventTime) -> Plan:
-    if isinstance(plan, Scan):
-        return replace(plan, source=replace(plan.source, event_time=time))
+    """The plan over a scan, or over lookups of its rows, with this event time of the scan."""
+    match plan:
+        case Scan():
+            return replace(plan, source=replace(plan.source, event_time=time))
+        case Join():
+            return replace(plan, left=_with_event_time(plan.left, time))
+        case Project():
+            below = _with_event_time(plan.input, time)
+            found = below.facts.event_time
+            same = (item.name for item in plan.columns if found is not None and column_name(item.expression) == found)
+            return replace(plan, input=below, facts=replace(plan.facts, event_time=next(same, None)))
     return map_inputs(plan, lambda node: _with_event_time(node, time))
 
 
@@ -212,7 +225,7 @@ def _time_of_join(context: Context, written: WrittenWindow, join: Join) -> str:
     raise context.error(
         written.node,
         "the window needs an event time, and the "
-        + ("stream of the join has none" if untimed else "rows of the join of two streams have none"),
+        + ("stream of the join has none" if untimed else "rows of a join of two streams have none"),
         "E1205",
         "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
         if untimed
