@@ -15,7 +15,7 @@ WITH (connector = 'file', path = 'orders.jsonl');
 CREATE STREAM payments (pid BIGINT, id INT, at TIMESTAMP, WATERMARK FOR at AS at)
 WITH (connector = 'file', path = 'payments.jsonl');
 CREATE STREAM events (k VARCHAR, v INT) WITH (connector = 'kafka', topic = 'events');
-CREATE TABLE users (id INT, name VARCHAR, town VARCHAR, PRIMARY KEY (id)) WITH (connector = 'file', path = 'users.jsonl');
+CREATE TABLE users (id INT, name VARCHAR, town VARCHAR, PRIMARY KEY (id)) WITH (connector = 'file', path = 'u.jsonl');
 CREATE TABLE rates (a VARCHAR, b VARCHAR, rate DOUBLE, PRIMARY KEY (a, b)) WITH (connector = 'file', path = 'r.jsonl');
 """
 
