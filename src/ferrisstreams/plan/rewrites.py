@@ -223,10 +223,10 @@ def _with_computed(plan: Plan, computed: tuple[Named, ...], types: Mapping[str, 
 
 def drop_unread_system_columns(plan: Plan) -> Plan:
     """Leave the hidden columns that nothing above a join reads out of its sides: each costs its decoding."""
-    return _without_unread(plan, None)
+    return _leave_out_unread(plan, None)
 
 
-def _without_unread(plan: Plan, read: frozenset[str] | None) -> Plan:
+def _leave_out_unread(plan: Plan, read: frozenset[str] | None) -> Plan:
     """`read` are the columns that what is above reads; None: all."""
     match plan:
         case Project():
@@ -236,26 +236,26 @@ def _without_unread(plan: Plan, read: frozenset[str] | None) -> Plan:
                 if read is None or not item.hidden or item.name in {*read, plan.facts.event_time}
             )
             kept = {named.name for named in columns}
-            below = _without_unread(plan.input, _columns_of(named.expression for named in columns))
+            below = _leave_out_unread(plan.input, _columns_of(named.expression for named in columns))
             schema = Schema(tuple(item for item in plan.schema if item.name in kept))
             return replace(plan, input=below, columns=columns, schema=schema)
         case Filter():
-            return replace(plan, input=_without_unread(plan.input, _and_read(read, plan.conjuncts)))
+            return replace(plan, input=_leave_out_unread(plan.input, _and_read(read, plan.conjuncts)))
         case AssignWindow():
-            return replace(plan, input=_without_unread(plan.input, _and_read(read, [column(plan.window.time)])))
+            return replace(plan, input=_leave_out_unread(plan.input, _and_read(read, [column(plan.window.time)])))
         case Aggregate():
             grouped = _columns_of(named.expression for named in (*plan.keys, *plan.calls))
-            return replace(plan, input=_without_unread(plan.input, grouped))
+            return replace(plan, input=_leave_out_unread(plan.input, grouped))
         case Join():
             times = [plan.bound.left_time, plan.bound.right_time] if plan.bound is not None else []
             trees = [*(tree for pair in plan.keys for tree in (pair.left, pair.right)), *plan.residual]
             needed = _and_read(read, [*trees, *map(column, times)])
-            sides = [_without_unread(side, needed) for side in plan.inputs]
+            sides = [_leave_out_unread(side, needed) for side in plan.inputs]
             kept = {name for side in sides for name in side.schema.names}
             schema = Schema(tuple(item for item in plan.schema if item.name in kept))
             return replace(plan, left=sides[0], right=sides[1], schema=schema)
         case _:
-            return map_inputs(plan, lambda node: _without_unread(node, None))
+            return map_inputs(plan, lambda node: _leave_out_unread(node, None))
 
 
 def _columns_of(trees: Iterable[exp.Expression]) -> frozenset[str]:

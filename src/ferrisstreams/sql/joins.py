@@ -20,12 +20,13 @@ from ferrisstreams.plan.expressions import as_written, column, column_name, colu
 from ferrisstreams.plan.nodes import WINDOW_END, Emit, Filter, Join, JoinKind, KeyPair, Plan, Scan, TimeBound
 from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.plan.system_columns import RECORD_TIME, has_record_time
-from ferrisstreams.schema import EventTime, Schema
+from ferrisstreams.schema import EventTime
 from ferrisstreams.sql.aggregation import uses_aggregate
 from ferrisstreams.sql.common_types import common_type
 from ferrisstreams.sql.constants import check_constants
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.inference import type_of
+from ferrisstreams.sql.lookups import as_lookup, joined_schema, keys_by_column, stream_first
 from ferrisstreams.sql.relations import Relation, event_time_column, renamed, scans_in, table_in, window_bound
 from ferrisstreams.sql.resolve import ambiguous, refuse_clauses, resolve
 from ferrisstreams.sql.scope import Merged, Scope, Side
@@ -100,7 +101,7 @@ class Joiner:
                 join, merged = self._using(join, node.args["using"], seen, merged)
             elif node.args.get("on") is not None:
                 join = self._on(join, node.args["on"], Scope(join.schema, seen, merged=merged), timed[: number + 1])
-            plan = _as_lookup(join) or join
+            plan = as_lookup(join) or join
         depends_on = dict.fromkeys(name for table in tables for name in table.relation.depends_on)
         return From(Relation(plan, (), tuple(depends_on)), sides, merged, tuple(timed))
 
@@ -161,7 +162,7 @@ class Joiner:
             bound = TimeBound(*times, -within.before_us, within.after_us)
         emit = self.emit.emit if self.emit is not None else Emit.FINAL
         position = self.context.source.position(span_of(node) or self.context.statement)
-        return Join(left, right, kind, (), (), _schema(left, right, kind), bound, False, emit, position)
+        return Join(left, right, kind, (), (), joined_schema(left, right, kind), bound, False, emit, position)
 
     def _time_within(self, plan: Plan, text: str, written: exp.Expression) -> str:
         if table_in(plan) is not None:
@@ -368,7 +369,7 @@ class Joiner:
         if not join.keys:
             raise self._unequal(join, tables[-1])
         join = self._looked_up(_bounded_by_windows(join), tables)
-        return replace(join, schema=_schema(join.left, join.right, join.kind))
+        return replace(join, schema=joined_schema(join.left, join.right, join.kind))
 
     def _unequal(self, join: Join, table: Table) -> SqlError:
         null_safe = any(isinstance(part, exp.NullSafeEQ) for part in join.residual)
@@ -386,11 +387,11 @@ class Joiner:
 
     def _looked_up(self, join: Join, tables: Sequence[Table]) -> Join:
         """The join as a lookup, when a side is a table and the other a stream. Raises `SqlError`."""
-        lookup = _as_lookup(join)
+        lookup = as_lookup(join)
         if lookup is not None:
             return lookup
         text = _texts(tables)[0 if table_in(join.left) is not None else 1]
-        join = _stream_first(join)
+        join = stream_first(join)
         if table_in(join.right) is None or join.left.facts.changes:
             return join
         if join.kind.keeps_right:
@@ -401,7 +402,7 @@ class Joiner:
                 "keep those of the stream: FROM stream LEFT JOIN table ON …, where each of its rows meets the table's"
                 " row of that moment",
             )
-        given = _by_column(join)
+        given = keys_by_column(join)
         missing = next((name for name in join.right.facts.key or () if name not in given), None)
         raise self._error(
             tables[-1].node,
@@ -454,48 +455,11 @@ def _free(name: str, taken: set[str]) -> str:
     return found
 
 
-def _schema(left: Plan, right: Plan, kind: JoinKind) -> Schema:
-    """The columns of both sides. Those of a side that can be missing can be NULL."""
-    lefts = [replace(item, nullable=item.nullable or kind.keeps_right) for item in left.schema]
-    rights = [replace(item, nullable=item.nullable or kind.keeps_left) for item in right.schema]
-    return Schema((*lefts, *rights))
-
-
 def _merged(kind: JoinKind, left: exp.Expression, right: exp.Expression) -> exp.Expression:
     """The value of a column of USING: that of the side whose rows are all there."""
     if kind is JoinKind.FULL:
         return exp.Anonymous(this="coalesce", expressions=[left.copy(), right.copy()])
     return right if kind is JoinKind.RIGHT else left
-
-
-def _stream_first(join: Join) -> Join:
-    """The join with its sides exchanged, where the left one is a table and the right one a stream."""
-    if table_in(join.left) is None or table_in(join.right) is not None or join.right.facts.changes:
-        return join
-    kind = {JoinKind.LEFT: JoinKind.RIGHT, JoinKind.RIGHT: JoinKind.LEFT}.get(join.kind, join.kind)
-    keys = tuple(KeyPair(pair.right, pair.left) for pair in join.keys)
-    schema = _schema(join.right, join.left, kind)
-    return replace(join, left=join.right, right=join.left, kind=kind, keys=keys, schema=schema)
-
-
-def _as_lookup(join: Join) -> Join | None:
-    """The join as one in which rows of a stream meet a table by its whole key, if it is. Other equalities are
-    conditions."""
-    join = _stream_first(join)
-    if table_in(join.right) is None or join.left.facts.changes or join.kind.keeps_right:
-        return None
-    key, given = join.right.facts.key or (), _by_column(join)
-    if not key or not all(name in given for name in key):
-        return None
-    keys = tuple(given[name] for name in key)
-    others = tuple(exp.EQ(this=pair.left, expression=pair.right) for pair in join.keys if pair not in keys)
-    return replace(join, keys=keys, residual=others + join.residual, lookup=True)
-
-
-def _by_column(join: Join) -> dict[str, KeyPair]:
-    """The keys of a join by the column of the right side that each is, or is in a wider type."""
-    trees = [(pair.right.this if isinstance(pair.right, exp.Cast) else pair.right, pair) for pair in join.keys]
-    return {name: pair for tree, pair in reversed(trees) if (name := column_name(tree)) is not None}
 
 
 def _texts(tables: Sequence[Table]) -> tuple[str, str]:

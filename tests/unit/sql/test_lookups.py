@@ -1,119 +1,107 @@
-"""Joins of a stream and a table: a row of the stream meets the table's row of that moment."""
+"""Joins of a stream and a table: which are lookups, and by which of their equalities."""
 
 from __future__ import annotations
 
 import pytest
+from sqlglot import exp
 
-from ferrisstreams.errors import SqlError
-from ferrisstreams.plan.nodes import Aggregate, Join, JoinKind, Scan, walk
-from ferrisstreams.sql import binder
-from ferrisstreams.sql.application import parse_application
+from ferrisstreams.plan.expressions import column, typed_as
+from ferrisstreams.plan.nodes import Join, JoinKind, KeyPair, Latest, Plan, Scan, SourceSpec
+from ferrisstreams.schema import Column, EventTime, Schema
+from ferrisstreams.sql.lookups import as_lookup, joined_schema, keys_by_column, stream_first
+from ferrisstreams.sql.relations import renamed
 
-DECLARED = """
-CREATE STREAM orders (id BIGINT, who VARCHAR, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
-WITH (connector = 'file', path = 'orders.jsonl');
-CREATE STREAM payments (pid BIGINT, id INT, at TIMESTAMP, WATERMARK FOR at AS at)
-WITH (connector = 'file', path = 'payments.jsonl');
-CREATE STREAM events (k VARCHAR, v INT) WITH (connector = 'kafka', topic = 'events');
-CREATE TABLE users (id INT, name VARCHAR, town VARCHAR, PRIMARY KEY (id)) WITH (connector = 'file', path = 'u.jsonl');
-CREATE TABLE rates (a VARCHAR, b VARCHAR, rate DOUBLE, PRIMARY KEY (a, b)) WITH (connector = 'file', path = 'r.jsonl');
-"""
+ORDERS = Schema((Column("id", "BIGINT"), Column("who", "VARCHAR"), Column("ts", "TIMESTAMP")))
+RATES = Schema((Column("a", "INTEGER", False), Column("b", "VARCHAR", False), Column("rate", "DOUBLE")))
 
 
-@pytest.fixture(autouse=True)
-def tables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binder, "refuse_reading", lambda *_: None, raising=False)
+def stream(name: str) -> Plan:
+    plan = Scan(SourceSpec(name, ORDERS, EventTime("ts"), {}), ORDERS)
+    return renamed(plan, {column.name: f"{name}.{column.name}" for column in ORDERS})
 
 
-def joins(sql: str) -> list[Join]:
-    plan = parse_application(DECLARED + sql, "app.sql").jobs[-1].plan
-    return [node for node in walk(plan) if isinstance(node, Join)]
+def table(name: str) -> Plan:
+    plan = Latest(Scan(SourceSpec(name, RATES, None, {}), RATES), ("a", "b"))
+    return renamed(plan, {column.name: f"{name}.{column.name}" for column in RATES})
 
 
-@pytest.mark.parametrize(
-    ("tables", "kind"),
-    [
-        ("orders o JOIN users u ON o.id = u.id", JoinKind.INNER),
-        ("orders o LEFT JOIN users u ON o.id = u.id", JoinKind.LEFT),
-        ("orders o JOIN users u USING (id)", JoinKind.INNER),
-        ("orders o, users u WHERE u.id = o.id", JoinKind.INNER),
-        ("users u JOIN orders o ON o.id = u.id", JoinKind.INNER),
-        ("users u RIGHT JOIN orders o ON o.id = u.id", JoinKind.LEFT),
-        ("orders o JOIN (SELECT id, upper(name) AS name FROM users) u ON o.id = u.id", JoinKind.INNER),
-    ],
-)
-def test_row_of_a_stream_meets_a_table(tables: str, kind: JoinKind) -> None:
-    (join,) = joins(f"SELECT o.who, u.name FROM {tables}")
-    assert (join.lookup, join.kind) == (True, kind)
-    assert [pair.left.sql("duckdb") for pair in join.keys] == ['"o.id"']
-    assert (join.facts.changes, join.facts.event_time) == (False, "ts")
-    assert join.schema.names == (*join.left.schema.names, *join.right.schema.names)
+def pair(left: str, right: str) -> KeyPair:
+    return KeyPair(column(left), column(right))
+
+
+def join(left: Plan, right: Plan, kind: JoinKind, *keys: KeyPair) -> Join:
+    return Join(left, right, kind, keys, (), joined_schema(left, right, kind))
+
+
+WHOLE = (pair("s.who", "t.b"), pair("s.id", "t.a"))
+
+
+@pytest.mark.parametrize("kind", [JoinKind.INNER, JoinKind.LEFT])
+def test_equality_with_the_whole_key_is_a_lookup(kind: JoinKind) -> None:
+    found = as_lookup(join(stream("s"), table("t"), kind, *WHOLE))
+    assert found is not None
+    assert (found.lookup, found.kind, found.keys) == (True, kind, (WHOLE[1], WHOLE[0]))
+    assert (found.facts.changes, found.facts.event_time) == (False, "s.ts")
+
+
+def test_key_in_a_wider_type_is_the_key() -> None:
+    wider = KeyPair(column("s.id"), typed_as(column("t.a"), "BIGINT"))
+    found = as_lookup(join(stream("s"), table("t"), JoinKind.INNER, wider, WHOLE[0]))
+    assert found is not None
+    assert found.keys == (wider, WHOLE[0])
 
 
 def test_other_equalities_are_conditions() -> None:
-    (join,) = joins("SELECT rate FROM orders o JOIN rates r ON o.who = r.b AND r.rate = o.id AND lower(o.who) = r.a")
-    assert [(pair.left.sql("duckdb"), pair.right.sql("duckdb")) for pair in join.keys] == [
-        ('LOWER("who")', '"a"'),
-        ('"who"', '"b"'),
-    ]
-    assert [tree.sql("duckdb") for tree in join.residual] == ['CAST("id" AS DOUBLE) = "rate"']
-
-
-def test_stream_that_met_a_table_is_joined_in_time() -> None:
-    bounded, lookup = joins(
-        "SELECT o.id, u.name FROM orders o JOIN users u ON o.id = u.id JOIN payments p WITHIN 1 HOUR ON p.id = o.id"
-    )
-    assert lookup.lookup
-    assert bounded.bound is not None
-    assert (bounded.bound.left_time, bounded.bound.right_time) == ("ts", "at")
+    more = pair("s.who", "t.rate")
+    found = as_lookup(join(stream("s"), table("t"), JoinKind.INNER, more, *WHOLE))
+    assert found is not None
+    assert found.residual == (exp.EQ(this=more.left, expression=more.right),)
 
 
 @pytest.mark.parametrize(
-    ("time", "stream", "column"),
-    [("ts, ", "orders", "ts"), ("_event_time, ", "orders", "ts"), ("", "events", "_timestamp")],
+    ("written", "kind"), [(JoinKind.INNER, JoinKind.INNER), (JoinKind.RIGHT, JoinKind.LEFT)], ids=str
 )
-def test_windows_of_a_stream_that_met_a_table(time: str, stream: str, column: str) -> None:
-    key = "s.id" if stream == "orders" else "s.v"
-    sql = (
-        f"SELECT town, count(*) AS n FROM {stream} s JOIN users u ON {key} = u.id"
-        f" GROUP BY town, TUMBLE({time}INTERVAL '1' HOUR)"
-    )
-    plan = parse_application(DECLARED + sql, "app.sql").jobs[-1].plan
-    (aggregate,) = (node for node in walk(plan) if isinstance(node, Aggregate))
-    assert aggregate.window is not None
-    assert aggregate.window.time == column
-    (scan,) = (node for node in walk(plan) if isinstance(node, Scan) and node.source.name == stream)
-    assert scan.source.event_time is not None
-
-
-def test_tables_are_kept_joined() -> None:
-    (join,) = joins("SELECT u.name, v.name AS other FROM users u LEFT JOIN users v ON u.id = v.id")
-    assert not join.lookup
-    assert join.facts.changes
-    assert join.facts.key == ("u.id",)
+def test_table_written_first_comes_second(written: JoinKind, kind: JoinKind) -> None:
+    turned = tuple(KeyPair(each.right, each.left) for each in WHOLE)
+    found = as_lookup(join(table("t"), stream("s"), written, *turned))
+    assert found is not None
+    assert (found.kind, found.keys) == (kind, (WHOLE[1], WHOLE[0]))
+    assert found.schema.names == (*found.left.schema.names, *found.right.schema.names)
+    assert found.left.facts.event_time == "s.ts"
 
 
 @pytest.mark.parametrize(
-    ("tables", "message", "hint"),
+    "other",
     [
-        ("users u LEFT JOIN orders o ON o.id = u.id", "keeps the rows of the table u", "FROM stream LEFT JOIN table"),
-        ("orders o FULL JOIN users u ON o.id = u.id", "keeps the rows of the table u", "FROM stream LEFT JOIN table"),
-        ("orders o JOIN users u ON o.who = u.name", "does not give that of u", "add u.id = … to ON"),
-        ("orders o JOIN rates u ON o.who = u.a", "does not give that of u", "add b = … to ON"),
-        ("orders o JOIN (SELECT name FROM users) u ON o.who = u.name", "that of u", "select the key of the table in u"),
-        ("orders o JOIN users u WITHIN 1 HOUR ON o.id = u.id", "and u is a table", "leave WITHIN out"),
-        ("users u JOIN orders o WITHIN 1 HOUR ON o.id = u.id", "and u is a table", "leave WITHIN out"),
+        join(stream("s"), table("t"), JoinKind.FULL, *WHOLE),
+        join(stream("s"), table("t"), JoinKind.RIGHT, *WHOLE),
+        join(table("t"), stream("s"), JoinKind.LEFT, *WHOLE),
+        join(stream("s"), table("t"), JoinKind.INNER, WHOLE[0]),
+        join(stream("s"), stream("o"), JoinKind.INNER, pair("s.id", "o.id")),
+        join(table("t"), table("u"), JoinKind.INNER, pair("t.a", "u.a"), pair("t.b", "u.b")),
     ],
+    ids=["full", "right", "table first", "part of the key", "streams", "tables"],
 )
-def test_what_does_not_go_with_a_table(tables: str, message: str, hint: str) -> None:
-    with pytest.raises(SqlError) as refused:
-        joins(f"SELECT 1 AS one FROM {tables}")
-    assert message in str(refused.value)
-    assert hint in str(refused.value)
-    assert refused.value.position is not None
+def test_others_are_no_lookups(other: Join) -> None:
+    assert as_lookup(other) is None
 
 
-def test_stream_without_an_event_time_has_no_windows() -> None:
-    tables = "rates r JOIN (SELECT who AS w FROM orders) o ON o.w = r.a AND o.w = r.b"
-    with pytest.raises(SqlError, match="the stream of the join has none"):
-        joins(f"SELECT count(*) FROM {tables} GROUP BY TUMBLE(1m)")
+def test_two_tables_stay_as_they_are_written() -> None:
+    tables = join(table("t"), table("u"), JoinKind.LEFT, pair("t.a", "u.a"))
+    assert stream_first(tables) is tables
+
+
+def test_first_equality_with_a_column_is_its_own() -> None:
+    found = keys_by_column(join(stream("s"), table("t"), JoinKind.INNER, *WHOLE, pair("s.ts", "t.a")))
+    assert found == {"t.a": WHOLE[1], "t.b": WHOLE[0]}
+
+
+def test_columns_of_a_side_that_can_be_missing_can_be_null() -> None:
+    nullable = {kind: [item.nullable for item in joined_schema(table("t"), table("u"), kind)] for kind in JoinKind}
+    there, missing = [False, False, True], [True, True, True]
+    assert nullable == {
+        JoinKind.INNER: there + there,
+        JoinKind.LEFT: there + missing,
+        JoinKind.RIGHT: missing + there,
+        JoinKind.FULL: missing + missing,
+    }
