@@ -19,8 +19,6 @@ PARTITIONS = 2
 
 _COLUMNS = "(id BIGINT, p INT, k VARCHAR, v BIGINT, at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '2' SECOND)"
 _BATCHES = "'batch.strategy'='fixed_size', 'batch.size'=200"
-#: Of a job that is not disturbed: few epochs, for an epoch costs more than its rows.
-CALMLY = ("--set", "batch.size=5000")
 _JOB = "'commit.policy'='per_batch', 'failure_strategy'='send_to_dlq', 'dlq.max_consecutive'=1000000"
 
 

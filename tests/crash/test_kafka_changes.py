@@ -11,6 +11,7 @@ import pytest
 
 from ferrisstreams.connectors.kafka.records import Record
 from tests.broker import Cluster
+from tests.crash.conftest import CALMLY
 from tests.crash.kafka_jobs import PARTITIONS, KafkaJob, Kind, events
 
 ROWS = 15_000
@@ -64,12 +65,12 @@ def test_killed_job_gives_what_an_undisturbed_one_gives(
     kafka.create_topic(topic_name, PARTITIONS)
     kafka.write(topic_name, [record(partition, value) for partition, value in events(11, ROWS)])
     undisturbed = job_of(kafka, tmp_path / "undisturbed", f"{topic_name}-undisturbed", kind, topic_name)
-    ended = undisturbed.run()
+    ended = undisturbed.run(None, *CALMLY)
     assert ended.code == 0, ended.err
     killed = job_of(kafka, tmp_path / "killed", f"{topic_name}-killed", kind, topic_name)
     for point in POINTS:
         assert killed.run(point).code == -9, point
-    again = killed.run()
+    again = killed.run(None, *CALMLY)
     assert again.code == 0, again.err
     assert folded(killed) == folded(undisturbed)
     assert len(folded(killed)) > 30

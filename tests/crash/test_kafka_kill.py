@@ -14,12 +14,14 @@ import pytest
 from ferrisstreams.connectors.kafka.records import Record
 from ferrisstreams.runtime.faults import FAULT_POINTS, TRANSACTION_POINTS
 from tests.broker import Cluster
-from tests.crash.conftest import Ended, some_of
-from tests.crash.kafka_jobs import CALMLY, KINDS, PARTITIONS, KafkaJob, assert_rows, events
+from tests.crash.conftest import CALMLY, Ended, some_of
+from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
 from tests.crash.reader import CommittedReader
 
 #: A hundred epochs.
 ROWS = 20_000
+#: Enough of them for an error in the third one.
+FEW_EPOCHS = ("--set", "batch.size=1000")
 
 LEFT_TO_FUZZ = {"copy", "levels", "union of topics to file"}
 
@@ -84,7 +86,7 @@ def test_kill_at_points_changes_nothing(twins: Twins, turn: slice) -> None:
         for number, point in enumerate(points):
             ended = twins.killed.run(f"{point}:{HITS.get(point, 2 + number % 3)}")
             assert ended.code == -9, f"{point}: {ended.err}"
-        assert_same(twins, twins.killed.run())
+        assert_same(twins, twins.killed.run(None, *CALMLY))
         if reader is not None:
             assert reader.until(len(twins.undisturbed.rows())) == twins.killed.rows()
 
@@ -100,14 +102,14 @@ def test_error_before_or_after_the_decision_changes_nothing(twins: Twins) -> Non
         assert (ended.code, ended.summary["state"]) == (1, "failed"), ended.err
         assert isinstance(ended.summary["error"], dict)
         assert ended.summary["error"]["code"] == code
-    passing = twins.killed.run("after_offsets:3:transient")
+    passing = twins.killed.run("after_offsets:3:transient", *FEW_EPOCHS)
     assert "job_reopens" in passing.err
     assert_same(twins, passing)
 
 
 @pytest.mark.parametrize("twins", ["file to kafka"], indirect=True)
 def test_error_after_the_decision_is_logged_and_the_job_goes_on(twins: Twins) -> None:
-    ended = twins.killed.run("after_transaction:3:fatal")
+    ended = twins.killed.run("after_transaction:3:fatal", *FEW_EPOCHS)
     assert "follow_up_failed" in ended.err
     assert_same(twins, ended)
 
@@ -126,4 +128,4 @@ def test_kill_at_random_changes_nothing(twins: Twins) -> None:
             process.communicate()
             deaths += 1
     print(f"seed {seed}: {deaths} of 5 runs were killed before their end")
-    assert_same(twins, twins.killed.run())
+    assert_same(twins, twins.killed.run(None, *CALMLY))

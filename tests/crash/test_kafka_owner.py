@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ferrisstreams.connectors.kafka.records import Record
 from tests.broker import Broker, Cluster
+from tests.crash.conftest import CALMLY
 from tests.crash.kafka_jobs import KINDS, PARTITIONS, KafkaJob, assert_rows, events
 from tests.processes import FerrisProcess
 
@@ -39,7 +40,7 @@ def filled(cluster: Cluster, topic: str, records: list[tuple[int, bytes]]) -> No
 def expected(cluster: Cluster, folder: Path, topic: str) -> list[bytes]:
     """What an undisturbed job writes."""
     job = KafkaJob(cluster, folder, f"{topic}-calm", KINDS["copy"], topic)
-    assert job.run().code == 0
+    assert job.run(None, *CALMLY).code == 0
     return job.rows()
 
 

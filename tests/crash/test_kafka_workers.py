@@ -10,8 +10,8 @@ import pytest
 
 from ferrisstreams.connectors.kafka.records import Record
 from tests.broker import Cluster
-from tests.crash.conftest import Ended
-from tests.crash.kafka_jobs import CALMLY, COPY, PARTITIONS, KafkaJob, Kind, assert_rows, events
+from tests.crash.conftest import CALMLY, Ended
+from tests.crash.kafka_jobs import COPY, PARTITIONS, KafkaJob, Kind, assert_rows, events
 
 ROWS = 6_000
 
@@ -44,8 +44,8 @@ class Twins:
     expected: Ended
     killed: KafkaJob
 
-    def run(self, workers: int, fault: str | None = None) -> Ended:
-        return self.killed.run(fault, "--set", f"parallelism={workers}")
+    def run(self, workers: int, fault: str | None = None, *arguments: str) -> Ended:
+        return self.killed.run(fault, "--set", f"parallelism={workers}", *arguments)
 
     def assert_same(self, ended: Ended) -> None:
         assert ended.code == 0, ended.err
@@ -77,7 +77,7 @@ def test_kill_of_workers_changes_nothing(twins: Twins) -> None:
         ended = twins.run(2, f"{point}:{2 + number % 3}")
         assert ended.code == 1, f"{point}: {ended.out}"
         assert "SIGKILL" in ended.err
-    twins.assert_same(twins.run(2))
+    twins.assert_same(twins.run(2, None, *CALMLY))
 
 
 @pytest.mark.parametrize("twins", ["copy"], indirect=True)
@@ -91,4 +91,4 @@ def test_kill_while_the_number_of_workers_changes_changes_nothing(twins: Twins) 
     ):
         ended = twins.run(workers, fault)
         assert ended.code == -9, f"{fault}: {ended.out} {ended.err}"
-    twins.assert_same(twins.run(2))
+    twins.assert_same(twins.run(2, None, *CALMLY))

@@ -32,7 +32,7 @@ def test_kill_at_fault_points_changes_nothing(twins: Twins, turn: slice) -> None
         assert ended.code in (-9, 0), ended.err
         reached += [point] if ended.code == -9 else []
     assert reached == list(points)
-    assert_same(twins, twins.killed.run())
+    assert_same(twins, twins.killed.finish())
 
 
 @pytest.mark.parametrize("twins", ["letters", "sessions"], indirect=True)
@@ -49,15 +49,15 @@ def test_kill_at_random_changes_nothing(twins: Twins) -> None:
             process.communicate()
             deaths += 1
     print(f"seed {seed}: {deaths} of 5 runs were killed before their end")
-    assert_same(twins, twins.killed.run())
+    assert_same(twins, twins.killed.finish())
 
 
 @pytest.mark.parametrize("twins", ["tumbling"], indirect=True)
 def test_a_second_instance_is_refused_and_hurts_nothing(twins: Twins) -> None:
     first = twins.killed.start()
-    second = twins.killed.run()
+    second = twins.killed.finish()
     out, err = first.communicate(timeout=120)
     # Whichever came second is refused, unless the other had ended before.
     for ended in (Ended(first.returncode, out, err), second):
         assert ended.code == 0 or "E5001" in ended.out + ended.err
-    assert_same(twins, twins.killed.run())
+    assert_same(twins, twins.killed.finish())

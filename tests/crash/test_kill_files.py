@@ -16,7 +16,7 @@ from ferrisstreams.connectors.compression import Compression, compression_of
 from ferrisstreams.connectors.file_content import RestartPoint, StreamContent, StreamSettings
 from ferrisstreams.connectors.output_file import packed
 from tests import processes
-from tests.crash.conftest import some_of
+from tests.crash.conftest import CALMLY, some_of
 
 ROWS = 16_000
 #: A reclaim comes after fifty epochs at the latest: first, while there is enough to do for so many.
@@ -74,8 +74,8 @@ class Run:
             f"SELECT id, name, v * 2 AS twice FROM rows WHERE v % 3 <> 0;\n"
         )
 
-    def ferris(self, command: str, fault: str | None = None) -> subprocess.CompletedProcess[str]:
-        return processes.run(command, self._app, **({"FERRIS_FAULT": fault} if fault else {}))
+    def ferris(self, command: str, *arguments: str, fault: str | None = None) -> subprocess.CompletedProcess[str]:
+        return processes.run(command, self._app, *arguments, **({"FERRIS_FAULT": fault} if fault else {}))
 
     def output(self) -> dict[str, bytes]:
         """The content of every output file."""
@@ -96,11 +96,11 @@ def kill_and_finish(run: Run, points: Sequence[str]) -> None:
     deaths = 0
     for number, point in enumerate(points):
         hit = 1 if point.startswith(("during", "after_reclaim")) else 2 + number % 2
-        ended = run.ferris("run", f"{point}:{hit}")
+        ended = run.ferris("run", fault=f"{point}:{hit}")
         assert ended.returncode in (-9, 0), ended.stderr
         deaths += ended.returncode == -9
     assert deaths == len(points)
-    ended = run.ferris("run")
+    ended = run.ferris("run", *CALMLY)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -114,7 +114,7 @@ def assert_audited(run: Run) -> None:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The rows of the plain form, undisturbed."""
     run = Run(tmp_path_factory.mktemp("plain") / "run", PLAIN, "path='out.jsonl'")
-    ended = run.ferris("run")
+    ended = run.ferris("run", *CALMLY)
     assert ended.returncode == 0, ended.stderr
     return run.output()["out.jsonl"]
 
