@@ -18,13 +18,19 @@ class MemoryFile:
     """
 
     def __init__(self) -> None:
-        if hasattr(os, "memfd_create"):
+        folder = self.folder()
+        if folder is not None:
             self._fd = os.memfd_create("ferris")
-            self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
+            self.path = f"{folder}{self._fd}"
         else:  # pragma: no cover - not Linux
             self._fd, self.path = tempfile.mkstemp(prefix="ferris-")
         self._map: mmap.mmap | None = None
         self.length = 0
+
+    @staticmethod
+    def folder() -> str | None:
+        """How the path of each in this process begins; None where they are ordinary files."""
+        return f"/proc/{os.getpid()}/fd/" if hasattr(os, "memfd_create") else None
 
     def view(self, size: int) -> mmap.mmap:
         """Writable bytes, at least `size` long; the file's length becomes the capacity until `truncate`."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-import duckdb
 import pyarrow as pa
 
 from ferrisstreams.errors import FerrisError
@@ -20,6 +19,7 @@ from ferrisstreams.testing.execute import Prepared, Ran, execute, prepare
 from ferrisstreams.testing.schedules import CrashPoint, Schedule, all_schedules
 from tests.model.aggregates import Value
 from tests.model.reference import Cumulate, Hop, Model, Row, Session, fold
+from tests.oracle import oracle
 from tests.properties.combination import EPOCH, Combination, record
 from tests.properties.draw import Draw
 
@@ -176,8 +176,7 @@ def batch_answer(combination: Combination, accepted: list[tuple[Row, int, int, i
     ordered = sorted(accepted, key=lambda each: (each[0]["ts"], each[1], each[2])) if query.calls else accepted
     columns = {name: pa.array([each[0][name] for each in ordered], type_) for name, type_ in _TYPES.items()}
     bound = pa.array([each[3] for each in ordered], pa.int64())
-    with duckdb.connect() as con:
-        con.execute("SET threads = 1; SET ieee_floating_point_ops = false; SET error_on_division_by_zero = false")
+    with oracle() as con:
         con.register("taken", pa.table({**columns, "_bound": bound}))
         con.execute(f"CREATE TABLE s AS {_windows(combination)}")
         bounds = ["window_start", "window_end"] if query.window else []

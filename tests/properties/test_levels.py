@@ -19,6 +19,7 @@ from ferrisstreams.testing.chance import Chance
 from ferrisstreams.testing.compare import final_rows
 from ferrisstreams.testing.execute import Prepared, execute, prepare
 from ferrisstreams.testing.schedules import Schedule, all_schedules
+from tests.oracle import oracle
 from tests.properties.laws import plain, same_rows
 
 SEEDS, SEEDS_FULL = 14, 400
@@ -202,8 +203,7 @@ def in_windows(
 
 def batch_answer(levels: Levels, rows: Sequence[dict[str, object]]) -> list[tuple[object, ...]]:
     calls, answer = levels.answer.split("|")
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'")
+    with oracle() as con:
         con.execute("CREATE TABLE s (ts TIMESTAMP, k VARCHAR, v BIGINT)")
         con.executemany("INSERT INTO s VALUES (?, ?, ?)", [(_time(row["ts"]), row["k"], row["v"]) for row in rows])
         in_windows(con, "s", levels.first, "ts", "k", "bs", "be")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from ferrisstreams.testing.case import Case, Expectation, RawRecords, StreamInput
@@ -17,6 +16,7 @@ from ferrisstreams.testing.chance import Chance
 from ferrisstreams.testing.compare import final_rows
 from ferrisstreams.testing.execute import execute, prepare
 from ferrisstreams.testing.schedules import all_schedules
+from tests.oracle import oracle
 from tests.properties.laws import plain, same_rows
 
 SEEDS, SEEDS_FULL = 14, 400
@@ -117,8 +117,7 @@ def stream_of(name: str, rows: Sequence[tuple[datetime, str | None, int | None]]
 
 
 def batch_answer(union: Union, streams: dict[str, list[tuple[datetime, str | None, int | None]]]) -> list[object]:
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'")
+    with oracle() as con:
         for name, rows in streams.items():
             con.execute(f"CREATE TABLE {name} (ts TIMESTAMP, k VARCHAR, v BIGINT)")
             if rows:

@@ -17,6 +17,7 @@ import duckdb
 
 from ferrisstreams.testing.case import Case, Content, RawRecords, StreamInput
 from ferrisstreams.testing.cells import json_text
+from tests.oracle import oracle
 
 _WATERMARK = re.compile(
     r"""
@@ -70,10 +71,7 @@ def answer(case: Case) -> Answer:
     used = [each for each in case.streams if re.search(rf"\b{re.escape(each.name)}\b", case.query, re.I)]
     if len(used) != 1:
         raise Inapplicable("not exactly one stream")
-    with duckdb.connect() as con:
-        for setting in ("ieee_floating_point_ops = false", "error_on_division_by_zero = false", "threads = 1"):
-            con.execute(f"SET {setting}")
-        con.execute("SET TimeZone = 'UTC'")
+    with oracle() as con:
         return _Oracle(con, case, used[0]).answer()
 
 

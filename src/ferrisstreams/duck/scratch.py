@@ -1,4 +1,7 @@
-"""An engine for questions that keep nothing, such as the types of an expression: one each, or one for many."""
+"""Engines that keep nothing: for questions such as the types of an expression, and for jobs whose state is in memory.
+
+Each is opened for itself; or, within `keep_scratch`, one for many.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from ferrisstreams.duck.engine import Engine, EngineSettings
+from ferrisstreams.memory_file import MemoryFile
 
 #: What is kept by the `keep_scratch` around the caller; of another thread it is not.
 _kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
@@ -26,9 +30,17 @@ def scratch_engine() -> Iterator[Engine]:
         engine.close()
 
 
+def memory_engine(memory_limit_bytes: int | None, allowed_paths: tuple[str, ...]) -> Engine:
+    """An engine for a job whose state is in memory; within `keep_scratch` one that another such job has closed."""
+    kept, folder = _kept.get(), MemoryFile.folder()
+    if kept is None or folder is None or memory_limit_bytes is not None:
+        return Engine(EngineSettings(memory_limit_bytes=memory_limit_bytes, allowed_paths=allowed_paths))
+    return kept.free.pop() if kept.free else _LentEngine(folder, kept.free)
+
+
 @contextmanager
 def keep_scratch() -> Iterator[None]:
-    """Open the engine of `scratch_engine` once for all that is asked within: opening costs more than most answers."""
+    """Open engines once for all that is asked and run within: opening one costs more than most answers."""
     if _kept.get() is not None:
         yield
         return
@@ -38,7 +50,7 @@ def keep_scratch() -> Iterator[None]:
         yield
     finally:
         _kept.reset(token)
-        kept.close()
+        kept.close_all()
 
 
 class _Kept:
@@ -46,6 +58,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
+        self.free: list[_LentEngine] = []
 
     def engine(self) -> Engine:
         if self._engine is not None and not self._engine.works():
@@ -58,3 +71,29 @@ class _Kept:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+
+    def close_all(self) -> None:
+        self.close()
+        for engine in self.free:
+            engine.discard()
+
+
+class _LentEngine(Engine):
+    """One that is empty again when it is closed, and free for the next job. It may read all memory files of this
+    process, because it does not know yet which ones it is to read."""
+
+    def __init__(self, folder: str, free: list[_LentEngine]) -> None:
+        super().__init__(EngineSettings(allowed_folder=folder))
+        self._free = free
+
+    def close(self) -> None:
+        if self in self._free:
+            return
+        if self.works():
+            self.renew()
+            self._free.append(self)
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        super().close()

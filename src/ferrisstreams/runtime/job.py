@@ -9,8 +9,8 @@ from typing import cast
 
 from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.connectors.base import Transactions
-from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.duck.scratch import scratch_engine
+from ferrisstreams.duck.engine import Engine
+from ferrisstreams.duck.scratch import memory_engine, scratch_engine
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
 from ferrisstreams.plan.bounds import Growth
 from ferrisstreams.plan.nodes import JobPlan
@@ -350,7 +350,7 @@ class Job:
         limit = self._builder.settings.job.optional_integer("memory.limit")
         paths = self._paths()
         if root is None or self.plan.plan.spec.anonymous:
-            return Engine(EngineSettings(memory_limit_bytes=limit, allowed_paths=paths))
+            return memory_engine(limit, paths)
         if self._environment.worker is None:
             settle_layout(self._builder)
         self._folder = StateFolder(self._builder.state_folder())

@@ -5,8 +5,10 @@ from threading import Thread
 import duckdb
 import pytest
 
-from ferrisstreams.duck.engine import Engine
-from ferrisstreams.duck.scratch import keep_scratch, scratch_engine
+from ferrisstreams.duck.engine import BindError, DataError, Engine
+from ferrisstreams.duck.scratch import keep_scratch, memory_engine, scratch_engine
+from ferrisstreams.errors import InternalError
+from ferrisstreams.memory_file import MemoryFile
 
 
 def given() -> Engine:
@@ -45,3 +47,42 @@ def test_another_thread_has_an_engine_of_its_own() -> None:
         assert other is not first
         with pytest.raises(duckdb.ConnectionException):
             other.work._raw.execute("SELECT 1")
+
+
+def test_engine_that_a_job_has_closed_is_empty_for_the_next_one() -> None:
+    with keep_scratch():
+        first = memory_engine(None, ())
+        first.state.execute("CREATE TABLE state.results (x INTEGER)")
+        first.work.execute("CREATE TABLE memory.main.delta (x INTEGER)")
+        first.work.execute("CREATE TEMPORARY TABLE batch (x INTEGER)")
+        first.work.execute("CREATE TEMPORARY MACRO twice(x) AS 2 * x")
+        first.state.execute("BEGIN")
+        first.state.execute("INSERT INTO state.results VALUES (1)")
+        first.close()
+        first.close()
+        second, third = memory_engine(None, ()), memory_engine(None, ())
+        assert second is first
+        assert third is not second
+        for made in ("FROM state.results", "FROM memory.main.delta", "FROM batch", "SELECT twice(1)"):
+            with pytest.raises(BindError):
+                second.work.execute(made)
+        second.state.execute("CREATE TABLE state.results (x INTEGER)")
+
+
+def test_engine_that_is_kept_reads_files_in_memory_and_no_others() -> None:
+    with keep_scratch():
+        engine = memory_engine(None, ())
+        file = MemoryFile()
+        file.write(b"one")
+        assert engine.work.rows(f"SELECT content FROM read_text('{file.path}')") == [("one",)]
+        for path in (__file__, f"{MemoryFile.folder()}../environ"):
+            with pytest.raises((BindError, DataError, InternalError), match="disabled by configuration"):
+                engine.work.rows(f"SELECT content FROM read_text('{path}')")
+        engine.close()
+
+
+def test_both_connections_compute_alike() -> None:
+    wanted = {("TimeZone", "UTC"), ("error_on_division_by_zero", "false"), ("ieee_floating_point_ops", "false")}
+    with scratch_engine() as engine:
+        for connection in (engine.work, engine.state):
+            assert wanted <= set(connection.rows("SELECT name, value FROM duckdb_settings()"))
