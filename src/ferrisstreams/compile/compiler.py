@@ -14,6 +14,7 @@ from ferrisstreams.compile.envelopes import Envelopes
 from ferrisstreams.compile.frame import Frame, event_time, written
 from ferrisstreams.compile.graph import Entry, GraphPipeline, Into, Node, Running
 from ferrisstreams.compile.joining import JoinCompiler
+from ferrisstreams.compile.latest import TableCompiler
 from ferrisstreams.compile.message_rows import (
     TRACE_HEADER,
     Beside,
@@ -28,7 +29,7 @@ from ferrisstreams.compile.rows import RowShape
 from ferrisstreams.compile.settings import CompileSettings, Inputs
 from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.duck.engine import Connection, Engine, column
-from ferrisstreams.errors import ConfigError, InternalError, SqlError, placed_at
+from ferrisstreams.errors import ConfigError, SqlError, placed_at
 from ferrisstreams.formats.base import Encoder
 from ferrisstreams.operators.aggregates import plan_aggregates
 from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
@@ -168,7 +169,7 @@ def _operator(frame: Frame, place: int) -> Running:
         case Join():
             return JoinCompiler(frame, place).compile()
         case Latest():
-            raise InternalError("a table is not compiled yet")
+            return TableCompiler(frame, place).compile()
     assert_never(node)
 
 

@@ -21,7 +21,7 @@ from ferrisstreams.operators.changes import OP
 from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, PARTITION, ROW_BASE, ROWS
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
 from ferrisstreams.plan.expressions import typed_as
-from ferrisstreams.plan.nodes import Aggregate, Join, Named, Scan
+from ferrisstreams.plan.nodes import DELETED, Aggregate, Join, Named, Scan
 from ferrisstreams.plan.stages import Operator, Stage, StageGraph
 from ferrisstreams.schema import Column
 
@@ -76,7 +76,7 @@ class Frame:
         """Names and types of what a log keeps of the rows of an edge, asked of the engine over an empty typed row."""
         source = edge.source
         read: tuple[Column, ...] = (
-            (*source.source.schema, *self.graph.system_columns(source))
+            (*source.source.schema, *self.graph.system_columns(source), *_deleted(source))
             if isinstance(source, Scan)
             else source.node.schema.columns
         )
@@ -90,6 +90,12 @@ class Frame:
         return [item for item in found if item[0] not in _DELTA_ONLY]
 
 
+def _deleted(scan: Scan) -> tuple[Column, ...]:
+    """The hidden column of a table's source."""
+    found = scan.schema.get(DELETED)
+    return (found,) if found is not None else ()
+
+
 def same_columns(found: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:
     """What the edges of one log keep, which is the same of each."""
     if any(columns != found[0] for columns in found):
@@ -98,6 +104,9 @@ def same_columns(found: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:
 
 
 def event_time(scan: Scan) -> str | None:
+    """The column of the event time. Nothing waits for the rows of a table, and a delete may have none."""
+    if scan.source.key:
+        return None
     return scan.source.event_time.column if scan.source.event_time is not None else None
 
 

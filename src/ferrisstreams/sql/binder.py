@@ -32,14 +32,14 @@ from ferrisstreams.sql.header_items import misplaced
 from ferrisstreams.sql.inference import describe, type_of
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.joins import From, Joiner, Table
-from ferrisstreams.sql.relations import Relation, event_time_column, join_in, nullable, project
+from ferrisstreams.sql.relations import Relation, event_time_column, join_in, nullable, project, table_in
 from ferrisstreams.sql.resolve import EDGE, refuse_clauses, resolve
 from ferrisstreams.sql.scope import Scope, Side
 from ferrisstreams.sql.select_list import Item, SelectList
 from ferrisstreams.sql.sources import inline_source, source_properties, with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, TABLE_WITHIN, MessageKey, span_of
-from ferrisstreams.sql.tables import check_changes, refuse_reading, table_of
+from ferrisstreams.sql.tables import check_changes, table_of
 from ferrisstreams.sql.unions import united
 from ferrisstreams.sql.window_binding import (
     bind_result_window,
@@ -169,7 +169,7 @@ class Binder:
         self._refuse_clauses(item, clauses | {"this", "alias", TABLE_WINDOW, TABLE_WINDOW_KEYS})
         name = name_of(item.this)
         if item.this.meta_get("string"):
-            return self._scan(self.catalog.reference(self.context, name), name), name
+            return self._scan(self.catalog.reference(self.context, name)), name
         named = next((query for query in names.queries if query.name.matches(name.text)), None)
         if named is not None:
             return self._renamed(self.query(named.query, named.names), named.columns), name
@@ -178,20 +178,19 @@ class Binder:
     def _declared(self, name: Name) -> Relation:
         given = source_properties(name.text, self.properties)
         if CONNECTOR in given or CONFIG_FILE in given:
-            return self._scan(inline_source(self.context, self.catalog, name, given), name)
+            return self._scan(inline_source(self.context, self.catalog, name, given))
         found = self.catalog.find(self.context, name)
         match found:
             case View():
                 return self.query(found.query, Names())
             case Stream():
-                return self._scan(found, name)
+                return self._scan(found)
 
-    def _scan(self, stream: Stream, name: Name) -> Relation:
+    def _scan(self, stream: Stream) -> Relation:
         source = with_job_properties(stream.source, self.properties, stream.job is not None)
         if not len(source.schema):
             raise ColumnsUnknownError(source)
         check_changes(source)
-        refuse_reading(self.context, name.span, source)
         schema = Schema(source.schema.columns + system_columns(source.schema, source.properties))
         return Relation(table_of(Scan(source, schema)), (), (stream.job,) if stream.job is not None else ())
 
@@ -285,12 +284,13 @@ class Binder:
                 raise self.context.error(having, "HAVING needs GROUP BY or an aggregate", "E1102", "write WHERE")
             relation = self._aggregated(replace(source, plan=plan), scope, items, keys, condition)
         else:
-            if plan.facts.changes and join_in(plan) is not None and _is_volatile([*trees, *conditions]):
+            takes_back = plan.facts.changes and (join_in(plan) is not None or table_in(plan) is not None)
+            if takes_back and _is_volatile([*trees, *conditions]):
                 raise self.context.error(
                     node,
-                    "the clock and chance are not supported over a join that takes rows back",
+                    "the clock and chance are not supported over a table, or a join that takes rows back",
                     "E1201",
-                    "write the call in a subquery of one side, where it has one value for each row",
+                    "write the call in a subquery of a stream, where it has one value for each row",
                 )
             relation = self._finished(source, plan, items, select_list.output_names(items, ()))
         bound = [*trees, *conditions, *(key.expression for key in keys)]
@@ -310,7 +310,7 @@ class Binder:
         if uses_aggregate(self.context, [tree]):
             raise self.context.error(where.this, "WHERE comes before the aggregates", "E1102", "write HAVING")
         self._check_condition("WHERE", where, tree, inner.schema)
-        if source.plan.facts.changes and join_in(source.plan) is None:
+        if source.plan.facts.changes and join_in(source.plan) is None and table_in(source.plan) is None:
             raise self.context.error(
                 where,
                 "WHERE over an aggregate with EMIT CHANGES is not supported: a row could have to be taken back",
@@ -375,7 +375,7 @@ class Binder:
     ) -> Relation:
         if source.aggregate is not None:
             self._check_results(source, items, keys)
-        elif join_in(source.plan) is not None:
+        elif join_in(source.plan) is not None or table_in(source.plan) is not None:
             self._check_joined(source, items, keys)
         window, bounds = given_window(self.context, source, keys) if scope.window is None else (None, ())
         if scope.window is not None and source.aggregate is not None:

@@ -11,10 +11,10 @@ from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.errors import ConfigError, SqlError
 from ferrisstreams.formats.expressions import data_type
 from ferrisstreams.formats.nested import struct_fields
-from ferrisstreams.plan.nodes import DELETED, Latest, Plan, Scan, SourceSpec
+from ferrisstreams.plan.expressions import column
+from ferrisstreams.plan.nodes import DELETED, Filter, Latest, Plan, Scan, SourceSpec
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.context import Context, did_you_mean
-from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import DeclareStream
 
 #: The columns in which a record of changes has the row: the first that is there is read.
@@ -26,14 +26,11 @@ def table_of(scan: Scan) -> Plan:
     if not scan.source.key:
         return scan
     hidden = Column(DELETED, "BOOLEAN", False, hidden=True)
-    return Latest(replace(scan, schema=Schema((*scan.schema.columns, hidden))), scan.source.key)
-
-
-def refuse_reading(context: Context, name: Span, source: SourceSpec) -> None:
-    """Raises `SqlError` for a table: what runs over one is not there yet."""
-    if source.key:
-        hint = "write CREATE STREAM, whose records are rows that stay"
-        raise context.error(name, "a query over a table is not supported yet", "E1201", hint)
+    rows: Plan = replace(scan, schema=Schema((*scan.schema.columns, hidden)))
+    if _changes(scan.source) == "retract":
+        # Of the old row of an update the new one says all.
+        rows = Filter(rows, (exp.not_(column(DELETED).is_(exp.null())),))
+    return Latest(rows, scan.source.key)
 
 
 def require_key(context: Context, statement: DeclareStream) -> None:
@@ -70,7 +67,7 @@ def columns_of_rows(context: Context, source: SourceSpec, found: Schema) -> Sche
     """Of the columns found in records of changes, those of the rows. Raises `SqlError`."""
     match _changes(source):
         case "retract":
-            return Schema(tuple(column for column in found if column.name != "op"))
+            return Schema(tuple(c for c in found if c.name != "op"))
         case "debezium":
             return _columns_in_envelopes(context, source, found)
     return found
@@ -135,12 +132,12 @@ def _changes(source: SourceSpec) -> ChangesName | None:
 def _check_names(source: SourceSpec, changes: str | None) -> None:
     """Raises `SqlError` for columns that are named like what says what becomes of a row."""
     taken = {DELETED: "the engine", **({"op": "the changelog"} if changes == "retract" else {})}
-    for column in source.schema:
-        owner = taken.get(column.name.lower())
+    for c in source.schema:
+        owner = taken.get(c.name.lower())
         if owner is not None:
             raise SqlError(
-                f"the column {column.name} of the table {source.name} is that of {owner}",
+                f"the column {c.name} of the table {source.name} is that of {owner}",
                 "E1103",
-                "leave it out" if column.name.lower() == "op" else "give the column another name",
+                "leave it out" if c.name.lower() == "op" else "give the column another name",
                 source.position,
             )

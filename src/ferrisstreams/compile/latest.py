@@ -1,0 +1,92 @@
+"""Puts the parts of a table together: the stages of what it reads, its log, and the runner over it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from ferrisstreams.compile.frame import Frame, same_columns, written
+from ferrisstreams.compile.grouping import Grouping, GroupingStage, Way
+from ferrisstreams.compile.port import RunnerPort
+from ferrisstreams.compile.rows import RowShape
+from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts
+from ferrisstreams.compile.sources import ResultColumns, chunk_rows, merged_table
+from ferrisstreams.compile.stage import RowStage
+from ferrisstreams.duck.engine import column
+from ferrisstreams.duck.state_log import SliceGrid, StateLog
+from ferrisstreams.operators.base import ROWS_IN, TICK_NUMBER, Port, bind, parameter
+from ferrisstreams.operators.table import GONE, TableShape, table
+from ferrisstreams.operators.weights import Result
+from ferrisstreams.plan.nodes import DELETED, Latest, Named, Scan
+from ferrisstreams.plan.stages import Stage
+
+
+class TableCompiler:
+    """That of the table at a place in the graph."""
+
+    def __init__(self, frame: Frame, place: int) -> None:
+        self._frame = frame
+        self._place = place
+        self._operator = frame.graph.operators[place]
+        assert isinstance(self._operator.node, Latest)
+        self._node = self._operator.node
+        self._shape = self._table_shape()
+
+    def compile(self) -> RowsRunner:
+        frame = self._frame
+        operator = table(self._shape)
+        (port,) = operator.ports
+        edges = self._operator.ports
+        columns = same_columns([frame.columns(edge, self._row_shape(edge), port) for edge in edges])
+        log = StateLog(
+            frame.engine, frame.log_number(self._place), columns, SliceGrid(1), frame.settings.sizes.read_often
+        )
+        names = self._shape.result.names
+        rows = exp.select("*").from_(chunk_rows(merged_table(self._place)).subquery("chunk"))
+        return RowsRunner(
+            RowsRunnerParts(
+                work=frame.engine.work,
+                ports=tuple((self._port(edge, port, log), 0) for edge in edges),
+                operator=operator,
+                exact=operator,
+                logs=(log,),
+                merged=merged_table(self._place),
+                columns=ResultColumns(rows, names, rows, names, rows),
+                sizes=frame.settings.sizes,
+                allowed_us=0,
+                changing=True,
+            )
+        )
+
+    # --- private ----------------------------------------------------------------------------------------------------
+
+    def _table_shape(self) -> TableShape:
+        graph, key = self._frame.graph, self._node.key
+        used = graph.read_columns(self._place)
+        names = tuple(name for name in self._node.schema.names if name in used)
+        reader = graph.reader(self._operator)
+        # An old value and its new one stay together where all of them reach the output.
+        is_bare = reader.place is None and not graph.outputs[reader.port].conjuncts
+        result = Result(names, True, True, key if is_bare and set(key) <= used else ())
+        return TableShape(key, result)
+
+    def _port(self, edge: Stage, port: Port, log: StateLog) -> RunnerPort:
+        frame, work = self._frame, self._frame.engine.work
+        rows, retries = self._row_shape(edge), frame.retries(edge)
+
+        def insert(projected_rows: exp.Select) -> exp.Expression:
+            return log.insert(parameter(TICK_NUMBER), bind(port.append, **{ROWS_IN: projected_rows}))
+
+        def stage(_: Way) -> GroupingStage:
+            return RowStage(work, rows, insert, work.rows, retries)
+
+        source = frame.reads(edge.source) if isinstance(edge.source, Scan) else None
+        return RunnerPort(source, Grouping(work, log, stage, None, returned_groups=0), waits=False, late_letters=False)
+
+    def _row_shape(self, edge: Stage) -> RowShape:
+        named = {kept: name for name, kept in self._shape.names.items()}
+        columns = [Named(kept, column(name)) for kept, name in {**named, GONE: DELETED}.items()]
+        made = tuple(replace(each, expression=edge.source_expression(each.expression)) for each in columns)
+        computed = edge.source.computed if isinstance(edge.source, Scan) else ()
+        return RowShape(edge.conjuncts, made, computed, written=written(edge))
