@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from sqlglot import exp
 
-from ferrisstreams.errors import InternalError
+from ferrisstreams.errors import InternalError, SqlError
 from ferrisstreams.plan.expressions import column_name, columns_in, substitute
 from ferrisstreams.plan.nodes import (
     Aggregate,
@@ -212,11 +212,18 @@ class StageGraph:
 
 def cut(sink: Sink) -> StageGraph:
     """The graph of a canonical plan (see `plan.rewrites`)."""
+    _refuse_lookups(sink)
     outputs = _stages(sink.input)
     if any(output.columns is None for output in outputs):
         raise InternalError(f"a plan without a projection on top: {type(sink.input).__name__}")
     scans = tuple(node for node in walk(sink) if isinstance(node, Scan))
     return StageGraph(scans, tuple(_operators(outputs)), outputs, sink.input.schema, sink)
+
+
+def _refuse_lookups(sink: Sink) -> None:
+    for join in (node for node in walk(sink) if isinstance(node, Join) and node.lookup):
+        hint = "EXPLAIN shows what it means; two tables can be joined"
+        raise SqlError("running a join of a stream and a table is not supported yet", "E1201", hint, join.position)
 
 
 def _stages(plan: Plan) -> tuple[Stage, ...]:
