@@ -13,20 +13,20 @@ from sqlglot import exp
 from ferrisstreams.compile.current import CurrentForm, CurrentGroups, CurrentOutput
 from ferrisstreams.compile.frame import Frame, event_time, same_columns, written
 from ferrisstreams.compile.grouping import RETURNED, Grouping, GroupingStage, InOrder, Way
+from ferrisstreams.compile.lifting import lifted
 from ferrisstreams.compile.port import RunnerPort
 from ferrisstreams.compile.result_columns import result_columns
 from ferrisstreams.compile.rows import RowShape
 from ferrisstreams.compile.runner import Emission, Runner, RunnerParts
 from ferrisstreams.compile.sources import Chunk, ResultColumns, chunk_rows, merged_table
 from ferrisstreams.compile.stage import Reduce, RowStage
-from ferrisstreams.duck.engine import BindError, DataError, column
+from ferrisstreams.duck.engine import BindError, DataError
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import SqlError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.aggregate import aggregate
-from ferrisstreams.operators.aggregates import plan_aggregates, takes_doubles
+from ferrisstreams.operators.aggregates import plan_aggregates
 from ferrisstreams.operators.base import ROWS_IN, TICK_NUMBER, Port, bind, parameter
-from ferrisstreams.operators.calls import replace_arguments
 from ferrisstreams.operators.changes import OP
 from ferrisstreams.operators.log import START, STOP, LogShape, too_large
 from ferrisstreams.operators.windows import Lateness, slice_us
@@ -57,7 +57,7 @@ class AggregateCompiler:
         self._settings = frame.settings
         self._lifted: list[Named] = []
         self._keys = tuple(Named(f"_k{index}", key.expression) for index, key in enumerate(node.keys))
-        calls = tuple(replace(call, expression=self._lift(call.expression)) for call in node.calls)
+        calls = tuple(replace(call, expression=lifted(call.expression, self._lifted)) for call in node.calls)
         self._plan = plan_aggregates(calls, node.schema)
         timed = all(self._event_time(edge) is not None for edge in operator.ports)
         self._shape = LogShape(tuple(key.name for key in self._keys), self._plan, timed=timed)
@@ -171,28 +171,6 @@ class AggregateCompiler:
         work, retries = self._engine.work, self._frame.retries(edge)
         apart = reduce(port.append_apart)
         return RowStage(work, self._row_shape(edge), reduce(port.append), work.arrow, retries, apart)
-
-    def _lift(self, call: exp.Expression) -> exp.Expression:
-        """The call over columns `_a0` … that hold its arguments, so that they are made in the row statement."""
-        condition = call.expression.this.unnest() if isinstance(call, exp.Filter) else None
-        is_cast = takes_doubles(call)
-
-        def lift(argument: exp.Expression) -> exp.Expression:
-            while isinstance(argument, exp.Paren):
-                argument = argument.this  # What a DISTINCT call is of, and ordered by, are one column.
-            guarded = argument.copy()
-            if is_cast and argument != condition and not isinstance(argument, exp.Column):
-                # A value that is not a number fails its row, not the group.
-                guarded = exp.cast(guarded, "DOUBLE")
-            if condition is not None and argument != condition and not isinstance(argument, exp.Column):
-                guarded = exp.Case().when(condition.copy(), guarded)
-            for named in self._lifted:
-                if named.expression == guarded:
-                    return column(named.name)
-            self._lifted.append(Named(f"_a{len(self._lifted)}", guarded))
-            return column(self._lifted[-1].name)
-
-        return replace_arguments(call, lift)
 
     def _row_shape(self, edge: Stage) -> RowShape:
         window, scan = self._aggregate.window, edge.source

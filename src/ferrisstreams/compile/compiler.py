@@ -11,7 +11,7 @@ from sqlglot import exp
 from ferrisstreams.compile.aggregation import AggregateCompiler
 from ferrisstreams.compile.changelog import Changelog, changelog_of
 from ferrisstreams.compile.envelopes import Envelopes
-from ferrisstreams.compile.frame import Frame, event_time, written
+from ferrisstreams.compile.frame import Frame, changes_on, event_time, written
 from ferrisstreams.compile.graph import Entry, GraphPipeline, Into, Node, Running
 from ferrisstreams.compile.joining import JoinCompiler
 from ferrisstreams.compile.latest import TableCompiler
@@ -25,6 +25,7 @@ from ferrisstreams.compile.message_rows import (
 )
 from ferrisstreams.compile.payload import Lines, Reduction, Written
 from ferrisstreams.compile.pipeline import Branch, Carrying, OutputStage, Pipeline, StatelessPipeline
+from ferrisstreams.compile.regrouping import RegroupCompiler
 from ferrisstreams.compile.rows import RowShape
 from ferrisstreams.compile.settings import CompileSettings, Inputs
 from ferrisstreams.compile.stage import Retries, RowStage
@@ -165,7 +166,8 @@ def _operator(frame: Frame, place: int) -> Running:
     node = frame.graph.operators[place].node
     match node:
         case Aggregate():
-            return AggregateCompiler(frame, place).compile()
+            changes = any(changes_on(edge) for edge in frame.graph.operators[place].ports)
+            return RegroupCompiler(frame, place).compile() if changes else AggregateCompiler(frame, place).compile()
         case Join():
             return JoinCompiler(frame, place).compile()
         case Latest():

@@ -21,7 +21,7 @@ from ferrisstreams.operators.changes import OP
 from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, PARTITION, ROW_BASE, ROWS
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
 from ferrisstreams.plan.expressions import typed_as
-from ferrisstreams.plan.nodes import DELETED, Aggregate, Join, Named, Scan
+from ferrisstreams.plan.nodes import DELETED, Aggregate, Named, Scan
 from ferrisstreams.plan.stages import Operator, Stage, StageGraph
 from ferrisstreams.schema import Column
 
@@ -80,7 +80,7 @@ class Frame:
             if isinstance(source, Scan)
             else source.node.schema.columns
         )
-        if isinstance(source, Operator) and source.node.facts.changes:
+        if changes_on(edge):
             read = (*read, Column(OP, "VARCHAR", False))
         nulls = [exp.alias_(typed_as(exp.null(), c.type), c.name, quoted=True) for c in read]
         empty = exp.select(exp.alias_(exp.cast(exp.Literal.number(0), "BIGINT"), ROW), *nulls)
@@ -117,5 +117,6 @@ def written(edge: Stage) -> tuple[Named, ...]:
     return ()
 
 
-def is_over_join(edge: Stage) -> bool:
-    return isinstance(edge.source, Operator) and isinstance(edge.source.node, Join)
+def changes_on(edge: Stage) -> bool:
+    """Whether rows of an edge can be taken back."""
+    return isinstance(edge.source, Operator) and edge.source.node.facts.changes

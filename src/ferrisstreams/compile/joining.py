@@ -6,24 +6,20 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from ferrisstreams.compile.frame import Frame, event_time, same_columns, written
-from ferrisstreams.compile.grouping import Grouping, GroupingStage, Way
-from ferrisstreams.compile.port import RunnerPort
+from ferrisstreams.compile.frame import Frame, changes_on, event_time, same_columns, written
 from ferrisstreams.compile.rows import RowShape
-from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts
-from ferrisstreams.compile.sources import ResultColumns, chunk_rows, merged_table
-from ferrisstreams.compile.stage import Reduce, RowStage
+from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts, rows_port, weight
+from ferrisstreams.compile.sources import merged_table
 from ferrisstreams.duck.engine import column
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import InternalError
 from ferrisstreams.operators.aggregates import function
-from ferrisstreams.operators.base import ROWS_IN, TICK_NUMBER, Port, bind, parameter
-from ferrisstreams.operators.changes import OP
+from ferrisstreams.operators.base import Port
 from ferrisstreams.operators.join import JoinShape, JoinSide, join, kept_names, slice_us
-from ferrisstreams.operators.weights import WEIGHT, Result, weight_of
+from ferrisstreams.operators.weights import WEIGHT, Result
 from ferrisstreams.operators.windows import Lateness, number
 from ferrisstreams.plan.nodes import Emit, Join, Named, Scan, Window, WindowKind
-from ferrisstreams.plan.stages import Operator, Stage
+from ferrisstreams.plan.stages import Stage
 
 
 class JoinCompiler:
@@ -40,12 +36,12 @@ class JoinCompiler:
     def compile(self) -> RowsRunner:
         operator = join(self._shape)
         logs = [self._log(side, port) for side, port in enumerate(operator.ports)]
+        waits = self._shape.bound is not None
         ports = [
-            (self._port(edge, operator.ports[side], logs[side]), side)
+            (rows_port(self._frame, edge, self._row_shape(edge), operator.ports[side], logs[side], waits), side)
             for side, edges in enumerate(self._operator.sides)
             for edge in edges
         ]
-        rows = exp.select("*").from_(chunk_rows(merged_table(self._place)).subquery("chunk"))
         return RowsRunner(
             RowsRunnerParts(
                 work=self._frame.engine.work,
@@ -54,7 +50,7 @@ class JoinCompiler:
                 exact=join(self._shape, tries=True),
                 logs=tuple(logs),
                 merged=merged_table(self._place),
-                columns=ResultColumns(rows, self._shape.result.names, rows, self._shape.result.names, rows),
+                names=self._shape.result.names,
                 sizes=self._frame.settings.sizes,
                 allowed_us=self._frame.allowed_us(self._operator),
                 changing=self._shape.result.changing,
@@ -66,7 +62,7 @@ class JoinCompiler:
     def _join_shape(self) -> JoinShape:
         node, frame = self._node, self._frame
         used = frame.graph.read_columns(self._place)
-        changing = [self._changes(side) for side in self._operator.sides]
+        changing = [any(map(changes_on, side)) for side in self._operator.sides]
         residual, bound = node.residual, node.bound
         if bound is not None and any(changing):
             # What can be taken back is in no order of time.
@@ -93,10 +89,6 @@ class JoinCompiler:
         reader = self._frame.graph.reader(self._operator)
         return reader.place is None and not self._frame.graph.outputs[reader.port].conjuncts
 
-    @staticmethod
-    def _changes(side: tuple[Stage, ...]) -> bool:
-        return any(isinstance(edge.source, Operator) and edge.source.node.facts.changes for edge in side)
-
     def _log(self, side: int, port: Port) -> StateLog:
         frame = self._frame
         edges = self._operator.sides[side]
@@ -105,22 +97,6 @@ class JoinCompiler:
         return StateLog(
             frame.engine, frame.log_number(self._place) + side, columns, grid, frame.settings.sizes.read_often
         )
-
-    def _port(self, edge: Stage, port: Port, log: StateLog) -> RunnerPort:
-        frame, work = self._frame, self._frame.engine.work
-        rows, retries = self._row_shape(edge), frame.retries(edge)
-
-        def insert(projected_rows: exp.Select) -> exp.Expression:
-            return log.insert(parameter(TICK_NUMBER), bind(port.append, **{ROWS_IN: projected_rows}))
-
-        def stage(_: Way) -> GroupingStage:
-            reduce: Reduce = insert
-            return RowStage(work, rows, reduce, work.rows, retries)
-
-        source = frame.reads(edge.source) if isinstance(edge.source, Scan) else None
-        grouping = Grouping(work, log, stage, None, returned_groups=0)
-        letters = frame.settings.late_strategy == "dead_letter"
-        return RunnerPort(source, grouping, self._shape.bound is not None, letters)
 
     def _row_shape(self, edge: Stage) -> RowShape:
         """What is kept of the rows of an edge: the columns that are used, the keys, and the weight."""
@@ -131,16 +107,10 @@ class JoinCompiler:
         columns += [Named(name, tree) for name, tree in zip(side.key_names, pairs, strict=True)]
         made = [replace(named, expression=edge.source_expression(named.expression)) for named in columns]
         if side.changing:
-            made.append(Named(WEIGHT, self._weight(edge)))
+            made.append(Named(WEIGHT, weight(edge)))
         window, lateness, time = self._lateness(edge, side_number)
         computed = edge.source.computed if isinstance(edge.source, Scan) else ()
         return RowShape(edge.conjuncts, tuple(made), computed, time, window, lateness, written=written(edge))
-
-    @staticmethod
-    def _weight(edge: Stage) -> exp.Expression:
-        if isinstance(edge.source, Operator) and edge.source.node.facts.changes:
-            return weight_of(column(OP))
-        return exp.cast(number(1), "INTEGER")
 
     def _lateness(self, edge: Stage, side: int) -> tuple[Window | None, Lateness | None, str | None]:
         """A row of a join bounded in time is late when the watermark has passed its very time."""

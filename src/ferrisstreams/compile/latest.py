@@ -10,7 +10,7 @@ from ferrisstreams.compile.frame import Frame, same_columns, written
 from ferrisstreams.compile.grouping import Grouping, GroupingStage, Way
 from ferrisstreams.compile.port import RunnerPort
 from ferrisstreams.compile.rows import RowShape
-from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts
+from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts, rows_port
 from ferrisstreams.compile.sources import ResultColumns, chunk_rows, merged_table
 from ferrisstreams.compile.stage import RowStage
 from ferrisstreams.duck.engine import column
@@ -42,17 +42,15 @@ class TableCompiler:
         log = StateLog(
             frame.engine, frame.log_number(self._place), columns, SliceGrid(1), frame.settings.sizes.read_often
         )
-        names = self._shape.result.names
-        rows = exp.select("*").from_(chunk_rows(merged_table(self._place)).subquery("chunk"))
         return RowsRunner(
             RowsRunnerParts(
                 work=frame.engine.work,
-                ports=tuple((self._port(edge, port, log), 0) for edge in edges),
+                ports=tuple((rows_port(frame, edge, self._row_shape(edge), port, log), 0) for edge in edges),
                 operator=operator,
                 exact=operator,
                 logs=(log,),
                 merged=merged_table(self._place),
-                columns=ResultColumns(rows, names, rows, names, rows),
+                names=self._shape.result.names,
                 sizes=frame.settings.sizes,
                 allowed_us=0,
                 changing=True,
@@ -65,24 +63,8 @@ class TableCompiler:
         graph, key = self._frame.graph, self._node.key
         used = graph.read_columns(self._place)
         names = tuple(name for name in self._node.schema.names if name in used)
-        reader = graph.reader(self._operator)
-        # An old value and its new one stay together where all of them reach the output.
-        is_bare = reader.place is None and not graph.outputs[reader.port].conjuncts
-        result = Result(names, True, True, key if is_bare and set(key) <= used else ())
+        result = Result(names, True, True, key if set(key) <= used else ())
         return TableShape(key, result)
-
-    def _port(self, edge: Stage, port: Port, log: StateLog) -> RunnerPort:
-        frame, work = self._frame, self._frame.engine.work
-        rows, retries = self._row_shape(edge), frame.retries(edge)
-
-        def insert(projected_rows: exp.Select) -> exp.Expression:
-            return log.insert(parameter(TICK_NUMBER), bind(port.append, **{ROWS_IN: projected_rows}))
-
-        def stage(_: Way) -> GroupingStage:
-            return RowStage(work, rows, insert, work.rows, retries)
-
-        source = frame.reads(edge.source) if isinstance(edge.source, Scan) else None
-        return RunnerPort(source, Grouping(work, log, stage, None, returned_groups=0), waits=False, late_letters=False)
 
     def _row_shape(self, edge: Stage) -> RowShape:
         named = {kept: name for name, kept in self._shape.names.items()}

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue, Rejected, integer
+from ferrisstreams.compile.frame import Frame, changes_on
+from ferrisstreams.compile.grouping import Grouping, GroupingStage, Way
 from ferrisstreams.compile.pipeline import BatchContext
 from ferrisstreams.compile.port import RunnerPort
 from ferrisstreams.compile.results import Outcome
+from ferrisstreams.compile.rows import RowShape
 from ferrisstreams.compile.runner import FOREVER_US
 from ferrisstreams.compile.sizes import Sizes
-from ferrisstreams.compile.sources import Chunk, MergedRows, ResultColumns
+from ferrisstreams.compile.sources import Chunk, MergedRows, ResultColumns, chunk_rows
+from ferrisstreams.compile.stage import Reduce, RowStage
 from ferrisstreams.duck.engine import Connection, DataError, Rendered, column, creation, render
 from ferrisstreams.duck.state_log import StateLog
 from ferrisstreams.formats.base import ROW
@@ -23,22 +27,28 @@ from ferrisstreams.operators.base import (
     HIGH,
     LOG,
     LOW,
+    ROWS_IN,
     TICK_NUMBER,
     TICK_ROWS,
+    Port,
     RowsOperator,
     bind,
     parameter,
 )
 from ferrisstreams.operators.changes import DISAPPEARED, OP, REPLACED
 from ferrisstreams.operators.join import DUE
+from ferrisstreams.operators.weights import weight_of
 from ferrisstreams.operators.windows import NEVER_US
+from ferrisstreams.plan.nodes import Scan
+from ferrisstreams.plan.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
 class RowsRunnerParts:
     """What the compiler has put together. `ports` are those of all edges, each with the side that it belongs to.
 
-    `exact` is the same operator by statements that never raise. `changing`: results can be taken back.
+    `names` are the columns of the results. `exact` is the same operator by statements that never raise. `changing`:
+    results can be taken back.
     """
 
     work: Connection
@@ -47,7 +57,7 @@ class RowsRunnerParts:
     exact: RowsOperator
     logs: tuple[StateLog, ...]
     merged: str
-    columns: ResultColumns
+    names: tuple[str, ...]
     sizes: Sizes
     allowed_us: int
     changing: bool
@@ -63,6 +73,8 @@ class RowsRunner:
         self._touched: int | None = None
         self._grown = False
         self._statements: dict[str, tuple[list[list[str]], Rendered]] = {}
+        rows = exp.select("*").from_(chunk_rows(parts.merged).subquery("chunk"))
+        self._columns = ResultColumns(rows, parts.names, rows, parts.names, rows)
 
     @property
     def emitted_us(self) -> int:
@@ -97,7 +109,7 @@ class RowsRunner:
     def changes(self, tick: int) -> Iterator[MergedRows]:
         """What the rows of the tick change."""
         side, self._touched = self._touched, None
-        if side is not None:
+        if side is not None and self._parts.operator.at_end is None:
             yield from self._results(f"changes{side}", {TICK_NUMBER: tick, CLOSED_THROUGH: self.closed_us})
 
     def due(self, watermark_us: int) -> Iterator[MergedRows]:
@@ -109,6 +121,8 @@ class RowsRunner:
 
     def finish(self) -> Iterator[MergedRows]:
         """What leaves because the input has ended."""
+        if self._parts.operator.at_end is not None and self._grown:
+            yield from self._results("at_end", {})
         if self._parts.operator.due is not None and self._grown:
             yield from self._results("due", {LOW: self.closed_us, HIGH: FOREVER_US})
             last = self._parts.work.rows(exp.select(exp.Max(this=column(DUE))).from_(self._parts.merged))[0][0]
@@ -170,7 +184,7 @@ class RowsRunner:
         start = 0
         while start < count:
             stop = self._chunk_end(start, count)
-            yield MergedRows(self._parts.work, self._parts.columns, Chunk(start, stop), self._given)
+            yield MergedRows(self._parts.work, self._columns, Chunk(start, stop), self._given)
             start = stop
         self._given += count
 
@@ -209,7 +223,30 @@ class RowsRunner:
             number = str(side) if side else ""
             relations[f"{LOG}{number}"] = log.select()
             relations[f"{TICK_ROWS}{number}"] = log.tick_rows(parameter(TICK_NUMBER))
-        if question == "due":
-            assert operator.due is not None
-            return bind(operator.due, **relations)
+        waiting = {"due": operator.due, "at_end": operator.at_end}.get(question)
+        if waiting is not None:
+            return bind(waiting, **relations)
         return bind(operator.changes[int(question.removeprefix("changes"))], **relations)
+
+
+def rows_port(frame: Frame, edge: Stage, rows: RowShape, port: Port, log: StateLog, waits: bool = False) -> RunnerPort:
+    """Where an operator takes the rows of an edge, each of which it keeps."""
+    work = frame.engine.work
+
+    def insert(projected_rows: exp.Select) -> exp.Expression:
+        return log.insert(parameter(TICK_NUMBER), bind(port.append, **{ROWS_IN: projected_rows}))
+
+    def stage(_: Way) -> GroupingStage:
+        reduce: Reduce = insert
+        return RowStage(work, rows, reduce, work.rows, frame.retries(edge))
+
+    source = frame.reads(edge.source) if isinstance(edge.source, Scan) else None
+    grouping = Grouping(work, log, stage, None, returned_groups=0)
+    return RunnerPort(source, grouping, waits, frame.settings.late_strategy == "dead_letter")
+
+
+def weight(edge: Stage) -> exp.Expression:
+    """That of the rows of an edge."""
+    if changes_on(edge):
+        return weight_of(column(OP))
+    return exp.cast(exp.Literal.number(1), "INTEGER")

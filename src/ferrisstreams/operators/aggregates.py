@@ -100,6 +100,69 @@ def kind_of(call: Call, type_: str) -> str:
     return "decomposable" if call.name in _MOMENTS or call.name in _PAIRS else "holistic"
 
 
+# --- rows with weights ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedPlan:
+    """How calls run over rows that can be taken back. `finals` are over the merged `partials`, which are made of
+    columns and the weight of rows; or, where there are none, over `VALUE`s, which `value` makes of a row, each as often
+    as it stands. `places`: values have their place in the order of arrival as `p`."""
+
+    partials: tuple[Partial, ...]
+    finals: tuple[Named, ...]
+    value: exp.Expression
+    places: bool
+
+
+def plan_weighted(calls: Sequence[Named], schema: Schema, weight: str) -> WeightedPlan:
+    """The plan of all calls together, over rows whose weight (+1, -1) is in the column `weight`."""
+    taken = [(call, take_apart(call.expression)) for call in calls]
+    if not all(_is_weighted(call, _type(schema, named.name)) for named, call in taken):
+        fields, finals, _, places = _kept_values(taken, schema)
+        return WeightedPlan((), finals, _packed(fields), places)
+    partials: list[Partial] = []
+    found: list[Named] = []
+    for index, (named, call) in enumerate(taken):
+        type_ = _type(schema, named.name)
+        made, final = _build_weighted(call, f"_p{index}", type_, _column(weight))
+        partials.extend(made)
+        found.append(Named(named.name, typed_as(final, type_)))
+    return WeightedPlan(tuple(partials), tuple(found), _packed({}), False)
+
+
+def _is_weighted(call: Call, type_: str) -> bool:
+    """Whether the call is made of counts and sums that lose nothing when a value is taken back."""
+    if call.distinct or call.ordered or len(call.arguments) > 1:
+        return False
+    if call.name in ("count", "count_if"):
+        return True
+    return call.name in ("sum", "avg") and type_.startswith(_EXACT)
+
+
+def _build_weighted(
+    call: Call, prefix: str, type_: str, weight: exp.Expression
+) -> tuple[list[Partial], exp.Expression]:
+    argument = call.guarded(call.arguments[0] if call.arguments else exp.Literal.number(1))
+    counted = template(
+        "CASE WHEN x THEN w END" if call.name == "count_if" else "CASE WHEN x IS NOT NULL THEN w END",
+        x=argument,
+        w=weight,
+    )
+    total, count = f"{prefix}_sum", f"{prefix}_count"
+    counts = Partial(
+        count, exp.cast(function("sum", counted), "BIGINT"), exp.cast(function("sum", _column(count)), "BIGINT")
+    )
+    number_ = function("coalesce", _column(count), exp.Literal.number(0))
+    if call.name in ("count", "count_if"):
+        return [counts], number_
+    signed = template("CASE WHEN w < 0 THEN -x ELSE x END", x=exp.paren(argument.copy()), w=weight.copy())
+    sums = Partial(total, function("sum", signed), function("sum", _column(total)))
+    some = exp.GT(this=number_, expression=exp.Literal.number(0))
+    final = _column(total) if call.name == "sum" else _average(_column(total), _column(count), type_)
+    return [sums, counts], exp.Case().when(some, final)
+
+
 # --- decomposable -----------------------------------------------------------------------------------------------------
 
 #: Aggregates of one argument whose partials merge by this aggregate.
@@ -337,6 +400,17 @@ def _goes_by_order(call: Call) -> bool:
 
 
 def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: dict[str, str]) -> AggregatePlan:
+    fields, finals, exact, places = _kept_values(taken, schema)
+    if places:
+        fields["p"] = _column(PLACE)
+    values = Partial(VALUES, function("list", _packed(fields)), function("flatten", function("list", _column(VALUES))))
+    return AggregatePlan((values,), finals, True, places, kinds, exact)
+
+
+def _kept_values(
+    taken: Sequence[tuple[Named, Call]], schema: Schema
+) -> tuple[dict[str, exp.Expression], tuple[Named, ...], tuple[Named, ...], bool]:
+    """What the calls need of a row, the calls over that, with exact sums too, and whether the rows' order counts."""
     fields: dict[str, exp.Expression] = {}
     finals, exact = [], []
     for named, call in taken:
@@ -344,11 +418,11 @@ def _plan_holistic(taken: Sequence[tuple[Named, Call]], schema: Schema, kinds: d
         finals.append(Named(named.name, typed_as(_holistic(call, fields, type_), type_)))
         exact.append(Named(named.name, typed_as(_holistic(call, fields, type_, exact=True), type_)))
     places = any(_goes_by_order(call) or call.ordered for _, call in taken)
-    if places:
-        fields["p"] = _column(PLACE)
-    packed = struct(**fields) if fields else struct(one=exp.Literal.number(1))
-    values = Partial(VALUES, function("list", packed), function("flatten", function("list", _column(VALUES))))
-    return AggregatePlan((values,), tuple(finals), True, places, kinds, tuple(exact))
+    return fields, tuple(finals), tuple(exact), places
+
+
+def _packed(fields: dict[str, exp.Expression]) -> exp.Expression:
+    return struct(**fields) if fields else struct(one=exp.Literal.number(1))
 
 
 def _holistic(call: Call, fields: dict[str, exp.Expression], type_: str, exact: bool = False) -> exp.Expression:

@@ -86,16 +86,18 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class RowsOperator:
-    """An operator that keeps rows as they come, with a log for each of its sides: a join, a table.
+    """An operator with a log for each of its sides: a join, a table, an aggregate over rows that can be taken back.
 
     A tick brings rows to one side. `changes` gives, for each of them, what those rows change, over `log`, `log1`,
     `tick_rows` and `tick_rows1`: `_row`, `_op` where rows can be taken back, and the result's columns. `due` is what
-    the watermark lets go when it moves from `low_us` to `high_us`; None: nothing waits for it.
+    the watermark lets go when it moves from `low_us` to `high_us`; None: nothing waits for it. `at_end` is what is
+    given once, at the end of the input, in the place of changes.
     """
 
     ports: tuple[Port, ...]
     changes: tuple[exp.Select, ...]
     due: exp.Select | None = None
+    at_end: exp.Select | None = None
 
 
 def bind(statement: exp.Select, **relations: exp.Query) -> exp.Select:

@@ -24,16 +24,13 @@ from ferrisstreams.duck.state_log import SLICE
 from ferrisstreams.operators.aggregates import template
 from ferrisstreams.operators.base import HIGH, LOG, LOW, ROWS_IN, TICK_NUMBER, TICK_ROWS, Port, RowsOperator, parameter
 from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN, TIME
-from ferrisstreams.operators.weights import PLACE, WEIGHT, Result, as_changes
+from ferrisstreams.operators.weights import PLACE, TICK_PLACES, WEIGHT, Result, as_changes
 from ferrisstreams.operators.windows import floor_to, number
 from ferrisstreams.plan.expressions import columns_in, substitute
 from ferrisstreams.plan.nodes import JoinKind, TimeBound
 
 #: Event time of a row of a join that is bounded in time (microseconds), and when its pad leaves.
 AT, DUE = "_at", "_due"
-
-#: Places of the rows of a tick begin at its number times this: no tick has so many rows.
-TICK_PLACES = 1 << 32
 
 _D, _O, _X, _F = "d", "o", "x", "f"
 _BEFORE, _AFTER = "_before", "_after"

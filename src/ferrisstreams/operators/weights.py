@@ -19,6 +19,9 @@ from ferrisstreams.operators.changes import DISAPPEARED, INSERTED, OP, REPLACED,
 #: How often a row stands or is taken back (BIGINT), and its place in the order of arrival.
 WEIGHT, PLACE = "_w", "_n"
 
+#: Places of the rows of a tick begin at its number times this: no tick has so many rows.
+TICK_PLACES = 1 << 32
+
 #: The places of the rows that a result is made of, which order it.
 PLACES = ("_p0", "_p1")
 
