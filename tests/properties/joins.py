@@ -79,6 +79,7 @@ def _bounded(name: str, kind: str, low: int, high: int, pads: str) -> Listed:
 _SHOWN = "SELECT a.k AS ak, a.v AS av, b.k AS bk, b.v AS bv FROM a"
 _COUNTS = "(SELECT k, count(*) AS n FROM a GROUP BY k) x"
 _SUMS = "(SELECT k, sum(v)::BIGINT AS s, count(*) AS m FROM b GROUP BY k) y"
+_LEFT = "SELECT a.k AS k, b.v AS bv FROM a LEFT JOIN b ON a.k = b.k AND a.v < b.v"
 
 LISTED = (
     Listed("inner", f"{_SHOWN} JOIN b ON a.k = b.k"),
@@ -94,6 +95,13 @@ LISTED = (
     Listed("of aggregates, left", f"SELECT x.k, x.n, y.s FROM {_COUNTS} LEFT JOIN {_SUMS} ON x.k = y.k"),
     Listed("of aggregates, full", f"SELECT x.n, y.s FROM {_COUNTS} FULL JOIN {_SUMS} ON x.k = y.k AND x.n <= y.m"),
     Listed("of rows and an aggregate", f"SELECT a.v, y.m FROM a LEFT JOIN {_SUMS} ON a.k = y.k AND a.v < y.m"),
+    Listed("grouped", f"SELECT k, count(*) AS n, sum(bv)::BIGINT AS s FROM ({_LEFT}) GROUP BY k"),
+    Listed("grouped, values kept", f"SELECT k, max(bv) AS m, count(DISTINCT bv) AS d FROM ({_LEFT}) GROUP BY k"),
+    Listed("grouped by nothing", f"SELECT count(bv) AS n, sum(bv)::BIGINT AS s FROM ({_LEFT}) HAVING count(*) > 0"),
+    Listed("of groups", f"SELECT n, count(*) AS m FROM {_COUNTS} GROUP BY n"),
+    Listed("of some groups", f"SELECT x.k, y.m FROM {_COUNTS} JOIN {_SUMS} ON x.k = y.k WHERE x.n > y.m"),
+    Listed("groups that come and go", "SELECT k, sum(v)::BIGINT AS s FROM a GROUP BY k HAVING sum(v) BETWEEN 0 AND 4"),
+    Listed("groups of groups that come and go", f"SELECT n, min(k) AS k FROM {_COUNTS} GROUP BY n HAVING count(*) > 1"),
     Listed(
         "of three",
         "SELECT a.v AS x, b.v AS y, c.v AS z FROM a LEFT JOIN b ON a.k = b.k AND a.v = b.v"

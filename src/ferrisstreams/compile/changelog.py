@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from ferrisstreams.compile.message_rows import MessageForm
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.plan.nodes import Aggregate, Sink, WindowKind
-from ferrisstreams.plan.stages import Stateful
+from ferrisstreams.plan.stages import Operator, Stage, StageGraph
 
 
 class ChangelogForm(Enum):
@@ -51,18 +50,21 @@ class Changelog:
         return self.form is ChangelogForm.DEBEZIUM
 
 
-def changelog_of(
-    sink: Sink, operators: Sequence[Stateful], wanted: str | None, updates: bool, messages: MessageForm | None
-) -> Changelog:
-    """The changelog of a canonical plan, and of the `operators` whose rows become its result. `wanted` is the setting,
+def changelog_of(graph: StageGraph, wanted: str | None, updates: bool, messages: MessageForm | None) -> Changelog:
+    """The changelog of a job. `wanted` is the setting,
     `updates` says that late rows change what was emitted, `messages` is None for a sink without keys.
 
     Raises ConfigError E3008 when the setting cannot say the changes.
     """
-    changing = [each for each in operators if each.facts.changes or (updates and isinstance(each, Aggregate))]
+    changing = [
+        output
+        for output in graph.outputs
+        if isinstance(output.source, Operator)
+        and (output.source.node.facts.changes or (updates and isinstance(output.source.node, Aggregate)))
+    ]
     changes = bool(changing)
     disappears = any(map(_disappears, changing))
-    key = _upsert_key(sink, bool(operators), messages)
+    key = _upsert_key(graph.sink, bool(graph.results), messages)
     own = messages.key if messages is not None else ()
     match wanted:
         case "retract":
@@ -70,7 +72,7 @@ def changelog_of(
         case "append":
             if disappears:
                 what = "a session disappears when it grows or merges"
-                if not all(isinstance(each, Aggregate) for each in changing):
+                if not all(map(_is_session, changing)):
                     what = "a row is taken back"
                 raise _impossible(
                     f"'changelog' = 'append' cannot say that {what}", "use 'changelog' = 'retract', or EMIT FINAL"
@@ -100,11 +102,18 @@ def changelog_of(
     return Changelog(ChangelogForm.RETRACT if disappears else ChangelogForm.APPEND, own, disappears)
 
 
-def _disappears(node: Stateful) -> bool:
-    """Whether results of a node that change can be taken back without another in their place."""
-    if isinstance(node, Aggregate):
-        return node.window is not None and node.window.kind is WindowKind.SESSION
-    return True
+def _disappears(output: Stage) -> bool:
+    """Whether a row of an output that changes can be taken back without another in its place."""
+    assert isinstance(output.source, Operator)
+    if not isinstance(output.source.node, Aggregate) or output.conjuncts or _is_session(output):
+        return True
+    below = [port.source.node.facts for port in output.source.ports if isinstance(port.source, Operator)]
+    return any(facts.changes for facts in below)
+
+
+def _is_session(output: Stage) -> bool:
+    node = output.source.node if isinstance(output.source, Operator) else None
+    return isinstance(node, Aggregate) and node.window is not None and node.window.kind is WindowKind.SESSION
 
 
 def _upsert_key(sink: Sink, grouped: bool, messages: MessageForm | None) -> tuple[str, ...]:

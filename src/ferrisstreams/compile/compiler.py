@@ -32,7 +32,7 @@ from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.duck.engine import Connection, Engine, column
 from ferrisstreams.errors import ConfigError, SqlError, placed_at
 from ferrisstreams.formats.base import Encoder
-from ferrisstreams.operators.aggregates import plan_aggregates
+from ferrisstreams.operators.aggregates import plan_aggregates, template
 from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
 from ferrisstreams.operators.ports import ResultPort
 from ferrisstreams.plan.nodes import WINDOW_END, Aggregate, Join, Latest, Named, Scan, Sink, WindowKind
@@ -63,7 +63,7 @@ def message_key(sink: Sink, settings: CompileSettings) -> tuple[str, ...]:
 
 def _changelog(graph: StageGraph, settings: CompileSettings) -> Changelog:
     update = settings.late_strategy == "update"
-    return changelog_of(graph.sink, graph.results, settings.changelog, update, settings.messages)
+    return changelog_of(graph, settings.changelog, update, settings.messages)
 
 
 def compile_plan(sink: Sink, engine: Engine, inputs: Inputs, settings: CompileSettings) -> Pipeline:
@@ -193,19 +193,25 @@ def _result_port(below: Operator, above: Operator, port: int) -> ResultPort:
     return ResultPort(window, WINDOW_END)
 
 
+#: An old row and a new one as rows that have nothing to do with each other.
+_APART = "CASE op WHEN '-U' THEN '-D' WHEN '+U' THEN '+I' ELSE op END"
+
+
 def _output(frame: Frame, edge: Stage) -> OutputStage:
     """What makes rows of the output of an operator's results."""
     changelog, settings = frame.changelog, frame.settings
     columns, above = frame.graph.columns(edge), edge.conjuncts
     changes: tuple[Named, ...] = ()
+    # Of an old row and a new one a condition may let only one through.
+    op = template(_APART, op=column(OP)) if above else column(OP)
     if changelog.retracts:
-        columns = (Named("op", column(OP)), *columns)
+        columns = (Named("op", op), *columns)
     elif changelog.enveloped:
-        changes = (Named(OP, column(OP)),)
+        changes = (Named(OP, op),)
     elif changelog.deletes:
         # What is replaced needs no message of its own; what disappears is one without a value.
-        changes = (Named(OP, column(OP)),)
-        above = (*above, column(OP).neq(exp.Literal.string(REPLACED)))
+        changes = (Named(OP, op),)
+        above = (*above, op.copy().neq(exp.Literal.string(REPLACED)))
     reduction = _reduction(settings, frame.graph, changelog, columns, timed=False)
     shape = RowShape(above, (*columns, *frame.graph.header_columns(edge), *changes), written=written(edge))
     stage = _row_stage(frame.engine.work, shape, reduction, settings.output_retries)

@@ -77,17 +77,12 @@ class JoinCompiler:
         )
         changes = node.facts.changes
         key = node.facts.key
-        paired = key is not None and set(key) <= used and self._is_bare()
+        paired = key is not None and set(key) <= used
         names = tuple(name for name in node.schema.names if name in used)
         result = Result(names, changes, frame.tells_changes(self._place), (key or ()) if paired else ())
         assert len(sides) == 2
         waits = bound is not None and node.emit is not Emit.CHANGES
         return JoinShape((sides[0], sides[1]), node.kind, residual, bound, waits, result)
-
-    def _is_bare(self) -> bool:
-        """Whether all results reach whoever takes them, so that an old value and its new one stay together."""
-        reader = self._frame.graph.reader(self._operator)
-        return reader.place is None and not self._frame.graph.outputs[reader.port].conjuncts
 
     def _log(self, side: int, port: Port) -> StateLog:
         frame = self._frame

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlglot import exp
-
 from ferrisstreams.compile.frame import Frame, same_columns, written
-from ferrisstreams.compile.grouping import Grouping, GroupingStage, Way
-from ferrisstreams.compile.port import RunnerPort
 from ferrisstreams.compile.rows import RowShape
 from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts, rows_port
-from ferrisstreams.compile.sources import ResultColumns, chunk_rows, merged_table
-from ferrisstreams.compile.stage import RowStage
+from ferrisstreams.compile.sources import merged_table
 from ferrisstreams.duck.engine import column
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
-from ferrisstreams.operators.base import ROWS_IN, TICK_NUMBER, Port, bind, parameter
 from ferrisstreams.operators.table import GONE, TableShape, table
 from ferrisstreams.operators.weights import Result
 from ferrisstreams.plan.nodes import DELETED, Latest, Named, Scan

@@ -310,13 +310,6 @@ class Binder:
         if uses_aggregate(self.context, [tree]):
             raise self.context.error(where.this, "WHERE comes before the aggregates", "E1102", "write HAVING")
         self._check_condition("WHERE", where, tree, inner.schema)
-        if source.plan.facts.changes and join_in(source.plan) is None and table_in(source.plan) is None:
-            raise self.context.error(
-                where,
-                "WHERE over an aggregate with EMIT CHANGES is not supported: a row could have to be taken back",
-                "E1201",
-                "use EMIT FINAL, or filter where the output is read",
-            )
         return conjuncts(tree)
 
     def _check_condition(self, clause: str, node: exp.Expr, tree: exp.Expression, schema: Schema) -> None:
@@ -377,7 +370,17 @@ class Binder:
             self._check_results(source, items, keys)
         elif join_in(source.plan) is not None or table_in(source.plan) is not None:
             self._check_joined(source, items, keys)
-        window, bounds = given_window(self.context, source, keys) if scope.window is None else (None, ())
+        changes = source.plan.facts.changes
+        if scope.window is not None and changes:
+            raise self.context.error(
+                scope.window.node,
+                "a window over results that change is not supported",
+                "E1201",
+                "leave EMIT CHANGES out: results of windows are final when their windows close; of rows that can be"
+                " taken back the windows' bounds can be keys: GROUP BY window_start",
+            )
+        given = scope.window is None and not changes
+        window, bounds = given_window(self.context, source, keys) if given else (None, ())
         if scope.window is not None and source.aggregate is not None:
             window = bind_result_window(self.context, scope.window, source, scope)
         elif scope.window is not None:
@@ -409,15 +412,6 @@ class Binder:
                 "unite the rows first: SELECT … FROM (SELECT … UNION ALL SELECT …) GROUP BY …;"
                 " or write the union to a stream, and aggregate that",
             )
-        if source.plan.facts.changes:
-            raise self.context.error(
-                items[0].node,
-                "an aggregate over results that change is not supported",
-                "E1201",
-                "leave EMIT CHANGES out: results of windows are final when their windows close"
-                if below.window is not None
-                else "give the query below a window; or write EMIT FINAL: its groups are given at the end of the input",
-            )
         trees = [*(item.tree for item in items), *(key.expression for key in keys), *_trees_above(source.plan, below)]
         if _is_volatile(trees):
             raise self.context.error(
@@ -429,13 +423,6 @@ class Binder:
 
     def _check_joined(self, source: Relation, items: Sequence[Item], keys: Sequence[Named]) -> None:
         """Whether the rows of a join can be aggregated. Raises `SqlError`."""
-        if source.plan.facts.changes:
-            raise self.context.error(
-                items[0].node,
-                "an aggregate over results that change is not supported",
-                "E1201",
-                "join streams by an INNER JOIN or in a bound of time: the rows of such a join are final",
-            )
         if _is_volatile([*(item.tree for item in items), *(key.expression for key in keys)]):
             raise self.context.error(
                 items[0].node,
@@ -449,13 +436,6 @@ class Binder:
         if kind != "BOOLEAN":
             raise self.context.error(
                 having, f"HAVING needs BOOLEAN, this is {kind}", "E1102", "compare it, as in x <> 0"
-            )
-        if plan.facts.changes:
-            raise self.context.error(
-                having,
-                "HAVING with EMIT CHANGES is not supported: a row could have to be taken back",
-                "E1201",
-                "use EMIT FINAL, or filter where the output is read",
             )
 
     def _finished(self, source: Relation, plan: Plan, items: Sequence[Item], names: Sequence[str]) -> Relation:
