@@ -17,9 +17,8 @@ from ferrisstreams.duck.engine import column
 from ferrisstreams.duck.state_log import SLICE
 from ferrisstreams.operators.aggregates import function, template
 from ferrisstreams.operators.base import LOG, ROWS_IN, TICK_NUMBER, TICK_ROWS, Port, RowsOperator, parameter
-from ferrisstreams.operators.join import TICK_PLACES
 from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN
-from ferrisstreams.operators.weights import PLACE, PLACES, WEIGHT, Result, as_changes
+from ferrisstreams.operators.weights import PLACE, PLACES, TICK_PLACES, WEIGHT, Result, as_changes
 from ferrisstreams.operators.windows import number
 
 #: Whether a row of the log takes away that of its key.
