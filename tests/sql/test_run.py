@@ -61,7 +61,8 @@ def test_case_expects_what_duckdb_answers(case: Case) -> None:
         pytest.fail(f"say so in the case: `oracle none: {error}`")
     assert same_rows(expected.output, got.rows), f"{case.name}\n{got.rows}"
     if expected.ledger is not None:
-        assert (expected.ledger["read"], expected.ledger.get("late", 0)) == (got.read, got.late)
+        assert got.read in (expected.ledger["read"], None)
+        assert got.late == expected.ledger.get("late", 0)
         if got.filtered is not None:
             assert expected.ledger.get("filtered", 0) == got.filtered
 

@@ -14,7 +14,7 @@ from ferrisstreams.batch import JsonValue
 from ferrisstreams.clock import ManualClock
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import FerrisError, SqlError
-from ferrisstreams.plan.nodes import Emit, JobPlan
+from ferrisstreams.plan.nodes import JobPlan, Join
 from ferrisstreams.plan.stages import cut
 from ferrisstreams.runtime.environment import Environment, StandIns
 from ferrisstreams.runtime.faults import Crash, CrashAt, Faults, NoFaults
@@ -98,7 +98,8 @@ def prepare(case: Case) -> Prepared:
         for source in graph.sources
     }
     update = case.settings.get("late.data.strategy") == "update"
-    changes = any(each.emit is Emit.CHANGES or (update and each.window is not None) for each in graph.aggregates)
+    changes = plan.plan.facts.changes or (update and any(each.window is not None for each in graph.aggregates))
+    joins = any(isinstance(operator.node, Join) for operator in graph.operators)
     return Prepared(
         case=case,
         plan=plan,
@@ -106,6 +107,7 @@ def prepare(case: Case) -> Prepared:
         changes=changes,
         key=plan.plan.facts.key,
         ordered=len(graph.outputs) == 1
+        and not joins
         and (graph.keeps_state or sum(len(records.partitions) for records in streams.values()) < 2),
     )
 
