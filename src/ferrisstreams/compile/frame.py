@@ -21,7 +21,7 @@ from ferrisstreams.operators.changes import OP
 from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, PARTITION, ROW_BASE, ROWS
 from ferrisstreams.operators.log import SEEN as SEEN_COLUMN
 from ferrisstreams.plan.expressions import typed_as
-from ferrisstreams.plan.nodes import DELETED, Aggregate, Named, Scan
+from ferrisstreams.plan.nodes import DELETED, REPEATED, Aggregate, Named, Scan
 from ferrisstreams.plan.stages import Operator, Stage, StageGraph
 from ferrisstreams.schema import Column
 
@@ -91,9 +91,8 @@ class Frame:
 
 
 def _deleted(scan: Scan) -> tuple[Column, ...]:
-    """The hidden column of a table's source."""
-    found = scan.schema.get(DELETED)
-    return (found,) if found is not None else ()
+    """The hidden columns of a table's source."""
+    return tuple(Column(name, "BOOLEAN", hidden=True) for name in (DELETED, REPEATED) if scan.source.key)
 
 
 def same_columns(found: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from ferrisstreams.duck.engine import column
 from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.operators.table import GONE, TableShape, table
 from ferrisstreams.operators.weights import Result
-from ferrisstreams.plan.nodes import DELETED, Latest, Named, Scan
+from ferrisstreams.plan.nodes import DELETED, REPEATED, Latest, Named, Scan
 from ferrisstreams.plan.stages import Stage
 
 
@@ -62,7 +62,7 @@ class TableCompiler:
 
     def _row_shape(self, edge: Stage) -> RowShape:
         named = {kept: name for name, kept in self._shape.names.items()}
-        columns = [Named(kept, column(name)) for kept, name in {**named, GONE: DELETED}.items()]
+        columns = [Named(kept, column(name)) for kept, name in {**named, GONE: DELETED, REPEATED: REPEATED}.items()]
         made = tuple(replace(each, expression=edge.source_expression(each.expression)) for each in columns)
         computed = edge.source.computed if isinstance(edge.source, Scan) else ()
         return RowShape(edge.conjuncts, made, computed, written=written(edge))

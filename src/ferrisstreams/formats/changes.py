@@ -16,14 +16,14 @@ from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.expressions import alias, both, call, either, select_from, text
 from ferrisstreams.formats.settings import DecodeSettings
-from ferrisstreams.plan.nodes import DELETED
+from ferrisstreams.plan.nodes import DELETED, REPEATED
 from ferrisstreams.schema import Column, Schema
 
 #: Beside a record of a message: its key as text, and whether it has no value.
 KEY, NO_VALUE = "_message_key\x7f", "_no_value\x7f"
-#: Beside a row: what its record calls the change (NULL: it does not say); whether it is the row of another key that the
-#: record's row takes the place of; whether the record has no row, so that its message key must say which goes.
-OP, OLD, WITHOUT_ROW = "_op\x7f", "_old\x7f", "_without_row\x7f"
+#: Beside a row: what its record calls the change (NULL: it does not say); whether the record has no row, so that its
+#: message key must say which goes.
+OP, WITHOUT_ROW = "_op\x7f", "_without_row\x7f"
 
 _NAMELESS = "a message without a value deletes a row, and its key does not say which"
 _NEW_ROWS, _DELETE = ("c", "r", "u"), "d"
@@ -44,8 +44,8 @@ class ChangesForm(Protocol):
         """The columns of a record as it is written."""
 
     def rows(self, records: exp.Select, of_messages: bool) -> exp.Select:
-        """`_row`, the table's columns and `_deleted`, with the columns named above. `_deleted` is NULL for a record
-        that changes nothing."""
+        """`_row`, the table's columns, `_deleted` (NULL for a record that changes nothing) and `_repeated` (the row of
+        another key that the record's row takes the place of), with the columns named above."""
 
     def faults(self) -> list[ChangeFault]:
         """What is wrong with a record itself."""
@@ -141,15 +141,15 @@ class _Envelopes:
         lists = exp.Case(
             ifs=[exp.If(this=moved, true=exp.array(exp.true(), exp.false()))], default=exp.array(exp.false())
         )
-        rows = select_from(rows, "records", exp.Star(), alias(call("unnest", lists), OLD))
-        gone = [column(OLD), exp.func("COALESCE", column("op").eq(text(_DELETE)), exp.false())]
+        rows = select_from(rows, "records", exp.Star(), alias(call("unnest", lists), REPEATED))
+        gone = [column(REPEATED), exp.func("COALESCE", column("op").eq(text(_DELETE)), exp.false())]
         deleted = either(*gone, *([column(NO_VALUE)] if of_messages else []))
         rows = select_from(rows, "records", exp.Star(), alias(deleted, DELETED))
         image = exp.Case(ifs=[exp.If(this=column(DELETED), true=column("before"))], default=column("after"))
         rows = select_from(rows, "records", exp.Star(), alias(image, _IMAGE))
         values = [alias(_field(column(_IMAGE), c.name), c.name) for c in self._columns]
         without = alias(column(_IMAGE).is_(exp.null()), WITHOUT_ROW)
-        kept = [column(ROW), *beside, column(OLD), column(DELETED), alias(column("op"), OP), without]
+        kept = [column(ROW), *beside, column(REPEATED), column(DELETED), alias(column("op"), OP), without]
         # The columns of the table may be called like the parts.
         return select_from(rows, "records", *kept, *values)
 
@@ -168,7 +168,12 @@ _PARTS, _IMAGE = ("op", "before", "after"), "_image\x7f"
 
 def _rows(columns: Schema, records: exp.Select, of_messages: bool, op: exp.Expr, deleted: exp.Expr) -> exp.Select:
     beside = [column(KEY), column(NO_VALUE)] if of_messages else []
-    said = [alias(op, OP), alias(deleted, DELETED), alias(exp.false(), OLD), alias(_no_value(of_messages), WITHOUT_ROW)]
+    said = [
+        alias(op, OP),
+        alias(deleted, DELETED),
+        alias(exp.false(), REPEATED),
+        alias(_no_value(of_messages), WITHOUT_ROW),
+    ]
     return select_from(records, "records", column(ROW), *beside, *said, *(column(c.name) for c in columns))
 
 

@@ -1,4 +1,4 @@
-"""The records of a table: rows with `_deleted`, which says that the row of the key goes.
+"""The records of a table: rows with `_deleted`, which says that the row of the key goes, and `_repeated`.
 
     record ──▶ decoder of its format ──▶ changes: the row, and what becomes of it ──▶ message key ──▶ checks
 
@@ -18,13 +18,13 @@ from ferrisstreams.batch import Diagnosis, Fetch, Messages, RawRecord, Rejected,
 from ferrisstreams.duck.engine import Engine, arrow_table, column, render
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats.base import ROW, Decoder
-from ferrisstreams.formats.changes import KEY, NO_VALUE, OLD, OP, WITHOUT_ROW, ChangesForm, changes_form
+from ferrisstreams.formats.changes import KEY, NO_VALUE, OP, WITHOUT_ROW, ChangesForm, changes_form
 from ferrisstreams.formats.diagnosis import Fault, create_table, shortened, undecoded
 from ferrisstreams.formats.expressions import alias, both, call, either, number, select_from
 from ferrisstreams.formats.message_key import KeyReader, key_text
 from ferrisstreams.formats.reading import fetched_block
 from ferrisstreams.formats.settings import DecodeSettings
-from ferrisstreams.plan.nodes import DELETED
+from ferrisstreams.plan.nodes import DELETED, REPEATED
 from ferrisstreams.schema import Column, Schema
 
 _FAULT = "_fault\x7f"
@@ -131,7 +131,7 @@ class TableDecoder:
         return self._ways[with_payload]
 
     def _columns(self) -> list[exp.Expr]:
-        return [column(ROW), *(column(c.name) for c in self._schema), column(DELETED)]
+        return [column(ROW), *(column(c.name) for c in self._schema), column(DELETED), column(REPEATED)]
 
     def _register(self, messages: Messages) -> None:
         keys = messages.keys()
@@ -160,7 +160,7 @@ class TableDecoder:
         if of_messages:
             key, own = column(KEY), key_text(self._keys)
             same = exp.func("COALESCE", key.copy().eq(own), exp.false())
-            wanted = both(exp.not_(key.copy().is_(exp.null())), exp.not_(same), exp.not_(column(OLD)))
+            wanted = both(exp.not_(key.copy().is_(exp.null())), exp.not_(same), exp.not_(column(REPEATED)))
             rows = self._reader.add_values(rows, key, wanted)
             filled = [
                 alias(exp.func("COALESCE", column(c.name), self._reader.value(place)), c.name)

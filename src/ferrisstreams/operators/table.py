@@ -20,6 +20,7 @@ from ferrisstreams.operators.base import LOG, ROWS_IN, TICK_NUMBER, TICK_ROWS, P
 from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN
 from ferrisstreams.operators.weights import PLACE, PLACES, TICK_PLACES, WEIGHT, Result, as_changes
 from ferrisstreams.operators.windows import number
+from ferrisstreams.plan.nodes import REPEATED
 
 #: Whether a row of the log takes away that of its key.
 GONE = "_gone"
@@ -58,10 +59,11 @@ def table(shape: TableShape) -> RowsOperator:
 
 
 def _append(shape: TableShape) -> exp.Select:
-    """Every row as it is; what is not kept is only counted."""
+    """Every row as it is; what is not kept is only counted, once for each record."""
     place = template("n * places + _row", n=parameter(TICK_NUMBER), places=number(TICK_PLACES))
     nothing = exp.cast(exp.null(), "BIGINT")
-    counts = {ROWS: number(1), SEEN: nothing, LATE_WINDOWS: number(0), FIRST_ROW: nothing, LAST_ROW: nothing}
+    once = exp.Case().when(column(REPEATED), number(0)).else_(number(1))
+    counts = {ROWS: once, SEEN: nothing, LATE_WINDOWS: number(0), FIRST_ROW: nothing, LAST_ROW: nothing}
     return exp.select(
         column(OUTCOME),
         exp.alias_(exp.Case().when(column(OUTCOME).eq(0), exp.cast(number(0), "BIGINT")), SLICE),

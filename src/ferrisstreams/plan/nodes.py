@@ -23,6 +23,8 @@ WINDOW_END = "window_end"
 
 #: The hidden column of a table's source that says whether a row takes away that of its key (BOOLEAN, never NULL).
 DELETED = "_deleted"
+#: Beside it: whether the row is of a record that gives another row too, and is counted with that.
+REPEATED = "_repeated"
 
 
 @dataclass(frozen=True, slots=True)

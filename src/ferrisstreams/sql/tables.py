@@ -12,7 +12,7 @@ from ferrisstreams.errors import ConfigError, SqlError
 from ferrisstreams.formats.expressions import data_type
 from ferrisstreams.formats.nested import struct_fields
 from ferrisstreams.plan.expressions import column
-from ferrisstreams.plan.nodes import DELETED, Filter, Latest, Plan, Scan, SourceSpec
+from ferrisstreams.plan.nodes import DELETED, REPEATED, Filter, Latest, Plan, Scan, SourceSpec
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.statements import DeclareStream
@@ -131,7 +131,7 @@ def _changes(source: SourceSpec) -> ChangesName | None:
 
 def _check_names(source: SourceSpec, changes: str | None) -> None:
     """Raises `SqlError` for columns that are named like what says what becomes of a row."""
-    taken = {DELETED: "the engine", **({"op": "the changelog"} if changes == "retract" else {})}
+    taken = {DELETED: "the engine", REPEATED: "the engine", **({"op": "the changelog"} if changes == "retract" else {})}
     for c in source.schema:
         owner = taken.get(c.name.lower())
         if owner is not None:

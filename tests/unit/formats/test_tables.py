@@ -18,7 +18,7 @@ from ferrisstreams.formats.base import ROW
 from ferrisstreams.formats.changes import record_of_nulls
 from ferrisstreams.formats.message_key import key_text
 from ferrisstreams.formats.settings import DecodeSettings
-from ferrisstreams.plan.nodes import DELETED
+from ferrisstreams.plan.nodes import DELETED, REPEATED
 from ferrisstreams.schema import Schema
 from tests.unit.formats.conftest import Bench, schema
 
@@ -90,9 +90,16 @@ def _read(bench: Bench, columns: Schema, settings: DecodeSettings, fetch: Fetch)
     for _ in range(2):
         bench.block.write(data)
         rows, rejected = bench.decode(decoder, fetch)
-        results.append(([(row.pop(DELETED), *row.values()) for row in rows], rejected))
+        results.append(([_row(row) for row in rows], rejected))
     assert results[0] == results[1]
     return results[0]
+
+
+def _row(found: dict[str, object]) -> Row:
+    """What is said of a repeated row is that it is deleted."""
+    repeated, deleted = found.pop(REPEATED), found.pop(DELETED)
+    assert deleted or not repeated
+    return (deleted, *found.values())
 
 
 def _file(
@@ -394,8 +401,8 @@ def test_rows_keep_the_ordinals_of_their_records(bench: Bench) -> None:
     with pytest.raises(DataError):
         bench.engine.work.rows(decoder.scan(fetch))
     relation = decoder.diagnose(fetch).relation
-    found = bench.engine.work.rows(exp.select(ROW, "id", DELETED).from_(relation))
-    assert found == [(0, 1, True), (0, 2, False), (2, 2, True)]
+    found = bench.engine.work.rows(exp.select(ROW, "id", DELETED, REPEATED).from_(relation))
+    assert found == [(0, 1, True, True), (0, 2, False, False), (2, 2, True, False)]
     assert [record.offset for record in decoder.raw(fetch, [0, 2])] == [0, data.rindex(b'{"before"')]
 
 
