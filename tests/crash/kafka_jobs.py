@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from tests import processes
@@ -98,6 +99,7 @@ KINDS = {
 }
 
 
+@cache
 def events(seed: int, count: int) -> list[tuple[int, bytes]]:
     """Records with their partition: with disorder, some late, some that do not decode."""
     chance = random.Random(seed)

@@ -13,7 +13,7 @@ from tests.properties.laws import check, check_grown, draw_schedules
 #: A calm one and one that crashes.
 SCHEDULES = 2
 #: Of each of eleven shapes; half a second each.
-EXAMPLES = 4
+EXAMPLES = 3
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)

@@ -22,7 +22,7 @@ from ferrisstreams.testing.schedules import Schedule, all_schedules
 from tests.oracle import oracle
 from tests.properties.laws import plain, same_rows
 
-SEEDS, SEEDS_FULL = 14, 400
+SEEDS, SEEDS_FULL = 10, 400
 ROWS_MAX = 60
 DELAY_S = 5
 BEGIN = datetime(2024, 1, 1)

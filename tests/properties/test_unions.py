@@ -19,7 +19,7 @@ from ferrisstreams.testing.schedules import all_schedules
 from tests.oracle import oracle
 from tests.properties.laws import plain, same_rows
 
-SEEDS, SEEDS_FULL = 14, 400
+SEEDS, SEEDS_FULL = 10, 400
 BEGIN = datetime(2024, 1, 1)
 #: More than any row is out of order, so that none is late.
 DELAY_S = 20

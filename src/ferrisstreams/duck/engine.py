@@ -133,7 +133,8 @@ class Engine:
         self.holds_tables = settings.state_path is not None and os.path.exists(settings.state_path)
         self.reader: Connection | None = None
         with _translated():
-            self._root = duckdb.connect(":memory:")
+            # Told at once: otherwise it starts a thread for each core, and ends them again.
+            self._root = duckdb.connect(":memory:", config={"threads": settings.threads})
             self._configure(settings)
         self._connect()
 
@@ -144,7 +145,6 @@ class Engine:
     def _configure(self, settings: EngineSettings) -> None:
         run = self._root.execute
         run("SET GLOBAL TimeZone = 'UTC'")
-        run("SET threads = $threads", {"threads": settings.threads})
         run("SET GLOBAL ieee_floating_point_ops = false")
         run("SET GLOBAL error_on_division_by_zero = false")
         # It takes an expression that stands in two TRYs out of both, where it raises.

@@ -125,7 +125,7 @@ ERRORS = [(f"errors:{at}", prelude + sql) for at, (prelude, sql) in enumerate(ca
 WHOLE = {place: text for text, place in {text: place for place, text in (*RUN, *ERRORS, *pages())}.items()}
 
 
-@pytest.mark.parametrize("text", one_of(3, WHOLE.items()))
+@pytest.mark.parametrize("text", one_of(6, WHOLE.items()))
 def test_formatted_text_is_planned_or_refused_as_before(text: str) -> None:
     try:
         formatted = format_text(text, "app.sql")
