@@ -49,7 +49,7 @@ def ferris(application: Path, *options: str) -> Figures:
     """Run an application of one job from nothing: its state and outputs are removed first."""
     state = application.parent / "state"
     subprocess.run(["rm", "-rf", state, *application.parent.glob("out*")], check=True)
-    command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", application, "-o", "json", "--state-dir", state]
+    command = [sys.executable, "-m", "ferrisstreams", "run", application, "-o", "json", "--state-dir", state]
     line, cpu, peak = run([*command, *options], application.parent)
     (job,) = json.loads(line)["jobs"]
     return Figures(job["rows"], job["seconds"], cpu, peak)

@@ -47,7 +47,7 @@ def measure(folder: Path, reads: int) -> None:
     (folder / "app.sql").write_text(APPLICATION)
     events = Writer(folder / "events.jsonl")
     events.write()
-    command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", str(folder / "app.sql")]
+    command = [sys.executable, "-m", "ferrisstreams", "run", str(folder / "app.sql")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as worker:
         try:
             state = folder / ".ferris" / "app" / "counts"

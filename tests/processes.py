@@ -18,7 +18,7 @@ from typing import IO, Any
 from ferrisstreams.workers.fork_server import ForkedProcess, ForkServer, Request
 
 #: The command of a real start, for tests of what only a real start shows (a terminal, limits, another user's rights).
-REAL = [sys.executable, "-m", "ferrisstreams.cli.main"]
+REAL = [sys.executable, "-m", "ferrisstreams"]
 
 ENTRY = "ferrisstreams.cli.main:main"
 #: What is imported before the forks: all that is ours, and what its libraries import when they are first called.

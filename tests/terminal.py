@@ -28,12 +28,19 @@ class Terminal:
         self._emulator = pyte.ByteStream(self._screen)
         self._ours, self.theirs = pty.openpty()
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
+        self._closed: set[int] = set()
         self.stream: IO[str] = os.fdopen(os.dup(self.theirs), "w", 1, "utf-8")
 
     def close(self) -> None:
+        for end in (self.theirs, self._ours):
+            if end not in self._closed:
+                os.close(end)
         self.stream.close()
-        os.close(self.theirs)
+
+    def hang_up(self) -> None:
+        """Close the window: the kernel sends SIGHUP, and nothing can be written to the terminal any more."""
         os.close(self._ours)
+        self._closed.add(self._ours)
 
     def type(self, keys: str) -> None:
         os.write(self._ours, keys.encode())

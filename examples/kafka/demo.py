@@ -15,7 +15,7 @@ from tests.topic_records import group_lag
 FOLDER = Path(__file__).parent
 ORDERS = 100_000
 SHOPS = ("north", "south", "harbour")
-FERRIS = [sys.executable, "-m", "ferrisstreams.cli.main"]
+FERRIS = [sys.executable, "-m", "ferrisstreams"]
 
 
 def order(number: int) -> Record:

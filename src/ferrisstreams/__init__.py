@@ -10,7 +10,8 @@ A row that fails raises, unless the query's WITH (or that of a job over a bounde
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+#: Not from `typing`, which takes a while: until the command has begun, Ctrl-C shows a traceback.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ferrisstreams.session.application import Application, Result, RunOptions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 from ferrisstreams.errors import CODES, InternalError
@@ -243,6 +243,19 @@ class Payload:
     values: Sequence[bytes | None] | None = None
     keys: Sequence[bytes | None] | None = None
     headers: Sequence[Headers] | None = None
+
+    def cut(self, rows: int | None, quote: bytes) -> Payload:
+        """The first rows; None: all. Between two `quote` of CSV a line end is part of a field."""
+        if rows is None or rows >= self.rows:
+            return self
+        if not isinstance(self.data, bytes):
+            return replace(self, data=self.data.slice(0, rows), rows=rows)
+        plain = self.data.count(b"\n") == self.rows
+        end = taken = 0
+        while taken < rows:
+            end = self.data.index(b"\n", end) + 1
+            taken += plain or self.data.count(quote, 0, end) % 2 == 0
+        return replace(self, data=self.data[:end], rows=rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,11 +196,11 @@ FULL_DISK = """
 mount -t tmpfs -o size={size}k none "$1" || exit 77
 cp -r "$2"/. "$1"; cd "$1"
 head -c {filler}k /dev/zero > filler
-"$3" -m ferrisstreams.cli.main run app.sql -o json > "$2/first.json" 2>/dev/null
+"$3" -m ferrisstreams run app.sql -o json > "$2/first.json" 2>/dev/null
 rm filler
-"$3" -m ferrisstreams.cli.main run app.sql -o json > "$2/second.json" 2>/dev/null
+"$3" -m ferrisstreams run app.sql -o json > "$2/second.json" 2>/dev/null
 cp out/out.jsonl "$2/out/out.jsonl"
-"$3" -m ferrisstreams.cli.main audit app.sql
+"$3" -m ferrisstreams audit app.sql
 """
 
 

@@ -130,15 +130,91 @@ def test_rows_of_a_select_alone_come_before_the_summary(ferris: Ferris) -> None:
     assert ran.job["ledger"]["emitted"] == 3
 
 
-def test_reader_of_rows_may_go_away(ferris: Ferris) -> None:
+@pytest.mark.parametrize(
+    "command", [("run", "select.sql"), ("run", "select.sql", "-o", "json"), ("explain", "select.sql")]
+)
+def test_reader_may_go_away(command: tuple[str, ...], ferris: Ferris) -> None:
     ferris.write(select__sql=SELECT, trades__jsonl=LINES * 20_000)
-    process = ferris.start("run", "select.sql")
-    assert process.stdout is not None
-    assert process.stderr is not None
+    process = ferris.start(*command)
     process.stdout.readline()
     process.stdout.close()
-    assert "standard output was closed by its reader" in process.stderr.read()
+    told = [line for line in process.stderr if "row_rejected" not in line]
+    assert (process.wait(30), told) == (0, [])
+
+
+def test_reader_of_a_stream_that_keeps_its_position_may_not(ferris: Ferris) -> None:
+    printing = TRADES + "CREATE STREAM shown WITH ('connector' = 'stdout') AS SELECT * FROM trades;"
+    ferris.write(shown__sql=printing, trades__jsonl=LINES * 20_000)
+    process = ferris.start("run", "shown.sql")
+    process.stdout.readline()
+    process.stdout.close()
+    assert "standard output was closed by its reader [E4003]" in process.stderr.read()
     assert process.wait(30) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("version",), ("run", "bars.sql", "-v"), ("run", "select.sql"), ("explain", "bars.sql")]
+)
+def test_disk_that_is_full_is_an_error_on_standard_output_and_nothing_on_the_other(
+    command: tuple[str, ...], ferris: Ferris
+) -> None:
+    ferris.write(bars__sql=BARS, select__sql=SELECT, trades__jsonl=LINES)
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run([*REAL, *command], cwd=ferris.folder, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert ran.returncode == 1
+        assert "standard output cannot be written: No space left on device [E4003]" in ran.stderr
+        ran = subprocess.run([*REAL, *command], cwd=ferris.folder, stdout=subprocess.PIPE, stderr=full, text=True)
+        assert (ran.returncode, bool(ran.stdout)) == (0, True)
+
+
+def test_run_goes_on_when_nobody_reads_its_standard_error(ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    process = ferris.start("run", "bars.sql", "-o", "json")
+    process.stderr.close()
+    out, _ = process.communicate(timeout=30)
+    assert json.loads(out)["jobs"][0]["ledger"]["read"] == 6
+    assert process.wait(30) == 0
+
+
+#: `ferris`, which is sent Ctrl-C when it looks for the module that comes first.
+INTERRUPTED = """\
+import os, signal, sys
+from ferrisstreams.cli.start import main
+module = sys.argv.pop(1)
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "ferrisstreams.cli.run", "duckdb", "ferrisstreams.runtime.door"])
+def test_ctrl_c_while_the_command_starts_is_silent(module: str, ferris: Ferris) -> None:
+    ferris.write(bars__sql=BARS, trades__jsonl=LINES)
+    command = [sys.executable, "-c", INTERRUPTED, module, "run", "bars.sql"]
+    ran = subprocess.run(command, cwd=ferris.folder, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize(("text", "rows"), [("LIMIT 2", [5, 2]), ("LIMIT 0", []), ("LIMIT 99", [5, 2, 7])])
+def test_limit_ends_a_select_alone(text: str, rows: list[int], ferris: Ferris) -> None:
+    ferris.write(select__sql=SELECT.rstrip().rstrip(";") + f" {text};", trades__jsonl=LINES)
+    ran = ferris("run", "select.sql", "-o", "json")
+    assert [json.loads(line)["qty"] for line in ran.out.splitlines()[:-1]] == rows
+    assert (ran.job["state"], ran.job["ledger"]["written"], ran.job["ledger"]["produced"]) == (
+        "finished",
+        len(rows),
+        len(rows),
+    )
+
+
+def test_limit_ends_a_select_over_a_source_that_goes_on(ferris: Ferris) -> None:
+    watched = SELECT.replace("'connector' = 'file'", "'connector' = 'file', 'watch' = 'true'")
+    assert watched != SELECT
+    ferris.write(select__sql=watched.rstrip().rstrip(";") + " LIMIT 2;", trades__jsonl=LINES)
+    assert [json.loads(line)["qty"] for line in ferris("run", "select.sql").out.splitlines()] == [5, 2]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +227,7 @@ def test_standard_output_that_is_closed_is_a_place_without_rows(
     """Nobody hears the summary of a job; rows that nobody would hear are refused before anything starts."""
     printing = BARS + "CREATE STREAM shown WITH ('connector' = 'stdout') AS SELECT * FROM trades;"
     Ferris(tmp_path).write(bars__sql=BARS, select__sql=SELECT, several__sql=printing, trades__jsonl=LINES)
-    command = [sys.executable, "-m", "ferrisstreams.cli.main", "run", f"{name}.sql"]
+    command = [sys.executable, "-m", "ferrisstreams", "run", f"{name}.sql"]
     started = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
     ran = subprocess.run(started, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (code, ""), ran.stderr

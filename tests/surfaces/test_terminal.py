@@ -78,3 +78,14 @@ def test_list_of_dead_letters_has_their_messages_at_any_width(tmp_path: Path) ->
             picture = shown.run([*REAL, "dlq", "list", "app.sql", "--code", "E2104"], tmp_path)
         assert 'column "qty": "many" is not of type INTEGER' in " ".join(picture.split())
         assert all(word in picture for word in ("waiting", "E2104", "decode", "trades.jsonl"))
+
+
+def test_terminal_that_is_closed_stops_the_run_in_order(tmp_path: Path) -> None:
+    write_endless(tmp_path)
+    with terminal(80) as shown, shown.start([*REAL, "run", "app.sql"], tmp_path) as process:
+        shown.wait_for(lambda picture: "running" in picture)
+        shown.hang_up()
+        assert process.wait(SECONDS_MAX) == 0
+    assert not list(tmp_path.glob("ferris-error-*"))
+    with terminal(80) as shown:
+        assert "nothing new (1,000 read" in shown.run([*REAL, "run", "app.sql", "--once"], tmp_path)

@@ -19,10 +19,11 @@ _RED, _DIM, _PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
 
 
 def report(error: Exception) -> int:
-    """Print an error on standard error and give the exit code."""
+    """Print an error on standard error and give the exit code. A reader that has gone, as behind `| head`, has what it
+    wanted."""
     if isinstance(error, BrokenPipeError):
-        _abandon_stdout()
-        return 1
+        abandon_stdout()
+        return 0
     shown = as_ferris_error(error)
     sys.stderr.write(paint(str(shown)) + "\n")
     if isinstance(shown, InternalError):
@@ -61,6 +62,6 @@ def _trace(error: Exception) -> str:
     return f"details: {file.name} ({DEBUG_VARIABLE}=1 shows them here)"
 
 
-def _abandon_stdout() -> None:
+def abandon_stdout() -> None:
     """The reader of standard output went away: leave nothing for the interpreter to flush into it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -149,6 +149,11 @@ def main() -> NoReturn:
 def _called() -> None:
     try:
         _command()
+    except SystemExit as end:
+        # Typer takes a reader that has gone (`| head`) for a failure of the command.
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.exit(0)
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

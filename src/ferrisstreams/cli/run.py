@@ -22,7 +22,7 @@ from ferrisstreams.cli.summary import JobSummary, print_json, print_select, prin
 from ferrisstreams.cli.views import LogView, QuietView, View, watching
 from ferrisstreams.cli.workers import fork_server, run_in_workers
 from ferrisstreams.connectors.registry import connector_of
-from ferrisstreams.connectors.stdout_sink import standard_output
+from ferrisstreams.connectors.stdout_sink import ReaderGoneError, standard_output
 from ferrisstreams.errors import InternalError, as_ferris_error
 from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.session.application import Application, RunOptions
@@ -151,6 +151,8 @@ def _run_here(
 
         with stopping_on_signal(application.stop, kill, view.tell_stopping):
             result = application.run(options=options, observer=view)
+    if _is_select(application.plan.jobs) and isinstance(result.jobs[0].error, ReaderGoneError):
+        raise BrokenPipeError
     for job in result.jobs:
         # The error of one of several workers is reported by the process that started them.
         if job.error is not None and arguments.number is None:
@@ -178,7 +180,9 @@ def _run_several_workers(
 
 
 def _refuse(error: Exception, arguments: RunArguments) -> int:
-    """Nothing ran, or a bug of ours ended it."""
+    """Nothing ran, or a bug of ours ended it, or whoever read the rows has gone."""
+    if isinstance(error, BrokenPipeError):
+        return report(error)
     shown = as_ferris_error(error)
     # An ordinary error of one of several workers is reported by the process that started them.
     code = report(error) if arguments.number is None or isinstance(shown, InternalError) else 1

@@ -30,6 +30,10 @@ class RowStream(Protocol):
     def flush(self) -> None: ...
 
 
+class ReaderGoneError(FatalConnectorError):
+    """Nobody reads what is printed any more, as behind `| head`."""
+
+
 class StdoutSink:
     """`header` is written by `open`. Errors: FatalConnectorError E4003, also when the reader of a pipe went away, and
     where the process was started with its standard output closed."""
@@ -58,7 +62,7 @@ class StdoutSink:
         try:
             self._stream.flush()
         except OSError as error:
-            raise _write_error(error) from error
+            raise write_error(error) from error
         return None
 
     def overdue(self) -> bool:
@@ -85,7 +89,7 @@ class StdoutSink:
             while rest:  # an unbuffered stream (PYTHONUNBUFFERED) may take a part only
                 rest = rest[self._stream.write(rest) :]
         except OSError as error:
-            raise _write_error(error) from error
+            raise write_error(error) from error
 
 
 def standard_output() -> RowStream:
@@ -96,9 +100,8 @@ def standard_output() -> RowStream:
     return sys.stdout.buffer
 
 
-def _write_error(error: OSError) -> FatalConnectorError:
+def write_error(error: OSError) -> FatalConnectorError:
+    """Why standard output cannot be written."""
     if isinstance(error, BrokenPipeError):
-        return FatalConnectorError(
-            "standard output was closed by its reader", "E4003", "write to a file to keep all rows"
-        )
+        return ReaderGoneError("standard output was closed by its reader", "E4003", "write to a file to keep all rows")
     return FatalConnectorError(f"standard output cannot be written: {error.strerror}", "E4003", "check the disk")

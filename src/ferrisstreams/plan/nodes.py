@@ -42,12 +42,14 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SinkSpec:
-    """Where a job's rows go, as written in its `WITH (…)`; `anonymous` for a SELECT alone (standard output)."""
+    """Where a job's rows go, as written in its `WITH (…)`; `anonymous` for a SELECT alone (standard output),
+    which ends after `limit` rows."""
 
     name: str
     properties: Mapping[str, Property]
     anonymous: bool = False
     position: Position | None = None
+    limit: int | None = None
 
 
 class Emit(Enum):

@@ -383,6 +383,8 @@ class Job:
             limit=ConsecutiveLimit(job.integer("dlq.max_consecutive"), job.optional_number("dlq.max_ratio")),
             once=self._environment.once and alone,
             rows_max=self._rows_left(),
+            rows_out_max=self.plan.plan.spec.limit,
+            quote=job.text("quote").encode() if builder.settings.sink_connector.prints else b"",
             endless=builder.is_endless,
             drain=self._environment.drain,
             windowed=builder.windowed,

@@ -38,7 +38,8 @@ class TaskSettings:
 
     `adopts`: without a state the job begins where its group stands: it keeps nothing, and each topic has one position.
 
-    `windowed`: results wait for the watermark.
+    `windowed`: results wait for the watermark. `rows_max`, `rows_out_max`: the job ends after so many rows read, or
+    written; `quote` is that of CSV.
     `endless`: the source can go on after it has said that it ended, so that its end closes no window. `drain`: the end
     of the run closes them all the same.
     """
@@ -51,6 +52,8 @@ class TaskSettings:
     windowed: bool = False
     once: bool = False
     rows_max: int | None = None
+    rows_out_max: int | None = None
+    quote: bytes = b""
     endless: bool = False
     drain: bool = False
 
@@ -75,6 +78,7 @@ class Task:
         self._observer = observer
         self._log = RejectionLog()
         self._read = 0
+        self._written = 0
         self._started_ms = parts.clock.monotonic_ms()
         self._told_ms = self._started_ms
         self._stop = False
@@ -100,7 +104,7 @@ class Task:
     def run(self) -> str:
         """Until the source ends (`finished`) or a stop is asked for (`stopped`). An error takes the epoch back."""
         try:
-            while not self._stop and self.run_once():
+            while not self._stop and self._rows_out_left != 0 and self.run_once():
                 pass
             return self._end()
         except (Exception, KeyboardInterrupt) as error:
@@ -207,11 +211,15 @@ class Task:
     def _write_rows(self, outcome: Outcome) -> None:
         ledger = self._progress.ledger
         rejected = list(outcome.output_rejected)
-        for payload in outcome.payloads:
-            refused = self._parts.sink.write(payload)
+        produced = outcome.produced
+        for whole in outcome.payloads:
+            payload = whole.cut(self._rows_out_left, self._settings.quote)
+            produced -= whole.rows - payload.rows
+            refused = self._parts.sink.write(payload) if payload.rows else ()
+            self._written += payload.rows - len(refused)
             ledger.written += payload.rows - len(refused)
             rejected += refused
-        ledger.produced += outcome.produced
+        ledger.produced += produced
         self._reject_outputs(rejected)
         ledger.output_rejected += len(rejected)
         self._reject_outputs(outcome.derived_rejected)
@@ -245,7 +253,7 @@ class Task:
         return not self._done(caught_up=True)
 
     def _done(self, caught_up: bool) -> bool:
-        if self._has_all_wanted:
+        if self._has_all_wanted or self._rows_out_left == 0:
             return True
         return self._parts.source.ended or (self._settings.once and caught_up)
 
@@ -253,13 +261,23 @@ class Task:
     def _has_all_wanted(self) -> bool:
         return self._settings.rows_max is not None and self._read >= self._settings.rows_max
 
+    @property
+    def _rows_out_left(self) -> int | None:
+        return None if self._settings.rows_out_max is None else self._settings.rows_out_max - self._written
+
     def _end(self) -> str:
         """The last epoch: at the end of a source that cannot go on everything closes, of another one when asked for."""
         progress, settings = self._progress, self._settings
         source_ended = self._parts.source.ended
-        ended = not self._stop and (source_ended or (settings.once and not self._has_all_wanted))
+        limited = self._rows_out_left == 0
+        ended = not self._stop and (source_ended or limited or (settings.once and not self._has_all_wanted))
         self._advance()
-        if ended and not progress.finished and (settings.drain or (source_ended and not settings.endless)):
+        if (
+            ended
+            and not limited
+            and not progress.finished
+            and (settings.drain or (source_ended and not settings.endless))
+        ):
             self._write(self._parts.pipeline.finish())
             progress.windows_closed_by_end = self._parts.pipeline.windows_closed_by_end
             progress.finished = True

@@ -162,5 +162,6 @@ def _redirect_to_memory(job: JobPlan) -> JobPlan:
             "leave 'connector' out, or run an application by Application.read(…).run()",
             place.position,
         )
-    spec = SinkSpec(_RESULT, {**own, "connector": Property("memory")}, anonymous=True)
+    properties = {**own, "connector": Property("memory")}
+    spec = SinkSpec(_RESULT, properties, anonymous=True, limit=job.plan.spec.limit)
     return replace(job, plan=replace(job.plan, spec=spec))

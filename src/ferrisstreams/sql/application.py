@@ -193,7 +193,7 @@ class _Application:
         specs = [*(job.plan.spec for job in self.jobs), *(job.sink for job in self.open_jobs)]
         anonymous = sum(1 for spec in specs if spec.anonymous)
         name = "select" if anonymous == 0 else f"select_{anonymous + 1}"
-        return SinkSpec(name, properties, True, context.source.position(statement.span))
+        return SinkSpec(name, properties, True, context.source.position(statement.span), statement.limit)
 
     def _job_name(self, context: Context, statement: StreamAs, spec: SinkSpec) -> str:
         written = statement.annotations.get("name")

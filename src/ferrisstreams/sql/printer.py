@@ -38,7 +38,8 @@ def print_statement(statement: Statement, annotations: bool = True) -> str:
             emit = f"\nEMIT {statement.emit.emit.name}" if statement.emit is not None else ""
             properties = f"\n{_with(statement.properties)}" if statement.properties else ""
             notes = _annotations(statement.annotations) if annotations else ""
-            return f"{notes}{head}{_query(statement.query)}{emit}{properties}"
+            limit = f"\nLIMIT {statement.limit}" if statement.limit is not None else ""
+            return f"{notes}{head}{_query(statement.query)}{limit}{emit}{properties}"
 
 
 def _declaration(statement: DeclareStream) -> str:

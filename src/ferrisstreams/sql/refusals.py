@@ -112,7 +112,7 @@ def refused_create(kind: str, span: Span) -> RefusedSyntaxError:
 _REFUSED_PHRASES: tuple[tuple[tuple[str, ...], bool, str, str], ...] = (
     (("ROWS", "WINDOW", "BUFFER"), False, "ROWS WINDOW BUFFER",
      "aggregate in a window of time: GROUP BY key, TUMBLE(ts, INTERVAL '1' MINUTE)"),
-    (("CHANGES", "LIMIT"), True, "LIMIT", "to stop after some rows run with --max-records"),
+    (("CHANGES", "LIMIT"), True, "LIMIT after EMIT", "write it before EMIT"),
     (("PARTITION BY",), True, "PARTITION BY", "name the message key in the select list: SELECT column PRIMARY KEY"),
     (("ASOF",), True, "an ASOF JOIN",
      "join in a bound of time: ON a.k = b.k AND b.ts BETWEEN a.ts - INTERVAL '1' HOUR AND a.ts"),
@@ -202,7 +202,7 @@ _REFUSED_CLAUSES: Mapping[str, tuple[str, str]] = {
     ),
     "laterals": ("LATERAL", "join a subquery: JOIN (SELECT …) AS b ON a.k = b.k"),
     "order": ("ORDER BY", "rows are written as their windows close: sort the output afterwards"),
-    "limit": ("LIMIT", "to stop after some rows run with --max-records"),
+    "limit": ("LIMIT", "it ends a SELECT alone: to stop a job after some rows run with --max-records"),
     "offset": ("OFFSET", "rows of a stream have no numbers"),
     "qualify": ("QUALIFY", "filter aggregates with HAVING"),
     "windows": ("a named window", "aggregate in a window of time: WINDOW TUMBLING(1m)"),

@@ -88,7 +88,8 @@ class EmitWritten:
 
 @dataclass(frozen=True, slots=True)
 class StreamAs:
-    """`CREATE STREAM name AS SELECT …`, or a SELECT alone (`name` None): a job. `table`: it is `CREATE TABLE`."""
+    """`CREATE STREAM name AS SELECT …`, or a SELECT alone (`name` None): a job. `table`: it is `CREATE TABLE`. `limit`:
+    the rows after which a SELECT alone ends."""
 
     name: Name | None
     query: exp.Expression
@@ -97,6 +98,7 @@ class StreamAs:
     annotations: Mapping[str, Property]
     span: Span
     table: bool = False
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,21 @@ def _job(
     owners = Owners(written.text if written is not None else None, _tables(query))
     topic = sink.text if sink is not None and name is not None and sink.text != name.text else None
     properties = modernised(_properties(source, tree), owners, topic)
-    return StreamAs(name, query, _emit(tree), properties, annotations, span, bool(tree.args.get("table")))
+    limit = _limit(source, query, span) if name is None else None
+    return StreamAs(name, query, _emit(tree), properties, annotations, span, bool(tree.args.get("table")), limit)
+
+
+def _limit(source: SourceText, query: exp.Expression, whole: Span) -> int | None:
+    """`LIMIT n` of a SELECT alone, taken out of its query."""
+    written = query.args.get("limit")
+    if not isinstance(written, exp.Limit):
+        return None
+    count = written.expression
+    if not isinstance(count, exp.Literal) or count.is_string or not count.this.isdecimal():
+        span = span_of(count) or whole
+        raise source.error(span, "LIMIT takes a whole number", "E1204", "write LIMIT 10")
+    written.pop()
+    return int(count.this)
 
 
 def _tables(query: exp.Expression) -> tuple[str, ...]:

@@ -197,6 +197,10 @@ def _job(case: Case) -> JobPlan:
         raise SqlError(f"a case has one job, this one has {len(plan.jobs)}", "E1209", "write a case for each job")
     job = plan.jobs[0]
     spec = job.plan.spec
+    if spec.limit is not None:
+        raise SqlError(
+            "LIMIT takes the rows that come first, and which these are depends on the batches", "E1209", "leave it out"
+        )
     memory = {"connector": Property("memory")}
     spec = replace(spec, properties={**spec.properties, **memory}, anonymous=False)
     return replace(job, plan=replace(job.plan, spec=spec))

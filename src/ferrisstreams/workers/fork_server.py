@@ -284,7 +284,7 @@ def _become(request: Request) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     sys.argv = [str(part) for part in request.arguments]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     for name, descriptor, mode in zip(("stdin", "stdout", "stderr"), _STREAMS, "rww", strict=True):
         errors = "backslashreplace" if name == "stderr" else "strict"
         stream = open(descriptor, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-#: The interpreter's exit code when its output could not be written.
-_NOT_FLUSHED = 120
+#: The exit code when output could not be written: what was asked for has failed.
+_NOT_FLUSHED = 1
 
 
 def exit_code(run: Callable[[], object]) -> int:
@@ -38,6 +38,9 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
+        except BrokenPipeError:
+            pass  # its reader has what it wanted
+        except Exception as error:
+            sys.stderr.write(f"{error}\n")
             code = _NOT_FLUSHED
     os._exit(code)
