@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
+from ferrisstreams.errors import SqlError
 from ferrisstreams.plan.expressions import column, column_name
 from ferrisstreams.plan.nodes import WINDOW_END, WINDOW_START, Aggregate, AssignWindow, Emit, Named, Plan, Window
 from ferrisstreams.plan.rewrites import VOLATILE
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.calls import call_name, has_aggregate, is_aggregate
 from ferrisstreams.sql.context import Context
-from ferrisstreams.sql.inference import describe
+from ferrisstreams.sql.inference import describe, typed_select
 from ferrisstreams.sql.maps import sort_arguments, sort_key
 from ferrisstreams.sql.resolve import EDGE
 from ferrisstreams.sql.syntax import span_of
@@ -127,20 +128,25 @@ class Grouping:
         return Aggregate(below, groups, made, emit, Schema((*bounds, *keys, *calls)))
 
     def _check_kept_arguments(self, schema: Schema) -> None:
-        """Refuse a call that takes its arguments only because the engine finds them to be NULL, or constant: the state
-        keeps them as values of their type."""
-        for call in self.calls:
+        """Refuse a call that takes its arguments only because the engine finds them to be constant: the state keeps
+        them as values of their type. One that takes them because they are NULL gets NULL."""
+        for number, call in enumerate(self.calls):
             inner = call.expression.this if isinstance(call.expression, exp.Filter) else call.expression
             arguments = [part for part in _arguments(inner) if part.find(exp.Column) and _may_be_folded(inner, part)]
             if not arguments:
                 continue
             kinds = [kind for _, kind in describe(self.context, arguments, schema)]
             kept = Schema(tuple(Column(f"_kept{n}", kind, True) for n, kind in enumerate(kinds)))
-            tree = inner.copy()
-            for argument in list(_arguments(tree)):
-                if argument in arguments:
-                    argument.replace(column(f"_kept{arguments.index(argument)}"))
-            describe(self.context, [tree], Schema((*kept, *schema)))
+            try:
+                given = [column(item.name) for item in kept]
+                describe(self.context, [_with_arguments(inner, arguments, given)], Schema((*kept, *schema)))
+            except SqlError:
+                given_null = [exp.Is(this=exp.paren(part.copy()), expression=exp.null()) for part in arguments]
+                if not all(self.context.connection.rows(typed_select(given_null, schema))[0]):
+                    raise
+                made = _with_arguments(call.expression, arguments, [exp.null() for _ in arguments])
+                describe(self.context, [made], schema)
+                self.calls[number] = replace(call, expression=made)
 
     def _averages(self, schema: Schema) -> dict[str, str]:
         """Types of the averages of decimals, which DuckDB would give as DOUBLE."""
@@ -213,6 +219,18 @@ def _arguments(call: exp.Expr) -> Iterator[exp.Expression]:
             yield from _arguments(part)
         elif isinstance(part, exp.Expression) and not isinstance(part, exp.Star):
             yield part
+
+
+def _with_arguments(
+    call: exp.Expression, arguments: Sequence[exp.Expression], given: Sequence[exp.Expression]
+) -> exp.Expression:
+    """The call, maybe with FILTER, with others in the place of these arguments."""
+    tree = call.copy()
+    inner = tree.this if isinstance(tree, exp.Filter) else tree
+    for argument in list(_arguments(inner)):
+        if argument in arguments:
+            argument.replace(given[arguments.index(argument)].copy())
+    return tree
 
 
 def _nullable(tree: exp.Expression, schema: Schema) -> bool:

@@ -35,7 +35,7 @@ from ferrisstreams.sql.joins import From, Joiner, Table
 from ferrisstreams.sql.relations import Relation, event_time_column, join_in, nullable, project, table_in
 from ferrisstreams.sql.resolve import EDGE, refuse_clauses, resolve
 from ferrisstreams.sql.scope import Scope, Side
-from ferrisstreams.sql.select_list import Item, SelectList
+from ferrisstreams.sql.select_list import LATER_BRANCH, Item, SelectList
 from ferrisstreams.sql.sources import inline_source, source_properties, with_job_properties
 from ferrisstreams.sql.statements import EmitWritten, Name, View, name_of
 from ferrisstreams.sql.syntax import TABLE_WINDOW, TABLE_WINDOW_KEYS, TABLE_WITHIN, MessageKey, span_of
@@ -241,6 +241,11 @@ class Binder:
             inner = inner.this
         parts.append(inner)
         parts.reverse()
+        for part in parts[1:]:
+            first = self._unwrapped(part)
+            while isinstance(first, exp.SetOperation):
+                first = self._unwrapped(first.this)
+            first.meta[LATER_BRANCH] = True
         return united(self.context, parts, [self.query(part, names) for part in parts])
 
     def _check_set_operation(self, node: exp.SetOperation) -> None:

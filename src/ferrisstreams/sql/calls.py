@@ -95,7 +95,10 @@ def check_call(context: Context, node: exp.Expr) -> None:
         raise context.error(node, "bitstring_agg needs the range of its values", "E1201", _RANGE)
     if name in _BINNED and len(node.expressions) == 2 and is_null(node.expressions[1]):
         raise context.error(
-            node.expressions[1], f"the bins of {name} cannot be NULL", "E1102", "name them: [0, 10, 100]"
+            node.expressions[1],
+            f"the bins of {name} cannot be NULL",
+            "E1102",
+            "it fails whatever the row: name the bins, [0, 10, 100]",
         )
     if name in APPROXIMATE:
         context.note_outside_law(f"{name}()")

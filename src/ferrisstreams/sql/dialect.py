@@ -55,6 +55,12 @@ class Tail:
     into: exp.Identifier | None = None
 
 
+def _map(tree: exp.Expr) -> exp.Expr:
+    """`MAP {}` is `map()` to the engine: inside a cast to a struct sqlglot prints a row for the brackets."""
+    empty = isinstance(tree, exp.ToMap) and not tree.this.expressions
+    return exp.Map() if empty else tree
+
+
 def _cosine_distance(this: exp.Expr, expression: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this="list_cosine_distance", expressions=[this, expression])
 
@@ -80,9 +86,8 @@ class FerrisParser(DeclarationParser, JoinParser):
     }
 
     NO_PAREN_FUNCTION_PARSERS: ClassVar = {
-        name: parser
-        for name, parser in DuckDBParser.NO_PAREN_FUNCTION_PARSERS.items()
-        if name in ("CASE", "MAP", "ANY", "@")
+        **{name: DuckDBParser.NO_PAREN_FUNCTION_PARSERS[name] for name in ("CASE", "ANY", "@")},
+        "MAP": lambda self: _map(DuckDBParser.NO_PAREN_FUNCTION_PARSERS["MAP"](self)),
     }
 
     #: `JSON '…'` is a cast, as with all other types.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from sqlglot import exp
 
@@ -17,6 +18,9 @@ from ferrisstreams.sql.scope import EVENT_TIME, Scope, Side
 from ferrisstreams.sql.source_text import Span
 from ferrisstreams.sql.statements import Name, name_of
 from ferrisstreams.sql.syntax import MessageKey, span_of
+
+#: In the meta of a query behind UNION ALL: nothing sees the names of its columns, and two may have one.
+LATER_BRANCH = "later_branch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +153,13 @@ class SelectList:
     def output_names(self, items: Sequence[Item], keys: Sequence[Named]) -> list[str]:
         unnamed = [item.tree for item in items if item.name is None]
         found = column_names(self.context, unnamed, self.scope.described, [key.expression for key in keys])
-        made = iter(map(self.scope.as_called, found))
+        given = iter(map(self.scope.as_called, found))
         names: list[str] = []
         taken: set[str] = set()
         for item in items:
-            name = item.name if item.name is not None else next(made)
+            name = item.name if item.name is not None else next(given)
+            if name.lower() in taken and _is_of_later_branch(item):
+                name = next(made for n in count(2) if (made := f"{name}_{n}").lower() not in taken)
             if name.lower() in taken:
                 hint = "give one of them an alias: … AS name"
                 if isinstance(item.node, exp.Star | exp.Column) and item.node.find(exp.Star) is not None:
@@ -172,3 +178,7 @@ class SelectList:
         if isinstance(node, exp.Column | exp.Dot):
             return node.name if isinstance(node, exp.Column) else node.expression.name
         return None
+
+
+def _is_of_later_branch(item: Item) -> bool:
+    return item.node.parent is not None and item.node.parent.meta_get(LATER_BRANCH) is not None
