@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md",
     "docs/sql.md",
+    "docs/tables.md",
     "docs/files.md",
     "docs/kafka.md",
     "docs/scheduling.md",

@@ -26,6 +26,24 @@ def test_declaration_of_a_file_can_be_run_as_it_is(ferris: Ferris) -> None:
     assert ferris.lines("out.jsonl") == ROWS
 
 
+@pytest.mark.parametrize("enveloped", [False, True])
+def test_records_of_debezium_are_declared_as_a_table(ferris: Ferris, enveloped: bool) -> None:
+    changes = [
+        {"before": None, "after": {"id": 1, "at": "2024-01-01T00:00:00Z"}, "op": "c", "ts_ms": 1},
+        {"before": None, "after": {"id": 2, "at": "2024-01-01T00:00:01Z"}, "op": "c", "ts_ms": 2},
+        {"before": {"id": 1, "at": "2024-01-01T00:00:00Z"}, "after": None, "op": "d", "ts_ms": 3},
+    ]
+    given = [{"schema": {"type": "struct"}, "payload": each} for each in changes] if enveloped else changes
+    ferris.write(rows__jsonl="".join(json.dumps(each) + "\n" for each in given))
+    ran = ferris("infer", "rows.jsonl")
+    assert ran.code == 0
+    assert "'format' = 'debezium_json'" in ran.out
+    assert "PRIMARY KEY (id)   -- if id tells its rows apart\n    -- , WATERMARK FOR at" in ran.out
+    ferris.write(app__sql=ran.out + JOB.format(name="rows"))
+    assert ferris("run", "app.sql").code == 0
+    assert ferris.lines("out.jsonl") == [{"op": "+I", "id": 2, "at": "2024-01-01T00:00:01Z"}]
+
+
 #: File, content, and lines that its declaration has.
 FILES = [
     (

@@ -11,10 +11,11 @@ from typing import Protocol
 
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import column
+from ferrisstreams.duck.engine import Connection, column
 from ferrisstreams.errors import ConfigError
 from ferrisstreams.formats.base import ROW
-from ferrisstreams.formats.expressions import alias, both, call, either, select_from, text
+from ferrisstreams.formats.expressions import alias, both, call, data_type, either, select_from, text
+from ferrisstreams.formats.nested import struct_fields
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.plan.nodes import DELETED, REPEATED
 from ferrisstreams.schema import Column, Schema
@@ -62,6 +63,24 @@ def changes_form(schema: Schema, settings: DecodeSettings, with_payload: bool = 
         case "retract":
             return _WithOp(schema)
     return _Plain(schema)
+
+
+def columns_in_envelopes(found: Schema, connection: Connection) -> Schema:
+    """The columns of the rows in Debezium's records, which have the columns `found`; none where these are no such."""
+    parts = {c.name: c.type for c in found}
+    if _PAYLOAD in parts:
+        parts = {name: kind.sql("duckdb") for name, kind in _struct_fields(parts[_PAYLOAD])}
+    rows = (_struct_fields(parts[name]) for name in ("after", "before") if name in parts and "op" in parts)
+    nulls = [
+        exp.alias_(exp.Cast(this=exp.null(), to=kind), name, quoted=True) for name, kind in next(filter(None, rows), ())
+    ]
+    types = connection.types(exp.select(*nulls)) if nulls else []
+    return Schema(tuple(Column(name, kind) for name, kind in types))
+
+
+def _struct_fields(kind: str) -> list[tuple[str, exp.DataType]]:
+    tree = data_type(kind)
+    return struct_fields(tree) if tree.this == exp.DType.STRUCT else []
 
 
 def record_of_nulls(schema: Schema, settings: DecodeSettings) -> bytes:
@@ -128,14 +147,14 @@ class _Envelopes:
         fields = ", ".join(f"{exp.to_identifier(c.name, quoted=True).sql('duckdb')} {c.type}" for c in schema)
         parts = {"op": "VARCHAR", "before": f"STRUCT({fields})", "after": f"STRUCT({fields})"}
         inside = ", ".join(f'"{name}" {kind}' for name, kind in parts.items())
-        self._payload = [Column("payload", f"STRUCT({inside})")] if with_payload else []
+        self._payload = [Column(_PAYLOAD, f"STRUCT({inside})")] if with_payload else []
         self.schema = Schema((*(Column(name, kind) for name, kind in parts.items()), *self._payload))
 
     def rows(self, records: exp.Select, of_messages: bool) -> exp.Select:
         beside = [column(KEY), column(NO_VALUE)] if of_messages else []
         parts: list[exp.Expr] = [column(name) for name in _PARTS]
         if self._payload:
-            parts = [alias(exp.func("COALESCE", column(n), _field(column("payload"), n)), n) for n in _PARTS]
+            parts = [alias(exp.func("COALESCE", column(n), _field(column(_PAYLOAD), n)), n) for n in _PARTS]
         rows = select_from(records, "records", column(ROW), *beside, *parts)
         moved = both(column("op").isin(*map(text, _NEW_ROWS)), either(*map(_moves, self._key)))
         lists = exp.Case(
@@ -163,7 +182,7 @@ class _Envelopes:
         return f'"before" does not say which row is deleted{beside}'
 
 
-_PARTS, _IMAGE = ("op", "before", "after"), "_image\x7f"
+_PARTS, _PAYLOAD, _IMAGE = ("op", "before", "after"), "payload", "_image\x7f"
 
 
 def _rows(columns: Schema, records: exp.Select, of_messages: bool, op: exp.Expr, deleted: exp.Expr) -> exp.Select:

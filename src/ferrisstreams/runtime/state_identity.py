@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferrisstreams.batch import JsonValue
-from ferrisstreams.config.formats import format_of
+from ferrisstreams.config.formats import changes_of, format_of
 from ferrisstreams.connectors.file import encoding_of, has_header
 from ferrisstreams.errors import StateError
 from ferrisstreams.plan.fingerprint import fingerprint
@@ -115,6 +115,8 @@ def _reading(source: SourceSettings) -> dict[str, JsonValue]:
     settings, connector = source.values, source.connector
     times = {key: settings.optional_text(key) for key in ("event.time.format", "timestamp.format")}
     found: dict[str, JsonValue] = {key: value for key, value in times.items() if value is not None}
+    if source.spec.key:
+        found["changelog"] = changes_of(source.spec.properties) or "upsert"
     if connector.row_format is not None:
         return found
     found["format"] = format_of(settings, "source")

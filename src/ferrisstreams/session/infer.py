@@ -18,6 +18,7 @@ from ferrisstreams.connectors.file_settings import FileSourceSettings, open_cont
 from ferrisstreams.connectors.file_source import FileSource
 from ferrisstreams.duck.engine import Engine, EngineSettings
 from ferrisstreams.errors import FatalConnectorError
+from ferrisstreams.formats.changes import columns_in_envelopes
 from ferrisstreams.formats.sampling import Sample, csv_shape, read_sample
 from ferrisstreams.formats.settings import DecodeSettings
 from ferrisstreams.memory_file import MemoryFile
@@ -38,23 +39,29 @@ _JSON_NAMES = (".jsonl", ".ndjson", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """A stream as it would be declared. `left_out` says what of the file is not in it, or fails when it is read."""
+    """A stream as it would be declared, or a `table`. `left_out` says what of the file is not in it, or fails when it
+    is read."""
 
     name: str
     schema: Schema
     properties: dict[str, str]
     left_out: tuple[str, ...]
+    table: bool = False
 
     def ddl(self) -> str:
         """The declaration. What may be the event time is proposed in a comment: that is not for us to decide."""
         lines = [f"    {_quoted(column.name)} {column.type}" for column in self.schema]
+        if self.table:
+            key = _quoted(self.schema.names[0])
+            lines.append(f"    PRIMARY KEY ({key})   -- if {key} tells its rows apart")
         text = ",\n".join(lines)
         time = next((column.name for column in self.schema if column.type == "TIMESTAMP"), None)
         if time is not None:
             name = _quoted(time)
             text += f"\n    -- , WATERMARK FOR {name} AS {name} - INTERVAL '5' SECOND   -- if {name} is the event time"
         given = ", ".join(f"'{key}' = {_text(value)}" for key, value in self.properties.items())
-        return f"CREATE STREAM {_quoted(self.name)} (\n{text}\n) WITH ({given});\n"
+        kind = "TABLE" if self.table else "STREAM"
+        return f"CREATE {kind} {_quoted(self.name)} (\n{text}\n) WITH ({given});\n"
 
 
 def infer_file(path: Path, written: str, form: str | None = None) -> Inferred:
@@ -79,6 +86,10 @@ def infer_file(path: Path, written: str, form: str | None = None) -> Inferred:
         settings = replace(settings, framing="csv", header=decode.header, delimiter=decode.delimiter)
     sample = sample_files(settings, decode)
     left_out = (*map(_left_out_column, sample.unusable), *_left_out_records(settings, sample.rejected))
+    with _bench() as (engine, _):
+        rows = columns_in_envelopes(sample.schema, engine.work)
+    if form == "json" and len(rows):
+        return Inferred(_stream_name(path.name), rows, {**properties, "format": "debezium_json"}, left_out, table=True)
     return Inferred(_stream_name(path.name), sample.schema, properties, left_out)
 
 

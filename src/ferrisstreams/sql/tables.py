@@ -9,16 +9,12 @@ from sqlglot import exp
 from ferrisstreams.config.formats import ChangesName, changes_of
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.errors import ConfigError, SqlError
-from ferrisstreams.formats.expressions import data_type
-from ferrisstreams.formats.nested import struct_fields
+from ferrisstreams.formats.changes import columns_in_envelopes
 from ferrisstreams.plan.expressions import column
 from ferrisstreams.plan.nodes import DELETED, REPEATED, Filter, Latest, Plan, Scan, SourceSpec
 from ferrisstreams.schema import Column, Schema
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.statements import DeclareStream
-
-#: The columns in which a record of changes has the row: the first that is there is read.
-_ROWS, _PAYLOAD = ("after", "before"), "payload"
 
 
 def table_of(scan: Scan) -> Plan:
@@ -74,24 +70,15 @@ def columns_of_rows(context: Context, source: SourceSpec, found: Schema) -> Sche
 
 
 def _columns_in_envelopes(context: Context, source: SourceSpec, found: Schema) -> Schema:
-    parts = {column.name: column.type for column in found}
-    if _PAYLOAD in parts:
-        parts = {name: kind.sql("duckdb") for name, kind in _fields(parts[_PAYLOAD])}
-    fields = next((fields for name in _ROWS if (fields := _fields(parts.get(name, "VARCHAR")))), [])
-    if not fields:
+    columns = columns_in_envelopes(found, context.connection)
+    if not len(columns):
         raise SqlError(
             f"the columns of {source.name} are not declared, and its records have no object in 'after' or 'before'",
             "E1205",
             "declare them: CREATE TABLE name (columns, PRIMARY KEY (column)) WITH (…)",
             source.position,
         )
-    nulls = [exp.alias_(exp.Cast(this=exp.null(), to=kind), name, quoted=True) for name, kind in fields]
-    return Schema(tuple(Column(name, kind) for name, kind in context.connection.types(exp.select(*nulls))))
-
-
-def _fields(kind: str) -> list[tuple[str, exp.DataType]]:
-    tree = data_type(kind)
-    return struct_fields(tree) if tree.this == exp.DType.STRUCT else []
+    return columns
 
 
 def check_changes(source: SourceSpec) -> None:
