@@ -31,6 +31,13 @@ def _place_star(query: exp.Expr, first: Token) -> None:
             star.meta["start"], star.meta["end"] = first.start, first.end
 
 
+def _place_joins(query: exp.Expr) -> None:
+    """sqlglot gives the joins of `FROM a JOIN b` to the first table, and those behind SELECT to the query."""
+    clause = query.args.get("from_")
+    if clause is not None and clause.this.args.get("joins"):
+        query.set("joins", [join.pop() for join in clause.this.args["joins"][:]])
+
+
 def _is_text(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and node.is_string
 
@@ -53,6 +60,7 @@ class LocatedParser(DuckDBParser):
         query = super()._parse_select_query(nested, table, parse_subquery_alias, parse_set_operation)
         if first and first.token_type == TokenType.FROM and query is not None:
             _place_star(query, first)
+            _place_joins(query)
         return query
 
     def _parse_interval(

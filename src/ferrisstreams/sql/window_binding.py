@@ -51,6 +51,7 @@ def window_and_group(context: Context, node: exp.Select) -> tuple[WrittenWindow 
         others = [item for item in group.expressions if not isinstance(item, StreamWindow)]
         if group.args.get("all"):
             others = [item for item in node.expressions if not (is_header_item(item) or _aggregates(context, item))]
+    _refuse_windows_of_sides(context, node)
     table = _windowed_table(node)
     if table is not None:
         _check_table_window(context, table, others)
@@ -105,6 +106,25 @@ def _windowed_table(node: exp.Select) -> exp.Expr | None:
     clause = node.args.get("from_")
     item = clause.this if clause is not None else None
     return item if isinstance(item, exp.Table) and item.args.get(TABLE_WINDOW) is not None else None
+
+
+def _refuse_windows_of_sides(context: Context, node: exp.Select) -> None:
+    """A window of a table in brackets, or of one that is joined, would be the query's and not the table's."""
+    clause, joins = node.args.get("from_"), node.args.get("joins") or []
+    for item in [*([clause.this] if clause is not None else []), *(join.this for join in joins)]:
+        table = item
+        while isinstance(table, exp.Subquery):
+            table = table.this
+        window = table.args.get(TABLE_WINDOW)
+        if window is not None and (joins or table is not item):
+            raise context.error(
+                window,
+                "the window of one table of a join is not supported"
+                if joins
+                else "the window of a table in brackets is not supported",
+                "E1201",
+                "aggregate it in a subquery: (SELECT … FROM TUMBLE(…) GROUP BY window_start, window_end) AS t",
+            )
 
 
 def _check_table_window(context: Context, table: exp.Expr, group: Sequence[exp.Expr]) -> None:
