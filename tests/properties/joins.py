@@ -214,9 +214,15 @@ class Run:
         for row in rows:
             now.seen_us[name] = max(now.seen_us[name], row[2])
             closed_us = max(now.seen_us[name] - DELAY_S * SECOND, now.closed_us)
-            if not self.listed.timed or row[2] >= closed_us:
+            if not self._is_late(row, closed_us):
                 now.rows[name].append(row)
         now.read[name] += len(rows)
+
+    def _is_late(self, row: Row, closed_us: int) -> bool:
+        return self.listed.timed and row[2] < closed_us
+
+    def _watermark_us(self) -> int:
+        return min(self._now.seen_us[name] for name in self._blocks) - DELAY_S * SECOND
 
     def _act(self) -> None:
         """What happens between two ticks: mostly nothing, else the epoch ends, is taken back, or the job is killed."""
@@ -232,7 +238,7 @@ class Run:
 
     def _end_epoch(self) -> None:
         now, state = self._now, self._engine.state
-        watermark = min(now.seen_us[name] for name in self._blocks) - DELAY_S * SECOND
+        watermark = self._watermark_us()
         if watermark > now.closed_us:
             self._fold(self._pipeline.advance(watermark))
             now.closed_us = watermark
@@ -296,11 +302,11 @@ def _text(time_us: int) -> str:
     return (datetime(1970, 1, 1) + timedelta(microseconds=time_us)).isoformat() + "Z"
 
 
-def check(listed: Listed, ticks: int, seed: int = 0) -> None:
+def check(listed: Listed, ticks: int, seed: int = 0, kind: type[Run] = Run) -> None:
     """So many ticks, in runs that follow one another. Raises DifferenceError."""
     done = 0
     while done < ticks:
-        run = Run(listed, seed)
+        run = kind(listed, seed)
         try:
             for _ in run.ticks(min(TICKS, ticks - done)):
                 done += 1

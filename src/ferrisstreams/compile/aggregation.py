@@ -178,16 +178,18 @@ class AggregateCompiler:
             replace(named, expression=edge.source_expression(named.expression))
             for named in (*self._keys, *self._lifted)
         )
+        lookups = self._frame.lookups(edge)
         if not isinstance(scan, Scan):
-            return RowShape(edge.conjuncts, columns, time=self._event_time(edge), window=window, written=written(edge))
+            time = self._event_time(edge)
+            return RowShape(edge.conjuncts, columns, time=time, window=window, written=written(edge), lookups=lookups)
         lateness = None
         if window is not None:
             window = replace(window, time=edge.source_column(window.time))
-            time = scan.source.event_time
-            assert time is not None
+            declared = scan.source.event_time
+            assert declared is not None
             update = self._settings.late_strategy == "update"
-            lateness = Lateness(time.delay_us, self._frame.inputs[scan.source.name].allowed_lateness_us, update)
-        return RowShape(edge.conjuncts, columns, scan.computed, event_time(scan), window, lateness)
+            lateness = Lateness(declared.delay_us, self._frame.inputs[scan.source.name].allowed_lateness_us, update)
+        return RowShape(edge.conjuncts, columns, scan.computed, event_time(scan), window, lateness, lookups=lookups)
 
     def _slices(self) -> SliceGrid:
         window = self._aggregate.window

@@ -77,7 +77,7 @@ def compile_plan(sink: Sink, engine: Engine, inputs: Inputs, settings: CompileSe
 
 #: Names that the statements of a stage give to their own columns.
 _RESERVED = re.compile(
-    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place|message_key)|_(computed|agg|key|header|k|a|p)\d+",
+    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place|message_key|there)|_(met\d+_|computed|met|agg|key|header|k|a|p)\d+",
     re.IGNORECASE,
 )
 
@@ -119,7 +119,7 @@ def _compile_branch(frame: Frame, output: Stage) -> Branch:
     name = event_time(scan)
     changes = (Named(OP, exp.Literal.string(INSERTED)),) if changelog.enveloped else ()
     rows = (*columns, *graph.header_columns(output), *changes)
-    shape = RowShape(output.conjuncts, rows, scan.computed, name)
+    shape = RowShape(output.conjuncts, rows, scan.computed, name, lookups=frame.lookups(output))
     retries = frame.retries(output)
     reduction = _reduction(settings, graph, changelog, columns, timed=name is not None)
     stage = _row_stage(frame.engine.work, shape, reduction, retries)
@@ -148,7 +148,7 @@ def _compile_graph(frame: Frame) -> Pipeline:
     nodes = [
         Node(
             _operator(frame, place),
-            _taker(frame, operator, graph.reader(operator)),
+            None if graph.is_looked_up(operator) else _taker(frame, operator, graph.reader(operator)),
             any(isinstance(port.source, Scan) for port in operator.ports),
         )
         for place, operator in enumerate(graph.operators)
@@ -213,7 +213,8 @@ def _output(frame: Frame, edge: Stage) -> OutputStage:
         changes = (Named(OP, op),)
         above = (*above, op.copy().neq(exp.Literal.string(REPLACED)))
     reduction = _reduction(settings, frame.graph, changelog, columns, timed=False)
-    shape = RowShape(above, (*columns, *frame.graph.header_columns(edge), *changes), written=written(edge))
+    rows = (*columns, *frame.graph.header_columns(edge), *changes)
+    shape = RowShape(above, rows, written=written(edge), lookups=frame.lookups(edge))
     stage = _row_stage(frame.engine.work, shape, reduction, settings.output_retries)
     return OutputStage(stage, reduction, settings.output_retries)
 

@@ -66,10 +66,11 @@ class Into:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An operator of the graph, and where its results go. `reads`: some of what it takes comes from a source."""
+    """An operator of the graph, and where its results go; None: it has none. `reads`: some of what it takes comes from
+    a source."""
 
     operator: Running
-    into: Into | OutputStage
+    into: Into | OutputStage | None
     reads: bool
 
 
@@ -178,14 +179,16 @@ class GraphPipeline:
         if isinstance(into, OutputStage):
             yield from (_written(into, chunk) for chunk in results)
             return
-        above, tick = self._operators[into.place], 0
+        tick = 0
         for chunk in results:
+            assert into is not None
+            above = self._operators[into.place]
             tick = tick or self._next()
             rejected = above.take(chunk, tick, into.port)
             if rejected:
                 yield Outcome(derived_rejected=list(rejected))
-        if tick:
-            yield from self._hand_on(into.place, above.changes(tick))
+        if tick and into is not None:
+            yield from self._hand_on(into.place, self._operators[into.place].changes(tick))
 
 
 def _written(output: OutputStage, chunk: MergedRows) -> Outcome:

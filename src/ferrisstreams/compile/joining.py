@@ -95,7 +95,9 @@ class JoinCompiler:
 
     def _row_shape(self, edge: Stage) -> RowShape:
         """What is kept of the rows of an edge: the columns that are used, the keys, and the weight."""
-        side_number = self._operator.side_of(self._operator.ports.index(edge))
+        side_number = next(
+            side for side, edges in enumerate(self._operator.sides) if any(edge is each for each in edges)
+        )
         side, node = self._shape.sides[side_number], self._node
         pairs = [pair.right if side_number else pair.left for pair in node.keys]
         columns = [Named(kept, column(name)) for name, kept in side.kept.items()]
@@ -105,7 +107,10 @@ class JoinCompiler:
             made.append(Named(WEIGHT, weight(edge)))
         window, lateness, time = self._lateness(edge, side_number)
         computed = edge.source.computed if isinstance(edge.source, Scan) else ()
-        return RowShape(edge.conjuncts, tuple(made), computed, time, window, lateness, written=written(edge))
+        lookups = self._frame.lookups(edge)
+        return RowShape(
+            edge.conjuncts, tuple(made), computed, time, window, lateness, written=written(edge), lookups=lookups
+        )
 
     def _lateness(self, edge: Stage, side: int) -> tuple[Window | None, Lateness | None, str | None]:
         """A row of a join bounded in time is late when the watermark has passed its very time."""

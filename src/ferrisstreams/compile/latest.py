@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ferrisstreams.compile.frame import Frame, same_columns, written
+from ferrisstreams.compile.frame import Frame, current_table, same_columns, written
+from ferrisstreams.compile.lookup_runner import LookupRunner
 from ferrisstreams.compile.rows import RowShape
 from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts, rows_port
 from ferrisstreams.compile.sources import merged_table
@@ -36,20 +37,21 @@ class TableCompiler:
         log = StateLog(
             frame.engine, frame.log_number(self._place), columns, SliceGrid(1), frame.settings.sizes.read_often
         )
-        return RowsRunner(
-            RowsRunnerParts(
-                work=frame.engine.work,
-                ports=tuple((rows_port(frame, edge, self._row_shape(edge), port, log), 0) for edge in edges),
-                operator=operator,
-                exact=operator,
-                logs=(log,),
-                merged=merged_table(self._place),
-                names=self._shape.result.names,
-                sizes=frame.settings.sizes,
-                allowed_us=0,
-                changing=True,
-            )
+        parts = RowsRunnerParts(
+            work=frame.engine.work,
+            ports=tuple((rows_port(frame, edge, self._row_shape(edge), port, log), 0) for edge in edges),
+            operator=operator,
+            exact=operator,
+            logs=(log,),
+            merged=merged_table(self._place),
+            names=self._shape.result.names,
+            sizes=frame.settings.sizes,
+            allowed_us=0,
+            changing=True,
         )
+        if frame.graph.is_looked_up(self._operator):
+            return LookupRunner(parts, self._shape.key_names, current_table(self._place))
+        return RowsRunner(parts)
 
     # --- private ----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ferrisstreams.compile.frame import Frame, same_columns
+from ferrisstreams.compile.frame import Frame, same_columns, written
 from ferrisstreams.compile.lifting import lifted
 from ferrisstreams.compile.rows import RowShape
 from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts, rows_port, weight
@@ -72,4 +72,5 @@ class RegroupCompiler:
         made = [replace(named, expression=edge.source_expression(named.expression)) for named in (*keys, *self._lifted)]
         made.append(Named(WEIGHT, weight(edge)))
         computed = edge.source.computed if isinstance(edge.source, Scan) else ()
-        return RowShape(edge.conjuncts, tuple(made), computed)
+        lookups = self._frame.lookups(edge)
+        return RowShape(edge.conjuncts, tuple(made), computed, written=written(edge), lookups=lookups)

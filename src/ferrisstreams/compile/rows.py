@@ -16,7 +16,7 @@ The bounds of a batch are parameters, so that the text of a statement is built o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -36,13 +36,26 @@ KEPT, LATE, FILTERED, FAILING = range(4)
 
 
 @dataclass(frozen=True, slots=True)
+class RowLookup:
+    """A table whose row each row meets: `on` is over the row's columns and those of the table, whose alias is `alias`.
+    `columns` are the table's under names of their own, and `flag` says whether there is one."""
+
+    table: str
+    alias: str
+    on: exp.Condition
+    columns: Mapping[str, str]
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
 class RowShape:
     """What is done to each row of a relation.
 
     `computed` are columns fixed once a row, `time` the event-time column, `window` and `lateness` decide lateness (no
     `lateness`: only what is closed is late), `conjuncts` filter, `columns` are made for the kept rows. `in_order` takes
     it that no row is late, what whoever runs the statement must check afterwards. `written` says what columns of the
-    relation stand for in the query, when that is not their name: messages show it.
+    relation stand for in the query, when that is not their name: messages show it. `lookups` put rows of tables beside
+    those of the relation, behind `computed`.
     """
 
     conjuncts: tuple[exp.Expression, ...]
@@ -53,6 +66,7 @@ class RowShape:
     lateness: Lateness | None = None
     in_order: bool = False
     written: tuple[Named, ...] = ()
+    lookups: tuple[RowLookup, ...] = ()
 
     @property
     def judges_lateness(self) -> bool:
@@ -73,8 +87,9 @@ AHEAD = "ahead_us"
 
 
 def with_computed(shape: RowShape, scan: exp.Select, uncomputed: str | None = None) -> exp.Select:
-    """The scan with `computed` columns and `_event_us`; the two share their tree. `uncomputed`: a table of the rows in
-    which one of them raises (`_row`, and `_which` of them it is); they get NULL there, and a column more says so."""
+    """The scan with `computed` columns and `_event_us`, and with what `lookups` find; the two share their tree.
+    `uncomputed`: a table of the rows in which one of them raises (`_row`, and `_which` of them it is); they get NULL
+    there, and a column more says so."""
     if uncomputed is not None:
         scan = exp.select("*", *_unsound(shape, uncomputed)).from_(scan.subquery("scanned"))
     extra = [
@@ -87,9 +102,25 @@ def with_computed(shape: RowShape, scan: exp.Select, uncomputed: str | None = No
     ]
     if shape.time is not None:
         extra.append(exp.alias_(_time(shape.time), TIME))
-    if not extra:
-        return scan
-    return exp.select("*", *extra, copy=False).from_(scan.subquery("scanned", copy=False), copy=False)
+    if extra:
+        scan = exp.select("*", *extra, copy=False).from_(scan.subquery("scanned", copy=False), copy=False)
+    return _looked_up(shape, scan) if shape.lookups else scan
+
+
+def _looked_up(shape: RowShape, rows: exp.Select) -> exp.Select:
+    """The rows in their order, each beside the rows of tables that it meets: a key of a table has one at most."""
+    for lookup in shape.lookups:
+        met = [exp.alias_(column(kept, lookup.alias), name, quoted=True) for name, kept in lookup.columns.items()]
+        there = exp.not_(column(_THERE, lookup.alias).is_(exp.null()))
+        beside = exp.select(exp.column(exp.Star(), "rows"), *met, exp.alias_(there, lookup.flag, quoted=True))
+        table = exp.select("*", exp.alias_(exp.true(), _THERE)).from_(lookup.table).subquery(lookup.alias)
+        beside = beside.from_(rows.subquery("rows", copy=False), copy=False)
+        rows = beside.join(table, on=lookup.on.copy(), join_type="left", copy=False)
+    return exp.select("*").from_(rows.subquery("met", copy=False), copy=False).order_by(ROW, copy=False)
+
+
+#: Of a table that is looked up: TRUE in each of its rows.
+_THERE = "_there"
 
 
 def _unsound(shape: RowShape, uncomputed: str) -> list[exp.Expr]:

@@ -164,7 +164,9 @@ class RowStage(Generic[Result]):
         while True:
             try:
                 plain = self._plain(rows.scan())
-                planned = self._planned(plain) if rows.steady else plain.statement
+                # A plan for a table is not kept: it grows.
+                keeps = rows.steady and not self.shape.lookups
+                planned = self._planned(plain) if keeps else plain.statement
                 return Ran(self._fetch(planned, parameters), plain.relation, marked=None)
             except DataError:
                 if not attempts.again(self._retries):

@@ -25,8 +25,8 @@ from sqlglot.errors import SqlglotError
 from ferrisstreams.batch import JsonValue
 from ferrisstreams.plan.expressions import columns_in, substitute
 from ferrisstreams.plan.nodes import Aggregate, Join, Latest, Named, Plan, Scan, Sink, Window, map_inputs
+from ferrisstreams.plan.stages import Lookup, Stage, StageGraph, cut, expressions_over, waits
 from ferrisstreams.plan.stages import Operator as GraphOperator
-from ferrisstreams.plan.stages import Stage, StageGraph, cut, expressions_over, waits
 from ferrisstreams.schema import Schema
 
 #: One operator: its `id` and the ids of its `inputs`, its kind (`operator`), and what its state means.
@@ -77,7 +77,10 @@ def _with_definitions(graph: StageGraph) -> list[tuple[int, GraphOperator, list[
     results: dict[int, _Definitions] = {}
     found = []
     for place, operator in enumerate(graph.operators):
-        known = [computed if isinstance(port.source, Scan) else results[id(port.source)] for port in operator.ports]
+        known: list[_Definitions] = [
+            {**(computed if isinstance(port.source, Scan) else results[id(port.source)]), **_met(port)}
+            for port in operator.ports
+        ]
         node = operator.node
         results[id(operator)] = _results(node, known[0]) if isinstance(node, Aggregate) else _pairs(operator, known)
         found.append((place, operator, known))
@@ -106,18 +109,18 @@ def _source(
         return parts  # Of the rows themselves nothing is kept.
     time = scans[0].source.event_time
     edges = [
-        (place, operator, number)
-        for place, operator in enumerate(graph.operators)
+        (operator, number)
+        for operator in graph.operators
         for number, port in enumerate(operator.ports)
         if any(port.source is scan for scan in scans)
     ]
     read = {
         name
-        for place, operator, number in edges
-        for tree in _expressions(graph, place, number)
+        for operator, number in edges
+        for tree in graph.edge_trees(operator.ports[number])
         for name in columns_in(_inlined(tree, definitions))
     }
-    waiting = any(waits(operator.node) for _, operator, _ in edges)
+    waiting = any(waits(operator.node) for operator, _ in edges)
     types = {column.name: column.type for scan in scans for column in scan.schema if column.name in read}
     return {
         **parts,
@@ -134,7 +137,7 @@ def _expressions(graph: StageGraph, place: int, number: int) -> list[exp.Express
     port, side = operator.ports[number], operator.side_of(number)
     kept = [exp.column(exp.to_identifier(name, quoted=True)) for name in graph.passed_on(place, side)]
     trees = [*expressions_over(operator, side), *kept]
-    return [*map(port.source_expression, trees), *port.conjuncts]
+    return list(map(port.source_expression, trees))
 
 
 def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, JsonValue]:
@@ -153,7 +156,27 @@ def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, 
 
 
 def _filters(port: Stage, definitions: _Definitions) -> list[JsonValue]:
-    return [*sorted({canonical_text(_inlined(tree, definitions)) for tree in port.conjuncts})]
+    found = {canonical_text(_inlined(tree, definitions)) for tree in port.conjuncts}
+    for lookup in port.lookups:
+        keys = [exp.EQ(this=pair.left, expression=pair.right) for pair in lookup.keys]
+        texts = sorted(canonical_text(_inlined(tree, definitions)) for tree in (*keys, *lookup.conditions))
+        found.add(f"meets {_table_name(lookup)} by {' AND '.join(texts)}")
+    return [*sorted(found)]
+
+
+def _met(port: Stage) -> _Definitions:
+    """What the columns that lookups put beside rows are: of which table, and there."""
+    found: dict[str, exp.Expression] = {}
+    for lookup in port.lookups:
+        table = _table_name(lookup)
+        found[lookup.flag] = exp.column(exp.to_identifier(table, quoted=True))
+        for name, of in lookup.columns.items():
+            found[name] = exp.column(exp.to_identifier(f"{table}.{of}", quoted=True))
+    return found
+
+
+def _table_name(lookup: Lookup) -> str:
+    return next(port.source.source.name for port in lookup.table.ports if isinstance(port.source, Scan))
 
 
 def _ports(operator: GraphOperator, definitions: _Definitions) -> list[JsonValue]:
@@ -200,7 +223,7 @@ def _rows(graph: StageGraph, place: int, known: Sequence[_Definitions]) -> dict[
     ports: list[JsonValue] = []
     for number, port in enumerate(operator.ports):
         source = port.source.source.name if isinstance(port.source, Scan) else ""
-        trees = _expressions(graph, place, number)[: -len(port.conjuncts) or None]
+        trees = _expressions(graph, place, number)
         columns: list[JsonValue] = [*sorted({canonical_text(_inlined(tree, known[number])) for tree in trees})]
         side = _SIDES[operator.side_of(number)]
         ports.append({"side": side, "source": source, "filters": _filters(port, known[number]), "columns": columns})

@@ -10,19 +10,20 @@ A plan without an operator has a stage from each scan to the sink.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from sqlglot import exp
 
-from ferrisstreams.errors import InternalError, SqlError
+from ferrisstreams.errors import InternalError
 from ferrisstreams.plan.expressions import column_name, columns_in, substitute
 from ferrisstreams.plan.nodes import (
     Aggregate,
     AssignWindow,
     Filter,
     Join,
+    KeyPair,
     Latest,
     Named,
     Plan,
@@ -38,8 +39,25 @@ from ferrisstreams.schema import Column, Schema
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """A table whose row of the moment rows on an edge meet. `table` keeps it.
+
+    `keys` are, for each column of its key, an expression over the rows of the edge and one over the table's columns;
+    `conditions` are over the table's columns and, under the names in `columns`, over those of the edge. `columns` are
+    the table's columns under names of their own, and `flag` is the name of the one that says whether a row was met.
+    """
+
+    table: Operator
+    keys: tuple[KeyPair, ...]
+    conditions: tuple[exp.Expression, ...]
+    columns: Mapping[str, str]
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """What happens to rows on an edge: of those that `source` gives, the ones for which every conjunct is true.
+    """What happens to rows on an edge: of those that `source` gives, with what the `lookups` put beside them, the ones
+    for which every conjunct is true.
 
     `columns` is what they are made into, for the output or as a branch of a union; None: nothing else.
     """
@@ -47,6 +65,7 @@ class Stage:
     source: Scan | Operator
     conjuncts: tuple[exp.Expression, ...] = ()
     columns: tuple[Named, ...] | None = None
+    lookups: tuple[Lookup, ...] = ()
 
     def source_expression(self, tree: exp.Expression) -> exp.Expression:
         """An expression over the rows of this edge, as one over what `source` gives."""
@@ -152,8 +171,17 @@ class StageGraph:
         """The operators whose rows become the result."""
         return tuple(output.source.node for output in self.outputs if isinstance(output.source, Operator))
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """All edges."""
+        return (*(port for operator in self.operators for port in operator.ports), *self.outputs)
+
+    def is_looked_up(self, operator: Operator) -> bool:
+        """Whether an operator is a table that rows on an edge meet, and gives nothing by itself."""
+        return any(lookup.table is operator for stage in self.stages for lookup in stage.lookups)
+
     def reader(self, source: Node) -> Reader:
-        """Who takes what a scan or an operator gives."""
+        """Who takes what a scan or an operator gives. Raises StopIteration for a table that is looked up."""
         for place, operator in enumerate(self.operators):
             for port, stage in enumerate(operator.ports):
                 if stage.source is source:
@@ -163,14 +191,34 @@ class StageGraph:
     def read_columns(self, place: int) -> frozenset[str]:
         """The columns of an operator's results that whoever takes them reads."""
         source = self.operators[place]
+        if self.is_looked_up(source):
+            return self._columns_looked_up(source)
         reader = self.reader(source)
-        if reader.place is None:
-            return _columns_read(self.outputs[reader.port])
-        above = self.operators[reader.place]
-        stage, side = above.ports[reader.port], above.side_of(reader.port)
-        columns = [exp.column(exp.to_identifier(name, quoted=True)) for name in self.passed_on(reader.place, side)]
-        trees = [stage.source_expression(tree) for tree in (*expressions_over(above, side), *columns)]
-        return frozenset(name for tree in (*trees, *stage.conjuncts) for name in columns_in(tree))
+        stage = self.outputs[reader.port] if reader.place is None else self.operators[reader.place].ports[reader.port]
+        return frozenset(name for tree in self.edge_trees(stage) for name in columns_in(tree))
+
+    def edge_trees(self, stage: Stage) -> list[exp.Expression]:
+        """All that is computed on an edge, over what its source gives and its lookups put beside that."""
+        met = [pair.left for lookup in stage.lookups for pair in lookup.keys]
+        met += [tree for lookup in stage.lookups for tree in lookup.conditions]
+        for place, operator in enumerate(self.operators):
+            port = next((port for port, each in enumerate(operator.ports) if each is stage), None)
+            if port is not None:
+                side = operator.side_of(port)
+                columns = [exp.column(exp.to_identifier(n, quoted=True)) for n in self.passed_on(place, side)]
+                trees = [stage.source_expression(tree) for tree in (*expressions_over(operator, side), *columns)]
+                return [*trees, *stage.conjuncts, *met]
+        return [*stage.conjuncts, *(named.expression for named in stage.columns or ()), *met]
+
+    def _columns_looked_up(self, table: Operator) -> frozenset[str]:
+        found: set[str] = set()
+        for stage in (stage for stage in self.stages if stage.lookups):
+            read = {name for tree in self.edge_trees(stage) for name in columns_in(tree)}
+            for lookup in stage.lookups:
+                if lookup.table is table:
+                    found |= {name for pair in lookup.keys for name in columns_in(pair.right)}
+                    found |= {column for name, column in lookup.columns.items() if name in read}
+        return frozenset(found)
 
     def passed_on(self, place: int, side: int) -> tuple[str, ...]:
         """The columns of a side that a join or a table keeps for whoever takes its results."""
@@ -212,7 +260,6 @@ class StageGraph:
 
 def cut(sink: Sink) -> StageGraph:
     """The graph of a canonical plan (see `plan.rewrites`)."""
-    _refuse_lookups(sink)
     outputs = _stages(sink.input)
     if any(output.columns is None for output in outputs):
         raise InternalError(f"a plan without a projection on top: {type(sink.input).__name__}")
@@ -220,41 +267,83 @@ def cut(sink: Sink) -> StageGraph:
     return StageGraph(scans, tuple(_operators(outputs)), outputs, sink.input.schema, sink)
 
 
-def _refuse_lookups(sink: Sink) -> None:
-    for join in (node for node in walk(sink) if isinstance(node, Join) and node.lookup):
-        hint = "EXPLAIN shows what it means; two tables can be joined"
-        raise SqlError("running a join of a stream and a table is not supported yet", "E1201", hint, join.position)
-
-
 def _stages(plan: Plan) -> tuple[Stage, ...]:
-    return tuple(map(_stage, plan.branches)) if isinstance(plan, UnionAll) else (_stage(plan),)
-
-
-def _stage(plan: Plan) -> Stage:
+    if isinstance(plan, UnionAll):
+        return tuple(stage for branch in plan.branches for stage in _stages(branch))
     columns: tuple[Named, ...] | None = None
     conjuncts: tuple[exp.Expression, ...] = ()
     if isinstance(plan, Project):
         columns, plan = plan.columns, plan.input
     if isinstance(plan, Filter):
         conjuncts, plan = plan.conjuncts, plan.input
+    if isinstance(plan, Join) and plan.lookup:
+        (table,) = _stages(plan.right)
+        return tuple(_with_lookup(below, plan, table, conjuncts, columns) for below in _stages(plan.left))
+    return (Stage(_source(plan), conjuncts, columns),)
+
+
+def _source(plan: Plan) -> Node:
     match plan:
         case Scan():
-            return Stage(plan, conjuncts, columns)
+            return plan
         case Aggregate(input=AssignWindow() as window):
-            return Stage(Operator(plan, (_stages(window.input),)), conjuncts, columns)
+            return Operator(plan, (_stages(window.input),))
         case Aggregate() | Latest():
-            return Stage(Operator(plan, (_stages(plan.input),)), conjuncts, columns)
+            return Operator(plan, (_stages(plan.input),))
         case Join():
-            return Stage(Operator(plan, (_stages(plan.left), _stages(plan.right))), conjuncts, columns)
+            return Operator(plan, (_stages(plan.left), _stages(plan.right)))
     raise InternalError(f"a plan that is not canonical: {type(plan).__name__}")
+
+
+def _with_lookup(
+    below: Stage, join: Join, table: Stage, conjuncts: tuple[exp.Expression, ...], columns: tuple[Named, ...] | None
+) -> Stage:
+    """The rows of an edge beside those of a table, and what stands above the join of the two."""
+    assert isinstance(table.source, Operator)
+    number = len(below.lookups)
+    flag = _column(f"_met{number}")
+    names = {name: f"_met{number}_{at}" for at, name in enumerate(table.source.node.schema.names)}
+    keys = tuple(KeyPair(below.source_expression(pair.left), table.source_expression(pair.right)) for pair in join.keys)
+    meant = {name: below.source_expression(_column(name)) for name in join.left.schema.names}
+    # A key that fails must fail its row, which without one it would only leave without a partner.
+    guards = [pair.left for pair in keys if not isinstance(pair.left, exp.Column)]
+    for name in join.right.schema.names:
+        tree = table.source_expression(_column(name))
+        beside = substitute(tree, {each: _column(names[each]) for each in columns_in(tree)})
+        meant[name] = _unless_null(guards, beside, exp.null())
+    conditions = tuple(
+        substitute(tree, {each: _column(names[each]) for each in columns_in(tree)}) for tree in table.conjuncts
+    ) + tuple(substitute(tree, meant) for tree in join.residual)
+    lookup = Lookup(table.source, keys, conditions, {new: name for name, new in names.items()}, flag.name)
+    matched = () if join.kind.keeps_left else (_unless_null(guards, flag, exp.false()),)
+    above = tuple(substitute(tree, {name: meant[name] for name in columns_in(tree)}) for tree in conjuncts)
+    shown = columns if columns is not None else tuple(Named(name, _column(name)) for name in join.schema.names)
+    made = tuple(
+        replace(named, expression=substitute(named.expression, {n: meant[n] for n in columns_in(named.expression)}))
+        for named in shown
+    )
+    return Stage(below.source, (*below.conjuncts, *matched, *above), made, (*below.lookups, lookup))
+
+
+def _unless_null(guards: Sequence[exp.Expression], value: exp.Expression, otherwise: exp.Expression) -> exp.Expression:
+    if not guards:
+        return value
+    missing = exp.or_(*[exp.Is(this=exp.paren(guard.copy()), expression=exp.null()) for guard in guards])
+    return exp.Paren(this=exp.Case().when(missing, otherwise).else_(value))
+
+
+def _column(name: str) -> exp.Column:
+    return exp.column(exp.to_identifier(name, quoted=True))
 
 
 def _operators(stages: Sequence[Stage]) -> list[Operator]:
     found: list[Operator] = []
     for stage in stages:
+        for lookup in stage.lookups:
+            found += [*_operators(lookup.table.ports), lookup.table]
         if isinstance(stage.source, Operator):
             found += [*_operators(stage.source.ports), stage.source]
-    return found
+    return [operator for at, operator in enumerate(found) if not any(operator is each for each in found[:at])]
 
 
 def waits(node: Stateful) -> bool:
@@ -278,8 +367,3 @@ def expressions_over(operator: Operator, side: int) -> list[exp.Expression]:
     own = set((node.right if side else node.left).schema.names)
     columns = [name for tree in node.residual for name in columns_in(tree) if name in own]
     return [*keys, *(exp.column(exp.to_identifier(name, quoted=True)) for name in dict.fromkeys((*times, *columns)))]
-
-
-def _columns_read(stage: Stage) -> frozenset[str]:
-    trees = [*stage.conjuncts, *(named.expression for named in stage.columns or ())]
-    return frozenset(name for tree in trees for name in columns_in(tree))

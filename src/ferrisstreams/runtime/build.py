@@ -120,6 +120,7 @@ class JobBuilder(JobOutputs):
             strategy=self.strategy(source),
             ends_when_quiet=self.environment.once and self.stops_when_caught_up(source),
             twin=self.twin(source),
+            first=bool(source.spec.key),
         )
 
     def twin(self, source: SourceSettings) -> str | None:

@@ -19,7 +19,7 @@ class Member:
     """A source of a job that has several. `strategy` ends its batches.
 
     `ends_when_quiet`: what it can still be given does not count, because the run ends when nothing waits. `twin`: the
-    first source that reads the same as this one.
+    first source that reads the same as this one. `first`: it is read to its end before sources that are not.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Member:
     strategy: Strategy
     ends_when_quiet: bool = False
     twin: str | None = None
+    first: bool = False
     quiet: bool = False
     turn: int = 0
 
@@ -58,6 +59,7 @@ class SeveralSources:
         self._seen_us = seen_us
         self._turns = 0
         self._last = members[0]
+        self._before: list[Member] = []
 
     @property
     def strategy(self) -> Strategy:
@@ -75,9 +77,11 @@ class SeveralSources:
         for member in self._members:
             member.source.open(member.own(positions))
             member.quiet = False
+        self._before = [member for member in self._members if member.first]
 
     def poll(self, limit: Limit) -> Fetch | None:
-        waiting = [member for member in self._ordered() if not member.ended]
+        self._before = [member for member in self._before if not (member.ended or member.quiet)]
+        waiting = [member for member in self._before or self._ordered() if not member.ended]
         for member in waiting:
             fetch = self._poll(member, limit, wait=not member.quiet)
             if fetch is not None:
