@@ -214,11 +214,11 @@ class Run:
         for row in rows:
             now.seen_us[name] = max(now.seen_us[name], row[2])
             closed_us = max(now.seen_us[name] - DELAY_S * SECOND, now.closed_us)
-            if not self._is_late(row, closed_us):
+            if not self._is_late(name, row, closed_us):
                 now.rows[name].append(row)
         now.read[name] += len(rows)
 
-    def _is_late(self, row: Row, closed_us: int) -> bool:
+    def _is_late(self, name: str, row: Row, closed_us: int) -> bool:
         return self.listed.timed and row[2] < closed_us
 
     def _watermark_us(self) -> int:

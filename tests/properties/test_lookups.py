@@ -76,8 +76,8 @@ class LookupRun(Run):
         for row in self._now.rows["a"][known:]:
             met.append((*row, table.get(row[0]), row[0] in table))  # type: ignore[arg-type]
 
-    def _is_late(self, row: Row, closed_us: int) -> bool:
-        return self.listed.timed and row[2] // _SIZE_US * _SIZE_US + _SIZE_US <= closed_us
+    def _is_late(self, name: str, row: Row, closed_us: int) -> bool:
+        return name == "a" and self.listed.timed and row[2] // _SIZE_US * _SIZE_US + _SIZE_US <= closed_us
 
     def _watermark_us(self) -> int:
         return self._now.seen_us["a"] - DELAY_S * SECOND
