@@ -12,7 +12,7 @@ from ferrisstreams.compile.sources import MergedRows
 from ferrisstreams.duck.engine import column, creation
 from ferrisstreams.operators.base import LOG, TICK_NUMBER, bind, parameter
 
-#: Rows that were taken out and still cost a scan, beyond as many as there are, at which the table is written anew.
+#: Rows that were taken out and still cost a scan, beyond as many as there are, at which the table is written again.
 _DEAD_ROWS = 100_000
 
 
