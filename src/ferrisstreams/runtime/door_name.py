@@ -16,6 +16,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from ferrisstreams.clock import SystemClock
 from ferrisstreams.runtime.identity import STATE_FILE
 
 #: In the folder of a state.
@@ -23,7 +24,11 @@ DOOR_FILE = "door"
 
 _PREFIX = "ferris-"
 _SOCKET = "door"
+_PRIVATE = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
 _NAMED = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}/{_SOCKET}")
+
+#: A folder younger than this may be one of a worker that begins to hear.
+_BEGINNING_SECONDS = 60
 
 #: No socket's path is longer.
 _NAME_BYTES_MAX = 256
@@ -37,9 +42,10 @@ class NoDoorError(Exception):
 
 
 def open_socket(folder: Path) -> socket.socket:
-    """A socket that hears, its name in the folder; one that a killed process has left there is taken away. Raises
-    OSError."""
+    """A socket that hears, its name in the folder; those that killed processes have left, there or of states that were
+    never started again, are taken away. Raises OSError."""
     remove_stale(folder)
+    remove_left(tempfile.gettempdir(), SystemClock().now_us())
     private = tempfile.mkdtemp(prefix=_PREFIX)
     path = os.path.join(private, _SOCKET)
     hearing = socket.socket(socket.AF_UNIX)
@@ -110,7 +116,34 @@ def remove_stale(folder: Path) -> None:
             _remove_socket(path)
 
 
+def remove_left(temporary: str, now_us: int) -> None:
+    """Take away this user's private folders at whose sockets nobody hears. What cannot be taken away stays: somebody
+    else has it, or has taken it away just now."""
+    with suppress(OSError), os.scandir(temporary) as entries:
+        for entry in entries:
+            if _PRIVATE.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                with suppress(OSError):
+                    _remove_unheard(entry.path, now_us)
+
+
 # --- private ----------------------------------------------------------------------------------------------------------
+
+
+def _remove_unheard(private: str, now_us: int) -> None:
+    status = os.lstat(private)
+    is_own = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    if not is_own or now_us / 1e6 - status.st_mtime < _BEGINNING_SECONDS:
+        return
+    path = os.path.join(private, _SOCKET)
+    if os.listdir(private) != [_SOCKET] or not stat.S_ISSOCK(os.lstat(path).st_mode):
+        os.rmdir(private)  # Raises OSError where there is something else in it, which is not of a door.
+        return
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(CONNECT_SECONDS)
+        try:
+            asking.connect(path)
+        except ConnectionRefusedError:
+            _remove_socket(path)
 
 
 def _write_name(folder: Path, path: str) -> None:
