@@ -83,6 +83,8 @@ def growths(plan: Sink, state: StateKinds) -> list[Growth]:
 
 def kept_rows(node: Join) -> KeptState:
     """What a join keeps."""
+    if node.lookup:
+        return KeptState("nothing: rows of the left leave as they come", "the table's row of each key", "its table")
     keys = ", ".join(f"{_text(pair.left)} = {_text(pair.right)}" for pair in node.keys)
     holds = f"the rows of both sides by {keys}, with the columns that are used"
     read = "the rows of the other side with the keys of each tick, by a scan of its log"
