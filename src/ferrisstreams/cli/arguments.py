@@ -27,6 +27,12 @@ class RunOutput(Enum):
     CSV = "csv"
 
 
+class Shell(Enum):
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
 class InferFormat(Enum):
     JSON = "json"
     JSON_ARRAY = "json_array"

@@ -5,14 +5,9 @@ from __future__ import annotations
 import typer
 
 from ferrisstreams.cli.arguments import ConfigArguments, takes
+from ferrisstreams.cli.commands import Commands
 
-config_app = typer.Typer(
-    help="Look at the settings of jobs.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog="Example:  ferris config show app.sql --origin",
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+config_app = Commands("Look at the settings of jobs.", "config show app.sql --origin")
 
 
 @config_app.callback()
@@ -20,7 +15,7 @@ def config() -> None:
     """Keeps `show` a command of its own: without this a single one would be the whole."""
 
 
-@config_app.command(epilog="Example:  ferris config show app.sql --job minutes --origin")
+@config_app.add("config show app.sql --job minutes --origin")
 @takes(ConfigArguments)
 def show(arguments: ConfigArguments) -> None:
     """Show every setting of each job, those of the Kafka client too; secrets are masked."""

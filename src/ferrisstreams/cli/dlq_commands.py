@@ -5,18 +5,13 @@ from __future__ import annotations
 import typer
 
 from ferrisstreams.cli.arguments import takes
+from ferrisstreams.cli.commands import Commands
 from ferrisstreams.cli.dlq_arguments import ListArguments, PurgeArguments, ReplayArguments
 
-dlq_app = typer.Typer(
-    help="Look at dead letters, send them again, erase them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog="Example:  ferris dlq list app.sql --code E2104",
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+dlq_app = Commands("Look at dead letters, send them again, erase them.", "dlq list app.sql --code E2104")
 
 
-@dlq_app.command("list", epilog="Example:  ferris dlq list app.sql --code E2104 --since 2h")
+@dlq_app.add("dlq list app.sql --code E2104 --since 2h", "list")
 @takes(ListArguments)
 def list_letters(arguments: ListArguments) -> None:
     """List dead letters, oldest first, one a line."""
@@ -25,7 +20,7 @@ def list_letters(arguments: ListArguments) -> None:
     raise typer.Exit(run_list(arguments))
 
 
-@dlq_app.command(epilog="Example:  ferris dlq show app.sql --id 1024.9f3a2c11")
+@dlq_app.add("dlq show app.sql --id 1024.9f3a2c11")
 @takes(ListArguments)
 def show(arguments: ListArguments) -> None:
     """Show dead letters whole: the record, and every header."""
@@ -34,7 +29,7 @@ def show(arguments: ListArguments) -> None:
     raise typer.Exit(run_show(arguments))
 
 
-@dlq_app.command(epilog="Example:  ferris dlq replay app.sql --where \"message LIKE '%price%'\" --dry-run")
+@dlq_app.add("dlq replay app.sql --where \"message LIKE '%price%'\" --dry-run")
 @takes(ReplayArguments)
 def replay(arguments: ReplayArguments) -> None:
     """Send the original records to the source again, each once."""
@@ -43,7 +38,7 @@ def replay(arguments: ReplayArguments) -> None:
     raise typer.Exit(run_replay(arguments))
 
 
-@dlq_app.command(epilog="Example:  ferris dlq purge app.sql --state replayed --yes")
+@dlq_app.add("dlq purge app.sql --state replayed --yes")
 @takes(PurgeArguments)
 def purge(arguments: PurgeArguments) -> None:
     """Erase dead letters for good."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -16,27 +17,39 @@ from ferrisstreams.cli.arguments import (
     JobsArguments,
     OffsetsArguments,
     RunArguments,
+    Shell,
     TestArguments,
     takes,
 )
+from ferrisstreams.cli.commands import Commands
 from ferrisstreams.cli.config_commands import config_app
 from ferrisstreams.cli.dlq_commands import dlq_app
 from ferrisstreams.cli.state_commands import state_app
 from ferrisstreams.cli.streams import hold_standard_streams
 from ferrisstreams.workers.leaving import exit_code, leave
 
-app = typer.Typer(
-    name="ferris",
-    help="Streaming SQL over Kafka and files, exactly once.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"ferrisstreams {version('ferrisstreams')}")
+        raise typer.Exit
 
 
-@app.command(epilog="Example:  ferris run app.sql --once --set batch.strategy=fixed_size -o json")
+app = Commands("Streaming SQL over Kafka and files, exactly once.", "run app.sql", "ferris")
+
+
+@app.callback()
+def ferris(
+    shown: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Takes what no command takes."""
+
+
+@app.add("run app.sql --once --set batch.strategy=fixed_size -o json")
 @takes(RunArguments)
 def run(arguments: RunArguments) -> None:
     """Run the jobs of an application, and show what became of every row."""
@@ -45,7 +58,7 @@ def run(arguments: RunArguments) -> None:
     raise typer.Exit(run(arguments))
 
 
-@app.command(epilog="Example:  ferris check app.sql")
+@app.add("check app.sql")
 def check(file: File) -> None:
     """Find everything that is wrong with an application, without running it."""
     from ferrisstreams.cli.inspect import check
@@ -53,7 +66,7 @@ def check(file: File) -> None:
     check(file)
 
 
-@app.command(epilog="Example:  ferris explain app.sql --format mermaid")
+@app.add("explain app.sql --format mermaid")
 def explain(
     file: File,
     job: Job = None,
@@ -65,7 +78,7 @@ def explain(
     explain(file, job, form)
 
 
-@app.command(epilog="Example:  ferris fmt app.sql --diff")
+@app.add("fmt app.sql --diff")
 @takes(FmtArguments)
 def fmt(arguments: FmtArguments) -> None:
     """Write applications in the canonical form: one spelling for each meaning, comments kept."""
@@ -74,7 +87,7 @@ def fmt(arguments: FmtArguments) -> None:
     raise typer.Exit(fmt(arguments))
 
 
-@app.command(epilog="Example:  ferris test tests/sql --junit report.xml")
+@app.add("test tests/sql --junit report.xml")
 @takes(TestArguments)
 def test(arguments: TestArguments) -> None:
     """Run .test files, each under many schedules."""
@@ -83,7 +96,7 @@ def test(arguments: TestArguments) -> None:
     raise typer.Exit(run_tests(arguments))
 
 
-@app.command(epilog="Example:  ferris status app.sql -o json")
+@app.add("status app.sql -o json")
 @takes(JobsArguments)
 def status(arguments: JobsArguments) -> None:
     """Show how each job is doing, also while it runs: state, rate, lag, watermark and ledger."""
@@ -92,7 +105,7 @@ def status(arguments: JobsArguments) -> None:
     raise typer.Exit(run_status(arguments))
 
 
-@app.command(epilog="Example:  ferris audit app.sql")
+@app.add("audit app.sql")
 @takes(JobsArguments)
 def audit(arguments: JobsArguments) -> None:
     """Prove from sources, sinks, dead letters and ledger that every row is accounted for."""
@@ -101,7 +114,7 @@ def audit(arguments: JobsArguments) -> None:
     raise typer.Exit(run_audit(arguments))
 
 
-@app.command(epilog="Example:  ferris infer trades.csv")
+@app.add("infer trades.csv")
 def infer(
     path: Annotated[str, typer.Argument(metavar="FILE", help="The file, or a glob.")],
     form: Annotated[
@@ -114,7 +127,7 @@ def infer(
     infer(path, form)
 
 
-@app.command(epilog="Example:  ferris offsets app.sql --job copy --to timestamp:2024-01-01T00:00:00Z --dry-run")
+@app.add("offsets app.sql --job copy --to timestamp:2024-01-01T00:00:00Z --dry-run")
 @takes(OffsetsArguments)
 def offsets(arguments: OffsetsArguments) -> None:
     """Show where each job is in its source, or send one that keeps no state elsewhere."""
@@ -128,13 +141,53 @@ app.add_typer(dlq_app, name="dlq")
 app.add_typer(state_app, name="state")
 
 
-@app.command(epilog="Example:  ferris version")
+@app.add("new demo && cd demo && ferris run app.sql")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The folder, which is made.")],
+    kafka: Annotated[bool, typer.Option("--kafka", help="Between topics, not files.")] = False,
+) -> None:
+    """Make a folder with an application, its data, a test and a README that run as they stand."""
+    from ferrisstreams.cli.new import make_project
+
+    make_project(name, kafka)
+
+
+@app.add("help dlq list", "help")
+def show_help(
+    context: typer.Context,
+    command: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Whose help; all without it.")] = None,
+) -> None:
+    """Show the help of a command."""
+    found = context.find_root()
+    for word in command or ():
+        group = found.command
+        inner = getattr(group, "commands", {}).get(word)
+        if inner is None:
+            raise typer.BadParameter(f"there is no command {' '.join(command or ())!r}", param_hint="COMMAND")
+        found = typer.Context(inner, parent=found, info_name=word)
+    print(found.get_help())
+
+
+@app.add("completion bash >> ~/.bashrc")
+def completion(
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
+) -> None:
+    """Print the script that completes commands and options in a shell."""
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+    print(get_completion_script(prog_name="ferris", complete_var=COMPLETE, shell=shell.value))
+
+
+@app.add("version")
 def version() -> None:
     """Show the versions of FerrisStreams and of what it runs on."""
     from ferrisstreams.cli.inspect import version
 
     version()
 
+
+#: Set by the script of a shell that asks for completions.
+COMPLETE = "_FERRIS_COMPLETE"
 
 #: Made once: workers are forked from a process that has it.
 _command = typer.main.get_command(app)
@@ -147,6 +200,10 @@ def main() -> NoReturn:
 
 
 def _called() -> None:
+    if COMPLETE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
         _command()
     except SystemExit as end:

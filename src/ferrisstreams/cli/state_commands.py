@@ -8,14 +8,9 @@ from typing import Annotated
 import typer
 
 from ferrisstreams.cli.arguments import File, Job, JobsArguments, Settings, StateDir, takes
+from ferrisstreams.cli.commands import Commands
 
-state_app = typer.Typer(
-    help="Look at what jobs keep, build it again, give it up.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    epilog="Example:  ferris state show app.sql",
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+state_app = Commands("Look at what jobs keep, build it again, give it up.", "state show app.sql")
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,7 @@ class ResetArguments:
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
 
 
-@state_app.command(epilog="Example:  ferris state show app.sql --job minutes")
+@state_app.add("state show app.sql --job minutes")
 @takes(JobsArguments)
 def show(arguments: JobsArguments) -> None:
     """Show each job's last epoch, positions, watermark, and how large its state is."""
@@ -36,7 +31,7 @@ def show(arguments: JobsArguments) -> None:
     raise typer.Exit(run_show(arguments))
 
 
-@state_app.command(epilog="Example:  ferris state rebuild app.sql --job minutes")
+@state_app.add("state rebuild app.sql --job minutes")
 @takes(JobsArguments)
 def rebuild(arguments: JobsArguments) -> None:
     """Make a lost state again from the topic, without writing anything."""
@@ -45,7 +40,7 @@ def rebuild(arguments: JobsArguments) -> None:
     raise typer.Exit(run_rebuild(arguments))
 
 
-@state_app.command(epilog="Example:  ferris state reset app.sql --job minutes --yes")
+@state_app.add("state reset app.sql --job minutes --yes")
 @takes(ResetArguments)
 def reset(arguments: ResetArguments) -> None:
     """Give a job's state and positions up: it starts over, and writes again what it has written."""
