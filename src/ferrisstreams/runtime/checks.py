@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ferrisstreams.config.resolve import Settings
 from ferrisstreams.errors import ConfigError
+from ferrisstreams.plan.nodes import Join, Sink, walk
 from ferrisstreams.runtime.outputs import JobOutputs
 from ferrisstreams.runtime.parallelism import check_parallelism
 
@@ -30,7 +31,7 @@ def check_settings(job: JobOutputs) -> None:
             changes[0].position,
         )
     for source in job.sources:
-        _check_lateness(source.values)
+        _check_lateness(source.values, plan.plan)
     strategies = {source.values.text("late.data.strategy"): source for source in job.sources}
     if len(strategies) > 1 and job.windowed:
         raise ConfigError(
@@ -47,14 +48,24 @@ def check_settings(job: JobOutputs) -> None:
         _check_workers(job)
 
 
-def _check_lateness(source: Settings) -> None:
-    if source.text("late.data.strategy") == "update" and source.duration_ms("allowed.lateness") == 0:
-        prop = source.property("late.data.strategy")
+def _check_lateness(source: Settings, plan: Sink) -> None:
+    if source.text("late.data.strategy") != "update":
+        return
+    prop = source.property("late.data.strategy")
+    position = prop.position if prop else None
+    if any(isinstance(node, Join) and node.bound is not None for node in walk(plan)):
+        raise ConfigError(
+            "'late.data.strategy' = 'update' is not supported with a join bounded in time, which gives its rows once",
+            "E3005",
+            "drop late rows, or keep them by 'dead_letter'; with 'allowed.lateness' rows may come later",
+            position,
+        )
+    if source.duration_ms("allowed.lateness") == 0:
         raise ConfigError(
             "'late.data.strategy' = 'update' without 'allowed.lateness' would never update",
             "E3005",
             "set 'allowed.lateness' to how late a row may be",
-            prop.position if prop else None,
+            position,
         )
 
 

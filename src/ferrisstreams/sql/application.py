@@ -49,8 +49,6 @@ from ferrisstreams.sql.sources import declare_source, is_about, is_time_key
 from ferrisstreams.sql.statements import DeclareStream, EmitWritten, Script, StreamAs, View, parse_statements, too_deep
 from ferrisstreams.sql.syntax import span_of
 
-_LATE = "late.data.strategy"
-
 
 def parse_application(
     text: str,
@@ -146,7 +144,6 @@ class _Application:
         _refuse_keyless_changes(context, statement, sink)
         if statement.table:
             _refuse_keyless_table(context, statement, sink)
-        _refuse_late_updates(statement, sink)
         plan = canonical(sink)
         assert isinstance(plan, Sink)
         job = JobPlan(
@@ -251,23 +248,9 @@ def _refuse_final_pads(context: Context, emit: EmitWritten | None, plan: Plan) -
             )
 
 
-def _refuse_late_updates(statement: StreamAs, sink: Sink) -> None:
-    """A join bounded in time gives its rows once."""
-    for join in (node for node in walk(sink) if isinstance(node, Join) and node.bound is not None):
-        given = [statement.properties, *(scan.source.properties for scan in scans_in(join))]
-        late = next((each[_LATE] for each in given if _LATE in each), None)
-        if late is not None and late.value == "update":
-            raise SqlError(
-                f"{_LATE} = update is not supported with a join bounded in time, which gives its rows once",
-                "E3003",
-                "drop late rows, or keep them: 'late.data.strategy' = 'dead_letter'; GRACE PERIOD lets rows come later",
-                late.position,
-            )
-
-
 def _refuse_keyless_changes(context: Context, statement: StreamAs, sink: Sink) -> None:
     """New values without the columns that they belong to cannot be folded into an answer."""
-    late = statement.properties.get(_LATE)
+    late = statement.properties.get("late.data.strategy")
     changes = sink.facts.changes or (sink.emit is not None and late is not None and late.value == "update")
     changelog = statement.properties.get("changelog")
     aggregate = aggregate_in(sink)
