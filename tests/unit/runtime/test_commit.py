@@ -16,7 +16,7 @@ from ferrisstreams.runtime.observer import ProgressEvent
 from ferrisstreams.session.application import Application, RunOptions
 from ferrisstreams.session.audit import audit
 
-ROWS = 24
+ROWS = 15
 SOURCE = "CREATE STREAM s (k TEXT, v INT, at TIMESTAMP, WATERMARK FOR at AS at) WITH (connector='file', path='in.jsonl'"
 BATCHES = "'batch.strategy'='fixed_size', 'batch.size'=3);\n"
 JOB = "'commit.policy'='per_batch', 'failure_strategy'='send_to_dlq', 'retry_backoff'='1ms'"
