@@ -400,7 +400,7 @@ def text(statement: exp.Expression | str) -> str:
 
 def column(name: str, table: str | None = None) -> exp.Column:
     """A quoted column reference."""
-    return exp.column(exp.to_identifier(name, quoted=True), table=table)
+    return exp.Column(this=exp.Identifier(this=name, quoted=True), table=exp.to_identifier(table))
 
 
 @contextmanager

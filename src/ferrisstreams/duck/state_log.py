@@ -234,7 +234,8 @@ class StateLog:
         `returned` of each, or how many there are."""
         names = [*(name for name, _ in DELTA_COUNTS), *self._names_kept()]
         target = exp.Schema(this=exp.to_table(self.delta), expressions=[column(name).this for name in (TICK, *names)])
-        values = exp.select(tick, *[column(name) for name in names]).from_(rows.subquery("partials", copy=False))
+        partials = rows.subquery("partials", copy=False)
+        values = exp.select(tick, *[column(name) for name in names]).from_(partials, copy=False)
         returning = exp.Returning(expressions=[column(name) for name in returned]) if returned else None
         return exp.Insert(this=target, expression=values, returning=returning)
 

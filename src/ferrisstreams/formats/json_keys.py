@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from sqlglot import exp
 
-from ferrisstreams.duck.engine import Connection, column
+from ferrisstreams.duck.engine import Connection, column, render
 from ferrisstreams.errors import FatalConnectorError
 from ferrisstreams.formats.expressions import call
 from ferrisstreams.memory_file import MemoryFile
@@ -65,9 +65,10 @@ class KeyWatch:
         return any(name != key and name not in record for key, name in found)
 
     def _look_at_all(self, lines: exp.Select, line: str, origin: str, columns: Collection[str]) -> None:
-        keys = exp.select(call("json_keys", column(line)).as_(_KEYS)).from_(lines.subquery("lines"))
-        counted = exp.select(column(_KEYS), exp.Count(this=exp.Star())).from_(keys.subquery("read")).group_by(_KEYS)
-        found = self._connection.rows(counted)
+        keys = exp.select(call("json_keys", column(line)).as_(_KEYS)).from_(lines.subquery("lines"), copy=False)
+        read = keys.subquery("read", copy=False)
+        counted = exp.select(column(_KEYS), exp.Count(this=exp.Star())).from_(read, copy=False)
+        found = self._connection.rows(render(counted.group_by(_KEYS, copy=False), copy=False))
         shapes = {tuple(map(str, names)): int(str(count)) for names, count in found if isinstance(names, list)}
         for name in columns:
             others = {key for shape in shapes for key in shape if key != name and key.lower() == name.lower()}
