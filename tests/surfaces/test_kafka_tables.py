@@ -168,3 +168,24 @@ def test_a_table_of_csv_has_deletes(copied: Copied, kafka: Cluster, topic_name: 
     copied.declare(COLUMNS, "SELECT id, name FROM t", ", 'format' = 'csv'")
     kafka.write(topic_name, [Record(b"1,a", b"1"), Record(b"2,b", b"2"), Record(None, b"1"), Record(b",c", b"3")])
     assert copied.take() == rows({"id": 2, "name": "b"}, {"id": 3, "name": "c"})
+
+
+def test_windows_of_a_stream_do_not_wait_for_a_table(kafka: Cluster, ferris: Ferris, topic_name: str) -> None:
+    servers, users = kafka.bootstrap_servers, kafka.create_topic(f"{topic_name}-users")
+    kafka.create_topic(topic_name)
+    columns = "id INT PRIMARY KEY, town TEXT, since TIMESTAMP, WATERMARK FOR since AS since"
+    ferris.write(
+        app__sql=TABLE.format(name="users", columns=columns, servers=servers, topic=users, more="")
+        + f"""CREATE STREAM clicks (id INT, at TIMESTAMP, WATERMARK FOR at AS at)
+        WITH ('connector' = 'kafka', 'bootstrap.servers' = '{servers}', 'topic' = '{topic_name}');
+        CREATE STREAM out AS SELECT u.town, window_start, count(*) AS n FROM clicks c JOIN users u ON c.id = u.id
+        GROUP BY u.town, TUMBLE(c.at, INTERVAL '1' MINUTE) WITH ('connector' = 'file', 'path' = 'out.jsonl');"""
+    )
+    user = b'{"town":"Bex","since":"2020-01-01T00:00:00Z"}'
+    kafka.write(users, [Record(user, b"1"), Record(user, b"2"), Record(None, b"2")])
+    kafka.write(
+        topic_name, [b'{"id":%d,"at":"2024-01-01T00:0%d:00Z"}' % row for row in ((1, 0), (2, 0), (1, 0), (1, 2))]
+    )
+    ran = ferris("run", "--once", "app.sql")
+    assert ran.code == 0, ran.err
+    assert ferris.lines("out.jsonl") == [{"town": "Bex", "window_start": "2024-01-01T00:00:00Z", "n": 2}]

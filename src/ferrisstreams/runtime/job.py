@@ -337,8 +337,9 @@ class Job:
         return [member for source, member in sources if self._builder.is_beside(source)]
 
     def _seen_us(self) -> Callable[[str], int] | None:
-        """How far in event time each source has come, where all have one."""
-        timed = all(source.spec.event_time is not None for source in self._builder.sources)
+        """How far in event time each source has come, where all streams have one."""
+        streams = (source.spec for source in self._builder.sources if not source.spec.key)
+        timed = all(stream.event_time is not None for stream in streams)
         return (lambda name: self.progress.watermarks.source_seen_us(name)) if timed else None
 
     def _paths(self) -> tuple[str, ...]:
@@ -428,6 +429,7 @@ class Job:
 
 
 def _watermark_rule(source: SourceSettings) -> WatermarkRule:
-    time = source.spec.event_time
+    # Nothing waits for the rows of a table.
+    time = source.spec.event_time if not source.spec.key else None
     idle_ms = source.values.optional_number("watermark.idle_timeout")
     return WatermarkRule(time.delay_us if time is not None else None, idle_ms)

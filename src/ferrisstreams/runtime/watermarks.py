@@ -102,7 +102,7 @@ class Watermarks:
         """
         unfinished = list(partitions)
         self.assign(unfinished, now_ms)
-        names = [name for name in unfinished or list(self._seen) if self._rule(name).delay_us is not None]
+        names = self._timed(unfinished or list(self._seen))
         counting = [self._through_us(name) for name in names if not self._idle(name, caught_up, now_ms)]
         through_us = min(counting) if counting else max(map(self._through_us, names), default=NEVER_US)
         if through_us > NEVER_US:
@@ -111,7 +111,7 @@ class Watermarks:
 
     def waits_for(self, partitions: Iterable[str], caught_up: Collection[str], now_ms: float) -> Silence | None:
         """The partition that holds the watermark back though nothing of it waits to be read: others are ahead."""
-        counting = [name for name in partitions if not self._idle(name, caught_up, now_ms)]
+        counting = [name for name in self._timed(partitions) if not self._idle(name, caught_up, now_ms)]
         least = min(counting, key=self.seen_us, default=None)
         if least is None or self.seen_us(least) >= max(self._seen.values(), default=NEVER_US):
             return None
@@ -140,6 +140,10 @@ class Watermarks:
         if len(self._rules) == 1:
             return next(iter(self._rules.values()))
         return next(rule for source, rule in self._rules.items() if is_partition_of(source, partition))
+
+    def _timed(self, partitions: Iterable[str]) -> list[str]:
+        """Those of sources with an event time."""
+        return [name for name in partitions if self._rule(name).delay_us is not None]
 
     def _through_us(self, partition: str) -> int:
         """The watermark of a partition."""

@@ -108,6 +108,15 @@ def test_nothing_waits_where_no_partition_is_ahead() -> None:
     assert begun(None, a=10, b=10).waits_for(BOTH, BOTH, 60_000) is None
 
 
+def test_nothing_waits_for_a_source_without_event_time() -> None:
+    marks = Watermarks({"s": WatermarkRule(SECOND, None), "t": WatermarkRule(None, None)})
+    marks.assign(("s/a", "t/a"), 0)
+    marks.observe("s/a", 10 * SECOND, 0)
+    marks.observe("t/a", None, 0)
+    assert marks.job_us(("s/a", "t/a"), ("s/a", "t/a"), 60_000) == 9 * SECOND
+    assert marks.waits_for(("s/a", "t/a"), ("s/a", "t/a"), 60_000) is None
+
+
 def test_jump_is_remembered_over_a_restart_until_the_clock_has_come_there() -> None:
     jump = Jump("in.jsonl:3", 100 * SECOND, 90 * SECOND, None)
     marks = begun()
