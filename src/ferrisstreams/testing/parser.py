@@ -147,6 +147,8 @@ class _Reader:
             raise self._error(section.line, f"no section is called {section.keyword!r}", f"there are: {names}")
         if section.keyword in draft.spans:
             raise self._error(section.line, f"the case has two sections {section.keyword!r}")
+        if section.head and section.keyword in _ALONE:
+            raise self._error(section.line, f"{section.keyword} stands alone on its line: what it holds comes below")
         if section.keyword not in _REPEATED:
             draft.spans[section.keyword] = Span(section.line, section.last_line)
         draft.last_line = section.last_line
@@ -299,6 +301,7 @@ class _Reader:
         return SqlError(message, "E1001", hint, Position(str(self._path), max(line, 1), column, text))
 
 
+_ALONE = ("with", "output", "dead letters")
 _REPEATED = ("stream", "partition", "json", "csv")
 _SECTIONS: Mapping[str, Callable[[_Reader, _Draft, _Section], None]] = {
     "stream": _Reader.stream,

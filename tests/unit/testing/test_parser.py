@@ -86,6 +86,7 @@ def test_file_gives_its_cases_with_streams_settings_and_expectations() -> None:
         ("# a\npartition\n  a", 2, "before any stream"),
         ("# a\nstream s (a INT)\njson x\njson x", 4, "two partitions x"),
         ("# a\nwith\n  a: 1", 3, "key = value"),
+        ("# a\nwith a = 1", 2, "with stands alone"),
         ("# a\nledger red 1", 2, "red 1 is not a count"),
         ("# a\nledger read", 2, "read has no count"),
         ("# a\nschedule often", 2, "schedule fixed"),
