@@ -100,7 +100,7 @@ def _trials(context: Context, tree: exp.Expression) -> Iterator[_Trial]:
         yield from _trials(context, comparison)
     if _is_guarded(tree):
         return
-    for child in () if _takes_null(context, tree) else tree.iter_expressions():
+    for child in () if _takes_null(context, tree) or call_name(tree) in _TYPED else tree.iter_expressions():
         if isinstance(child, exp.Expression):
             yield from _trials(context, child)
     if isinstance(tree, exp.Condition) and not isinstance(tree, (*_SYNTAX, exp.Column, exp.Literal)):
@@ -142,6 +142,9 @@ def _gives_null(node: exp.Expr) -> bool:
         return any(map(_gives_null, node.iter_expressions()))
     return _gives_null(node.this) if isinstance(node, exp.Paren | exp.Cast) else isinstance(node, exp.Null)
 
+
+#: Calls with arguments of which the engine asks the type alone.
+_TYPED = ("replace_type", "cast_to_type", "can_cast_implicitly")
 
 #: `error` and what holds it fail where they are reached.
 _GUARDS = frozenset({"try", "error", "assert_true", "struct_extract"})
