@@ -148,6 +148,17 @@ class FerrisError(Exception):
         return "\n".join(lines)
 
 
+@contextmanager
+def collecting(errors: list[FerrisError] | None) -> Iterator[None]:
+    """Inside, an error ends the block and goes to `errors`; None: it is raised."""
+    try:
+        yield
+    except FerrisError as error:
+        if errors is None:
+            raise
+        errors.append(error)
+
+
 class SqlError(FerrisError):
     """The author of the SQL acts. Nothing was started."""
 

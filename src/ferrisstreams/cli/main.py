@@ -17,6 +17,7 @@ from ferrisstreams.cli.arguments import (
     JobsArguments,
     OffsetsArguments,
     RunArguments,
+    Settings,
     Shell,
     TestArguments,
     takes,
@@ -59,11 +60,11 @@ def run(arguments: RunArguments) -> None:
 
 
 @app.add("check app.sql")
-def check(file: File) -> None:
+def check(file: File, settings: Settings = None) -> None:
     """Find everything that is wrong with an application, without running it."""
     from ferrisstreams.cli.inspect import check
 
-    check(file)
+    raise typer.Exit(check(file, settings))
 
 
 @app.add("explain app.sql --format mermaid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 
@@ -10,6 +11,8 @@ def main() -> None:
     otherwise; whatever is cut short is made for that."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.disable()  # What is imported stays: looking through it takes a tenth of the start.
     from ferrisstreams.cli.main import main as run
 
+    gc.enable()
     run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from glob import has_magic
 from pathlib import Path
@@ -51,11 +52,23 @@ class FileConnector(Connector):
         return file_sink(context)
 
 
+#: Of an address, such as `s3://`.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
 def absolute(folder: Path, written: str | None, owner: str) -> Path:
-    """A path of the application in `folder`, absolute. Raises ConfigError E3004 where `owner` has none."""
+    """A path of the application in `folder`, absolute. Raises ConfigError E3004 where `owner` has none, E3002
+    for the address of another place."""
     if written is None:
         raise ConfigError(f"{owner} has no 'path'", "E3004", "add 'path' = 'file'")
-    return (folder / written.removeprefix("file://")).absolute()
+    path = written.removeprefix("file://")
+    if scheme := _SCHEME.match(path):
+        raise ConfigError(
+            f"{owner} names {scheme[0]}…, and 'file' knows only files of this machine",
+            "E3002",
+            "name a path; what is elsewhere must be copied or mounted first",
+        )
+    return (folder / path).absolute()
 
 
 def _place(written: str, folder: Path) -> str:

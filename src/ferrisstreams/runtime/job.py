@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from glob import has_magic
 from typing import cast
 
 from ferrisstreams.batch import JsonValue, Positions
 from ferrisstreams.connectors.base import Transactions
+from ferrisstreams.connectors.file import absolute
 from ferrisstreams.duck.engine import Engine
 from ferrisstreams.duck.scratch import memory_engine, scratch_engine
 from ferrisstreams.errors import ConnectorError, FerrisError, as_ferris_error, noted_on
@@ -101,6 +103,22 @@ class Job:
     def growths(self) -> list[Growth]:
         """State that nothing bounds, of a source that does not end."""
         return self._builder.growths()
+
+    def missing_files(self) -> list[str]:
+        """Files that the job reads, that do not exist, and that no other job of the application writes."""
+        if self.plan.depends_on:
+            return []
+        folder = self._environment.folder
+        named = [
+            (source.spec.name, source.values.text("path"))
+            for source in self._builder.sources
+            if source.connector.files and not source.values.flag("watch")
+        ]
+        return [
+            f"{name} reads {path}, which does not exist yet"
+            for name, path in named
+            if not has_magic(path) and not absolute(folder, path, name).exists()
+        ]
 
     def open(self, moved: Positions | None = None) -> None:
         """Build all components and go on where the last epoch ended, or at `moved`. Raises FerrisError."""

@@ -15,7 +15,7 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.connectors.stdout_sink import RowStream
 from ferrisstreams.duck.scratch import keep_scratch
-from ferrisstreams.errors import ConfigError, placed_at
+from ferrisstreams.errors import ConfigError, FerrisError, collecting, placed_at
 from ferrisstreams.plan.explain import explain, explain_json, explain_mermaid
 from ferrisstreams.plan.nodes import ApplicationPlan, JobPlan
 from ferrisstreams.runtime.build import JobBuilder
@@ -29,7 +29,7 @@ from ferrisstreams.session.columns import Columns, FoundColumns
 from ferrisstreams.session.job_run import JobRun
 from ferrisstreams.session.side_by_side import endless, not_started, start_all
 from ferrisstreams.session.writers import refuse_shared_outputs
-from ferrisstreams.sql.application import parse_application
+from ferrisstreams.sql.application import check_application, parse_application
 from ferrisstreams.sql.config_files import ReadConfig
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ class Application:
         `state_dir` (as in `RunOptions`) is where the columns of sources that declare none are kept; `infer_again`:
         they are inferred again; `topics`: those of topics too, for which they are read. Otherwise such jobs stay open.
         """
-        named = Path(path)
-        folder = (named.parent if not path.startswith("<") else Path()).absolute()
+        folder = _folder_of(path)
         columns = Columns(folder, Path(state_dir).absolute() if state_dir else folder / STATE_DIR, infer_again, topics)
         plan = parse_application(text, path, infer=columns.infer, read_config=_config_reader(folder))
         if (written := plan.annotations.get("app")) is not None:
@@ -104,18 +103,34 @@ class Application:
                 require_name("application", plan.name)
         return cls(plan, folder, columns)
 
-    def check(self) -> list[str]:
-        """Check every job without opening anything; the warnings. Raises FerrisError."""
-        growing = []
+    @classmethod
+    def parse_rest(cls, text: str, path: str, errors: list[FerrisError]) -> Application:
+        """What of a text is right, to be looked at and not to be run: the errors of all statements go to `errors`."""
+        folder = _folder_of(path)
+        columns = Columns(folder, folder / STATE_DIR)
+        plan = check_application(text, path, errors, columns.infer, _config_reader(folder))
+        if (written := plan.annotations.get("app")) is not None:
+            with collecting(errors), placed_at(written.position):
+                require_name("application", plan.name)
+        return cls(plan, folder, columns)
+
+    def check(self, options: RunOptions | None = None, errors: list[FerrisError] | None = None) -> list[str]:
+        """Check every job without opening anything; the warnings. Raises FerrisError; with `errors`, those of all jobs
+        go there."""
+        options, warnings = options or RunOptions(), [*self.plan.warnings]
         with keep_scratch():
             for plan in self.plan.jobs:
-                job = Job(plan, self.environment(RunOptions(), Silent()))
-                job.check()
-                growing += [f"job {plan.name}: {growth}" for growth in job.growths()]
+                with collecting(errors):
+                    job = Job(plan, self.environment(options, Silent()))
+                    job.check()
+                    warnings += [f"job {plan.name}: {said}" for said in (*job.growths(), *job.missing_files())]
         for open_job in self.plan.open_jobs:
-            settings_of_open(open_job, {})
-        self.refuse_shared_outputs(RunOptions())
-        return [*self.plan.warnings, *growing]
+            with collecting(errors):
+                settings_of_open(open_job, self.environment(options, Silent()).overrides)
+        if not errors:
+            with collecting(errors):
+                self.refuse_shared_outputs(options)
+        return warnings
 
     def explain(self, job: str | None = None, form: str = "text") -> str:
         """The plan of one job or of all: `text`, `json` or `mermaid`."""
@@ -299,6 +314,10 @@ class Application:
             if name not in known:
                 raise ConfigError(f"there is no job named {name}", "E3002", f"the jobs are {', '.join(known)}")
         return tuple(known[name] for name in names)
+
+
+def _folder_of(path: str) -> Path:
+    return (Path(path).parent if not path.startswith("<") else Path()).absolute()
 
 
 def _config_reader(folder: Path) -> ReadConfig:

@@ -13,7 +13,7 @@ from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.registry import connector_of
 from ferrisstreams.duck.engine import Connection
 from ferrisstreams.duck.scratch import scratch_engine
-from ferrisstreams.errors import SqlError
+from ferrisstreams.errors import FerrisError, SqlError, collecting
 from ferrisstreams.plan.nodes import (
     WINDOW_END,
     WINDOW_START,
@@ -36,7 +36,14 @@ from ferrisstreams.plan.nodes import (
 from ferrisstreams.plan.rewrites import canonical
 from ferrisstreams.schema import EventTime, Schema
 from ferrisstreams.sql.binder import Binder, Names
-from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, InferColumns, ResolveReference, Stream
+from ferrisstreams.sql.catalog import (
+    Catalog,
+    ColumnsUnknownError,
+    FollowingError,
+    InferColumns,
+    ResolveReference,
+    Stream,
+)
 from ferrisstreams.sql.config_files import ReadConfig, with_file
 from ferrisstreams.sql.context import Context, did_you_mean
 from ferrisstreams.sql.function_aliases import resolve_aliases
@@ -73,6 +80,16 @@ def parse_application(
         return bind_script(script, engine.work, catalog)
 
 
+def check_application(
+    text: str, path: str, errors: list[FerrisError], infer: InferColumns, read_config: ReadConfig
+) -> ApplicationPlan:
+    """The same, as far as it is right: the errors of all statements go to `errors`."""
+    script = parse_statements(text, path, errors)
+    with scratch_engine() as engine:
+        catalog = Catalog(None, infer, read_config, incomplete=bool(errors))
+        return _Application(script, engine.work, catalog, errors).bind()
+
+
 def bind_script(script: Script, connection: Connection, catalog: Catalog) -> ApplicationPlan:
     """Bind a script that is parsed. The catalog takes its streams in. Raises `SqlError` with an exact place."""
     return _Application(script, connection, catalog).bind()
@@ -83,13 +100,14 @@ class _Application:
     script: Script
     connection: Connection
     catalog: Catalog
+    errors: list[FerrisError] | None = None
     jobs: list[JobPlan] = field(default_factory=list)
     open_jobs: list[OpenJob] = field(default_factory=list)
 
     def bind(self) -> ApplicationPlan:
         for statement in self.script.statements:
             context = Context(self.script.source, self.connection, load_functions(self.connection), statement.span)
-            with _depth_checked(self.script.source, statement.span):
+            with collecting(self.errors), _depth_checked(self.script.source, statement.span):
                 match statement:
                     case DeclareStream():
                         source = declare_source(context, self.catalog, statement)
@@ -98,6 +116,9 @@ class _Application:
                         self._view(context, statement)
                     case StreamAs():
                         self._job(context, statement)
+            self.catalog.incomplete = bool(self.errors)
+        if self.errors is not None:
+            self.errors[:] = [error for error in self.errors if not isinstance(error, FollowingError)]
         named = self.script.annotations.get("app")
         name = str(named.value) if named is not None else PurePath(self.script.source.path).stem
         return ApplicationPlan(

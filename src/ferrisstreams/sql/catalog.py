@@ -9,6 +9,7 @@ from typing import TypeAlias
 from ferrisstreams.config.formats import FORMAT_BY_ENDING
 from ferrisstreams.config.values import Property
 from ferrisstreams.connectors.compression import unpacked_name
+from ferrisstreams.errors import FerrisError
 from ferrisstreams.plan.nodes import SourceSpec
 from ferrisstreams.schema import Schema
 from ferrisstreams.sql.config_files import ReadConfig
@@ -33,6 +34,10 @@ class Stream:
     job: str | None = None
 
 
+class FollowingError(FerrisError):
+    """A statement names what a wrong statement should have made: it is not known whether this one is wrong too."""
+
+
 class ColumnsUnknownError(Exception):
     """A query reads a source whose columns are not known yet."""
 
@@ -49,6 +54,8 @@ class Catalog:
     infer: InferColumns | None = None
     read_config: ReadConfig | None = None
     entries: dict[str, Stream | View] = field(default_factory=dict)
+    #: Some statement was wrong, so that names may be missing.
+    incomplete: bool = False
 
     def add(self, context: Context, name: Name, entry: Stream | View) -> None:
         """Raises `SqlError` when the name is taken."""
@@ -71,6 +78,8 @@ class Catalog:
     def find(self, context: Context, name: Name) -> Stream | View:
         """What a table reference means. Raises `SqlError` with the nearest name."""
         found = self.lookup(name)
+        if found is None and self.incomplete:
+            raise FollowingError(f"{name.text} may be that of a wrong statement", "E1101")
         if found is None:
             known = list(self.entries)
             hint = did_you_mean(name.text, known) or "declare it before with CREATE STREAM name (columns) WITH (…)"

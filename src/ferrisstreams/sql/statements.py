@@ -14,7 +14,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ferrisstreams.config.values import Property
-from ferrisstreams.errors import SqlError
+from ferrisstreams.errors import FerrisError, SqlError, collecting
 from ferrisstreams.plan.nodes import Emit
 from ferrisstreams.sql.annotations import application_annotations, job_annotations
 from ferrisstreams.sql.dialect import Ferris, FerrisParser
@@ -123,8 +123,9 @@ class Script:
     warnings: tuple[str, ...]
 
 
-def parse_statements(text: str, path: str) -> Script:
-    """Parse a whole text. Raises `SqlError` with an exact position."""
+def parse_statements(text: str, path: str, errors: list[FerrisError] | None = None) -> Script:
+    """Parse a whole text. Raises `SqlError` with an exact position; with `errors`, those of a statement go there, and
+    the next one follows."""
     source = SourceText.from_text(path, text)
     pieces = split(source)
     if not any(piece.tokens for piece in pieces):
@@ -136,10 +137,12 @@ def parse_statements(text: str, path: str) -> Script:
         notes = piece.before
         if index == 0:
             application, notes = application_annotations(source, notes, warnings)
-        annotations = job_annotations(source, notes, piece.inside, warnings)
-        if piece.tokens:
-            statements.append(_statement(source, piece, annotations))
-        _refuse_misplaced(source, piece, statements[-1], annotations)
+        with collecting(errors):
+            annotations = job_annotations(source, notes, piece.inside, warnings)
+            if piece.tokens:
+                statements.append(_statement(source, piece, annotations))
+            if statements:
+                _refuse_misplaced(source, piece, statements[-1], annotations)
     return Script(source, tuple(statements), application, tuple(warnings))
 
 
