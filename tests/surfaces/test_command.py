@@ -426,3 +426,18 @@ def test_quiet_run_says_nothing_of_what_it_did(ferris: Ferris) -> None:
     ferris.write(bars__sql=BARS, trades__jsonl=LINES.splitlines(keepends=True)[0])
     ran = ferris("run", "bars.sql", "-q")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_file_of_any_name_runs_and_keeps_a_state_of_its_own(ferris: Ferris) -> None:
+    names = ("my app.sql", "my-app.sql", "bärs.sql", "日本.sql", "-x.sql")
+    ferris.write(trades__jsonl=LINES)
+    for number, name in enumerate(names):
+        text = BARS.replace("'bars.jsonl'", f"'bars-{number}.jsonl'")
+        (ferris.folder / name).write_text(text, "utf-8")
+        given = f"./{name}"
+        assert ferris("check", given).code == 0
+        ran = ferris("run", given, "-o", "json")
+        assert (ran.code, ran.job["this_run"]["read"]) == (0, 6), ran.err
+        assert ferris("run", given, "-o", "json").job["this_run"]["read"] == 0
+        assert ferris("audit", given).code == 0
+    assert len(list((ferris.folder / ".ferris").iterdir())) == len(names)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import PurePath
+from unicodedata import normalize
 
 from ferrisstreams.config.registry import Scope
 from ferrisstreams.config.resolve import find_key, resolve
@@ -95,6 +98,17 @@ def bind_script(script: Script, connection: Connection, catalog: Catalog) -> App
     return _Application(script, connection, catalog).bind()
 
 
+def application_name(path: str) -> str:
+    """The name of the application in this file: that of the file, which folders and topics are named after. What they
+    cannot hold is replaced, and a part of a digest keeps two such files apart."""
+    stem = PurePath(path).stem
+    plain = re.sub(r"[^A-Za-z0-9_.]+", "-", normalize("NFKD", stem).encode("ascii", "ignore").decode()).strip("-.")
+    if stem == plain or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", stem):
+        return stem
+    digest = sha256(normalize("NFC", stem).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{plain}-{digest}" if plain else digest
+
+
 @dataclass(slots=True)
 class _Application:
     script: Script
@@ -120,7 +134,7 @@ class _Application:
         if self.errors is not None:
             self.errors[:] = [error for error in self.errors if not isinstance(error, FollowingError)]
         named = self.script.annotations.get("app")
-        name = str(named.value) if named is not None else PurePath(self.script.source.path).stem
+        name = str(named.value) if named is not None else application_name(self.script.source.path)
         return ApplicationPlan(
             name, tuple(self.jobs), self.script.annotations, self.script.warnings, tuple(self.open_jobs)
         )
