@@ -15,7 +15,7 @@ PROCESSES ?= 3
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kafka test check lint bench bench-rows bench-ticks bench-kafka bench-stopped fuzz fuzz-sql chaos docs lock clean
+.PHONY: help setup demo demo-kafka test check lint bench bench-rows bench-ticks bench-kafka bench-stopped fuzz fuzz-sql chaos dist docs lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,10 @@ fuzz-sql: setup ## every function of the engine in random statements: make fuzz-
 
 chaos: setup ## jobs over a real broker, both killed at random: make chaos SEED=1 MINUTES=5
 	$(VENV)/python -m tests.crash.chaos --seed $(SEED) --minutes $(MINUTES)
+
+dist: setup ## build the wheel, into dist/
+	$(VENV)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist
 
 docs: setup ## write the reference pages from the registries, and the list of the engine's functions
 	$(VENV)/python scripts/reference.py

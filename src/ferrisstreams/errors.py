@@ -57,6 +57,7 @@ CODES: Mapping[str, str] = {
     "E3008": "a changelog that cannot express how the result changes",
     "E3009": "a client property that contradicts what delivery needs",
     "E3010": "a topic that is read and written, or written with two meanings",
+    "E3011": "a library that is not installed",
     # Connectors: an outside system.
     "E4001": "a file that cannot be read",
     "E4002": "a source that changed under its position",
@@ -219,6 +220,9 @@ def as_ferris_error(error: Exception) -> FerrisError:
             return error
         case MemoryError() | OSError(errno=errno.ENOMEM):
             meant: FerrisError = OutOfMemoryError("the process has no memory left")
+        case ModuleNotFoundError(name="confluent_kafka"):
+            hint = "install it: pip install 'ferrisstreams[kafka]'"
+            meant = ConfigError("the client of Kafka is not installed", "E3011", hint)
         case _:
             meant = InternalError(f"{type(error).__name__}: {error}")
     meant.__cause__ = error
