@@ -75,7 +75,7 @@ def test_job_is_read_while_it_runs(running: tuple[Ferris, FerrisProcess]) -> Non
     assert (job["state"], job["run"]["pids"], job["run"]["rows"]) == ("running", [process.pid], 6)
     assert (job["ledger"]["absorbed"], job["ledger"]["dead_lettered"], job["prepared"]) == (5, 1, None)
     (shown,) = ferris("state", "show", "app.sql", "-o", "json").summary["jobs"]
-    assert (shown["running"], shown["rows"], shown["rows_by_operator"]) == (True, 2, [2])
+    assert (shown["running"], shown["rows"], shown["rows_by_operator"]) == (True, 2, {"aggregate": 2})
     assert (shown["epoch"], shown["confirmed"]) == (job["epoch"], True)
     audited = ferris("audit", "app.sql")
     assert audited.code == 0, audited.out + audited.err

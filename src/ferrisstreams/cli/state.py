@@ -69,12 +69,14 @@ def _chosen(arguments: JobsArguments | ResetArguments) -> tuple[Application, Run
 
 def _lines(report: StateReport) -> Iterator[str]:
     prepared = "" if report.prepared is None else f" (epoch {report.prepared} is prepared; the next start settles it)"
+    several = len(report.rows_by_operator) > 1
     rows: list[tuple[str, object]] = [
         ("job", report.job if report.worker is None else f"{report.job}, worker {report.worker}"),
         ("state", report.path),
         ("state id", report.state_id),
         ("bytes", f"{report.bytes:,}"),
         ("rows", f"{report.rows:,}"),
+        *((f"rows of {name}", f"{rows:,}") for name, rows in report.rows_by_operator.items() if several),
         ("epoch", f"{report.epoch}{prepared}"),
         ("committed at", report.committed_at or "never"),
         ("watermark", report.watermark or "none yet"),

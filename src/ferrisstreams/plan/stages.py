@@ -176,6 +176,17 @@ class StageGraph:
         """All edges."""
         return (*(port for operator in self.operators for port in operator.ports), *self.outputs)
 
+    @property
+    def log_names(self) -> tuple[str, ...]:
+        """What the logs of the operators are called, in the order of their numbers: each side has one."""
+        found: list[str] = []
+        for operator in self.operators:
+            for side, edges in enumerate(operator.sides):
+                name = _log_name(operator, side, edges)
+                again = sum(known.partition(" #")[0] == name for known in found)
+                found.append(f"{name} #{again + 1}" if again else name)
+        return tuple(found)
+
     def is_looked_up(self, operator: Operator) -> bool:
         """Whether an operator is a table that rows on an edge meet, and gives nothing by itself."""
         return any(lookup.table is operator for stage in self.stages for lookup in stage.lookups)
@@ -344,6 +355,16 @@ def _operators(stages: Sequence[Stage]) -> list[Operator]:
         if isinstance(stage.source, Operator):
             found += [*_operators(stage.source.ports), stage.source]
     return [operator for at, operator in enumerate(found) if not any(operator is each for each in found[:at])]
+
+
+def _log_name(operator: Operator, side: int, edges: Sequence[Stage]) -> str:
+    node = operator.node
+    if isinstance(node, Latest):
+        names = [edge.source.source.name for edge in edges if isinstance(edge.source, Scan)]
+        return f"table {', '.join(names)}"
+    if isinstance(node, Join):
+        return f"join, {'right' if side else 'left'} side"
+    return "aggregate"
 
 
 def waits(node: Stateful) -> bool:

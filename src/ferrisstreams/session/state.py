@@ -49,7 +49,7 @@ class StateReport:
     prepared: int | None
     committed_at: str | None
     rows: int
-    rows_by_operator: tuple[int, ...]
+    rows_by_operator: Mapping[str, int]
     watermark: str | None
     positions: Mapping[str, JsonValue]
     ledger: Mapping[str, JsonValue]
@@ -131,7 +131,7 @@ def _report(builder: JobBuilder) -> StateReport:
         prepared=prepared.row.epoch if prepared is not None else None,
         committed_at=iso_time(row.at_us) if row is not None else None,
         rows=sum(last.rows) if last is not None else 0,
-        rows_by_operator=last.rows if last is not None else (),
+        rows_by_operator=dict(zip(builder.graph.log_names, last.rows, strict=False)) if last is not None else {},
         watermark=iso_time(row.watermarks.current_us) if row is not None else None,
         positions=row.positions if row is not None else {},
         ledger=row.ledger.as_dict() if row is not None else {},
