@@ -41,7 +41,7 @@ class TableCompiler:
             work=frame.engine.work,
             ports=tuple((rows_port(frame, edge, self._row_shape(edge), port, log), 0) for edge in edges),
             operator=operator,
-            exact=operator,
+            exact=None,
             logs=(log,),
             merged=merged_table(self._place),
             names=self._shape.result.names,

@@ -57,7 +57,7 @@ class RegroupCompiler:
                 work=frame.engine.work,
                 ports=tuple((rows_port(frame, edge, self._row_shape(edge), port, log), 0) for edge in edges),
                 operator=operator,
-                exact=operator,
+                exact=None,
                 logs=(log,),
                 merged=merged_table(self._place),
                 names=self._groups.result.names,

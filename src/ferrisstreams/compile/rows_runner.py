@@ -19,8 +19,9 @@ from ferrisstreams.compile.runner import FOREVER_US
 from ferrisstreams.compile.sizes import Sizes
 from ferrisstreams.compile.sources import Chunk, MergedRows, ResultColumns, chunk_rows
 from ferrisstreams.compile.stage import Reduce, RowStage
-from ferrisstreams.duck.engine import Connection, DataError, Rendered, column, creation, render
+from ferrisstreams.duck.engine import Connection, DataError, Rendered, column, creation, first_line, render
 from ferrisstreams.duck.state_log import StateLog
+from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.base import (
     CLOSED_THROUGH,
@@ -47,14 +48,14 @@ from ferrisstreams.plan.stages import Stage
 class RowsRunnerParts:
     """What the compiler has put together. `ports` are those of all edges, each with the side that it belongs to.
 
-    `names` are the columns of the results. `exact` is the same operator by statements that never raise. `changing`:
+    `names` are the columns of the results. `exact` is the same operator by statements that never raise, if there is one. `changing`:
     results can be taken back.
     """
 
     work: Connection
     ports: tuple[tuple[RunnerPort, int], ...]
     operator: RowsOperator
-    exact: RowsOperator
+    exact: RowsOperator | None
     logs: tuple[StateLog, ...]
     merged: str
     names: tuple[str, ...]
@@ -204,7 +205,14 @@ class RowsRunner:
             log.settle()
         try:
             return integer(work.rows(self._statement(question), parameters)[0][0])
-        except DataError:
+        except DataError as error:
+            if parts.exact is None:
+                raise RowError(
+                    f"an aggregate of a group cannot be computed: {first_line(error).split(': ', 1)[-1]}",
+                    "E2402",
+                    "cast what it adds up to DOUBLE, or leave out the rows that are too large: over rows that can be"
+                    " taken back a group that fails stops the job",
+                ) from error
             return work.materialize(parts.merged, self._query(question, parts.exact), parameters)
 
     def _statement(self, question: str) -> Rendered:
