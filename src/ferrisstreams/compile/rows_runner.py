@@ -48,8 +48,8 @@ from ferrisstreams.plan.stages import Stage
 class RowsRunnerParts:
     """What the compiler has put together. `ports` are those of all edges, each with the side that it belongs to.
 
-    `names` are the columns of the results. `exact` is the same operator by statements that never raise, if there is one. `changing`:
-    results can be taken back.
+    `names` are the columns of the results. `exact` is the same operator by statements that never raise, if there is
+    one. `changing`: results can be taken back.
     """
 
     work: Connection
