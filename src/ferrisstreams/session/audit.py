@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 from ferrisstreams.batch import JsonValue, integer, mapping, partition_key, partitions_of
@@ -34,7 +35,7 @@ from ferrisstreams.session.audit_topics import count_letters, count_sink, count_
 from ferrisstreams.session.dlq_journal import Journal
 from ferrisstreams.session.outside import committed
 from ferrisstreams.session.reading import final_row
-from ferrisstreams.session.recount import count_records, files_read, files_written, size_of
+from ferrisstreams.session.recount import count_records, count_written, files_read, files_written, size_of
 from ferrisstreams.session.workers import builders_of
 
 
@@ -292,7 +293,10 @@ def _sink_files(builder: JobBuilder, told: _Told) -> list[Finding]:
     reading = sink_files(job, path)
     if told.is_running and reading.compression != "none":
         return [*checks, "the sink is compressed: its rows are counted when the job does not run"]
-    rows = sum(count_records(each, stop if told.is_running else None, reading) for each, stop in files.items())
+    rows = sum(
+        count_written(each, partial(count_records, stop=stop if told.is_running else None, settings=reading))
+        for each, stop in files.items()
+    )
     return [*checks, Check("rows in the sink = written", ledger.written, rows)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ferrisstreams.connectors.file_content import RestartPoint
@@ -13,6 +13,7 @@ from ferrisstreams.connectors.file_settings import FileSourceSettings, framing_o
 from ferrisstreams.connectors.framing import Framing
 from ferrisstreams.connectors.output_names import OutputNames
 from ferrisstreams.connectors.rotating_sink import RotationMark
+from ferrisstreams.errors import FatalConnectorError
 
 #: Bytes of content that are looked at in one piece.
 _PIECE_BYTES = 16 * 1024 * 1024
@@ -64,7 +65,18 @@ def files_written(mark: RotationMark, names: OutputNames) -> dict[str, int | Non
 
 
 def size_of(paths: list[str]) -> int:
-    return sum(Path(path).stat().st_size for path in paths)
+    return sum(count_written(path, lambda found: Path(found).stat().st_size) for path in paths)
+
+
+def count_written(path: str, counted: Callable[[str], int]) -> int:
+    """What is `counted` of a file of an output. The job may rename it meanwhile, once, as it closes it."""
+    try:
+        return counted(path)
+    except (FileNotFoundError, FatalConnectorError):
+        final = path.removesuffix(".pending")
+        if final == path or not os.path.exists(final):
+            raise
+        return counted(final)
 
 
 def _length_of(mark: RotationMark, path: str) -> int | None:

@@ -50,8 +50,6 @@ def is_aggregate(context: Context, node: exp.Expr) -> bool:
 
 def gives_null(context: Context, node: exp.Expr) -> bool:
     """Whether a constant is NULL; one that fails is said elsewhere."""
-    if isinstance(node, exp.Order):
-        return gives_null(context, node.this)
     if is_null(node) or node.find(exp.Column) is not None:
         return is_null(node)
     try:
@@ -84,14 +82,17 @@ _RANGE = "the engine asks a table for it, which a stream does not have: write bi
 _BINNED = ("histogram", "histogram_exact")
 
 
+def _has_range(context: Context, bounds: list[exp.Expr]) -> bool:
+    plain = [bound.this if isinstance(bound, exp.Order) else bound for bound in bounds]
+    return bool(plain) and not any(each.find(exp.Column) is not None or gives_null(context, each) for each in plain)
+
+
 def check_call(context: Context, node: exp.Expr) -> None:
     """Refuse what may not be called. Raises `SqlError`."""
     name = call_name(node)
     if name is None or name == "struct_extract" or isinstance(node, exp.Kwarg | exp.PropertyEQ):
         return
-    if name == "bitstring_agg" and (
-        len(node.expressions) == 1 or any(gives_null(context, p) for p in node.expressions[1:])
-    ):
+    if name == "bitstring_agg" and not _has_range(context, node.expressions[1:]):
         raise context.error(node, "bitstring_agg needs the range of its values", "E1201", _RANGE)
     if name in _BINNED and len(node.expressions) == 2 and is_null(node.expressions[1]):
         raise context.error(
