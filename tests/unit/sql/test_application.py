@@ -16,7 +16,7 @@ TABLE = Schema((Column("a", "INTEGER"), Column("ts", "TIMESTAMP")))
 
 
 def test_application_is_named_by_annotation_or_file() -> None:
-    assert parse_application("SELECT a FROM t", "dir/my app.sql", tables={"t": TABLE}).name == "my app"
+    assert parse_application("SELECT a FROM t", "dir/my_app.sql", tables={"t": TABLE}).name == "my_app"
     plan = parse_application("-- @app: other\n-- @version: 3\nSELECT a FROM t", "x.sql", tables={"t": TABLE})
     assert plan.name == "other"
     assert plan.annotations["version"].value == "3"
