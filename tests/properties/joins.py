@@ -188,7 +188,7 @@ class Run:
 
     def _rows(self, name: str) -> list[Row]:
         chance, rows = self._chance, []
-        for _ in range(1 + chance.below(5)):
+        for _ in range(chance.below(6)):
             self._clock[name] += chance.below(3)
             late = chance.pick((0, 0, 0, 1, 2, 5, 9))
             key = chance.pick((None, "a", "b", "c", f"k{chance.below(30)}"))

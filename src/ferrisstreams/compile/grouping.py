@@ -148,7 +148,7 @@ class Grouping:
         returning = self._returning
         ran = self._stage(Way(in_order, returning)).run(rows, parameters)
         groups = len(ran.result) if returning else integer(ran.result[0][0])
-        self._returning = groups <= self._returned_groups
+        self._returning = 0 < self._returned_groups >= groups
         return ran, [_count(row) for row in (ran.result if returning else self._work.rows(self._sums, parameters))]
 
     def _stage(self, way: Way) -> GroupingStage:
