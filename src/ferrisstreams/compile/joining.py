@@ -15,7 +15,7 @@ from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import InternalError
 from ferrisstreams.operators.aggregates import function
 from ferrisstreams.operators.base import Port
-from ferrisstreams.operators.join import JoinShape, JoinSide, join, kept_names, slice_us
+from ferrisstreams.operators.join import JoinShape, JoinSide, join, slice_us
 from ferrisstreams.operators.weights import WEIGHT, Result
 from ferrisstreams.operators.windows import Lateness, number
 from ferrisstreams.plan.nodes import Emit, Join, Named, Scan, Window, WindowKind
@@ -71,9 +71,10 @@ class JoinCompiler:
             inside = exp.Between(this=apart, low=number(bound.low_us), high=number(bound.high_us))
             residual, bound = (*residual, inside), None
         needed = used | {name for tree in residual for name in _names(tree)}
+        kept = [[each for each in plan.schema if each.name in needed] for plan in node.inputs]
         sides = tuple(
-            JoinSide(letter, kept_names(plan.schema.names, needed), len(node.keys), changes)
-            for letter, plan, changes in zip("lr", node.inputs, changing, strict=True)
+            JoinSide(letter, tuple(c.name for c in of), tuple(c.type for c in of), len(node.keys), changes)
+            for letter, of, changes in zip("lr", kept, changing, strict=True)
         )
         changes = node.facts.changes
         key = node.facts.key

@@ -14,7 +14,7 @@ possible partner (`due`), and forgets rows that can meet none any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -26,7 +26,7 @@ from ferrisstreams.operators.base import HIGH, LOG, LOW, ROWS_IN, TICK_NUMBER, T
 from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN, TIME
 from ferrisstreams.operators.weights import PLACE, TICK_PLACES, WEIGHT, Result, as_changes
 from ferrisstreams.operators.windows import floor_to, number
-from ferrisstreams.plan.expressions import columns_in, substitute
+from ferrisstreams.plan.expressions import columns_in, substitute, typed_as
 from ferrisstreams.plan.nodes import JoinKind, TimeBound
 
 #: Event time of a row of a join that is bounded in time (microseconds), and when its pad leaves.
@@ -38,11 +38,12 @@ _BEFORE, _AFTER = "_before", "_after"
 
 @dataclass(frozen=True, slots=True)
 class JoinSide:
-    """Of a side the columns of the result that are kept, how many keys it has, and whether its rows can be taken back.
-    They are kept as `_l0` … (`letter` l or r) and `_k0` …"""
+    """Of a side the columns of the result that are kept, with their types, how many keys it has, and whether its rows
+    can be taken back. They are kept as `_l0` … (`letter` l or r) and `_k0` …"""
 
     letter: str
     names: tuple[str, ...]
+    types: tuple[str, ...]
     keys: int
     changing: bool
 
@@ -233,8 +234,8 @@ class _Side:
         """The result's columns of the sides in these tables, NULL for others, and the places of what they are of."""
         values: dict[str, exp.Expression] = {}
         for number_, side in enumerate(self.shape.sides):
-            for name, kept in side.kept.items():
-                values[name] = column(kept, tables[number_]) if number_ in tables else exp.null()
+            for (name, kept), type_ in zip(side.kept.items(), side.types, strict=True):
+                values[name] = column(kept, tables[number_]) if number_ in tables else typed_as(exp.null(), type_)
         made: list[exp.Expr] = [exp.alias_(values[name], name, quoted=True) for name in self.shape.result.names]
         if self.shape.result.changing:
             assert weight is not None
@@ -305,8 +306,3 @@ def horizon_us(shape: JoinShape, side: int) -> int:
     if shape.kind.keeps_right:
         found.append(max(-low, 0) if side else high + max(-low, 0))
     return max(found)
-
-
-def kept_names(names: Sequence[str], used: frozenset[str]) -> tuple[str, ...]:
-    """Of a side's columns those that are used."""
-    return tuple(name for name in names if name in used)
