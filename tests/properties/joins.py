@@ -90,6 +90,13 @@ LISTED = (
     Listed("right", f"{_SHOWN} RIGHT JOIN b ON a.k = b.k"),
     Listed("full", f"{_SHOWN} FULL JOIN b ON a.k = b.k"),
     Listed("full, with a condition", f"{_SHOWN} FULL JOIN b ON a.k = b.k AND a.v <> b.v"),
+    Listed("semi", "SELECT a.k, a.v FROM a SEMI JOIN b ON a.k = b.k"),
+    Listed("semi, with a condition", "SELECT a.k, a.v FROM a SEMI JOIN b ON a.k = b.k AND a.v < b.v"),
+    Listed("semi, of groups", f"SELECT a.k, a.v FROM a SEMI JOIN {_SUMS} ON a.k = y.k AND a.v < y.m AND y.m < 5"),
+    Listed("anti", "SELECT a.k, a.v FROM a ANTI JOIN b ON a.k = b.k"),
+    Listed("anti, with a condition", "SELECT a.k, a.v FROM a ANTI JOIN b ON a.k = b.k AND a.v < b.v"),
+    Listed("anti, of groups", f"SELECT x.k, x.n FROM {_COUNTS} ANTI JOIN {_SUMS} ON x.k = y.k AND x.n < y.m"),
+    Listed("in a query", "SELECT a.k, a.v FROM a WHERE a.k IN (SELECT k FROM b WHERE v > 0) AND a.v <> 3"),
     Listed("with itself", "SELECT l.k, l.v, r.v AS other FROM a l LEFT JOIN a r ON l.k = r.k AND r.v < l.v"),
     Listed("of aggregates", f"SELECT x.k, x.n, y.s FROM {_COUNTS} JOIN {_SUMS} ON x.k = y.k"),
     Listed("of aggregates, left", f"SELECT x.k, x.n, y.s FROM {_COUNTS} LEFT JOIN {_SUMS} ON x.k = y.k"),
@@ -106,6 +113,19 @@ LISTED = (
         "of three",
         "SELECT a.v AS x, b.v AS y, c.v AS z FROM a LEFT JOIN b ON a.k = b.k AND a.v = b.v"
         " JOIN a c ON c.k = a.k AND c.v = a.v",
+    ),
+    Listed(
+        "semi, bounded",
+        "SELECT a.k, a.v FROM a SEMI JOIN b ON a.k = b.k AND b.ts BETWEEN a.ts - INTERVAL '2' SECOND AND a.ts",
+        "SELECT k, v FROM a WHERE EXISTS (SELECT 1 FROM b WHERE a.k = b.k AND b.us - a.us BETWEEN -2000000 AND 0)",
+        timed=True,
+    ),
+    Listed(
+        "anti, bounded",
+        "SELECT a.k, a.v FROM a ANTI JOIN b ON a.k = b.k AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '2' SECOND",
+        "SELECT k, v FROM a WHERE us + 2000000 < $closed"
+        " AND NOT EXISTS (SELECT 1 FROM b WHERE a.k = b.k AND b.us - a.us BETWEEN 0 AND 2000000)",
+        timed=True,
     ),
     _bounded("bounded", "", -2, 4, ""),
     _bounded("bounded, behind", "", 1, 4, ""),

@@ -110,7 +110,8 @@ class RowsRunner:
     def changes(self, tick: int) -> Iterator[MergedRows]:
         """What the rows of the tick change."""
         side, self._touched = self._touched, None
-        if side is not None and self._parts.operator.at_end is None:
+        operator = self._parts.operator
+        if side is not None and operator.at_end is None and operator.changes[side] is not None:
             yield from self._results(f"changes{side}", {TICK_NUMBER: tick, CLOSED_THROUGH: self.closed_us})
 
     def due(self, watermark_us: int) -> Iterator[MergedRows]:
@@ -234,7 +235,9 @@ class RowsRunner:
         waiting = {"due": operator.due, "at_end": operator.at_end}.get(question)
         if waiting is not None:
             return bind(waiting, **relations)
-        return bind(operator.changes[int(question.removeprefix("changes"))], **relations)
+        changes = operator.changes[int(question.removeprefix("changes"))]
+        assert changes is not None
+        return bind(changes, **relations)
 
 
 def rows_port(frame: Frame, edge: Stage, rows: RowShape, port: Port, log: StateLog, waits: bool = False) -> RunnerPort:

@@ -88,14 +88,14 @@ class Operator:
 class RowsOperator:
     """An operator with a log for each of its sides: a join, a table, an aggregate over rows that can be taken back.
 
-    A tick brings rows to one side. `changes` gives, for each of them, what those rows change, over `log`, `log1`,
-    `tick_rows` and `tick_rows1`: `_row`, `_op` where rows can be taken back, and the result's columns. `due` is what
-    the watermark lets go when it moves from `low_us` to `high_us`; None: nothing waits for it. `at_end` is what is
-    given once, at the end of the input, in the place of changes.
+    A tick brings rows to one side. `changes` gives, for each of them, what those rows change (None: nothing at once),
+    over `log`, `log1`, `tick_rows` and `tick_rows1`: `_row`, `_op` where rows can be taken back, and the result's
+    columns. `due` is what the watermark lets go when it moves from `low_us` to `high_us`; None: nothing waits for it.
+    `at_end` is what is given once, at the end of the input, in the place of changes.
     """
 
     ports: tuple[Port, ...]
-    changes: tuple[exp.Select, ...]
+    changes: tuple[exp.Select | None, ...]
     due: exp.Select | None = None
     at_end: exp.Select | None = None
 

@@ -73,6 +73,8 @@ class JoinShape:
     result: Result
 
     def keeps(self, side: int) -> bool:
+        if self.kind is JoinKind.ANTI:
+            return side == 0
         return self.kind.keeps_right if side else self.kind.keeps_left
 
     @property
@@ -85,7 +87,7 @@ def join(shape: JoinShape, tries: bool = False) -> RowsOperator:
     """The operator. `tries`: rows for which a condition raises do not meet; without, it raises."""
     sides = (_Side(shape, 0, tries), _Side(shape, 1, tries))
     due = None
-    if shape.waits and shape.kind is not JoinKind.INNER:
+    if shape.waits and shape.kind not in (JoinKind.INNER, JoinKind.SEMI):
         pads = [side.due() for side in sides if shape.keeps(side.number)]
         union = pads[0] if len(pads) == 1 else exp.union(*pads, distinct=False, copy=False)
         due = as_changes(union, shape.result, (DUE,))
@@ -163,7 +165,12 @@ class _Side:
 
     # --- what a tick changes ----------------------------------------------------------------------------------------
 
-    def changes(self) -> exp.Select:
+    def changes(self) -> exp.Select | None:
+        if self.shape.kind.gives_left:
+            anti = self.shape.kind is JoinKind.ANTI
+            if anti and self.shape.waits:
+                return None
+            return as_changes(self._flips(anti) if self.number else self._pads(anti), self.shape.result)
         parts = [self._pairs()]
         if not self.shape.waits:
             if self.shape.keeps(self.number):
@@ -180,13 +187,15 @@ class _Side:
         columns = self._columns({self.number: _D, 1 - self.number: _O}, weight, column(PLACE, _D), column(PLACE, _O))
         return exp.select(*columns).from_(self._ticked()).join(self._others(), on=self._meets(_D, _O), copy=False)
 
-    def _pads(self) -> exp.Select:
+    def _pads(self, without: bool = True) -> exp.Select:
+        """The rows of the tick without a partner, or those with one."""
         columns = self._columns({self.number: _D}, self.own.weight(_D), column(PLACE, _D), number(-1))
         none = exp.select(number(1)).from_(self._others()).where(self._meets(_D, _O))
-        return exp.select(*columns).from_(self._ticked()).where(exp.not_(exp.Exists(this=none)))
+        found = exp.Exists(this=none)
+        return exp.select(*columns).from_(self._ticked()).where(exp.not_(found) if without else found)
 
-    def _flips(self) -> exp.Select:
-        """Pads of the other side's rows that come and go with their partners."""
+    def _flips(self, without: bool = True) -> exp.Select:
+        """The other side's rows that come or go because they have got their first partner or lost their last one."""
         mine = self._touched(exp.select("*").from_(self._relation(LOG, self.number))).subquery(_X)
         of: list[exp.Expression]
         if self.shape.only_keys:
@@ -198,7 +207,8 @@ class _Side:
             partners = exp.select(*of).from_(self._others()).join(mine, on=self._meets(_X, _O), copy=False)
             on = column(PLACE, _O).eq(column(PLACE, _F))
         counted = partners.select(*self._partners()).group_by(*[each.copy() for each in of]).subquery(_F)
-        sign = template("CASE WHEN after > 0 THEN -w ELSE w END", after=column(_AFTER, _F), w=self.other.weight(_O))
+        signs = "CASE WHEN after > 0 THEN -w ELSE w END" if without else "CASE WHEN after > 0 THEN w ELSE -w END"
+        sign = template(signs, after=column(_AFTER, _F), w=self.other.weight(_O))
         columns = self._columns({1 - self.number: _O}, sign, column(PLACE, _O), number(-1))
         flipped = template("(before > 0) <> (after > 0)", before=column(_BEFORE, _F), after=column(_AFTER, _F))
         return exp.select(*columns).from_(self._others()).join(counted, on=on, copy=False).where(flipped)
@@ -301,7 +311,7 @@ def horizon_us(shape: JoinShape, side: int) -> int:
     assert bound is not None
     low, high = bound.low_us, bound.high_us
     found = [-low if side else high]
-    if shape.kind.keeps_left:
+    if shape.kind.keeps_left or shape.kind.gives_left:
         found.append(-low + max(high, 0) if side else max(high, 0))
     if shape.kind.keeps_right:
         found.append(max(-low, 0) if side else high + max(-low, 0))

@@ -219,6 +219,13 @@ class JoinKind(Enum):
     LEFT = "left"
     RIGHT = "right"
     FULL = "full"
+    SEMI = "semi"
+    ANTI = "anti"
+
+    @property
+    def gives_left(self) -> bool:
+        """Whether the result are rows of the left side alone: those with a partner, or those without one."""
+        return self in (JoinKind.SEMI, JoinKind.ANTI)
 
     @property
     def keeps_left(self) -> bool:
@@ -253,10 +260,10 @@ class Join:
     """The pairs of rows of two sides that have equal `keys` and times within `bound`, and for which every conjunct of
     `residual` is true. `kind` says which rows without a partner are given too, with NULLs for the other side.
 
-    The schema is the left side's columns, then the right's; their names differ. Keys are over the columns of a side,
-    `residual` over those of the schema. `lookup`: rows of the left meet the row that the right side, a table, holds
-    when they come, and its changes give nothing. `emit`: CHANGES gives rows without a partner at once, and takes them
-    back.
+    The schema is the left side's columns, then the right's, if it gives them; the names of both differ. Keys are over
+    the columns of a side, `residual` over those of both. `lookup`: rows of the left meet the row that the right side, a
+    table, holds when they come, and its changes give nothing. `emit`: CHANGES gives rows without a partner at once, and
+    takes them back.
     """
 
     left: Plan
@@ -279,12 +286,15 @@ class Join:
         left, right = self.left.facts, self.right.facts
         if self.lookup:
             return Facts(left.changes, left.event_time)
-        pads = self.kind is not JoinKind.INNER and (self.bound is None or self.emit is Emit.CHANGES)
+        early = self.bound is None or self.emit is Emit.CHANGES
+        pads = self.kind not in (JoinKind.INNER, JoinKind.SEMI) and early
         return Facts(left.changes or right.changes or pads, None, self._key())
 
     def _key(self) -> tuple[str, ...] | None:
         """Where a row of one side meets one of the other at most, the key of that side is enough."""
         left, right = self.left.facts.key, self.right.facts.key
+        if self.kind.gives_left:
+            return left
         if self._meets_one(right, [pair.right for pair in self.keys]) and not self.kind.keeps_right and left:
             return left
         if self._meets_one(left, [pair.left for pair in self.keys]) and not self.kind.keeps_left and right:

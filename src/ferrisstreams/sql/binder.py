@@ -29,6 +29,7 @@ from ferrisstreams.sql.catalog import Catalog, ColumnsUnknownError, Stream
 from ferrisstreams.sql.constants import check_constants
 from ferrisstreams.sql.context import Context
 from ferrisstreams.sql.header_items import misplaced
+from ferrisstreams.sql.in_queries import with_semi_joins
 from ferrisstreams.sql.inference import describe, type_of
 from ferrisstreams.sql.inline import CONFIG_FILE, CONNECTOR
 from ferrisstreams.sql.joins import From, Joiner, Table
@@ -87,6 +88,7 @@ class Binder:
             return self._union(node, names)
         if not isinstance(node, exp.Select):
             raise self.context.error(node, "expected a query", "E1001", "write SELECT …")
+        node = with_semi_joins(self.context, node)
         self._refuse_clauses(node, _SELECT)
         names = self._with(node, names)
         return self._select(node, self._from(node, names))

@@ -36,6 +36,7 @@ from ferrisstreams.sql.time_bounds import Interval, TimeCondition, read_within, 
 from ferrisstreams.sql.window_binding import with_grace
 
 _KINDS = {"": JoinKind.INNER, "LEFT": JoinKind.LEFT, "RIGHT": JoinKind.RIGHT, "FULL": JoinKind.FULL}
+_FILTERS = {"SEMI": JoinKind.SEMI, "ANTI": JoinKind.ANTI}
 
 _DECLARE = "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
 
@@ -44,8 +45,6 @@ _REFUSED = {
     "NATURAL": "name the columns: JOIN b USING (k)",
     "ASOF": "join in a bound of time: ON a.k = b.k AND b.ts BETWEEN a.ts - INTERVAL '1' HOUR AND a.ts",
     "POSITIONAL": "rows of a stream have no numbers: join them ON a.k = b.k",
-    "SEMI": "join it with the keys alone, each once: JOIN (SELECT k FROM b GROUP BY k) AS b ON a.k = b.k",
-    "ANTI": "write LEFT JOIN b ON a.k = b.k, and WHERE b.k IS NULL",
 }
 
 
@@ -94,16 +93,19 @@ class Joiner:
         )
         plan = plans[0]
         merged: tuple[Merged, ...] = ()
+        # What a SEMI or ANTI JOIN reads is known in its own condition alone.
+        hidden = [kind.gives_left for kind in kinds]
         for number, (node, kind) in enumerate(zip(nodes, kinds, strict=True), start=1):
-            seen = sides[: number + 1]
+            seen = (*_shown(sides[:number], hidden), sides[number])
             join = self._join(plan, plans[number], kind, timed[: number + 1])
             if node.args.get("using"):
                 join, merged = self._using(join, node.args["using"], seen, merged)
             elif node.args.get("on") is not None:
-                join = self._on(join, node.args["on"], Scope(join.schema, seen, merged=merged), timed[: number + 1])
+                both = joined_schema(join.left, join.right, JoinKind.INNER)
+                join = self._on(join, node.args["on"], Scope(both, seen, merged=merged), timed[: number + 1])
             plan = as_lookup(join) or join
         depends_on = dict.fromkeys(name for table in tables for name in table.relation.depends_on)
-        return From(Relation(plan, (), tuple(depends_on)), sides, merged, tuple(timed))
+        return From(Relation(plan, (), tuple(depends_on)), _shown(sides, hidden), merged, tuple(timed))
 
     # What is written
 
@@ -123,8 +125,14 @@ class Joiner:
         if refused is not None:
             raise self._error(node.this, f"{refused} JOIN is not supported", "E1201", _REFUSED[refused])
         refuse_clauses(self.context, node, frozenset({"this", "side", "kind", "on", "using"}))
-        kind = _KINDS[node.side]
-        if node.kind not in ("", "INNER", "OUTER", "CROSS") or (node.kind == "OUTER" and not node.side):
+        kind = _FILTERS.get(node.kind, _KINDS[node.side])
+        if node.kind in _FILTERS and node.side:
+            raise self._error(
+                node.this, f"{node.side} {node.kind} JOIN is not supported", "E1201", f"write {node.kind} JOIN"
+            )
+        if (not kind.gives_left and node.kind not in ("", "INNER", "OUTER", "CROSS")) or (
+            node.kind == "OUTER" and not node.side
+        ):
             raise self._error(
                 node.this,
                 f"{node.kind} JOIN is not supported",
@@ -388,6 +396,8 @@ class Joiner:
     def _looked_up(self, join: Join, tables: Sequence[Table]) -> Join:
         """The join as a lookup, when a side is a table and the other a stream. Raises `SqlError`."""
         lookup = as_lookup(join)
+        if join.kind.gives_left:
+            return join
         if lookup is not None:
             return lookup
         text = _texts(tables)[0 if table_in(join.left) is not None else 1]
@@ -413,6 +423,11 @@ class Joiner:
 
     def _error(self, at: exp.Expr, message: str, code: str, hint: str | None) -> SqlError:
         return self.context.error(at, message, code, hint)
+
+
+def _shown(sides: tuple[Side, ...], hidden: Sequence[bool]) -> tuple[Side, ...]:
+    """Those of tables whose columns the result has."""
+    return tuple(side for side, hides in zip(sides, (False, *hidden), strict=False) if not hides)
 
 
 def _has_condition(node: exp.Join) -> bool:

@@ -26,7 +26,7 @@ def as_lookup(join: Join) -> Join | None:
     """The join as one in which rows of a stream meet a table by its whole key, if it is. Other equalities are
     conditions."""
     join = stream_first(join)
-    if table_in(join.right) is None or join.left.facts.changes or join.kind.keeps_right:
+    if join.kind.gives_left or table_in(join.right) is None or join.left.facts.changes or join.kind.keeps_right:
         return None
     key, given = join.right.facts.key or (), keys_by_column(join)
     if not key or not all(name in given for name in key):
@@ -45,5 +45,7 @@ def keys_by_column(join: Join) -> dict[str, KeyPair]:
 def joined_schema(left: Plan, right: Plan, kind: JoinKind) -> Schema:
     """The columns of both sides. Those of a side that can be missing can be NULL."""
     lefts = [replace(item, nullable=item.nullable or kind.keeps_right) for item in left.schema]
+    if kind.gives_left:
+        return Schema(tuple(lefts))
     rights = [replace(item, nullable=item.nullable or kind.keeps_left) for item in right.schema]
     return Schema((*lefts, *rights))
