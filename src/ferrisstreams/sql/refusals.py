@@ -169,8 +169,8 @@ OVER_HINTS: Mapping[str, str] = {
 }
 
 _SUBQUERY = (
-    "join it: FROM a JOIN (SELECT k, max(x) AS x FROM b GROUP BY k) AS b ON a.k = b.k; rows that have a partner or none:"
-    " FROM a SEMI JOIN b ON …, FROM a ANTI JOIN b ON …; WHERE a.k IN (SELECT …) stands alone or with AND"
+    "join it: FROM a JOIN (SELECT k, max(x) AS x FROM b GROUP BY k) AS b ON a.k = b.k; rows that have a partner or"
+    " none: FROM a SEMI JOIN b ON …, FROM a ANTI JOIN b ON …; WHERE a.k IN (SELECT …) stands alone or with AND"
 )
 
 #: Nodes inside expressions -> (what is refused, what to do).
