@@ -27,7 +27,7 @@ setup: ## make .venv with everything in it (nothing to do when it is there)
 demo: setup ## run the example jobs: a window over real flights, then one over a million rows
 	@sh examples/demo.sh
 
-demo-kafka: setup ## the same over Kafka: start a broker, fill a topic, run a window, clean up (needs Java 17 and Maven)
+demo-kafka: setup ## the same over topics of a broker of its own: a window, then joins and tables (needs Java 17 and Maven)
 	@$(VENV)/python -m examples.kafka.demo
 
 test: setup lint ## all checks: style, types, layers, and every test

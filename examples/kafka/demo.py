@@ -1,4 +1,4 @@
-"""Starts a broker, fills a topic, runs `orders.sql` over it, and shows output, dead letters, lag and ledger."""
+"""Starts a broker, and runs two applications over it: `orders.sql`, with its dead letters and lag, and `shop.sql`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from examples.kafka.shop import FERRIS, FOLDER, Shop, say, show
 from tests.broker import Broker, Record
 from tests.broker_jars import BrokerError
 from tests.topic_records import group_lag
 
-FOLDER = Path(__file__).parent
 ORDERS = 100_000
 SHOPS = ("north", "south", "harbour")
-FERRIS = [sys.executable, "-m", "ferrisstreams"]
+SHOP_ORDERS = 20_000
 
 
 def order(number: int) -> Record:
@@ -48,11 +48,10 @@ def main() -> None:
             say(f"  {(letter.value or b'').decode()}  {dict(letter.headers)['ferris.code']!r}")
         lag = group_lag(broker.properties, "orders.turnover", "orders")
         say("lag of the group orders.turnover: " + ", ".join(f"{name} {left}" for name, left in lag.items()))
+        say("")
+        say("orders, customers and payments (examples/kafka/shop.sql)")
+        show(Shop(broker, FOLDER / "shop.sql", Path(folder, "shop")), SHOP_ORDERS)
     say("the broker is stopped and its data removed")
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

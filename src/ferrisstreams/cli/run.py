@@ -76,7 +76,7 @@ def _run(arguments: RunArguments, server: ForkServer | None) -> int:
             server.close()
             summaries = _run_here(application, options, arguments, rows_on_stdout)
         else:
-            application.check()
+            application.check(options)
             application.keep_columns(options)
             with _view(arguments, rows_on_stdout, application.stop) as view:
                 summaries = run_in_workers(jobs, arguments, text, view, server)
