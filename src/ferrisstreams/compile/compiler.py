@@ -32,7 +32,7 @@ from ferrisstreams.compile.stage import Retries, RowStage
 from ferrisstreams.duck.engine import Connection, Engine, column
 from ferrisstreams.errors import ConfigError, SqlError, placed_at
 from ferrisstreams.formats.base import Encoder
-from ferrisstreams.operators.aggregates import plan_aggregates, template
+from ferrisstreams.operators.aggregates import plan_aggregates, template, weighted_kinds
 from ferrisstreams.operators.changes import INSERTED, OP, REPLACED
 from ferrisstreams.operators.ports import ResultPort
 from ferrisstreams.plan.nodes import WINDOW_END, Aggregate, Join, Latest, Named, Scan, Sink, WindowKind
@@ -265,4 +265,6 @@ def _line(encoder: Encoder, schema: Schema, columns: tuple[Named, ...]) -> exp.E
 
 def state_kinds(aggregate: Aggregate) -> Mapping[str, str]:
     """How each call of an aggregate is kept (`decomposable`, `ordered`, `holistic`), for EXPLAIN."""
+    if aggregate.input.facts.changes:
+        return weighted_kinds(aggregate.calls, aggregate.schema)
     return plan_aggregates(aggregate.calls, aggregate.schema).kinds

@@ -118,7 +118,7 @@ class WeightedPlan:
 def plan_weighted(calls: Sequence[Named], schema: Schema, weight: str) -> WeightedPlan:
     """The plan of all calls together, over rows whose weight (+1, -1) is in the column `weight`."""
     taken = [(call, take_apart(call.expression)) for call in calls]
-    if not all(_is_weighted(call, _type(schema, named.name)) for named, call in taken):
+    if not _all_weighted(taken, schema):
         fields, finals, _, places = _kept_values(taken, schema)
         return WeightedPlan((), finals, _packed(fields), places)
     partials: list[Partial] = []
@@ -129,6 +129,16 @@ def plan_weighted(calls: Sequence[Named], schema: Schema, weight: str) -> Weight
         partials.extend(made)
         found.append(Named(named.name, typed_as(final, type_)))
     return WeightedPlan(tuple(partials), tuple(found), _packed({}), False)
+
+
+def weighted_kinds(calls: Sequence[Named], schema: Schema) -> dict[str, str]:
+    """How each call is kept over such rows: where one needs the values, all have them."""
+    whole = _all_weighted([(call, take_apart(call.expression)) for call in calls], schema)
+    return dict.fromkeys((call.name for call in calls), "decomposable" if whole else "holistic")
+
+
+def _all_weighted(taken: Sequence[tuple[Named, Call]], schema: Schema) -> bool:
+    return all(_is_weighted(call, _type(schema, named.name)) for named, call in taken)
 
 
 def _is_weighted(call: Call, type_: str) -> bool:

@@ -19,6 +19,8 @@ StateKinds: TypeAlias = Callable[[Aggregate], Mapping[str, str]]
 #: The kind of calls whose values are kept one by one.
 _HOLISTIC = "holistic"
 
+_SHRINKS = "it shrinks as rows are taken back"
+
 
 @dataclass(frozen=True, slots=True)
 class Growth:
@@ -50,7 +52,11 @@ def kept_state(node: Aggregate, kinds: Mapping[str, str]) -> KeptState:
         text for call, text in zip(node.calls, _texts(node.calls), strict=True) if kinds.get(call.name) == _HOLISTIC
     ]
     each = f"for each {', '.join(keys)}" if keys else "of one group"
-    if values:
+    changes = node.input.facts.changes
+    if changes:
+        held = "the values" if values else "counts and sums"
+        holds = f"{held} {each}, with how often each row stands, because its input changes"
+    elif values:
         holds = f"the values {each}, because {' and '.join(values)} cannot be merged from parts"
     else:
         holds = f"partial results {each}, because its input is append-only"
@@ -63,7 +69,7 @@ def kept_state(node: Aggregate, kinds: Mapping[str, str]) -> KeptState:
         )
     read = "once, at the end of the input"
     if node.emit is Emit.CHANGES:
-        small = "" if values else "; of small ticks among current rows in memory, where the types allow it"
+        small = "" if values or changes else "; of small ticks among current rows in memory, where the types allow it"
         read = f"the keys of each tick, by a scan of the log{small}" if keys else "all of it in each tick"
     growth = _growth(node, keys, values)
     return KeptState(holds, read, "nothing" if growth is not None else "it is one row once compacted", growth)
@@ -91,9 +97,9 @@ def kept_rows(node: Join) -> KeptState:
     if node.bound is not None and not any(plan.facts.changes for plan in node.inputs):
         return KeptState(holds, read, "rows that can meet none any more are dropped when the watermark has passed them")
     grows = "each row of " + " and of ".join(_side_name(plan) for plan in node.inputs if not plan.facts.key)
-    if all(plan.facts.key for plan in node.inputs):
-        grows = "each new key of its sides"
     remedy = "a bound on their event times (b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' HOUR) would bound it"
+    if all(plan.facts.key for plan in node.inputs):
+        grows, remedy = "each new key of its sides", _SHRINKS
     return KeptState(holds, read, "nothing", Growth(f"the join by {keys}", grows, remedy))
 
 
@@ -106,20 +112,24 @@ def _text(tree: exp.Expression) -> str:
 
 
 def _growth(node: Aggregate, keys: list[str], values: list[str]) -> Growth | None:
+    changes = node.input.facts.changes
     if values:
-        grows = "each row that it takes"
+        grows = "each row that stands" if changes else "each row that it takes"
     elif keys:
         grows = f"each new {', '.join(keys)}"
     else:
         return None
     operator = f"GROUP BY {', '.join(keys)}" if keys else "the aggregate over all rows"
-    return Growth(operator, grows, f"{_window_for(node)} would bound it")
+    remedy = _SHRINKS if changes else f"{_window_for(node)} would bound it"
+    return Growth(operator, grows, remedy)
 
 
 def _window_for(node: Aggregate) -> str:
     """A window that the query could have."""
     below = next(each for each in walk(node.input) if isinstance(each, (Aggregate, Scan, Join, Latest)))
     match below:
+        case Join(lookup=False):
+            return "a window of each stream before the join"
         case Join() | Latest():
             return "a window"
         case Aggregate():

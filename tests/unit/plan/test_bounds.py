@@ -6,6 +6,7 @@ import pytest
 
 from ferrisstreams.compile.compiler import state_kinds
 from ferrisstreams.plan.bounds import growths, kept_state
+from ferrisstreams.plan.nodes import Aggregate
 from ferrisstreams.plan.stages import cut
 from ferrisstreams.sql.application import parse_application
 
@@ -75,3 +76,21 @@ def test_values_are_kept_where_parts_cannot_be_merged() -> None:
     kept = kept_state(operator.node, state_kinds(operator.node))
     assert kept.holds == "the values for each b, because MEDIAN(a) cannot be merged from parts"
     assert kept.read == "the keys of each tick, by a scan of the log"
+
+
+@pytest.mark.parametrize(
+    ("call", "holds", "grows"),
+    [
+        ("sum(n)", "counts and sums for each b", "each new b"),
+        ("max(n)", "the values for each b", "each row that stands"),
+        ("avg(n)", "the values for each b", "each row that stands"),
+    ],
+)
+def test_over_a_table_values_are_kept_where_a_total_does_not_do(call: str, holds: str, grows: str) -> None:
+    text = "CREATE TABLE u (a INT PRIMARY KEY, b VARCHAR, n INT) WITH (path = 'x');"
+    plan = parse_application(f"{text} SELECT b, count(*) AS n, {call} AS s FROM u GROUP BY b", "app.sql").jobs[0].plan
+    node = next(operator.node for operator in cut(plan).operators if isinstance(operator.node, Aggregate))
+    kept = kept_state(node, state_kinds(node))
+    assert kept.holds == f"{holds}, with how often each row stands, because its input changes"
+    (growth,) = growths(plan, state_kinds)
+    assert str(growth).endswith(f"it grows with {grows}; it shrinks as rows are taken back")
