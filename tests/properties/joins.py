@@ -76,6 +76,23 @@ def _bounded(name: str, kind: str, low: int, high: int, pads: str) -> Listed:
     return Listed(name, query, " UNION ALL ".join(parts), timed=True)
 
 
+def _windowed(name: str, kind: str, low: int, high: int) -> Listed:
+    """A bounded join in windows of four seconds."""
+    joined = _bounded(name, kind, low, high, "a" if kind else "")
+    query = joined.query.replace("SELECT ", "SELECT a.ts AS at, ", 1)
+    rows = joined.answer.replace("SELECT a.k", "SELECT a.us, a.k")
+    behind = max(high, 0) * SECOND
+    start = "us - ((us % 4000000 + 4000000) % 4000000)"
+    return Listed(
+        name,
+        f"SELECT epoch_us(window_start) AS ws, count(*) AS n, count(bv) AS m FROM ({query})"
+        " GROUP BY TUMBLE(at, INTERVAL '4' SECOND)",
+        f"SELECT {start} AS ws, count(*) AS n, count(bv) AS m FROM ({rows})"
+        f" WHERE {start} + 4000000 <= $closed - {behind} GROUP BY ws",
+        timed=True,
+    )
+
+
 _SHOWN = "SELECT a.k AS ak, a.v AS av, b.k AS bk, b.v AS bv FROM a"
 _COUNTS = "(SELECT k, count(*) AS n FROM a GROUP BY k) x"
 _SUMS = "(SELECT k, sum(v)::BIGINT AS s, count(*) AS m FROM b GROUP BY k) y"
@@ -134,6 +151,21 @@ LISTED = (
     _bounded("bounded, right", "RIGHT", -2, 4, "b"),
     _bounded("bounded, full", "FULL", -2, 4, "ab"),
     _bounded("bounded, full, behind", "FULL", 1, 3, "ab"),
+    Listed(
+        "bounded, of three",
+        "SELECT a.v AS x, b.v AS y, c.v AS z FROM a LEFT JOIN b ON a.k = b.k"
+        " AND b.ts BETWEEN a.ts - INTERVAL '1' SECOND AND a.ts + INTERVAL '3' SECOND"
+        " JOIN b c ON a.k = c.k AND c.ts BETWEEN a.ts AND a.ts + INTERVAL '2' SECOND",
+        "SELECT m.v AS x, m.w AS y, c.v AS z FROM (SELECT a.k, a.v, a.us, b.v AS w FROM a JOIN b ON a.k = b.k"
+        " AND b.us - a.us BETWEEN -1000000 AND 3000000 UNION ALL SELECT k, v, us, NULL FROM a"
+        " WHERE us + 3000000 < $closed AND NOT EXISTS"
+        " (SELECT 1 FROM b WHERE a.k = b.k AND b.us - a.us BETWEEN -1000000 AND 3000000)) m"
+        " JOIN b c ON m.k = c.k AND c.us - m.us BETWEEN 0 AND 2000000",
+        timed=True,
+    ),
+    _windowed("in windows", "", -2, 4),
+    _windowed("in windows, left", "LEFT", -2, 4),
+    _windowed("in windows, left, before", "LEFT", -4, -1),
 )
 
 Row = tuple[str | None, int | None, int]

@@ -184,6 +184,8 @@ def _taker(frame: Frame, operator: Operator, reader: Reader) -> Into | OutputSta
 
 def _result_port(below: Operator, above: Operator, port: int) -> ResultPort:
     window = below.node.window if isinstance(below.node, Aggregate) else None
+    if isinstance(below.node, Join) and below.node.bound is not None:
+        return ResultPort(None, behind_us=max(below.node.bound.high_us, 0))
     match above.node:
         case Aggregate(window=own) if own is not None:
             return ResultPort(window, own.time, own.kind is WindowKind.GIVEN)

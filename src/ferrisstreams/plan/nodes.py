@@ -288,7 +288,10 @@ class Join:
             return Facts(left.changes, left.event_time)
         early = self.bound is None or self.emit is Emit.CHANGES
         pads = self.kind not in (JoinKind.INNER, JoinKind.SEMI) and early
-        return Facts(left.changes or right.changes or pads, None, self._key())
+        changes = left.changes or right.changes or pads
+        # Rows of the right side without a partner have no time of the left.
+        timed = self.bound is not None and not changes and not self.kind.keeps_right
+        return Facts(changes, self.bound.left_time if self.bound is not None and timed else None, self._key())
 
     def _key(self) -> tuple[str, ...] | None:
         """Where a row of one side meets one of the other at most, the key of that side is enough."""

@@ -187,7 +187,7 @@ class Joiner:
     def _untimed(self, at: exp.Expression, plan: Plan, text: str) -> SqlError:
         """The error for a side of a join bounded in time that has no event time."""
         if isinstance(plan, Join) or (isinstance(plan, Filter) and isinstance(plan.input, Join)):
-            hint = "join two streams in a bound of time, write the result to a stream, and join that"
+            hint = "bound the join before it in time, too: its result has the event time of its left side"
         elif any(scan.source.event_time is not None for scan in scans_in(plan)):
             hint = "select the event time of its stream, unchanged; the results of an aggregate have none"
         else:
