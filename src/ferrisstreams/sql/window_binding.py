@@ -249,8 +249,8 @@ def _time_of_join(context: Context, written: WrittenWindow, join: Join) -> str:
         "E1205",
         "declare it: WATERMARK FOR ts AS ts - INTERVAL '5' SECOND, or WITH ('event.time.field' = 'ts')"
         if untimed
-        else "join them in a bound of time: AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' HOUR, and take the window over"
-        " the event time of the left side; or aggregate each stream in the window first, and join the results ON"
+        else "join them in a bound of time: AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' HOUR, and take the window"
+        " over the event time of the left side; or aggregate each stream in the window first, and join the results ON"
         " a.window_end = b.window_end",
     )
 
