@@ -45,6 +45,11 @@ LOOKUPS = (
         "SELECT k, v, CASE WHEN v < bv THEN bv END FROM met",
     ),
     Lookup(
+        "with chance",
+        "SELECT a.k, b.v AS bv, random() < 2 AS r FROM a LEFT JOIN b ON a.k = b.k WHERE random() < a.v + b.v + 9",
+        "SELECT k, bv, true FROM met WHERE v + bv IS NOT NULL",
+    ),
+    Lookup(
         "grouped",
         "SELECT b.v AS bv, count(*) AS n FROM a LEFT JOIN b ON a.k = b.k GROUP BY b.v",
         "SELECT bv, count(*) FROM met GROUP BY bv",

@@ -294,7 +294,8 @@ class Join:
         return Facts(changes, self.bound.left_time if self.bound is not None and timed else None, self._key())
 
     def _key(self) -> tuple[str, ...] | None:
-        """Where a row of one side meets one of the other at most, the key of that side is enough."""
+        """Where a row of one side meets one of the other at most, the key of that side is enough. In a FULL JOIN rows
+        of both may stand alone: with two keys of NULLs nothing would tell them apart."""
         left, right = self.left.facts.key, self.right.facts.key
         if self.kind.gives_left:
             return left
@@ -302,12 +303,18 @@ class Join:
             return left
         if self._meets_one(left, [pair.left for pair in self.keys]) and not self.kind.keeps_left and right:
             return right
-        return (*left, *right) if left and right else None
+        alone = self.kind is JoinKind.FULL and not (_has_no_null(self.left, left) or _has_no_null(self.right, right))
+        return (*left, *right) if left and right and not alone else None
 
     @staticmethod
     def _meets_one(key: tuple[str, ...] | None, given: list[exp.Expression]) -> bool:
         named = {tree.name for tree in given if isinstance(tree, exp.Column)}
         return key is not None and set(key) <= named
+
+
+def _has_no_null(plan: Plan, key: tuple[str, ...] | None) -> bool:
+    """Whether a column of the key is never NULL."""
+    return any(item.name in (key or ()) and not item.nullable for item in plan.schema)
 
 
 @dataclass(frozen=True, slots=True)

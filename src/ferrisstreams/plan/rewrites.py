@@ -146,7 +146,7 @@ def project_under_sink(plan: Plan) -> Plan:
 
 def compute_volatile(plan: Plan) -> Plan:
     """Move calls of the clock and of chance below the aggregate (or in a stateless plan) into the scan, each computed
-    once a row. Above an aggregate or a join they stay."""
+    once a row. Above an aggregate or a join they stay, but above a lookup."""
     found: dict[object, Named] = {}
     types: dict[str, str] = {}
     lifted = _lift(plan, found, types)
@@ -166,6 +166,8 @@ def _lift(plan: Plan, found: dict[object, Named], types: dict[str, str]) -> Plan
         case Aggregate():
             below = _lift(plan.input, found, types)
             return replace(plan, input=below, keys=moved(plan.keys), calls=moved(plan.calls))
+        case Join() if plan.lookup:
+            return replace(plan, left=_lift(plan.left, found, types))
         case UnionAll() | Join():
             return map_inputs(plan, lambda node: _with_lifted(node, types))
         case _:
@@ -214,8 +216,13 @@ def _with_computed(plan: Plan, computed: tuple[Named, ...], types: Mapping[str, 
         case UnionAll():
             branches = tuple(_with_computed(branch, computed, types, handed_on=True) for branch in plan.branches)
             return UnionAll(branches, schema)
+        case Join() if plan.lookup:
+            # A row of the stream meets one of the table at most: what is fixed once for it is so for the pair.
+            at = len(plan.left.schema)
+            schema = Schema((*plan.schema.columns[:at], *columns, *plan.schema.columns[at:]))
+            return replace(plan, left=_with_computed(plan.left, computed, types, handed_on=True), schema=schema)
         case Project() if handed_on:
-            below = _with_computed(plan.input, computed, types)
+            below = _with_computed(plan.input, computed, types, handed_on=True)
             passed = tuple(Named(named.name, column(named.name)) for named in computed)
             return replace(plan, input=below, columns=plan.columns + passed, schema=schema)
     return map_inputs(plan, lambda node: _with_computed(node, computed, types, handed_on))
@@ -267,7 +274,7 @@ def _and_read(read: frozenset[str] | None, trees: Iterable[exp.Expression]) -> f
 
 
 def _is_above_operator(plan: Plan) -> bool:
-    return any(isinstance(node, Aggregate | Join) for node in walk(plan))
+    return any(isinstance(node, Aggregate) or (isinstance(node, Join) and not node.lookup) for node in walk(plan))
 
 
 #: In the order in which they run; each may be run alone.

@@ -10,10 +10,11 @@ from sqlglot import exp
 
 from ferrisstreams.config.values import Property
 from ferrisstreams.errors import Position, SqlError
-from ferrisstreams.plan.expressions import column, conjuncts
+from ferrisstreams.plan.expressions import column, columns_in, conjuncts
 from ferrisstreams.plan.nodes import (
     Emit,
     Filter,
+    Join,
     Named,
     Plan,
     Project,
@@ -286,6 +287,7 @@ class Binder:
         keys = self._keys(group, scope, shown)
         trees = [item.tree for item in items]
         grouped = bool(group) or window is not None or node.args.get("group") is not None
+        self._check_chance_of_tables(node, plan, [*trees, *conditions])
         if grouped or condition is not None or uses_aggregate(self.context, trees):
             if condition is not None and not grouped and not uses_aggregate(self.context, [*trees, condition]):
                 raise self.context.error(having, "HAVING needs GROUP BY or an aggregate", "E1102", "write WHERE")
@@ -436,6 +438,20 @@ class Binder:
                 "the clock and chance are not supported in an aggregate over a join",
                 "E1201",
                 "write the call in a subquery of one side, where it has one value for each row",
+            )
+
+    def _check_chance_of_tables(self, at: exp.Expression, plan: Plan, trees: Iterable[exp.Expression]) -> None:
+        """Whether the clock and chance can be fixed for a row before it meets tables. Raises `SqlError`."""
+        lookups = [node for node in walk(plan) if isinstance(node, Join) and node.lookup]
+        met = {name for join in lookups for name in join.right.schema.names}
+        nodes = [node for tree in trees for node in tree.find_all(exp.Expression)]
+        calls = [node for node in nodes if node.meta_get(VOLATILE) is not None]
+        if any(columns_in(call) & met for call in calls):
+            raise self.context.error(
+                at,
+                "the clock and chance are not supported in a lambda over what a table gave",
+                "E1201",
+                "write the call in a subquery of the stream, where it has one value for each row",
             )
 
     def _check_having(self, having: exp.Expression, condition: exp.Expression, plan: Plan) -> None:

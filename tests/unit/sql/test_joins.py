@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ferrisstreams.plan.nodes import Aggregate, Join, JoinKind, Scan, walk
+from ferrisstreams.plan.rewrites import canonical
 from ferrisstreams.sql.application import parse_application
 
 DECLARED = """
@@ -84,3 +85,38 @@ def test_tables_are_kept_joined() -> None:
     assert not join.lookup
     assert join.facts.changes
     assert join.facts.key == ("u.id",)
+
+
+_COUNTED = "(SELECT who, count(*) AS n FROM orders GROUP BY who) x"
+_COUNTED_IDS = "(SELECT id, count(*) AS m FROM users GROUP BY id) y"
+
+
+@pytest.mark.parametrize(
+    ("tables", "key"),
+    [
+        (f"{_COUNTED} FULL JOIN (SELECT k, count(*) AS m FROM events GROUP BY k) y ON x.who = y.k", None),
+        (f"{_COUNTED} FULL JOIN {_COUNTED_IDS} ON x.n = y.id", ("who", "id")),
+        (f"{_COUNTED_IDS} FULL JOIN {_COUNTED} ON x.n = y.id", ("id", "who")),
+        (f"{_COUNTED} LEFT JOIN (SELECT k, count(*) AS m FROM events GROUP BY k) y ON x.n = y.m", ("who", "k")),
+    ],
+    ids=["of NULLs", "of one side", "of the other side", "left"],
+)
+def test_rows_that_stand_alone_on_both_sides_are_told_apart(tables: str, key: tuple[str, ...] | None) -> None:
+    (join,) = joins(f"SELECT * FROM {tables}")
+    assert join.facts.key == key
+
+
+def test_chance_above_a_lookup_is_fixed_for_the_row_that_meets() -> None:
+    plan = (
+        parse_application(
+            f"{DECLARED} SELECT u.name, random() AS r FROM orders o JOIN users u ON o.id = u.id WHERE random() < 0.5",
+            "app.sql",
+        )
+        .jobs[-1]
+        .plan
+    )
+    for node in walk(canonical(plan)):
+        if isinstance(node, Join):
+            assert set(node.schema.names) == {*node.left.schema.names, *node.right.schema.names}
+        if isinstance(node, Scan):
+            assert len(node.computed) == (2 if node.source.name == "orders" else 0)
