@@ -107,6 +107,7 @@ LISTED = (
     Listed("right", f"{_SHOWN} RIGHT JOIN b ON a.k = b.k"),
     Listed("full", f"{_SHOWN} FULL JOIN b ON a.k = b.k"),
     Listed("full, with a condition", f"{_SHOWN} FULL JOIN b ON a.k = b.k AND a.v <> b.v"),
+    Listed("in a union, grouped", f"SELECT k, count(bv) AS n FROM ({_LEFT} UNION ALL SELECT k, v FROM b) GROUP BY k"),
     Listed("semi", "SELECT a.k, a.v FROM a SEMI JOIN b ON a.k = b.k"),
     Listed("semi, with a condition", "SELECT a.k, a.v FROM a SEMI JOIN b ON a.k = b.k AND a.v < b.v"),
     Listed("semi, of groups", f"SELECT a.k, a.v FROM a SEMI JOIN {_SUMS} ON a.k = y.k AND a.v < y.m AND y.m < 5"),

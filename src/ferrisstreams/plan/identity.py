@@ -61,9 +61,10 @@ def identity_of(plan: Sink, sources: Mapping[str, SourceFacts]) -> Identity:
             port.source.source.name if isinstance(port.source, Scan) else id(port.source) for port in operator.ports
         ]
         if isinstance(operator.node, Aggregate):
-            found.append(
-                _identified(_aggregate(operator, known[0]), [ids[each] for each in sorted(set(read), key=str)])
-            )
+            of_sources = [ids[each] for each in sorted({each for each in read if isinstance(each, str)})]
+            of_operators = sorted({str(ids[each]) for each in read if not isinstance(each, str)})
+            named = [each if isinstance(each, str) else str(ids[each]) for each in read]
+            found.append(_identified(_aggregate(operator, graph, known, named), [*of_sources, *of_operators]))
         else:
             found.append(_identified(_rows(graph, place, known), [ids[each] for each in read]))
         ids[id(operator)] = found[-1]["id"]
@@ -82,7 +83,10 @@ def _with_definitions(graph: StageGraph) -> list[tuple[int, GraphOperator, list[
             for port in operator.ports
         ]
         node = operator.node
-        results[id(operator)] = _results(node, known[0]) if isinstance(node, Aggregate) else _pairs(operator, known)
+        if isinstance(node, Aggregate):
+            results[id(operator)] = _results(node, _grouped(operator, graph, known))
+        else:
+            results[id(operator)] = _pairs(operator, known)
         found.append((place, operator, known))
     return found
 
@@ -140,10 +144,22 @@ def _expressions(graph: StageGraph, place: int, number: int) -> list[exp.Express
     return list(map(port.source_expression, trees))
 
 
-def _aggregate(operator: GraphOperator, definitions: _Definitions) -> dict[str, JsonValue]:
+def _is_of_union(operator: GraphOperator) -> bool:
+    return operator.ports[0].columns is not None
+
+
+def _grouped(operator: GraphOperator, graph: StageGraph, known: Sequence[_Definitions]) -> _Definitions:
+    """What the columns stand for that an aggregate reads: those of a union are its own."""
+    return _computed(graph) if _is_of_union(operator) else known[0]
+
+
+def _aggregate(
+    operator: GraphOperator, graph: StageGraph, known: Sequence[_Definitions], sources: Sequence[str]
+) -> dict[str, JsonValue]:
     node = operator.aggregate
-    of_union = operator.ports[0].columns is not None
-    ports: dict[str, JsonValue] = {"ports": _ports(operator, definitions)} if of_union else {}
+    of_union = _is_of_union(operator)
+    definitions = _grouped(operator, graph, known)
+    ports: dict[str, JsonValue] = {"ports": _ports(operator, known, sources)} if of_union else {}
     return {
         "operator": "aggregate",
         "filters": [] if of_union else _filters(operator.stage, definitions),
@@ -179,21 +195,21 @@ def _table_name(lookup: Lookup) -> str:
     return next(port.source.source.name for port in lookup.table.ports if isinstance(port.source, Scan))
 
 
-def _ports(operator: GraphOperator, definitions: _Definitions) -> list[JsonValue]:
-    """Those of an operator over a union, in an order that says nothing: the rows of all are one stream."""
+def _ports(operator: GraphOperator, known: Sequence[_Definitions], sources: Sequence[str]) -> list[JsonValue]:
+    """Those of an operator over a union, in an order that says nothing: the rows of all are one stream. `sources` are
+    the names of what they read, of an operator its id."""
     node = operator.aggregate
     read = {name for item in (*node.keys, *node.calls) for name in columns_in(item.expression)}
     if node.window is not None:
         read.add(node.window.time)
     found: list[JsonValue] = []
-    for port in operator.ports:
-        assert isinstance(port.source, Scan)
+    for port, definitions, source in zip(operator.ports, known, sources, strict=True):
         assert port.columns is not None
         made = {item.name: item.expression for item in port.columns if item.name in read}
         texts: dict[str, JsonValue] = {
             name: canonical_text(_inlined(tree, definitions)) for name, tree in sorted(made.items())
         }
-        found.append({"source": port.source.source.name, "filters": _filters(port, definitions), "columns": texts})
+        found.append({"source": source, "filters": _filters(port, definitions), "columns": texts})
     return sorted(found, key=lambda port: json.dumps(port))
 
 
@@ -331,9 +347,10 @@ def list_in(operator: Operator, key: str) -> Sequence[JsonValue]:
 def reorder_like(plan: Sink, kept: Identity) -> Sink:
     """The plan with keys and calls in the order in which the state has them. Both have the same."""
     ordered: dict[int, Aggregate] = {}
-    for (_, operator, known), before in zip(_with_definitions(cut(plan)), operators_in(kept), strict=True):
+    graph = cut(plan)
+    for (_, operator, known), before in zip(_with_definitions(graph), operators_in(kept), strict=True):
         if isinstance(operator.node, Aggregate):
-            ordered[id(operator.node)] = _reordered(operator.node, before, known[0])
+            ordered[id(operator.node)] = _reordered(operator.node, before, _grouped(operator, graph, known))
 
     def with_ordered(node: Plan) -> Plan:
         return map_inputs(ordered.get(id(node), node), with_ordered)

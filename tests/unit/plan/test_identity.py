@@ -211,3 +211,26 @@ def test_queries_of_a_union_are_compared_by_their_streams() -> None:
         'changed: the aggregate by "b"',
         "the streams of the UNION ALL: was t, u, is one stream",
     ]
+
+
+_JOINED = "SELECT x.b, x.a FROM t x JOIN t y ON x.a = y.a"
+_OTHER_JOINED = "SELECT x.b, y.a FROM t x LEFT JOIN t y ON x.b = y.b"
+
+
+def test_queries_of_a_union_may_read_operators() -> None:
+    def made(*queries: str) -> Identity:
+        return of(f"SELECT b, count(*) AS n FROM ({' UNION ALL '.join(queries)}) GROUP BY b")
+
+    kept = made(_JOINED, _OTHER_JOINED, "SELECT b, a FROM t")
+    assert kept[-1]["inputs"] == [kept[0]["id"], *sorted(str(join["id"]) for join in kept[1:3])]
+    assert made(_JOINED, _OTHER_JOINED, "SELECT b, a FROM t") == kept
+    assert found(kept, made(_JOINED, _OTHER_JOINED.replace("LEFT ", ""), "SELECT b, a FROM t"))
+    assert found(kept, made(_JOINED, _OTHER_JOINED.replace("x.b, y.a", "y.b, y.a"), "SELECT b, a FROM t"))
+
+
+def test_order_of_an_aggregate_over_a_union_of_tables_stays() -> None:
+    table = "CREATE TABLE u (id INT PRIMARY KEY, b VARCHAR) WITH (path = 'u');"
+    union = "(SELECT b, id FROM u UNION ALL SELECT b, id FROM u WHERE id > 1)"
+    queries = [f"SELECT b, {calls} FROM {union} GROUP BY b" for calls in ("count(*), max(id)", "max(id), count(*)")]
+    kept, now = (parse_application(table + query, "app.sql").jobs[0].plan for query in queries)
+    assert identity_of(reorder_like(now, identity_of(kept, FACTS)), FACTS) == identity_of(kept, FACTS)
