@@ -128,7 +128,7 @@ def _window_for(node: Aggregate) -> str:
     """A window that the query could have."""
     below = next(each for each in walk(node.input) if isinstance(each, (Aggregate, Scan, Join, Latest)))
     match below:
-        case Join(lookup=False):
+        case Join(lookup=False) if below.facts.event_time is None:
             return "a window of each stream before the join"
         case Join() | Latest():
             return "a window"
