@@ -180,6 +180,7 @@ def test_run_goes_on_when_nobody_reads_its_standard_error(ferris: Ferris) -> Non
 INTERRUPTED = """\
 import os, signal, sys
 from ferrisstreams.cli.start import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
 module = sys.argv.pop(1)
 class Finder:
     def find_spec(name, path=None, target=None):

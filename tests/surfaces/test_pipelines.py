@@ -161,15 +161,17 @@ def test_library_runs_jobs_over_an_endless_source_at_the_same_time(tmp_path: Pat
 
 
 class Stopping:
-    """Stops the application when the second job has read so many rows."""
+    """Stops the application when each of these jobs has read so many rows."""
 
-    def __init__(self, application: fs.Application, rows: int) -> None:
+    def __init__(self, application: fs.Application, **rows: int) -> None:
         self._application = application
-        self._rows = rows
+        self._left = rows
 
     def progress(self, event: ProgressEvent) -> None:
-        if event.job == "counts" and event.rows >= self._rows:
-            self._application.stop()
+        if event.rows >= self._left.get(event.job, event.rows + 1):
+            del self._left[event.job]
+            if not self._left:
+                self._application.stop()
 
     def event(self, name: str, **fields: object) -> None:
         pass
@@ -179,7 +181,7 @@ def test_library_stops_all_jobs(tmp_path: Path) -> None:
     (tmp_path / "app.sql").write_text(PIPELINE.format(source=WATCHED, between=BETWEEN["file"]))
     (tmp_path / "in.jsonl").write_text(rows(0, 64))
     application = fs.Application.read(tmp_path / "app.sql")
-    result = application.run(observer=Stopping(application, 32))
+    result = application.run(observer=Stopping(application, counts=32))
     assert [(job.name, job.rows) for job in result.jobs] == [("some", 64), ("counts", 32)]
     assert [job.error for job in result.jobs] == [None, None]
 
@@ -201,5 +203,5 @@ def test_library_runs_jobs_beside_an_endless_one_that_does_not_feed_them(tmp_pat
     (tmp_path / "app.sql").write_text(FIRST.format(source=WATCHED, between=BETWEEN["file"]) + other)
     (tmp_path / "in.jsonl").write_text(rows(0, 8))
     application = fs.Application.read(tmp_path / "app.sql")
-    result = application.run(observer=Stopping(application, 8))
+    result = application.run(observer=Stopping(application, counts=8, some=8))
     assert {(job.name, job.rows) for job in result.jobs} == {("some", 8), ("counts", 8)}
