@@ -112,7 +112,7 @@ class MemorySource:
         return {} if self.ended else {_PARTITION: self._next}
 
     def caught_up(self) -> Collection[str]:
-        return ()
+        return () if self.ended or self._next < self._total() else (_PARTITION,)
 
     def reached(self) -> Positions:
         return {}

@@ -35,6 +35,12 @@ class Member:
     def ended(self) -> bool:
         return self.source.ended or (self.ends_when_quiet and self.quiet)
 
+    @property
+    def is_read_through(self) -> bool:
+        """Whether its end was reached. A poll that gives nothing does not say so: a client may still begin."""
+        partitions = self.source.partitions()
+        return self.ended or (bool(partitions) and set(partitions) <= set(self.source.caught_up()))
+
     def keyed(self, by_partition: Mapping[str, _Value]) -> dict[str, _Value]:
         """Under the names of the partitions among those of all sources."""
         return {partition_key(self.name, name): value for name, value in by_partition.items()}
@@ -80,7 +86,7 @@ class SeveralSources:
         self._before = [member for member in self._members if member.first]
 
     def poll(self, limit: Limit) -> Fetch | None:
-        self._before = [member for member in self._before if not (member.ended or member.quiet)]
+        self._before = [member for member in self._before if not member.is_read_through]
         waiting = [member for member in self._before or self._ordered() if not member.ended]
         for member in waiting:
             fetch = self._poll(member, limit, wait=not member.quiet)

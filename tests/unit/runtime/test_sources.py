@@ -57,6 +57,26 @@ def test_source_that_is_furthest_behind_is_read_first(blocks: list[MemoryFile]) 
     assert given(sources) == ["a/p", "b/p"]
 
 
+class SlowToBegin(RecordSource):
+    """Gives nothing at its first polls, as a client does that has not connected yet."""
+
+    polls = 0
+
+    def poll(self, limit: Limit) -> Fetch | None:
+        self.polls += 1
+        return super().poll(limit) if self.polls > 2 else None
+
+
+def test_table_is_read_to_its_end_first_although_it_is_slow_to_begin(blocks: list[MemoryFile]) -> None:
+    records = Records({"p": [b"{}"] * 3})
+    table = SlowToBegin(records, Cuts(poll_ms=0), blocks[0], ManualClock())
+    strategy = Fixed("fixed_size", Limit(2, 1 << 20))
+    sources = SeveralSources([member("a", blocks[1], 2), Member("t", table, strategy, first=True)], None)
+    sources.open({})
+    assert sources.poll(ALL) is None
+    assert given(sources) == ["t/p", "t/p", "a/p"]
+
+
 def test_each_source_has_batches_of_its_own(blocks: list[MemoryFile]) -> None:
     sources = SeveralSources([member("a", blocks[0], 4, batch=1), member("b", blocks[1], 4, batch=4)], None)
     sources.open({})
