@@ -104,4 +104,6 @@ def test_columns_of_a_side_that_can_be_missing_can_be_null() -> None:
         JoinKind.LEFT: there + missing,
         JoinKind.RIGHT: missing + there,
         JoinKind.FULL: missing + missing,
+        JoinKind.SEMI: there,
+        JoinKind.ANTI: there,
     }
