@@ -61,6 +61,7 @@ bench-stopped: setup ## the memory of a job whose sink stands still for a minute
 fuzz: setup ## what the suite samples, then random queries, data, cuts and crashes: make fuzz SEED=1 MINUTES=5
 	$(VENV)/python -m pytest -n $(PROCESSES) --dist worksteal -q --full --schedule-seed $(SEED) tests/sql tests/crash tests/unit tests/properties/test_levels.py tests/properties/test_operators.py
 	$(VENV)/python -m tests.properties.fuzz --seed $(SEED) --minutes $(MINUTES)
+	$(VENV)/python -m tests.properties.joins --seed $(SEED) --ticks 200
 
 fuzz-sql: setup ## every function of the engine in random statements: make fuzz-sql FIRST=1 LAST=400
 	$(VENV)/python -m tests.properties.statements --first $(FIRST) --last $(LAST)

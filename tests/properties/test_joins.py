@@ -7,7 +7,7 @@ import pytest
 from tests.properties.joins import LISTED, Listed, check
 
 #: Ticks of each join; `python -m tests.properties.joins` runs as many as wanted.
-CHECKED_TICKS = 30
+CHECKED_TICKS = 16
 
 
 @pytest.mark.parametrize("listed", LISTED, ids=[listed.name for listed in LISTED])

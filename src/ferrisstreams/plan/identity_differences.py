@@ -112,7 +112,7 @@ def _operator_text(operator: Operator) -> str:
         return " ".join(["the source", *(str(each) for each in shown if each is not None)])
     keys = ", ".join(map(str, list_in(operator, "keys")))
     if operator["operator"] != "aggregate":
-        return f"the {operator['operator']} by {keys}"
+        return f"the {operator['operator']} by {_unquoted(keys)}"
     window = operator["window"]
     by = [*([_window_text(window)] if window is not None else []), *([keys] if keys else [])]
     return f"the aggregate by {' and '.join(by)}" if by else "the aggregate over all rows"
@@ -185,22 +185,44 @@ def _rows_differences(kept: Operator, now: Operator) -> list[Difference]:
         "kind": "the kind of the join",
         "keys": "the keys",
         "filters": "the conditions",
-        "bound": "the bound in time",
     }
     found = [
-        Difference(part, *(_listed(each.get(key)) or "none" for each in (kept, now)))
+        Difference(part, *(_unquoted(_listed(each.get(key))) or "none" for each in (kept, now)))
         for key, part in {**parts, "emit": "EMIT"}.items()
         if kept.get(key) != now.get(key)
     ]
+    if kept.get("bound") != now.get("bound"):
+        found.append(Difference("the bound in time", *(_bound_text(each.get("bound")) for each in (kept, now))))
     sides = zip(list_in(kept, "ports"), list_in(now, "ports"), strict=False)
     for before, after in ((mapping(port), mapping(other)) for port, other in sides):
         for key, part in (("source", "the source"), ("filters", "WHERE"), ("columns", "the columns that are kept")):
             if before[key] != after[key]:
-                texts = (_listed(each[key]) or "none" for each in (before, after))
-                found.append(Difference(f"{part} of the {before['side']} side", *texts))
+                word = ", " if key == "columns" else " AND "
+                texts = (_unquoted(_listed(each[key]).replace(" AND ", word)) or "none" for each in (before, after))
+                owner = f" of the {before['side']} side" if kept["operator"] == "join" else ""
+                found.append(Difference(f"{part}{owner}", *texts))
     if len(list_in(kept, "ports")) != len(list_in(now, "ports")):
         found.append(Difference("its inputs", *(str(len(list_in(each, "ports"))) for each in (kept, now))))
     return found
+
+
+def _bound_text(bound: JsonValue) -> str:
+    if not isinstance(bound, Mapping):
+        return "none"
+    low, high = (integer(bound[key]) for key in ("low_us", "high_us"))
+    times = bound["times"]
+    assert isinstance(times, list)
+    left, right = (_unquoted(str(time)) for time in times)
+    return f"{right} from {_signed(low)} to {_signed(high)} after {left}"
+
+
+def _signed(length_us: int) -> str:
+    return f"-{_length(-length_us)}" if length_us < 0 else _length(length_us)
+
+
+def _unquoted(text: str) -> str:
+    """Names of sides and their columns as people write them."""
+    return text.replace('"', "").removeprefix("'").removesuffix("'")
 
 
 def _port_differences(kept: Sequence[JsonValue], now: Sequence[JsonValue]) -> list[Difference]:
