@@ -69,7 +69,8 @@ def kept_state(node: Aggregate, kinds: Mapping[str, str]) -> KeptState:
         )
     read = "once, at the end of the input"
     if node.emit is Emit.CHANGES:
-        small = "" if values or changes else "; of small ticks among current rows in memory, where the types allow it"
+        is_quick = not (values or changes) and _reads_sources(node.input)
+        small = "; of small ticks among current rows in memory, where the types allow it" if is_quick else ""
         read = f"the keys of each tick, by a scan of the log{small}" if keys else "all of it in each tick"
     growth = _growth(node, keys, values)
     return KeptState(holds, read, "nothing" if growth is not None else "it is one row once compacted", growth)
@@ -138,6 +139,16 @@ def _window_for(node: Aggregate) -> str:
             time = below.source.event_time
             over = time.column if time is not None else "event time (declare its WATERMARK)"
             return f"a window over {over} as one more key"
+
+
+def _reads_sources(plan: Plan) -> bool:
+    """Whether rows come from sources, through no operator."""
+    match plan:
+        case Aggregate() | Latest():
+            return False
+        case Join():
+            return plan.lookup and _reads_sources(plan.left)
+    return all(map(_reads_sources, plan.inputs))
 
 
 def _texts(columns: Sequence[Named]) -> list[str]:
