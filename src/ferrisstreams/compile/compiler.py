@@ -190,7 +190,7 @@ def _result_port(below: Operator, above: Operator, port: int) -> ResultPort:
         case Aggregate(window=own) if own is not None:
             return ResultPort(window, own.time, own.kind is WindowKind.GIVEN)
         case Join(bound=bound) if bound is not None:
-            time = bound.right_time if above.side_of(port) else bound.left_time
+            time = bound.right_time if above.side_of(above.ports[port]) else bound.left_time
             return ResultPort(window, above.ports[port].source_column(time))
     return ResultPort(window, WINDOW_END)
 

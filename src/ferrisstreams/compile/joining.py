@@ -96,9 +96,7 @@ class JoinCompiler:
 
     def _row_shape(self, edge: Stage) -> RowShape:
         """What is kept of the rows of an edge: the columns that are used, the keys, and the weight."""
-        side_number = next(
-            side for side, edges in enumerate(self._operator.sides) if any(edge is each for each in edges)
-        )
+        side_number = self._operator.side_of(edge)
         side, node = self._shape.sides[side_number], self._node
         pairs = [pair.right if side_number else pair.left for pair in node.keys]
         columns = [Named(kept, column(name)) for name, kept in side.kept.items()]

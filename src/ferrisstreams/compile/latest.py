@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ferrisstreams.compile.frame import Frame, current_table, same_columns, written
+from ferrisstreams.compile.frame import Frame, current_table, written
 from ferrisstreams.compile.lookup_runner import LookupRunner
 from ferrisstreams.compile.rows import RowShape
-from ferrisstreams.compile.rows_runner import RowsRunner, RowsRunnerParts, rows_port
-from ferrisstreams.compile.sources import merged_table
+from ferrisstreams.compile.rows_runner import RowsRunner, one_sided
 from ferrisstreams.duck.engine import column
-from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.operators.table import GONE, TableShape, table
 from ferrisstreams.operators.weights import Result
 from ferrisstreams.plan.nodes import DELETED, REPEATED, Latest, Named, Scan
@@ -30,25 +28,7 @@ class TableCompiler:
 
     def compile(self) -> RowsRunner:
         frame = self._frame
-        operator = table(self._shape)
-        (port,) = operator.ports
-        edges = self._operator.ports
-        columns = same_columns([frame.columns(edge, self._row_shape(edge), port) for edge in edges])
-        log = StateLog(
-            frame.engine, frame.log_number(self._place), columns, SliceGrid(1), frame.settings.sizes.read_often
-        )
-        parts = RowsRunnerParts(
-            work=frame.engine.work,
-            ports=tuple((rows_port(frame, edge, self._row_shape(edge), port, log), 0) for edge in edges),
-            operator=operator,
-            exact=None,
-            logs=(log,),
-            merged=merged_table(self._place),
-            names=self._shape.result.names,
-            sizes=frame.settings.sizes,
-            allowed_us=0,
-            changing=True,
-        )
+        parts = one_sided(frame, self._place, table(self._shape), self._shape.result, self._row_shape)
         if frame.graph.is_looked_up(self._operator):
             return LookupRunner(parts, self._shape.key_names, current_table(self._place))
         return RowsRunner(parts)

@@ -3,13 +3,13 @@ change and what the watermark lets go."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from ferrisstreams.batch import Fetch, JsonValue, Rejected, integer
-from ferrisstreams.compile.frame import Frame, changes_on
+from ferrisstreams.compile.frame import Frame, changes_on, same_columns
 from ferrisstreams.compile.grouping import Grouping, GroupingStage, Way
 from ferrisstreams.compile.pipeline import BatchContext
 from ferrisstreams.compile.port import RunnerPort
@@ -17,14 +17,13 @@ from ferrisstreams.compile.results import Outcome
 from ferrisstreams.compile.rows import RowShape
 from ferrisstreams.compile.runner import FOREVER_US
 from ferrisstreams.compile.sizes import Sizes
-from ferrisstreams.compile.sources import Chunk, MergedRows, ResultColumns, chunk_rows
+from ferrisstreams.compile.sources import Chunk, MergedRows, ResultColumns, chunk_rows, merged_table
 from ferrisstreams.compile.stage import Reduce, RowStage
 from ferrisstreams.duck.engine import Connection, DataError, Rendered, column, creation, first_line, render
-from ferrisstreams.duck.state_log import StateLog
+from ferrisstreams.duck.state_log import SliceGrid, StateLog
 from ferrisstreams.errors import RowError
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.base import (
-    CLOSED_THROUGH,
     HIGH,
     LOG,
     LOW,
@@ -38,7 +37,7 @@ from ferrisstreams.operators.base import (
 )
 from ferrisstreams.operators.changes import DISAPPEARED, OP, REPLACED
 from ferrisstreams.operators.join import DUE
-from ferrisstreams.operators.weights import weight_of
+from ferrisstreams.operators.weights import Result, weight_of
 from ferrisstreams.operators.windows import NEVER_US
 from ferrisstreams.plan.nodes import Scan
 from ferrisstreams.plan.stages import Stage
@@ -112,7 +111,7 @@ class RowsRunner:
         side, self._touched = self._touched, None
         operator = self._parts.operator
         if side is not None and operator.at_end is None and operator.changes[side] is not None:
-            yield from self._results(f"changes{side}", {TICK_NUMBER: tick, CLOSED_THROUGH: self.closed_us})
+            yield from self._results(f"changes{side}", {TICK_NUMBER: tick})
 
     def due(self, watermark_us: int) -> Iterator[MergedRows]:
         """What leaves because the watermark has come to `watermark_us`."""
@@ -254,6 +253,29 @@ def rows_port(frame: Frame, edge: Stage, rows: RowShape, port: Port, log: StateL
     source = frame.reads(edge.source) if isinstance(edge.source, Scan) else None
     grouping = Grouping(work, log, stage, None, returned_groups=0)
     return RunnerPort(source, grouping, waits, frame.settings.late_strategy == "dead_letter")
+
+
+def one_sided(
+    frame: Frame, place: int, operator: RowsOperator, result: Result, row_shape: Callable[[Stage], RowShape]
+) -> RowsRunnerParts:
+    """The parts of the operator at a place that has one side, and waits for nothing. `row_shape` is what it keeps of
+    the rows of an edge."""
+    edges, (port,) = frame.graph.operators[place].ports, operator.ports
+    shapes = [(edge, row_shape(edge)) for edge in edges]
+    columns = same_columns([frame.columns(edge, shape, port) for edge, shape in shapes])
+    log = StateLog(frame.engine, frame.log_number(place), columns, SliceGrid(1), frame.settings.sizes.read_often)
+    return RowsRunnerParts(
+        work=frame.engine.work,
+        ports=tuple((rows_port(frame, edge, shape, port, log), 0) for edge, shape in shapes),
+        operator=operator,
+        exact=None,
+        logs=(log,),
+        merged=merged_table(place),
+        names=result.names,
+        sizes=frame.settings.sizes,
+        allowed_us=0,
+        changing=result.changing,
+    )
 
 
 def weight(edge: Stage) -> exp.Expression:

@@ -22,9 +22,9 @@ from sqlglot import exp
 from ferrisstreams.duck.engine import column
 from ferrisstreams.duck.state_log import SLICE
 from ferrisstreams.operators.aggregates import template
-from ferrisstreams.operators.base import HIGH, LOG, LOW, ROWS_IN, TICK_NUMBER, TICK_ROWS, Port, RowsOperator, parameter
-from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN, TIME
-from ferrisstreams.operators.weights import PLACE, TICK_PLACES, WEIGHT, Result, as_changes
+from ferrisstreams.operators.base import HIGH, LOG, LOW, TICK_ROWS, Port, RowsOperator, parameter
+from ferrisstreams.operators.log import TIME
+from ferrisstreams.operators.weights import PLACE, WEIGHT, Result, appended, as_changes, came_before
 from ferrisstreams.operators.windows import floor_to, number
 from ferrisstreams.plan.expressions import columns_in, substitute, typed_as
 from ferrisstreams.plan.nodes import JoinKind, TimeBound
@@ -130,23 +130,9 @@ class _Side:
             own.append(exp.alias_(column(TIME), AT))
         if self.own.changing:
             own.append(column(WEIGHT))
-        place = template("n * places + _row", n=parameter(TICK_NUMBER), places=number(TICK_PLACES))
-        nothing = exp.cast(exp.null(), "BIGINT")
-        seen = column(TIME) if self.shape.bound is not None else nothing
-        counts = {ROWS: number(1), SEEN: seen, LATE_WINDOWS: number(0), FIRST_ROW: nothing, LAST_ROW: nothing}
-        return exp.select(
-            column(OUTCOME),
-            exp.alias_(self._slice(), SLICE),
-            *own,
-            exp.alias_(place, PLACE),
-            *[exp.alias_(exp.cast(value, "BIGINT"), name) for name, value in counts.items()],
-        ).from_(ROWS_IN)
-
-    def _slice(self) -> exp.Expr:
-        place: exp.Expression = number(0)
-        if self.shape.bound is not None:
-            place = floor_to(column(TIME), slice_us(self.shape), 0)
-        return exp.Case().when(column(OUTCOME).eq(0), exp.cast(place, "BIGINT"))
+        if self.shape.bound is None:
+            return appended(own, number(1))
+        return appended(own, number(1), floor_to(column(TIME), slice_us(self.shape), 0), column(TIME))
 
     def _netted(self, log: exp.Query, side: JoinSide) -> exp.Select:
         """The rows that stand, each with how often, and where it came first."""
@@ -216,9 +202,7 @@ class _Side:
     def _partners(self) -> list[exp.Expr]:
         """How many of this side's rows there are, before the tick and after."""
         weight = exp.cast(exp.Sum(this=self.own.weight(_X)), "BIGINT")
-        known = template(
-            "n < tick * places", n=column(PLACE, _X), tick=parameter(TICK_NUMBER), places=number(TICK_PLACES)
-        )
+        known = came_before(column(PLACE, _X))
         before = exp.Filter(this=exp.Sum(this=self.own.weight(_X)), expression=exp.Where(this=known))
         return [exp.alias_(weight, _AFTER), exp.alias_(exp.func("coalesce", before, number(0)), _BEFORE)]
 

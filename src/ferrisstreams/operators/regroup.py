@@ -16,10 +16,19 @@ from sqlglot import exp
 
 from ferrisstreams.duck.engine import column
 from ferrisstreams.duck.state_log import SLICE
+from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.aggregates import VALUE, Partial, WeightedPlan, template
-from ferrisstreams.operators.base import LOG, ROWS_IN, TICK_NUMBER, TICK_ROWS, Port, RowsOperator, parameter
-from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN, same
-from ferrisstreams.operators.weights import PLACE, PLACES, TICK_PLACES, WEIGHT, Result, as_changes
+from ferrisstreams.operators.base import LOG, TICK_ROWS, Port, RowsOperator
+from ferrisstreams.operators.log import OUTCOME, same
+from ferrisstreams.operators.weights import (
+    PLACE,
+    PLACES,
+    WEIGHT,
+    Result,
+    appended,
+    as_changes,
+    came_before,
+)
 from ferrisstreams.operators.windows import number
 from ferrisstreams.plan.nodes import Named
 
@@ -56,8 +65,8 @@ def regroup(groups: Groups) -> RowsOperator:
             .from_(exp.to_table(LOG).as_("l"))
             .join(keys.subquery("t"), on=on, join_type="semi", copy=False)
         )
-    known = template("_n < tick * places", tick=parameter(TICK_NUMBER), places=number(TICK_PLACES))
-    before = _placed(_results(groups, touched.copy().where(known.copy()), with_one=False), -1, groups)
+    known = touched.copy().where(came_before(column(PLACE)))
+    before = _placed(_results(groups, known, with_one=False), -1, groups)
     after = _placed(_results(groups, touched, with_one=True), 1, groups)
     changes = as_changes(exp.union(before, after, distinct=False, copy=False), groups.result)
     return RowsOperator((port,), (changes,))
@@ -66,32 +75,13 @@ def regroup(groups: Groups) -> RowsOperator:
 def _append(groups: Groups) -> exp.Select:
     """The rows of a tick by outcome, keys and values, with their weights; or their weighted sums."""
     by: list[exp.Expr] = [column(OUTCOME), *map(column, groups.names)]
-    kept = exp.Case().when(column(OUTCOME).eq(0), exp.cast(number(0), "BIGINT"))
-    select = exp.select(*by, exp.alias_(kept, SLICE))
-    if groups.plan.partials:
-        select = select.select(*_partials(groups.plan.partials))
-    else:
-        value = groups.plan.value
-        select = select.select(exp.alias_(value.copy(), VALUE))
-        by.append(value.copy())
-    first = template("n * places + min(_row)", n=parameter(TICK_NUMBER), places=number(TICK_PLACES))
-    nothing = exp.cast(exp.null(), "BIGINT")
-    counts = {
-        ROWS: exp.Count(this=exp.Star()),
-        SEEN: nothing,
-        LATE_WINDOWS: number(0),
-        FIRST_ROW: nothing,
-        LAST_ROW: nothing,
-    }
-    return (
-        select.select(
-            exp.alias_(_ONE_WEIGHT.copy(), WEIGHT),
-            exp.alias_(first, PLACE),
-            *[exp.alias_(exp.cast(count, "BIGINT"), name) for name, count in counts.items()],
-        )
-        .from_(ROWS_IN)
-        .group_by(*by)
-    )
+    made: list[exp.Expr] = _partials(groups.plan.partials)
+    if not made:
+        made.append(exp.alias_(groups.plan.value.copy(), VALUE))
+        by.append(groups.plan.value.copy())
+    columns = [*map(column, groups.names), *made, exp.alias_(_ONE_WEIGHT.copy(), WEIGHT)]
+    rows = exp.Count(this=exp.Star())
+    return appended(columns, rows, first_row=exp.Min(this=column(ROW))).group_by(*by)
 
 
 def _partials(partials: Sequence[Partial]) -> list[exp.Expr]:

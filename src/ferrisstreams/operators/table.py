@@ -16,9 +16,16 @@ from sqlglot import exp
 from ferrisstreams.duck.engine import column
 from ferrisstreams.duck.state_log import SLICE
 from ferrisstreams.operators.aggregates import function, template
-from ferrisstreams.operators.base import LOG, ROWS_IN, TICK_NUMBER, TICK_ROWS, Port, RowsOperator, parameter
-from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN
-from ferrisstreams.operators.weights import PLACE, PLACES, TICK_PLACES, WEIGHT, Result, as_changes
+from ferrisstreams.operators.base import LOG, TICK_ROWS, Port, RowsOperator
+from ferrisstreams.operators.weights import (
+    PLACE,
+    PLACES,
+    WEIGHT,
+    Result,
+    appended,
+    as_changes,
+    came_before,
+)
 from ferrisstreams.operators.windows import number
 from ferrisstreams.plan.nodes import REPEATED
 
@@ -60,17 +67,8 @@ def table(shape: TableShape) -> RowsOperator:
 
 def _append(shape: TableShape) -> exp.Select:
     """Every row as it is; what is not kept is only counted, once for each record."""
-    place = template("n * places + _row", n=parameter(TICK_NUMBER), places=number(TICK_PLACES))
-    nothing = exp.cast(exp.null(), "BIGINT")
     once = exp.Case().when(column(REPEATED), number(0)).else_(number(1))
-    counts = {ROWS: once, SEEN: nothing, LATE_WINDOWS: number(0), FIRST_ROW: nothing, LAST_ROW: nothing}
-    return exp.select(
-        column(OUTCOME),
-        exp.alias_(exp.Case().when(column(OUTCOME).eq(0), exp.cast(number(0), "BIGINT")), SLICE),
-        *map(column, (*shape.key_names, *shape.kept.values(), GONE)),
-        exp.alias_(place, PLACE),
-        *[exp.alias_(exp.cast(value, "BIGINT"), name) for name, value in counts.items()],
-    ).from_(ROWS_IN)
+    return appended(list(map(column, (*shape.key_names, *shape.kept.values(), GONE))), once)
 
 
 def _changes(shape: TableShape) -> exp.Select:
@@ -78,8 +76,7 @@ def _changes(shape: TableShape) -> exp.Select:
     touched = exp.and_(*[column(name, "l").eq(column(name, "touched")) for name in shape.key_names])
     log = exp.to_table(LOG).as_("l")
     rows = exp.select("l.*").from_(log).join(keys, on=touched, join_type="semi", copy=False)
-    known = template("n < tick * places", n=column(PLACE), tick=parameter(TICK_NUMBER), places=number(TICK_PLACES))
-    before = exp.Filter(this=_newest(shape), expression=exp.Where(this=known))
+    before = exp.Filter(this=_newest(shape), expression=exp.Where(this=came_before(column(PLACE))))
     of_keys = exp.select(exp.alias_(_newest(shape), _NEWEST), exp.alias_(before, _BEFORE))
     of_keys = of_keys.from_(rows.subquery("rows", copy=False)).group_by(*map(column, shape.key_names))
     both = template("unnest([{'w': -1, 'r': b}, {'w': 1, 'r': n}])", b=column(_BEFORE), n=column(_NEWEST))

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from ferrisstreams.duck.engine import column
+from ferrisstreams.duck.state_log import SLICE
 from ferrisstreams.formats.base import ROW
 from ferrisstreams.operators.aggregates import template
+from ferrisstreams.operators.base import ROWS_IN, TICK_NUMBER, parameter
 from ferrisstreams.operators.changes import DISAPPEARED, INSERTED, OP, REPLACED, REPLACEMENT
+from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN
+from ferrisstreams.operators.windows import number
 
 #: How often a row stands or is taken back (BIGINT), and its place in the order of arrival.
 WEIGHT, PLACE = "_w", "_n"
@@ -24,6 +28,34 @@ TICK_PLACES = 1 << 32
 
 #: The places of the rows that a result is made of, which order it.
 PLACES = ("_p0", "_p1")
+
+
+def appended(
+    columns: Sequence[exp.Expr],
+    rows: exp.Expression,
+    slice_: exp.Expression | None = None,
+    seen: exp.Expression | None = None,
+    first_row: exp.Expression | None = None,
+) -> exp.Select:
+    """What a tick appends of `rows_in`: outcome, slice, `columns`, place, and the counts of `DELTA_COUNTS`. What is not
+    kept is only counted; `rows` says how many rows each is, `first_row` the first of them."""
+    nothing = exp.null()
+    counts = {ROWS: rows, SEEN: seen or nothing, LATE_WINDOWS: number(0), FIRST_ROW: nothing, LAST_ROW: nothing}
+    place = template(
+        "n * places + row", n=parameter(TICK_NUMBER), places=number(TICK_PLACES), row=first_row or column(ROW)
+    )
+    return exp.select(
+        column(OUTCOME),
+        exp.alias_(exp.Case().when(column(OUTCOME).eq(0), exp.cast(slice_ or number(0), "BIGINT")), SLICE),
+        *columns,
+        exp.alias_(place, PLACE),
+        *[exp.alias_(exp.cast(value, "BIGINT"), name) for name, value in counts.items()],
+    ).from_(ROWS_IN)
+
+
+def came_before(place: exp.Expression) -> exp.Expression:
+    """Whether a row of a log with this place came before the tick."""
+    return template("n < tick * places", n=place, tick=parameter(TICK_NUMBER), places=number(TICK_PLACES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,8 @@ def _source(
 def _expressions(graph: StageGraph, place: int, number: int) -> list[exp.Expression]:
     """What an operator reads of the rows of one of its ports, over the columns of their source."""
     operator = graph.operators[place]
-    port, side = operator.ports[number], operator.side_of(number)
+    port = operator.ports[number]
+    side = operator.side_of(port)
     kept = [exp.column(exp.to_identifier(name, quoted=True)) for name in graph.passed_on(place, side)]
     trees = [*expressions_over(operator, side), *kept]
     return list(map(port.source_expression, trees))
@@ -222,7 +223,7 @@ def _pairs(operator: GraphOperator, known: Sequence[_Definitions]) -> _Definitio
     """What the columns of a join are, whatever its sides are called: a side, and a column of it."""
     found: dict[str, exp.Expression] = {}
     for number, port in reversed(list(enumerate(operator.ports))):
-        side = operator.side_of(number)
+        side = operator.side_of(port)
         for name in operator.node.inputs[side].schema.names:
             tree = _inlined(port.source_expression(exp.column(exp.to_identifier(name, quoted=True))), known[number])
             found[name] = exp.column(exp.to_identifier(f"{_SIDES[side]}.{canonical_text(tree)}", quoted=True))
@@ -241,7 +242,7 @@ def _rows(graph: StageGraph, place: int, known: Sequence[_Definitions]) -> dict[
         source = port.source.source.name if isinstance(port.source, Scan) else ""
         trees = _expressions(graph, place, number)
         columns: list[JsonValue] = [*sorted({canonical_text(_inlined(tree, known[number])) for tree in trees})]
-        side = _SIDES[operator.side_of(number)]
+        side = _SIDES[operator.side_of(port)]
         ports.append({"side": side, "source": source, "filters": _filters(port, known[number]), "columns": columns})
     if isinstance(node, Latest):
         return {"operator": "table", "keys": [*node.key], "ports": ports}

@@ -106,9 +106,9 @@ class Operator:
             return self.node
         raise InternalError(f"{type(self.node).__name__} where an aggregate is needed")
 
-    def side_of(self, port: int) -> int:
-        """Which side a port belongs to."""
-        return next(side for side, stages in enumerate(self.sides) for stage in stages if stage is self.ports[port])
+    def side_of(self, edge: Stage) -> int:
+        """Which side one of its edges belongs to."""
+        return next(side for side, stages in enumerate(self.sides) if any(stage is edge for stage in stages))
 
 
 Node: TypeAlias = Scan | Operator
@@ -213,9 +213,8 @@ class StageGraph:
         met = [pair.left for lookup in stage.lookups for pair in lookup.keys]
         met += [tree for lookup in stage.lookups for tree in lookup.conditions]
         for place, operator in enumerate(self.operators):
-            port = next((port for port, each in enumerate(operator.ports) if each is stage), None)
-            if port is not None:
-                side = operator.side_of(port)
+            if any(each is stage for each in operator.ports):
+                side = operator.side_of(stage)
                 columns = [exp.column(exp.to_identifier(n, quoted=True)) for n in self.passed_on(place, side)]
                 trees = [stage.source_expression(tree) for tree in (*expressions_over(operator, side), *columns)]
                 return [*trees, *stage.conjuncts, *met]
