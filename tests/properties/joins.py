@@ -11,31 +11,17 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from pathlib import Path
+from functools import partial
 
-import duckdb
 import pyarrow as pa
 
-from ferrisstreams.batch import Fetch, JsonValue, Payload, integer
-from ferrisstreams.compile.pipeline import BatchContext, Pipeline
-from ferrisstreams.compile.results import Outcome
-from ferrisstreams.compile.sizes import TINY_SIZES, USUAL_SIZES
-from ferrisstreams.config.values import Property
-from ferrisstreams.duck.engine import Engine, EngineSettings
-from ferrisstreams.duck.state_log import delete_after
+from ferrisstreams.batch import Fetch, JsonValue
+from ferrisstreams.compile.pipeline import BatchContext
 from ferrisstreams.operators.windows import NEVER_US
-from ferrisstreams.runtime.build import JobBuilder
-from ferrisstreams.runtime.environment import Environment
-from ferrisstreams.sql.application import parse_application
-from ferrisstreams.testing.chance import Chance
-
-#: Ticks of one run, over one state.
-TICKS = 40
-DELAY_S = 3
-SECOND = 1_000_000
+from tests.properties.operators import DELAY_S, SECOND, check, text_of
+from tests.properties.operators import Run as OperatorRun
 
 _STREAMS = "".join(
     f"CREATE STREAM {name} (k TEXT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '{DELAY_S}' SECOND)"
@@ -194,50 +180,17 @@ class World:
         )
 
 
-class DifferenceError(AssertionError):
-    """The folded changes are not the batch answer."""
-
-
-class Run:
+class Run(OperatorRun):
     """One listed join over one state."""
 
     def __init__(self, listed: Listed, seed: int) -> None:
-        self.listed = listed
-        self._chance = Chance(listed.name, seed)
-        self._plan = parse_application(listed.job, "app.sql").jobs[0]
-        sizes = TINY_SIZES if self._chance.below(2) else USUAL_SIZES
-        overrides = {"failure_strategy": Property("LogAndContinue", origin="with")}
-        self._builder = JobBuilder(self._plan, Environment("app", Path(), overrides=overrides, sizes=sizes))
-        self._blocks = self._builder.blocks
-        paths = tuple(block.path for block in self._blocks.values())
-        self._engine = Engine(EngineSettings(allowed_paths=paths))
-        self._oracle = duckdb.connect(config={"threads": 1})
-        self._pipeline = self._start({})
-        self._now, self._decided = World(), World()
+        super().__init__(listed, seed)
         self._clock = {"a": 0, "b": 0}
-
-    def close(self) -> None:
-        self._engine.close()
-        self._builder.close()
-        self._oracle.close()
-
-    def ticks(self, count: int) -> Iterator[int]:
-        """Run so many ticks; gives the number of each after it was found right. Raises DifferenceError."""
-        for tick in range(count):
-            try:
-                self._tick()
-                self._compare()
-                self._act()
-            except Exception as error:
-                raise DifferenceError(f"{self.listed.name}, tick {tick}: {type(error).__name__}: {error}") from error
-            yield tick
 
     # --- private ----------------------------------------------------------------------------------------------------
 
-    def _start(self, snapshot: Mapping[str, JsonValue]) -> Pipeline:
-        pipeline = self._builder.pipeline(self._engine, self._plan.plan)
-        pipeline.restore(snapshot)
-        return pipeline
+    def _world(self) -> World:
+        return World()
 
     def _rows(self, name: str) -> list[Row]:
         chance, rows = self._chance, []
@@ -254,7 +207,7 @@ class Run:
         names = [name for name in "ab" if name in self._blocks]
         name = self._chance.pick(names)
         rows, now, block = self._rows(name), self._now, self._blocks[name]
-        lines = (json.dumps({"k": row[0], "v": row[1], "ts": _text(row[2])}) for row in rows)
+        lines = (json.dumps({"k": row[0], "v": row[1], "ts": text_of(row[2])}) for row in rows)
         block.write("".join(f"{line}\n" for line in lines).encode())
         read = now.read[name]
         key = name if len(names) > 1 else "p"
@@ -277,68 +230,6 @@ class Run:
     def _watermark_us(self) -> int:
         return min(self._now.seen_us[name] for name in self._blocks) - DELAY_S * SECOND
 
-    def _act(self) -> None:
-        """What happens between two ticks: mostly nothing, else the epoch ends, is taken back, or the job is killed."""
-        match self._chance.below(8):
-            case 0 | 1 | 2:
-                self._end_epoch()
-            case 3:
-                self._take_back()
-            case 4:
-                self._pipeline = self._start(self._decided.snapshot)
-                self._now = self._decided.copy()
-                self._compare()
-
-    def _end_epoch(self) -> None:
-        now, state = self._now, self._engine.state
-        watermark = self._watermark_us()
-        if watermark > now.closed_us:
-            self._fold(self._pipeline.advance(watermark))
-            now.closed_us = watermark
-            self._compare()
-        now.snapshot = self._pipeline.snapshot()
-        state.execute("BEGIN TRANSACTION")
-        self._pipeline.prepare(0)
-        state.execute("COMMIT")
-        if self._chance.below(5) == 0:
-            delete_after(state, integer(now.snapshot["decided_tick"]))
-            self._take_back()
-            return
-        self._decided = now.copy()
-        self._pipeline.confirm()
-        if self._chance.below(2):
-            state.execute("BEGIN TRANSACTION")
-            self._pipeline.reclaim()
-            state.execute("COMMIT")
-
-    def _take_back(self) -> None:
-        self._pipeline.restore(self._decided.snapshot)
-        self._now = self._decided.copy()
-        self._compare()
-
-    def _fold(self, outcomes: Iterable[Outcome]) -> None:
-        for outcome in outcomes:
-            assert not outcome.output_rejected
-            for payload in outcome.payloads:
-                self._fold_payload(payload)
-
-    def _fold_payload(self, payload: Payload) -> None:
-        assert isinstance(payload.data, bytes)
-        for line in payload.data.splitlines():
-            row = json.loads(line)
-            op, values = row.pop("op"), row
-            key = tuple(values.values())
-            self._now.folded[key] += 1 if op.startswith("+") else -1
-            if self._now.folded[key] < 0:
-                raise DifferenceError(f"{key} is taken back and was not there")
-
-    def _compare(self) -> None:
-        got = {row: count for row, count in self._now.folded.items() if count}
-        expected = Counter(self._batch_answer())
-        if got != expected:
-            missing, wrong = expected - Counter(got), {row for row in got if got[row] != expected.get(row)}
-            raise DifferenceError(f"missing {dict(missing)}, wrong {[(row, got[row]) for row in wrong]}")
-
     def _batch_answer(self) -> list[tuple[object, ...]]:
         for name, rows in self._now.rows.items():
             columns = [pa.array([row[at] for row in rows], kind) for at, kind in enumerate(_KINDS)]
@@ -351,25 +242,6 @@ class Run:
 _KINDS = (pa.string(), pa.int64(), pa.int64())
 
 
-def _text(time_us: int) -> str:
-    return (datetime(1970, 1, 1) + timedelta(microseconds=time_us)).isoformat() + "Z"
-
-
-def check(listed: Listed, ticks: int, seed: int = 0, kind: type[Run] = Run) -> None:
-    """So many ticks, in runs that follow one another. Raises DifferenceError."""
-    done = 0
-    while done < ticks:
-        run = kind(listed, seed)
-        try:
-            for _ in run.ticks(min(TICKS, ticks - done)):
-                done += 1
-        except DifferenceError as error:
-            raise DifferenceError(f"seed {seed}: {error}") from error
-        finally:
-            run.close()
-        seed += 1
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ticks", type=int, default=2_000, help="ticks of each join")
@@ -378,7 +250,7 @@ def main() -> int:
     arguments = parser.parse_args()
     for listed in LISTED:
         if listed.name.startswith(arguments.only):
-            check(listed, arguments.ticks, arguments.seed)
+            check(partial(Run, listed), arguments.ticks, arguments.seed)
             print(f"{listed.name}: {arguments.ticks} ticks", flush=True)
     return 0
 

@@ -11,10 +11,11 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -141,11 +142,12 @@ class Run:
         self._plan = parse_application(listed.job, "app.sql").jobs[0]
         overrides = {"failure_strategy": Property("LogAndContinue", origin="with")}
         self._builder = JobBuilder(self._plan, Environment("app", Path(), overrides=overrides, sizes=self._sizes))
-        self._block = self._builder.blocks["s"]
-        self._engine = Engine(EngineSettings(allowed_paths=(self._block.path,)))
+        self._blocks = self._builder.blocks
+        self._block = next(iter(self._blocks.values()))
+        self._engine = Engine(EngineSettings(allowed_paths=tuple(block.path for block in self._blocks.values())))
         self._oracle = duckdb.connect(config={"threads": 1})
         self._pipeline = self._start({})
-        self._now, self._decided = World(), World()
+        self._now, self._decided = self._world(), self._world()
         self._grown = 0
 
     def close(self) -> None:
@@ -165,6 +167,9 @@ class Run:
             yield tick
 
     # --- private ----------------------------------------------------------------------------------------------------
+
+    def _world(self) -> World:
+        return World()
 
     def _start(self, snapshot: Mapping[str, JsonValue]) -> Pipeline:
         pipeline = self._builder.pipeline(self._engine, self._plan.plan)
@@ -186,7 +191,7 @@ class Run:
 
     def _tick(self) -> None:
         rows, now = self._rows(), self._now
-        lines = (json.dumps(dict(zip(("k", "o", "v", "ts"), (*row[:3], _text(row[3])), strict=True))) for row in rows)
+        lines = (json.dumps(dict(zip(("k", "o", "v", "ts"), (*row[:3], text_of(row[3])), strict=True))) for row in rows)
         self._block.write("".join(f"{line}\n" for line in lines).encode())
         fetch = Fetch(partition="p", records=self._block, origin="p", offset=now.read, position=now.read)
         outcome = self._pipeline.process(fetch, BatchContext(now.seen_us, now.read))
@@ -211,7 +216,7 @@ class Run:
 
     def _end_epoch(self) -> None:
         now, state = self._now, self._engine.state
-        watermark = now.seen_us - DELAY_S * SECOND
+        watermark = self._watermark_us()
         if watermark > now.closed_us:
             self._fold(self._pipeline.advance(watermark))
             now.closed_us = watermark
@@ -231,6 +236,9 @@ class Run:
             self._pipeline.reclaim()
             state.execute("COMMIT")
 
+    def _watermark_us(self) -> int:
+        return self._now.seen_us - DELAY_S * SECOND
+
     def _take_back(self) -> None:
         self._pipeline.restore(self._decided.snapshot)
         self._now = self._decided.copy()
@@ -247,7 +255,10 @@ class Run:
         for line in payload.data.splitlines():
             row = json.loads(line)
             op = row.pop("op")
-            self._now.folded[tuple(row.values())] += 1 if op.startswith("+") else -1
+            key = tuple(row.values())
+            self._now.folded[key] += 1 if op.startswith("+") else -1
+            if self._now.folded[key] < 0:
+                raise DifferenceError(f"{key} is taken back and was not there")
 
     def _compare(self) -> None:
         got = {row: count for row, count in self._now.folded.items() if count}
@@ -308,22 +319,23 @@ def _windows(kind: str, size: int, slide: int, time: int) -> Iterator[tuple[int,
         start -= slide
 
 
-def _text(time_us: int) -> str:
+def text_of(time_us: int) -> str:
     return (datetime(1970, 1, 1) + timedelta(microseconds=time_us)).isoformat() + "Z"
 
 
-def check(listed: Listed, ticks: int, seed: int = 0) -> None:
-    """So many ticks, in runs that follow one another. Raises DifferenceError."""
+def check(make: Callable[[int], Run], ticks: int, seed: int = 0) -> None:
+    """So many ticks, in runs that follow one another; `make` begins that of a seed. Raises DifferenceError."""
     done = 0
     while done < ticks:
-        run = Run(listed, seed)
+        run = make(seed)
         try:
             for _ in run.ticks(min(TICKS, ticks - done)):
                 done += 1
+        except DifferenceError as error:
+            raise DifferenceError(f"seed {seed}: {error}") from error
         finally:
             run.close()
         seed += 1
-    return done
 
 
 def main() -> int:
@@ -332,7 +344,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     for listed in LISTED:
-        check(listed, arguments.ticks, arguments.seed)
+        check(partial(Run, listed), arguments.ticks, arguments.seed)
         print(f"{listed.name}: {arguments.ticks} ticks", flush=True)
     return 0
 

@@ -4,11 +4,13 @@ query over the rows beside what each of them met (the harness is that of joins).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pytest
 
-from tests.properties.joins import DELAY_S, SECOND, Listed, Row, Run, check
+from tests.properties.joins import Listed, Row, Run
+from tests.properties.operators import DELAY_S, SECOND, check
 
 _SOURCES = (
     f"CREATE STREAM a (k TEXT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '{DELAY_S}' SECOND)"
@@ -100,4 +102,4 @@ _KINDS = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.bool_())
 
 @pytest.mark.parametrize("listed", LOOKUPS, ids=[listed.name for listed in LOOKUPS])
 def test_rows_meet_the_row_of_the_moment(listed: Lookup) -> None:
-    check(listed, 40, kind=LookupRun)
+    check(partial(LookupRun, listed), 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -19,7 +20,7 @@ from ferrisstreams.operators.log import LogShape
 from ferrisstreams.operators.runs import HASH, Runs
 from ferrisstreams.plan.nodes import Window
 from tests.properties import operators
-from tests.properties.operators import LISTED, DifferenceError, Listed, check, replaced
+from tests.properties.operators import LISTED, DifferenceError, Listed, Run, check, replaced
 from tests.sampling import one_of
 
 TICKS, TICKS_FULL = 15, 2_000
@@ -30,11 +31,11 @@ Plant = Callable[[], AbstractContextManager[None]]
 @pytest.mark.parametrize("listed", LISTED, ids=lambda listed: listed.name)
 @pytest.mark.parametrize("ticks", [TICKS, pytest.param(TICKS_FULL, marks=pytest.mark.full)])
 def test_changes_fold_to_the_batch_answer_after_every_tick(listed: Listed, ticks: int) -> None:
-    check(listed, ticks)
+    check(partial(Run, listed), ticks)
 
 
 def test_large_tick_after_small_ones_of_one_epoch_sees_them() -> None:
-    check(_listed("grouped"), 20, seed=5001)
+    check(partial(Run, _listed("grouped")), 20, seed=5001)
 
 
 def test_keys_of_one_hash_are_distinguished() -> None:
@@ -45,7 +46,7 @@ def test_keys_of_one_hash_are_distinguished() -> None:
         return exp.alias_(exp.Mod(this=exp.paren(whole(self).this), expression=exp.Literal.number(2)), HASH)
 
     with replaced(current.CurrentForm, "_hash", halved):
-        check(_listed("grouped"), 60)
+        check(partial(Run, _listed("grouped")), 60)
 
 
 # --- planted faults ---------------------------------------------------------------------------------------------------
@@ -166,4 +167,4 @@ FAULTS = (
 @pytest.mark.parametrize("fault", one_of(4, [(fault.name, fault) for fault in FAULTS]))
 def test_planted_fault_is_found(fault: Fault) -> None:
     with fault.plant(), pytest.raises(DifferenceError):
-        check(_listed(fault.operator), TICKS_FULL)
+        check(partial(Run, _listed(fault.operator)), TICKS_FULL)

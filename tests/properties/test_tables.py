@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -15,7 +16,7 @@ from ferrisstreams.compile.pipeline import BatchContext
 from ferrisstreams.operators.aggregates import function
 from ferrisstreams.operators.base import RowsOperator
 from ferrisstreams.operators.table import TableShape, table
-from tests.properties.operators import DELAY_S, TICKS, DifferenceError, Listed, Row, Run, replaced
+from tests.properties.operators import DELAY_S, DifferenceError, Listed, Row, Run, check, replaced
 
 
 @dataclass(frozen=True)
@@ -93,22 +94,10 @@ class TableRun(Run):
 _KINDS = {"k": pa.string(), "o": pa.int64(), "v": pa.int64()}
 
 
-def check(listed: Listed, ticks: int, seed: int = 0) -> None:
-    done = 0
-    while done < ticks:
-        run = TableRun(listed, seed)
-        try:
-            for _ in run.ticks(min(TICKS, ticks - done)):
-                done += 1
-        finally:
-            run.close()
-        seed += 1
-
-
 @pytest.mark.parametrize("listed", LISTED, ids=lambda listed: listed.name)
 @pytest.mark.parametrize("ticks", [40, pytest.param(2_000, marks=pytest.mark.full)])
 def test_changes_fold_to_the_newest_rows_after_every_tick(listed: Listed, ticks: int) -> None:
-    check(listed, ticks)
+    check(partial(TableRun, listed), ticks)
 
 
 # --- planted faults ---------------------------------------------------------------------------------------------------
@@ -135,4 +124,4 @@ def _faulty_keep(shape: TableShape) -> RowsOperator:
 @pytest.mark.parametrize("fault", [_faulty_changes, _faulty_keep], ids=["changes", "keep"])
 def test_a_planted_fault_is_found(fault: object) -> None:
     with replaced(latest, "table", fault), pytest.raises(DifferenceError):
-        check(LISTED[0], 200)
+        check(partial(TableRun, LISTED[0]), 200)
