@@ -77,7 +77,8 @@ def compile_plan(sink: Sink, engine: Engine, inputs: Inputs, settings: CompileSe
 
 #: Names that the statements of a stage give to their own columns.
 _RESERVED = re.compile(
-    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place|message_key|there)|_(met\d+_|computed|met|agg|key|header|k|a|p)\d+",
+    r"_(row|outcome|event_us|closed|last_start|failed|line|which|op|value|place|message_key|ferris_\w+)"
+    r"|_(met\d+_|computed|met|agg|key|header|k|a|p)\d+",
     re.IGNORECASE,
 )
 

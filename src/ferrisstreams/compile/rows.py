@@ -120,7 +120,7 @@ def _looked_up(shape: RowShape, rows: exp.Select) -> exp.Select:
 
 
 #: Of a table that is looked up: TRUE in each of its rows.
-_THERE = "_there"
+_THERE = "_ferris_there"
 
 
 def _unsound(shape: RowShape, uncomputed: str) -> list[exp.Expr]:

@@ -6,7 +6,7 @@
 
 Rows come to one side at a time. So what a tick changes is `rows × other side`, as it stands: the pairs of rows that
 came to both sides in one epoch are made by whichever came later. Each row of a log has its place `_n` in the order of
-arrival, which is greater than that of all ticks before; of sides whose rows can be taken back a weight `_w` (+1, -1).
+arrival, which is greater than that of all ticks before; of sides whose rows can be taken back a weight (+1, -1).
 
 A join bounded in time, whose rows are never taken back, gives its pads only when the watermark has passed a row's last
 possible partner (`due`), and forgets rows that can meet none any more.
@@ -30,7 +30,7 @@ from ferrisstreams.plan.expressions import columns_in, substitute, typed_as
 from ferrisstreams.plan.nodes import JoinKind, TimeBound
 
 #: Event time of a row of a join that is bounded in time (microseconds), and when its pad leaves.
-AT, DUE = "_at", "_due"
+AT, DUE = "_at", "_ferris_due"
 
 _D, _O, _X, _F = "d", "o", "x", "f"
 _BEFORE, _AFTER = "_before", "_after"

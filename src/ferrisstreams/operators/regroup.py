@@ -134,7 +134,7 @@ def _values(groups: Groups, log: exp.Select) -> exp.Select:
     first = exp.alias_(exp.Min(this=column(PLACE)), PLACE)
     net = exp.select(*by, stands, first).from_(log.subquery("log", copy=False)).group_by(*[each.copy() for each in by])
     net = net.having(_ONE_WEIGHT.copy() > 0)
-    each = template("unnest(range(_w))").as_("_each")
+    each = template("unnest(range(w))", w=column(WEIGHT)).as_("_each")
     value = template("struct_insert(_value, p := _n)").as_(VALUE) if groups.plan.places else column(VALUE)
     repeated = exp.select(*map(column, groups.names), column(VALUE), column(PLACE), each)
     repeated = repeated.from_(net.subquery("net", copy=False))

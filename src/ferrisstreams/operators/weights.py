@@ -20,8 +20,13 @@ from ferrisstreams.operators.changes import DISAPPEARED, INSERTED, OP, REPLACED,
 from ferrisstreams.operators.log import FIRST_ROW, LAST_ROW, LATE_WINDOWS, OUTCOME, ROWS, SEEN
 from ferrisstreams.operators.windows import number
 
-#: How often a row stands or is taken back (BIGINT), and its place in the order of arrival.
-WEIGHT, PLACE = "_w", "_n"
+#: How often a row stands or is taken back (BIGINT). It is beside columns of the user, of which none may be called so.
+WEIGHT = "_ferris_weight"
+
+#: The place of a row of a log in the order of arrival.
+PLACE = "_n"
+
+_OF_KEY, _EACH = "_ferris_of_key", "_ferris_each"
 
 #: Places of the rows of a tick begin at its number times this: no tick has so many rows.
 TICK_PLACES = 1 << 32
@@ -84,11 +89,11 @@ def as_changes(rows: exp.Query, result: Result, others: Sequence[str] = ()) -> e
     net = _netted(rows, result.names)
     if result.key:
         one = exp.Window(this=exp.Count(this=exp.Star()), partition_by=[column(name) for name in result.key])
-        net = exp.select("*", exp.alias_(one, "_of_key")).from_(net.subquery("net", copy=False))
+        net = exp.select("*", exp.alias_(one, _OF_KEY)).from_(net.subquery("net", copy=False))
         return exp.select(_ordinal((*result.key, WEIGHT)), exp.alias_(_keyed_op(), OP), *map(column, shown)).from_(
             net.subquery("changed", copy=False)
         )
-    each = exp.alias_(template("unnest(range(abs(_w)))"), "_each")
+    each = exp.alias_(template("unnest(range(abs(w)))", w=column(WEIGHT)), _EACH)
     repeated = exp.select("*", each).from_(net.subquery("net", copy=False))
     sign = exp.alias_(_chosen(column(WEIGHT) < 0, DISAPPEARED, INSERTED), OP)
     return exp.select(_ordinal((*PLACES, WEIGHT)), sign, *map(column, shown)).from_(
@@ -110,7 +115,7 @@ def _ordinal(order: Sequence[str]) -> exp.Expr:
 
 
 def _keyed_op() -> exp.Expression:
-    several = column("_of_key") > 1
+    several = column(_OF_KEY) > 1
     gone = _chosen(several.copy(), REPLACED, DISAPPEARED)
     new = _chosen(several, REPLACEMENT, INSERTED)
     return exp.Case().when(column(WEIGHT) < 0, gone).else_(new)
